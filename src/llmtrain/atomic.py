@@ -1,0 +1,295 @@
+"""The only code that commits a file: stage, fsync, rename, fsync the parent; and the lock on a run folder.
+
+A reader sees the old content or the new one, never a part, whenever the process or the machine stops. Everything
+unfinished is called ``.tmp-*`` and is removed by the next start (:func:`clear_staged`).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+import stat
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from llmtrain.errors import CheckpointError, ConfigError, ResourceError
+
+STAGED = ".tmp-"
+LOCK_NAME = ".lock"
+JSON_LIMIT = 64 << 20
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+
+
+def errno_of(error: BaseException) -> int | None:
+    """The system's error number. Rust libraries (safetensors, tokenizers) tell it only in their message."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+def _translate(error: Exception, path: Path, needed: int) -> Exception:
+    number = errno_of(error)
+    named = getattr(error, "filename", None) or path
+    if number in _DISK:
+        return ResourceError(f"cannot write at {named} ({os.strerror(number)}): {needed} bytes are needed there; free "
+                             "space or use another disk, then run the same command again")
+    if number in _REFUSED:
+        return ConfigError(f"cannot write at {named} ({os.strerror(number)}); choose a folder you can write to")
+    return error
+
+
+@contextmanager
+def writing(path: Path, needed: int) -> Iterator[None]:
+    """Turn a failed write of ``needed`` bytes at ``path`` into one line.
+
+    Raises:
+        ResourceError: The disk is full, over quota, broken or read-only, or the file grew past a limit.
+        ConfigError: The path is not allowed, or is in the way.
+    """
+    try:
+        yield
+    except Exception as error:
+        translated = _translate(error, path, needed)
+        if translated is error:
+            raise
+        raise translated from error
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents; fine when it exists."""
+    with writing(path, 0):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Force a folder's entries (a rename in it) to disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Replace a file's content (UTF-8) at once, durably. Missing parent folders are created.
+
+    Raises:
+        ResourceError, ConfigError: As :func:`writing`; the old content is then untouched.
+    """
+    path, data = Path(path), text.encode()
+    make_folder(path.parent)
+    staged = path.with_name(f"{STAGED}{path.name}-{os.getpid()}")
+    with writing(path, len(data)):
+        try:
+            with staged.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            staged.replace(path)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def dump_json(value: Any) -> str:
+    """JSON text, indented, with a final newline; ValueError for NaN and infinities, which JSON does not have."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """:func:`write_text` of :func:`dump_json`."""
+    write_text(path, dump_json(value))
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"it holds {text}")
+
+
+def _finite(text: str) -> float:
+    if (value := float(text)) in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {text[:20]} is out of range")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in result:
+            raise ValueError(f"the key {name[:80]!r} stands twice")
+        result[name] = value
+    return result
+
+
+def read_json(path: Path | str, limit: int = JSON_LIMIT) -> Any:
+    """Read JSON strictly: a regular file of at most ``limit`` bytes, UTF-8, no NaN or infinity, no key twice.
+
+    Raises:
+        CheckpointError: Naming the file and what is wrong with it.
+    """
+    path = Path(path)
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for its other end
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError("it is not a regular file")
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise ValueError(f"it is larger than {limit} bytes")
+        return json.loads(data.decode(), parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+        raise CheckpointError(f"cannot read JSON at {path}: {reason}; restore the file, or use another "
+                              "checkpoint or run folder") from error
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below a folder; symlinks are not followed, vanished files count nothing."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(root, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def _settle(folder: Path) -> None:
+    """Give staged files the folder's own permissions (safetensors writes 0600) and force all of it to disk."""
+    mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
+    for root, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            handle = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                os.fchmod(handle, mode)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        sync_folder(Path(root))
+
+
+@contextmanager
+def stage_folder(final: Path | str, needed: int = 0) -> Iterator[Path]:
+    """Write a folder under ``.tmp-NAME`` beside its final place; commit it on a clean exit, remove it on an error.
+
+    A folder that already stands at ``final`` is replaced. ``needed`` is the expected size in bytes, for the message
+    of a failure (at least what was written is told).
+
+    Raises:
+        ResourceError, ConfigError: As :func:`writing`, from the body as well as from the commit.
+    """
+    final = Path(final)
+    staged = final.with_name(f"{STAGED}{final.name}")
+    replaced = final.with_name(f"{STAGED}old-{final.name}")
+    make_folder(final.parent)
+    try:
+        for left in (staged, replaced):
+            remove(left)
+        staged.mkdir()
+        yield staged
+        _settle(staged)
+        if final.exists():
+            final.rename(replaced)
+        staged.rename(final)
+        sync_folder(final.parent)
+    except BaseException as error:
+        needed = max(needed, folder_size(staged))
+        shutil.rmtree(staged, ignore_errors=True)
+        if not isinstance(error, Exception) or (translated := _translate(error, staged, needed)) is error:
+            raise
+        raise translated from error
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or folder tree; fine when there is none. A link's target stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def clear_staged(parent: Path) -> None:
+    """Remove what earlier, interrupted writes left in ``parent``. The caller holds the folder's lock."""
+    if parent.is_dir():
+        for path in parent.glob(f"{STAGED}*"):
+            with writing(path, 0):
+                remove(path)
+
+
+_held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
+
+
+class FolderLock:
+    """An exclusive lock on a folder, taken at once or refused; it dies with the process that holds it.
+
+    Args:
+        path: The folder; created when missing. The lock is an flock on ``.lock`` in it, a file that stays.
+
+    Raises:
+        ConfigError: Another process (or another holder in this one) has it, or locks do not work there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle = -1
+        file = path / LOCK_NAME
+        while self._handle < 0:
+            make_folder(path)
+            with writing(file, 0):
+                handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _same_file(handle, file):  # else its last holder removed the folder meanwhile
+                    self._handle = handle
+            except BlockingIOError as error:
+                raise ConfigError(f"a run is already using {path}; wait for it to end, or choose another "
+                                  "run.name") from error
+            except OSError as error:
+                raise ConfigError(f"cannot lock {file} ({error.strerror}); choose a run.root on a disk that supports "
+                                  "file locks") from error
+            finally:
+                if self._handle < 0:
+                    os.close(handle)
+        _held.add(self)
+
+    def release(self) -> None:
+        """Give the folder free; fine when that happened before."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+        _held.discard(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.release()
+
+
+def _same_file(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _release_in_child() -> None:
+    # a forked data worker shares the flock: without this it would keep the folder locked after its parent's death
+    for lock in list(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_release_in_child)

@@ -1,0 +1,19 @@
+"""Checkpoints: atomic save, verify, prune, find and load. safetensors and JSON only, never pickle.
+
+::
+
+    checkpoints/best, last           JSON pointers, replaced atomically
+    checkpoints/step-N/manifest.json format version, sha256 and size of every file below, its own digest
+                       model/        a complete Hugging Face folder with a manifest of its own, accepted alone
+                       state/        NAME.json and NAME.safetensors of each part that must survive a stop
+"""
+
+from __future__ import annotations
+
+from llmtrain.checkpoint.locate import has_checkpoint, latest_valid, locate_model, read_model_config
+from llmtrain.checkpoint.parts import Parts, load_parts
+from llmtrain.checkpoint.save import point, prune, save
+from llmtrain.checkpoint.verify import verify
+
+__all__ = ["Parts", "has_checkpoint", "latest_valid", "load_parts", "locate_model", "point", "prune",
+           "read_model_config", "save", "verify"]

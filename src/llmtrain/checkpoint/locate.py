@@ -1,0 +1,123 @@
+"""Which folder is meant: by a pointer, a step folder, a model folder, a run folder; or the newest whole one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from llmtrain.atomic import read_json
+from llmtrain.checkpoint.manifest import MANIFEST
+from llmtrain.checkpoint.verify import verify
+from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.log import warn
+
+_STEP = re.compile(r"step-(0|[1-9][0-9]{0,17})")
+_POINTER_LIMIT = 64 << 10
+
+
+def step_folders(checkpoints: Path) -> list[tuple[int, Path]]:
+    """(step, folder) of every committed ``step-N``, whole or not, the latest first."""
+    if not checkpoints.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in checkpoints.iterdir() if (match := _STEP.fullmatch(path.name))]
+    return sorted(found, reverse=True)
+
+
+def has_checkpoint(checkpoints: Path) -> bool:
+    """Whether a checkpoint was ever committed there, whole or damaged by now."""
+    return bool(step_folders(checkpoints)) or (checkpoints / "last").exists()
+
+
+def read_pointer(path: Path) -> tuple[int, Path]:
+    """(step, step folder) that a pointer file names; the folder need not be whole.
+
+    Raises:
+        CheckpointError: It is not a pointer, or leads out of its own folder.
+    """
+    body = read_json(path, _POINTER_LIMIT)
+    step = body.get("step") if isinstance(body, dict) else None
+    if type(step) is not int or step < 0 or body.get("folder") != f"step-{step}":
+        raise CheckpointError(f"no checkpoint pointer at {path}; name a run folder, a step folder, its model folder, "
+                              "or the files best or last")
+    return step, path.parent / f"step-{step}"
+
+
+def _verify_step(folder: Path, step: int) -> None:
+    if folder.is_symlink():
+        raise CheckpointError(f"a symbolic link at {folder}; name the folder itself")
+    manifest = verify(folder)
+    if manifest.kind != "step" or manifest.step != step:
+        raise CheckpointError(f"the checkpoint at {folder} was saved as step {manifest.step}; restore its name")
+
+
+def latest_valid(checkpoints: Path) -> tuple[Path | None, list[str]]:
+    """The newest whole step folder, and a warning for each newer one that is damaged; (None, []) without any.
+
+    Raises:
+        CheckpointError: There are checkpoints and none of them is whole.
+    """
+    candidates = dict(step_folders(checkpoints))
+    warnings: list[str] = []
+    if (checkpoints / "last").exists():
+        try:
+            step, folder = read_pointer(checkpoints / "last")
+            candidates.setdefault(step, folder)
+        except CheckpointError as error:
+            warnings.append(f"ignored pointer: {error.problems[0]}")
+    damaged: list[tuple[Path, CheckpointError]] = []
+    for step, folder in sorted(candidates.items(), reverse=True):
+        try:
+            _verify_step(folder, step)
+        except CheckpointError as error:
+            damaged.append((folder, error))
+            continue
+        warnings += [f"checkpoint {bad} is damaged ({error.problems[0].partition(';')[0]}); going on from the "
+                     f"previous good one, {folder}" for bad, error in damaged]
+        return folder, warnings
+    if damaged:
+        end = f"no whole checkpoint at {checkpoints}; restore one, or move the folder away to start again"
+        raise CheckpointError([*(problem for _, error in damaged for problem in error.problems), end])
+    return None, warnings
+
+
+def locate_model(path: Path | str) -> Path:
+    """The verified ``model/`` folder that ``path`` means.
+
+    ``path`` is a pointer (best, last), a step folder, a model folder, or a run folder: its best checkpoint, or the
+    last one of a run that was never validated.
+
+    Raises:
+        ConfigError: Nothing is there.
+        CheckpointError: It is no checkpoint, or a damaged one.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ConfigError(f"no checkpoint at {path}; name a run folder, a step folder, its model folder, or a pointer")
+    if path.is_file():
+        step, folder = read_pointer(path)
+        _verify_step(folder, step)
+        return folder / "model"
+    checkpoints = path / "checkpoints"
+    if checkpoints.is_dir() and not (path / MANIFEST).exists():
+        if (checkpoints / "best").exists():
+            return locate_model(checkpoints / "best")
+        if (checkpoints / "last").exists():
+            warn(f"no best checkpoint at {path} yet; using the last one")
+            return locate_model(checkpoints / "last")
+        raise CheckpointError(f"no checkpoint in the run at {path} yet; train it first")
+    manifest = verify(path)
+    return path / "model" if manifest.kind == "step" else path
+
+
+def read_model_config(model_dir: Path | str) -> dict[str, Any]:
+    """``llmtrain.json`` of a model folder: what its training was, with the whole configuration under "config".
+
+    Raises:
+        CheckpointError: It is missing or no JSON object.
+    """
+    path = Path(model_dir) / "llmtrain.json"
+    body = read_json(path)
+    if not isinstance(body, dict):
+        raise CheckpointError(f"no JSON object at {path}; use another checkpoint")
+    return body

@@ -1,0 +1,156 @@
+"""The manifest: what a checkpoint folder holds, down to each file's sha256, with a digest of its own.
+
+The digest guards against damage, not against forgery: whoever can write the folder can write the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llmtrain.atomic import dump_json, read_json
+from llmtrain.errors import CheckpointError
+
+MANIFEST = "manifest.json"
+FORMAT = "llmtrain-checkpoint"
+VERSION = 1
+FORBIDDEN_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz", ".joblib", ".py", ".so")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One file's content: hexadecimal sha256 and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """``kind`` is "step" (with its ``step``) or "model"; ``files`` maps relative POSIX paths; ``meta`` is the saver's."""
+
+    kind: str
+    step: int | None
+    files: dict[str, FileRecord]
+    meta: dict[str, Any]
+
+
+def record_of(path: Path) -> FileRecord:
+    """Hash a file in chunks."""
+    with path.open("rb") as file:
+        return FileRecord(hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size)
+
+
+def unsafe_name(name: str) -> str | None:
+    """Why a relative path must not stand in a manifest, or None."""
+    if not name or name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name):
+        return "is no relative path"
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return "leaves its folder or is not in plain form"
+    if name.lower().endswith(FORBIDDEN_SUFFIXES):
+        return "is of a kind that can hold code"
+    return None
+
+
+def list_files(folder: Path) -> tuple[list[str], list[str]]:
+    """All regular files below ``folder`` as sorted relative paths, and one problem for each other thing."""
+    files: list[str] = []
+    problems: list[str] = []
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        with os.scandir(folder / below) as entries:
+            for entry in entries:
+                name = below + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(name + "/")
+                elif entry.is_file(follow_symlinks=False):
+                    files.append(name)
+                else:
+                    kind = "a symbolic link" if entry.is_symlink() else "neither a file nor a folder"
+                    problems.append(f"{kind} at {folder / name}; remove it, or restore the file itself")
+    return sorted(files), sorted(problems)
+
+
+def build(folder: Path, kind: str, step: int | None, meta: dict[str, Any],
+          known: dict[str, FileRecord] | None = None) -> Manifest:
+    """Record every file below ``folder``; those in ``known`` were hashed already.
+
+    Raises:
+        CheckpointError: A file has no place in a checkpoint (a link, a pickle).
+    """
+    known = known or {}
+    names, problems = list_files(folder)
+    problems += [f"{folder / name} {reason}; a checkpoint does not take it" for name in names
+                 if (reason := unsafe_name(name))]
+    if problems:
+        raise CheckpointError(problems)
+    files = {name: known.get(name) or record_of(folder / name) for name in names if name != MANIFEST}
+    return Manifest(kind, step, files, meta)
+
+
+def _digest(body: dict[str, Any]) -> str:
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def to_text(manifest: Manifest) -> str:
+    """The manifest file's content."""
+    body = {"format": FORMAT, "version": VERSION, "kind": manifest.kind, "step": manifest.step,
+            "files": {name: asdict(record) for name, record in manifest.files.items()}, "meta": manifest.meta}
+    return dump_json(body | {"digest": _digest(body)})
+
+
+def read(folder: Path) -> Manifest:
+    """Read and check the manifest of ``folder``, not the files it names.
+
+    Raises:
+        CheckpointError: It is missing, damaged, of a later format, or names an unsafe path.
+    """
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise CheckpointError(f"no checkpoint folder at {folder}; name a run, step or model folder that exists")
+    if not path.exists() and not path.is_symlink():
+        raise CheckpointError(f"no {MANIFEST} at {folder}; it is not a complete llmtrain checkpoint, use another one")
+    if path.is_symlink():
+        raise CheckpointError(f"a symbolic link at {path}; restore the file itself")
+    body = read_json(path)
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        raise CheckpointError(f"no llmtrain manifest at {path}; use another checkpoint")
+    if body.get("version") != VERSION:
+        raise CheckpointError(f"checkpoint format version {str(body.get('version'))[:20]} at {path}, this llmtrain "
+                              f"reads {VERSION}; use the llmtrain that wrote it")
+    digest = body.pop("digest", None)
+    if digest != _digest(body):
+        raise CheckpointError(f"the manifest does not match its own digest at {path}; it was changed or damaged, "
+                              "use another checkpoint")
+    return _typed(body, path)
+
+
+def _typed(body: dict[str, Any], path: Path) -> Manifest:
+    kind, step, files, meta = (body.get(name) for name in ("kind", "step", "files", "meta"))
+    wrong = CheckpointError(f"the manifest is malformed at {path}; use another checkpoint")
+    if kind not in ("step", "model") or not isinstance(files, dict) or not isinstance(meta, dict):
+        raise wrong
+    if (type(step) is not int or step < 0) if kind == "step" else step is not None:
+        raise wrong
+    records: dict[str, FileRecord] = {}
+    problems: list[str] = []
+    for name, record in files.items():
+        if reason := unsafe_name(name):
+            problems.append(f"the manifest names {name[:200]!r}, which {reason}, at {path}; do not use this checkpoint")
+        if not isinstance(record, dict) or set(record) != {"sha256", "size"}:
+            raise wrong
+        sha256, size = record["sha256"], record["size"]
+        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256) or type(size) is not int or size < 0:
+            raise wrong
+        records[name] = FileRecord(sha256, size)
+    if problems:
+        raise CheckpointError(problems)
+    return Manifest(kind, step, records, meta)

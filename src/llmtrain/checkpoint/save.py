@@ -1,0 +1,108 @@
+"""Committing a checkpoint: stage everything, hash it, rename, move the pointer; only then prune."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any
+
+from llmtrain.atomic import STAGED, folder_size, stage_folder, write_json, writing
+from llmtrain.checkpoint import manifest as manifests
+from llmtrain.checkpoint.locate import read_pointer, step_folders
+from llmtrain.checkpoint.parts import STATE, Parts, parts_size, write_parts
+from llmtrain.checkpoint.verify import verify
+from llmtrain.errors import CheckpointError
+from llmtrain.log import warn
+
+MODEL = "model"
+
+
+def save(checkpoints: Path, step: int, *, write_model: Callable[[Path], None], parts: Parts,
+         meta: dict[str, Any]) -> Path:
+    """Commit ``step-N`` and point ``last`` at it; returns the folder.
+
+    A whole ``step-N`` that stands there already is kept; a damaged one is replaced.
+
+    Args:
+        checkpoints: The folder of all step folders; created when missing.
+        step: N.
+        write_model: Writes a complete Hugging Face folder into the empty folder it is given.
+        parts: Name to (tensors, JSON) of everything else that must survive a stop.
+        meta: JSON kept in the manifest, given back by ``load_parts``.
+
+    Raises:
+        ResourceError: The disk is full or broken; older checkpoints are untouched.
+        CheckpointError: A part's name or a file of the model folder has no place in a checkpoint.
+    """
+    final = checkpoints / f"step-{step}"
+    if not _is_whole(final):
+        with stage_folder(final, _expected_size(checkpoints, parts)) as staged:
+            model = staged / MODEL
+            model.mkdir()
+            write_model(model)
+            inner = manifests.build(model, "model", None, {})
+            _write(model, inner)
+            (staged / STATE).mkdir()
+            write_parts(staged / STATE, parts)
+            hashed = {f"{MODEL}/{name}": record for name, record in inner.files.items()}
+            _write(staged, manifests.build(staged, "step", step, meta, hashed))
+    point(checkpoints, "last", step, {})
+    return final
+
+
+def _write(folder: Path, manifest: manifests.Manifest) -> None:
+    (folder / manifests.MANIFEST).write_text(manifests.to_text(manifest), encoding="utf-8")
+
+
+def _is_whole(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    try:
+        verify(folder)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _expected_size(checkpoints: Path, parts: Parts) -> int:
+    """Bytes of the checkpoint about to be written: the newest one's size, at least the parts'."""
+    known = [folder_size(folder) for _, folder in step_folders(checkpoints)[:1]]
+    return max(parts_size(parts), *known, 0)
+
+
+def point(checkpoints: Path, name: str, step: int, meta: dict[str, Any]) -> None:
+    """Replace the pointer ``name`` ("best", "last"): a JSON file with the step, its folder and ``meta``.
+
+    Raises:
+        CheckpointError: There is no such checkpoint.
+    """
+    folder = f"step-{step}"
+    if not (checkpoints / folder / manifests.MANIFEST).is_file():
+        raise CheckpointError(f"cannot point {name!r} at {checkpoints / folder}: no checkpoint there; save it first")
+    write_json(checkpoints / name, meta | {"step": step, "folder": folder})
+
+
+def prune(checkpoints: Path, keep_last: int, protect: AbstractSet[int]) -> None:
+    """Remove step folders but the best and the newest ``keep_last`` others. Call it after a commit.
+
+    What ``best`` and ``last`` point at and the steps in ``protect`` always stay. Folders of later steps than
+    ``last`` go: the run went back before them, so they were damaged and belong to a history that is no more.
+    """
+    best = set(protect)
+    try:
+        last, _ = read_pointer(checkpoints / "last")
+        if (checkpoints / "best").exists():
+            best.add(read_pointer(checkpoints / "best")[0])
+    except CheckpointError as error:
+        warn(f"old checkpoints stay: {error}")
+        return
+    others = [step for step, _ in step_folders(checkpoints) if step <= last and step not in best]
+    kept = best | {last} | set(others[:keep_last])
+    for step, folder in step_folders(checkpoints):
+        if step not in kept:
+            # renamed first: half a folder must never look like a checkpoint
+            with writing(folder, 0):
+                doomed = folder.rename(folder.with_name(f"{STAGED}pruned-{folder.name}"))
+            shutil.rmtree(doomed, ignore_errors=True)

@@ -1,0 +1,68 @@
+"""Is a checkpoint folder whole, and nothing but what was saved?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from llmtrain.checkpoint.manifest import MANIFEST, FileRecord, Manifest, list_files, read, record_of
+from llmtrain.errors import CheckpointError
+
+HEADER_LIMIT = 32 << 20  # bytes of JSON; a model of 100,000 tensors needs less
+_ADVICE = "use another checkpoint or restore this one"
+
+
+def verify(folder: Path | str) -> Manifest:
+    """Check every file of a step folder, or of a ``model/`` folder by its own manifest; returns the manifest.
+
+    Raises:
+        CheckpointError: One line for each missing, changed, unknown, linked or unsafe file.
+    """
+    folder = Path(folder)
+    manifest = read(folder)
+    try:
+        names, problems = list_files(folder)
+    except OSError as error:
+        raise CheckpointError(f"unreadable folder at {error.filename} ({error.strerror}); {_ADVICE}") from error
+    found = set(names) - {MANIFEST}
+    problems += [f"unknown file at {folder / name}; remove it, the checkpoint does not have it"
+                 for name in sorted(found - set(manifest.files))]
+    problems += check_files(folder, manifest.files, manifest.files)
+    if manifest.kind == "step" and f"model/{MANIFEST}" not in manifest.files:
+        problems.append(f"no model in the checkpoint at {folder}; {_ADVICE}")
+    if problems:
+        raise CheckpointError(problems)
+    return manifest
+
+
+def check_files(folder: Path, records: dict[str, FileRecord], names: Iterable[str]) -> list[str]:
+    """One line for each of the named files that is not what its record says."""
+    return [problem for name in names if (problem := _check(folder, name, records[name])) is not None]
+
+
+def _check(folder: Path, name: str, record: FileRecord) -> str | None:
+    path = folder / name
+    if path.is_symlink() or any((folder / parent).is_symlink() for parent in Path(name).parents):
+        return f"a symbolic link on the way to {path}; {_ADVICE}"
+    if not path.is_file():
+        return f"missing file at {path}; {_ADVICE}"
+    size = path.stat().st_size
+    if size != record.size:
+        return f"damaged file at {path}: {size} bytes instead of {record.size}; {_ADVICE}"
+    try:
+        if record_of(path) != record:
+            return f"damaged file at {path}: its sha256 is not the one saved; {_ADVICE}"
+        return _check_header(path, size) if name.endswith(".safetensors") else None
+    except OSError as error:
+        return f"unreadable file at {path} ({error.strerror}); {_ADVICE}"
+
+
+def _check_header(path: Path, size: int) -> str | None:
+    """A safetensors file starts with its header's length: 8 bytes, little-endian. Refuse it before it is parsed."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if size < 8 or length > min(HEADER_LIMIT, size - 8):
+        return f"safetensors header of {length} bytes at {path} is more than the file or the limit holds; {_ADVICE}"
+    return None
+
+

@@ -1,0 +1,78 @@
+"""``llmtrain train``: claim the folder, build the run, go on where it stopped, train, score."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from llmtrain.config.schema import TrainConfig
+from llmtrain.errors import ConfigError, Stopped
+
+
+def run(config: TrainConfig) -> int:
+    """Train as configured; the same command resumes an unfinished run and reprints a finished one."""
+    from llmtrain.log import is_main, say
+    from llmtrain.training.runfolder import RunFolder
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and config.run.name is None:
+        raise ConfigError("several processes need one run.name; add run.name=NAME")
+    signal.signal(signal.SIGTERM, _stop_before_training)
+    folder = RunFolder.claim(config)
+    try:
+        if folder.finished_results is not None:
+            say(f"this run is finished; its results ({folder.path}):")
+            if is_main():
+                _print(folder.finished_results, folder)
+            return 0
+        return _train(config, folder)
+    except BaseException:
+        folder.abandon()
+        raise
+    finally:
+        folder.release()
+
+
+def _train(config: TrainConfig, folder: Any) -> int:
+    from llmtrain.log import is_main, say
+    from llmtrain.training.finish import finish
+    from llmtrain.training.loop import finished, train
+    from llmtrain.training.saving import find_start, restore
+    from llmtrain.training.setup import build, start_accelerator
+
+    say(f"run: {folder.path}")
+    accelerator = start_accelerator(config, folder.path)
+    start = find_start(folder.path, config)
+    decided = None
+    if start is not None:
+        from llmtrain import checkpoint
+
+        decided = checkpoint.load_parts(start, only="precision")[0]["precision"][1]["running"]
+    training = build(config, folder, accelerator, decided)
+    if start is not None:
+        restore(training, start)
+    else:
+        training.metrics.cut(0)
+    if accelerator.log_with:
+        accelerator.init_trackers("llmtrain")
+    if not finished(training):
+        train(training)
+    results = finish(training)
+    accelerator.end_training()
+    if is_main():
+        _print(results, folder)
+    return 0
+
+
+def _print(results: dict[str, Any], folder: Any) -> None:
+    from rich.console import Console
+
+    from llmtrain.evaluation.report import print_report
+
+    print_report(Console(width=None if sys.stdout.isatty() else 110), results, folder.path / "predictions.jsonl")
+
+
+def _stop_before_training(number: int, _frame: FrameType | None) -> None:
+    raise Stopped("stopped before the first step; nothing to save", number)

@@ -1,0 +1,1 @@
+"""Typed configuration: schema, composition, cross-field checks. Imports neither torch nor transformers."""

@@ -1,0 +1,52 @@
+"""The error tree and the exit code each error ends the program with.
+
+Messages follow one form, ``WHAT at PATH[:LINE]; WHAT TO DO``, and fit one line each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class LlmtrainError(Exception):
+    """An expected failure: printed as ``llmtrain: MESSAGE``, one line for each problem, no traceback."""
+
+    exit_code = 2
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ConfigError(LlmtrainError):
+    """A wrong key, value, combination or command line (exit 2)."""
+
+
+class DataError(LlmtrainError):
+    """Rows or files that cannot be used (exit 2)."""
+
+
+class CheckpointError(LlmtrainError):
+    """A checkpoint or model folder that is damaged, foreign or unsafe (exit 3)."""
+
+    exit_code = 3
+
+
+class NumericsError(LlmtrainError):
+    """A loss or gradient that is not finite (exit 4)."""
+
+    exit_code = 4
+
+
+class ResourceError(LlmtrainError):
+    """Disk or memory exhausted (exit 5)."""
+
+    exit_code = 5
+
+
+class Stopped(LlmtrainError):
+    """Training ended by a signal, after the state was saved (exit 128 + signal number)."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,27 @@
+"""Options of the transformer head (no torch here)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmtrain.config.schema import SPEED, key
+from llmtrain.registry import register
+
+
+@dataclass(kw_only=True, slots=True)
+class TransformerHeadConfig:
+    name: str = key("transformer", "registered name of the head")
+    layers: int = key(3, "decoder layers", "layers")
+    width: int | None = key(None, "hidden width; default: the base's (another width is projected)", "features")
+    heads: int | None = key(None, "attention heads; default: the base's", "heads")
+    ffn: int | None = key(None, "width of the feed-forward layer; default: the base's", "features")
+    dropout: float = key(0.1, "dropout on the residual branches", "probability")
+    label_smoothing: float = key(0.0, "label smoothing of the summary cross-entropy", "probability")
+    tie_embeddings: bool = key(True, "share the base's token embeddings with the head's input and output")
+    warm_start: bool = key(True, "start from the base's own layers")
+    copy_gate: bool = key(True, "mix the vocabulary with a pointer over source tokens")
+    chunk_tokens: int = key(4096, "summary tokens whose vocabulary logits exist at once", "tokens", affects=SPEED)
+
+
+register("head", "transformer", TransformerHeadConfig, "llmtrain.heads.transformer.head:TransformerHead",
+         "autoregressive decoder with cross-attention, warm start and copy gate", writes=True)

@@ -1,0 +1,109 @@
+"""What a run tells: lines and a progress bar on rank 0's terminal, and metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from llmtrain.errors import DataError, ResourceError
+
+
+def is_main() -> bool:
+    """Whether this process is rank 0 (known before any process group exists)."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(line: str) -> None:
+    """Print one line on rank 0 at once, above a progress bar when one is drawn."""
+    if is_main():
+        print(line, flush=True)
+
+
+def warn(line: str) -> None:
+    """Print one warning on rank 0's stderr."""
+    if is_main():
+        print(f"llmtrain: {line}", file=sys.stderr, flush=True)
+
+
+class MetricsLog:
+    """metrics.jsonl: one flat JSON object a line, flushed as written.
+
+    ``size`` goes into each checkpoint; :meth:`cut` drops what a stopped run wrote after its last checkpoint, so a
+    resumed log is the log of a run that was never stopped.
+    """
+
+    def __init__(self, path: Path, enabled: bool = True) -> None:
+        self._path = path
+        self._enabled = enabled
+
+    @property
+    def size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
+
+    def cut(self, size: int) -> None:
+        """Keep the first ``size`` bytes. Raises DataError when the file is shorter than that."""
+        if not self._enabled or self.size == size:
+            return
+        if self.size < size:
+            raise DataError(f"metrics.jsonl at {self._path} is shorter than its checkpoint says ({self.size} of {size} "
+                            "bytes); restore it, or move the run folder away and start again")
+        with self._path.open("rb+") as file:
+            file.truncate(size)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        if not self._enabled:
+            return
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise ResourceError(f"cannot write {len(line)} bytes at {self._path} ({error.strerror}); free space or "
+                                "permissions there, then run the same command again") from error
+
+    def sync(self) -> None:
+        """Force the log to disk, before a checkpoint that names its size."""
+        if self._enabled and self._path.exists():
+            with self._path.open("rb+") as file:
+                os.fsync(file.fileno())
+
+
+class Progress:
+    """A training progress bar with ETA, losses and tokens/s; plain lines when stdout is no terminal."""
+
+    def __init__(self, total: int | None, start: int) -> None:
+        self._bar: Any = None
+        self._total, self._start = total, start
+
+    def __enter__(self) -> Self:
+        if is_main() and sys.stdout.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                                 TextColumn("{task.fields[note]}"))
+            self._bar.start()
+            self._task = self._bar.add_task("train", total=self._total, completed=self._start, note="")
+        return self
+
+    def step(self, step: int, total: int | None) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, total=total)
+
+    def line(self, text: str) -> None:
+        """A log line: the note beside the bar on a terminal, a printed line elsewhere."""
+        if self._bar is not None:
+            self._bar.update(self._task, note=text)
+        else:
+            say(text)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+                 ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

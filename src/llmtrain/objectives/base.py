@@ -1,0 +1,69 @@
+"""The protocol of a loss term.
+
+A term is a (sum, count) pair, not a mean: one term counts masked tokens, another summary tokens, and a mean of
+micro-batch means would be wrong for both. ``count`` reads the batch alone, so that the divisors of a whole optimizer
+step (all micro-batches, all processes) are known before its first backward pass.
+
+Shapes: B rows, S source tokens, T summary tokens, D width of the trunk, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmtrain.data.loader import Batch, Context
+from llmtrain.heads.base import EncoderStates
+from llmtrain.model.model import LlmtrainForSeq2SeqLM
+
+Transform = Callable[[Batch, Context], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What objectives need to know of the tokenizer (picklable, so it can travel to data workers)."""
+
+    size: int
+    mask_id: int | None
+    special_ids: frozenset[int]
+    continuation: Tensor  # (V,) bool: the token continues a word
+
+
+class Objective(nn.Module):
+    """A base-model term l1. Its parameters are trained but never published with the model."""
+
+    name: str
+
+    def __init__(self, model: LlmtrainForSeq2SeqLM, options: Any, vocabulary: Vocabulary, base_path: str) -> None:
+        super().__init__()
+
+    def transform(self) -> Transform | None:
+        """A picklable function that adds this term's keys to a batch, or None."""
+        return None
+
+    def count(self, batch: Batch) -> Tensor:
+        """How many items the batch gives this term (0-dim, no gradient)."""
+        raise NotImplementedError
+
+    def forward(self, model: LlmtrainForSeq2SeqLM, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+        """The term's sum over the batch (0-dim, fp32), connected to its parameters also when the count is 0."""
+        raise NotImplementedError
+
+
+def row_generator(seed: int, epoch: int, example_id: int, stream: int) -> torch.Generator:
+    """A generator that depends on nothing but its arguments: no worker's prefetch can shift it."""
+    mixed = hash((seed, epoch, example_id, stream)) & (2**63 - 1)  # ints hash alike in every process
+    return torch.Generator().manual_seed(mixed)
+
+
+def connected_zero(module: nn.Module, like: Tensor) -> Tensor:
+    """A zero with a (zero) gradient for every trained parameter of ``module``: DDP waits for each of them."""
+    zero = like.new_zeros((), dtype=torch.float32)
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            zero = zero + parameter.reshape(-1)[:1].sum() * 0.0
+    return zero

@@ -1,0 +1,122 @@
+"""Masked language modelling (Devlin et al. 2019, "BERT", section 3.1) beside the summary.
+
+By default it runs on a second, masked pass over a share of the rows, so that the summary always reads the clean
+document. A base without a pretrained masked-LM head gets a fresh one, which first learns alone on detached states.
+
+Shapes: B rows, S source tokens, M masked tokens, D width of the trunk, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from llmtrain.data.loader import Batch, Context
+from llmtrain.heads.base import EncoderStates
+from llmtrain.model.base import pretrained_mlm_head
+from llmtrain.model.model import LlmtrainForSeq2SeqLM
+from llmtrain.objectives.base import Objective, Transform, Vocabulary, connected_zero, row_generator
+from llmtrain.objectives.options import MlmConfig
+
+STREAM = 1  # tells this term's random numbers from those of other terms
+
+
+@dataclass(frozen=True)
+class MaskTokens:
+    """Adds mlm_input_ids, mlm_attention_mask and mlm_labels (B', S) for the rows chosen for the masked pass.
+
+    The choice and the masks are a pure function of (seed, epoch, example id). 80 % of the predicted tokens become
+    the mask token, 10 % a random one, 10 % stay. In a shared pass ``input_ids`` themselves are masked.
+    """
+
+    options: MlmConfig
+    vocabulary: Vocabulary
+
+    def __call__(self, batch: Batch, context: Context) -> None:
+        source_BS, mask_BS = batch["input_ids"], batch["attention_mask"]
+        rows, inputs, labels = [], [], []
+        for row, example in enumerate(batch["example_id"].tolist()):
+            generator = row_generator(context.seed, context.epoch, example, STREAM)
+            chosen = self.options.shared_pass or torch.rand((), generator=generator) < self.options.fraction
+            if batch.get("dummy") or not chosen:
+                continue
+            masked_S, labels_S = self._mask(source_BS[row], mask_BS[row], generator)
+            rows.append(row)
+            inputs.append(masked_S)
+            labels.append(labels_S)
+        width = source_BS.shape[1]
+        batch["mlm_labels"] = torch.stack(labels) if rows else source_BS.new_zeros((0, width))
+        batch["mlm_attention_mask"] = mask_BS[rows]
+        batch["mlm_input_ids"] = torch.stack(inputs) if rows else source_BS.new_zeros((0, width))
+        if self.options.shared_pass and rows:
+            batch["input_ids"] = batch["mlm_input_ids"]
+
+    def _mask(self, source_S: Tensor, mask_S: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        special = torch.tensor(sorted(self.vocabulary.special_ids))
+        open_S = mask_S.bool() & ~torch.isin(source_S, special)
+        draw_S = torch.rand(source_S.shape, generator=generator)
+        if self.options.whole_word:  # every piece of a word shares its first piece's draw
+            word_S = (~(self.vocabulary.continuation[source_S] & open_S)).cumsum(0) - 1
+            starts = (~(self.vocabulary.continuation[source_S] & open_S)).nonzero().squeeze(1)
+            draw_S = draw_S[starts[word_S.clamp(min=0)]]
+        predicted_S = (draw_S < self.options.mask_probability) & open_S
+        labels_S = torch.where(predicted_S, source_S, -100)
+        kind_S = torch.rand(source_S.shape, generator=generator)
+        random_S = torch.randint(self.vocabulary.size, source_S.shape, generator=generator)
+        masked_S = torch.where(predicted_S & (kind_S < 0.8), self.vocabulary.mask_id, source_S)
+        return torch.where(predicted_S & (kind_S >= 0.9), random_S, masked_S), labels_S
+
+
+class MlmHead(nn.Module):
+    """A fresh BERT prediction head; its output embedding is the trunk's input embedding."""
+
+    def __init__(self, width: int, vocabulary_size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
+        nn.init.normal_(self.dense.weight, std=0.02)
+        nn.init.zeros_(self.dense.bias)
+
+    def forward(self, hidden_MD: Tensor, embedding_VD: Tensor) -> Tensor:
+        hidden_MD = self.norm(nn.functional.gelu(self.dense(hidden_MD)))
+        return nn.functional.linear(hidden_MD, embedding_VD, self.bias)
+
+
+class MaskedLm(Objective):
+    name = "mlm"
+
+    def __init__(self, model: LlmtrainForSeq2SeqLM, options: MlmConfig, vocabulary: Vocabulary, base_path: str,
+                 ) -> None:
+        super().__init__(model, options, vocabulary, base_path)
+        self.options = options
+        self.vocabulary = vocabulary
+        self.pretrained = pretrained_mlm_head(base_path) is not None
+        self.head = MlmHead(model.hidden_size, vocabulary.size)
+        if (state := pretrained_mlm_head(base_path)) is not None:
+            self.head.load_state_dict(state)
+
+    def transform(self) -> Transform:
+        return MaskTokens(self.options, self.vocabulary)
+
+    def count(self, batch: Batch) -> Tensor:
+        return (batch["mlm_labels"] != -100).sum()
+
+    def forward(self, model: LlmtrainForSeq2SeqLM, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+        labels_BS = batch["mlm_labels"]
+        at = (labels_BS != -100).reshape(-1).nonzero().squeeze(1)
+        if at.numel() == 0:
+            return connected_zero(self, states.hidden_BSD)
+        if self.options.shared_pass:
+            hidden_BSD = states.hidden_BSD
+        else:
+            hidden_BSD = model.encode(batch["mlm_input_ids"], batch["mlm_attention_mask"]).hidden_BSD
+        hidden_MD = hidden_BSD.reshape(-1, hidden_BSD.shape[-1]).index_select(0, at)
+        embedding_VD = model.input_embedding_VD
+        if not self.pretrained and step < self.options.warm_steps:  # a fresh head must not push noise into the trunk
+            hidden_MD, embedding_VD = hidden_MD.detach(), embedding_VD.detach()
+        logits_MV = self.head(hidden_MD, embedding_VD)
+        return nn.functional.cross_entropy(logits_MV.float(), labels_BS.reshape(-1).index_select(0, at),
+                                           reduction="sum")

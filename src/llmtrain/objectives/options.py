@@ -1,0 +1,29 @@
+"""Options of the base objectives (no torch here)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmtrain.config.schema import key
+from llmtrain.registry import register
+
+
+@dataclass(kw_only=True, slots=True)
+class MlmConfig:
+    fraction: float = key(0.25, "share of each step's rows that take the second, masked pass", "share of rows")
+    shared_pass: bool = key(False, "mask the one document that the summary also reads (the naive way)")
+    mask_probability: float = key(0.15, "share of tokens predicted", "probability")
+    whole_word: bool = key(False, "mask all pieces of a word together")
+    warm_steps: int = key(100, "a fresh masked-LM head learns alone for this many steps before it moves the trunk",
+                          "steps")
+
+
+@dataclass(kw_only=True, slots=True)
+class SelectConfig:
+    positive_weight: float = key(1.0, "weight of the tokens that are in the summary")
+
+
+register("objective", "mlm", MlmConfig, "llmtrain.objectives.mlm:MaskedLm",
+         "masked language modelling (Devlin et al. 2019)")
+register("objective", "select", SelectConfig, "llmtrain.objectives.select:ContentSelection",
+         "is this source token in the summary (Gehrmann et al. 2018)")

@@ -1,0 +1,134 @@
+"""What fp32, fp16 and bf16 mean on this device: autocast, the loss scaler, the dtype that really ran, and why.
+
+``torch.autocast`` and ``torch.amp.GradScaler`` are used directly on CPU and CUDA alike: a launcher's own mixed
+precision can report fp16 on a CPU and compute fp32. Weights, gradients of weights and optimizer state stay fp32.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from llmtrain.config.schema import OnUnsupported, PrecisionConfig, PrecisionName
+from llmtrain.errors import ConfigError
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Speeds:
+    """Seconds of one probe matrix product per format on a device; formats torch cannot compute there are absent."""
+
+    seconds: dict[str, float]
+
+    @property
+    def fastest(self) -> str:
+        return min(self.seconds, key=lambda name: self.seconds[name])
+
+    def slowdown(self, name: str) -> float:
+        """How many times the fp32 product's time ``name`` takes (below 1: it is faster)."""
+        return self.seconds[name] / self.seconds["fp32"]
+
+
+def measure_speeds(device: torch.device, repeats: int = 5) -> Speeds:
+    """Time a product of a small encoder's feed-forward shape in each format, interleaved, best of ``repeats``."""
+    seconds: dict[str, float] = {}
+    operands: dict[str, tuple[Tensor, Tensor]] = {}
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(shape, generator=generator) for shape in ((1024, 384), (1536, 384)))
+    for name, dtype in DTYPES.items():
+        try:
+            operands[name] = (left.to(device, dtype), right.to(device, dtype))
+            nn.functional.linear(*operands[name])  # the first call sets up kernels and is not timed
+        except (RuntimeError, NotImplementedError):
+            operands.pop(name, None)
+    for _ in range(repeats):
+        for name, pair in operands.items():
+            start = time.perf_counter()
+            nn.functional.linear(*pair)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds[name] = min(seconds.get(name, float("inf")), time.perf_counter() - start)
+    return Speeds(seconds)
+
+
+class Precision:
+    """The number format of a run.
+
+    Args:
+        config: What was asked for.
+        device: Where the run computes.
+        decided: The format an earlier part of the same run settled on; kept, so that a resume cannot flip it.
+
+    Raises:
+        ConfigError: torch cannot compute the format here, or it is slow and ``on_unsupported`` says error.
+    """
+
+    def __init__(self, config: PrecisionConfig, device: torch.device, decided: str | None = None,
+                 speeds: Speeds | None = None) -> None:
+        self.device = device
+        self.requested: str = config.name.value
+        self.effective: str | None = None
+        self.allow_tf32 = config.allow_tf32
+        self.speeds = speeds or measure_speeds(device)
+        self.running = decided or self._decide(config)
+        self.dtype = DTYPES[self.running]
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.running == "fp16", init_scale=config.init_scale,
+                                           growth_interval=config.growth_interval)
+        if device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = config.allow_tf32
+            torch.backends.cudnn.allow_tf32 = config.allow_tf32
+
+    def _decide(self, config: PrecisionConfig) -> str:
+        name = self.requested
+        if name not in self.speeds.seconds:
+            choices = ", ".join(f"precision={other}" for other in self.speeds.seconds)
+            if config.on_unsupported in (OnUnsupported.bf16, OnUnsupported.fp32):
+                if config.on_unsupported.value in self.speeds.seconds:
+                    return config.on_unsupported.value
+            raise ConfigError(f"torch cannot compute {name} on this {self.device.type}; use one of {choices}")
+        if name == PrecisionName.fp32.value or self.speeds.slowdown(name) <= 1.0:
+            return name
+        if config.on_unsupported is OnUnsupported.error:
+            raise ConfigError(
+                f"{name} takes {self.speeds.slowdown(name):.1f} times fp32's time on this {self.device.type} and "
+                f"precision.on_unsupported=error; use precision={self.speeds.fastest} or precision.on_unsupported=run"
+            )
+        return name if config.on_unsupported is OnUnsupported.run else config.on_unsupported.value
+
+    def describe(self) -> str:
+        """One line: what the format means on this device and which is the fastest."""
+        place = "GPU" if self.device.type == "cuda" else "CPU"
+        ran = f"{self.requested} on this {place}"
+        if self.running != self.requested:
+            ran += f" was replaced by {self.running} (precision.on_unsupported)"
+        elif self.running == "fp32":
+            ran += ": 32-bit everywhere"
+        else:
+            ratio = self.speeds.slowdown(self.running)
+            pace = f"{ratio:.1f} times the time of fp32" if ratio > 1 else f"{1 / ratio:.1f} times as fast as fp32"
+            scaled = "with a loss scaler" if self.running == "fp16" else "no loss scaler needed"
+            ran += f": real 16-bit matrix products, {scaled}, {pace} (measured); weights and optimizer stay fp32"
+        return f"{ran}. Fastest here: {self.speeds.fastest}."
+
+    def autocast(self) -> AbstractContextManager[object]:
+        if self.running == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def watch(self, module: nn.Module) -> None:
+        """Record the dtype of ``module``'s first output as the effective one; the hook then removes itself."""
+        handles: list[Callable[[], None]] = []
+
+        def record(_module: nn.Module, _inputs: object, output: object) -> None:
+            tensor = output[0] if isinstance(output, tuple) else output
+            if isinstance(tensor, Tensor):
+                self.effective = str(tensor.dtype).removeprefix("torch.")
+                handles.pop()()
+
+        handles.append(module.register_forward_hook(record).remove)

@@ -1,0 +1,64 @@
+"""After the last step: score the best checkpoint on validation and test, once, and write results.json."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import Any
+
+import torch
+
+from llmtrain import checkpoint
+from llmtrain.config.load import to_dict
+from llmtrain.evaluation.evaluate import SplitScores, generate_and_score
+from llmtrain.evaluation.report import build_results, write_outputs
+from llmtrain.data.features import tokenize
+from llmtrain.log import say
+from llmtrain.training.setup import Training
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Peak of this process: GPU allocations on CUDA, resident set elsewhere."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB
+
+
+def load_best(run: Training) -> int:
+    """Put the best checkpoint's published weights into the model; returns its step."""
+    from safetensors.torch import load_model
+
+    folder = checkpoint.locate_model(run.folder.path)
+    load_model(run.model, str(folder / "model.safetensors"), device=str(run.accelerator.device))
+    return int(checkpoint.read_model_config(folder)["step"])
+
+
+def finish(run: Training) -> dict[str, Any]:
+    """Score, write results.json and predictions.jsonl, and return the results. Collective."""
+    train_peak = peak_memory_bytes(run.accelerator.device)
+    best_step = load_best(run)
+    run.module.eval()
+    scores: dict[str, SplitScores | None] = {}
+    for split, examples in (("validation", run.splits.validation), ("test", run.splits.test)):
+        if not examples:
+            scores[split] = None
+            continue
+        say(f"scoring {len(examples)} {split} documents with the checkpoint of step {best_step}")
+        features = tokenize(examples, run.tokenizer, run.config.data)
+        scores[split] = generate_and_score(
+            run.model, run.tokenizer, examples, features.input_ids, run.config, run.precision,
+            accelerator=run.accelerator, baselines=run.config.eval.baselines, lead_from=run.splits.validation)
+    progress = run.progress
+    results = build_results(
+        precision={"requested": run.precision.requested, "effective": run.precision.effective},
+        validation=scores["validation"], test=scores["test"], steps=progress.step, skipped_steps=progress.skipped,
+        seconds=progress.seconds, tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
+        peak_memory_bytes=train_peak)
+    results |= {"best_step": best_step, "data_hash": run.splits.content_hash,
+                "world_size": run.accelerator.num_processes, "config": to_dict(run.config)}
+    if run.accelerator.is_main_process:
+        shown = scores["test"] or scores["validation"]
+        write_outputs(run.folder.path, results, shown.rows if shown else [])
+    run.accelerator.wait_for_everyone()
+    return results

@@ -1,0 +1,52 @@
+"""How long a run is: steps, epochs or minutes of training.
+
+Under ``max_minutes`` the rate stays constant until the loop settles, once and from measured step time, the step at
+which the cooldown starts and the step at which the run ends; both are saved, so the schedule never reads a clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from llmtrain.config.schema import ScheduleConfig, TrainerConfig
+from llmtrain.optim import Schedule
+from llmtrain.training.state import ProgressPart
+
+RECENT = 64  # steps whose pace predicts the rest
+
+
+def planned_steps(config: TrainerConfig, steps_per_epoch: int) -> int | None:
+    """Optimizer steps of the whole run, or None under max_minutes."""
+    if config.max_steps is not None:
+        return config.max_steps
+    if config.max_epochs is not None:
+        return math.ceil(config.max_epochs * steps_per_epoch)
+    return None
+
+
+class TimeLimit:
+    """Settles the end of a run under ``max_minutes``; does nothing in other runs."""
+
+    def __init__(self, config: TrainerConfig, schedule_config: ScheduleConfig, schedule: Schedule) -> None:
+        self.seconds = None if config.max_minutes is None else 60 * config.max_minutes
+        self._fraction = schedule_config.cooldown_fraction
+        self._schedule = schedule
+        self._recent: deque[float] = deque(maxlen=RECENT)
+
+    def settle(self, progress: ProgressPart, seconds: float) -> str | None:
+        """Called before each step with the training time so far; returns a line to print when it settles."""
+        if self.seconds is None or progress.total is not None:
+            return None
+        self._recent.append(seconds)
+        if seconds < (1 - self._fraction) * self.seconds:
+            return None
+        pace = (self._recent[-1] - self._recent[0]) / max(1, len(self._recent) - 1) or seconds / max(1, progress.step)
+        left = max(1, int((self.seconds - seconds) / max(pace, 1e-9)))
+        progress.total = progress.step + left
+        self._schedule.fix(progress.updates, progress.updates + left)
+        return f"cooldown from step {progress.step + 1} to the end at step {progress.total} ({pace:.3f} s a step)"
+
+    def quarter(self, seconds: float) -> int:
+        """How many quarters of the limit have passed (0 without a limit)."""
+        return 0 if self.seconds is None else min(4, int(4 * seconds / self.seconds))

@@ -1,0 +1,150 @@
+"""The training loop, in one fixed order: exchange, step, log, evaluate, save, stop."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from llmtrain.errors import Stopped
+from llmtrain.log import Progress, say, warn
+from llmtrain.training.saving import note_best, save
+from llmtrain.training.setup import Training
+from llmtrain.training.signals import StopSignals
+from llmtrain.training.step import Agreement, StepResult
+from llmtrain.training.validation import validate
+
+
+def train(run: Training) -> None:
+    """Train to the end of the run, from wherever it stands.
+
+    Raises:
+        Stopped: A signal asked to stop; everything is saved.
+        NumericsError: A loss or gradient is not finite and ``trainer.on_nonfinite`` says stop.
+    """
+    progress = run.progress
+    run.module.train()
+    with StopSignals() as signals, Progress(progress.total, progress.step) as bar:
+        for batch in run.loader.iterate(progress.step):
+            if finished(run):
+                break
+            started = time.perf_counter()
+            micro = [run.to_device(part) for part in batch.micro]
+            agreed = run.step.agree(micro, progress.seconds, signals.requested or 0, signals.take_save_request())
+            if agreed.stop_signal:
+                stop(run, agreed.stop_signal)
+            if (line := run.limit.settle(progress, agreed.seconds)) is not None:
+                say(line)
+                if finished(run):
+                    break
+            result = run.step(micro, agreed, progress.step, progress.updates)
+            advance(run, agreed, result, time.perf_counter() - started)
+            bar.step(progress.step, progress.total)
+            if progress.step % run.config.trainer.log_every == 0 or finished(run):
+                bar.line(log_window(run, result, batch.epoch))
+            evaluated = due_evaluation(run, agreed.seconds) and evaluate(run, batch.epoch)
+            if evaluated or agreed.save_signal or due_save(run) or finished(run):
+                save(run)
+            if out_of_patience(run):
+                say(f"stopping early: {progress.evaluations_without_gain} validations without a better "
+                    f"{run.config.trainer.best_metric}")
+                break
+
+
+def finished(run: Training) -> bool:
+    return run.progress.total is not None and run.progress.step >= run.progress.total
+
+
+def out_of_patience(run: Training) -> bool:
+    patience = run.config.trainer.patience
+    return patience is not None and run.progress.evaluations_without_gain >= patience
+
+
+def stop(run: Training, signal_number: int) -> None:
+    """Save and leave. Before the first step there is nothing to save."""
+    if run.progress.step == 0:
+        raise Stopped("stopped before the first step; nothing to save", signal_number)
+    save(run)
+    raise Stopped(f"stopped and saved at step {run.progress.step} in {run.folder.path}; the same command goes on",
+                  signal_number)
+
+
+def advance(run: Training, agreed: Agreement, result: StepResult, seconds: float) -> None:
+    """Book one step: counters, and the window that the next log line averages."""
+    progress = run.progress
+    progress.step += 1
+    progress.skipped += result.skipped
+    progress.seconds += seconds
+    progress.tokens += agreed.tokens
+    window = progress.window
+    values = {"steps": 1.0, "tokens": float(agreed.tokens), "time": seconds}
+    if not result.skipped:
+        values |= {"updates": 1.0, "total": result.total, "norm": result.grad_norm}
+        values |= {f"loss.{name}": value for name, value in result.losses.items()}
+    for name, value in values.items():
+        window[name] = window.get(name, 0.0) + value
+    if result.skipped and not run.precision.scaler.is_enabled():
+        warn(f"step {progress.step} skipped: its loss or gradient is not finite")
+
+
+def log_window(run: Training, result: StepResult, epoch: int) -> str:
+    """Write the window's means to metrics.jsonl, start a new window, return the line for the terminal."""
+    progress, window = run.progress, run.progress.window
+    updates = max(1.0, window.get("updates", 0.0))
+    losses = {name: window[f"loss.{name}"] / updates for name in result.losses if f"loss.{name}" in window}
+    row: dict[str, Any] = {"step": progress.step, "epoch": epoch, "split": "train"}
+    if losses:
+        row["loss.total"] = window["total"] / updates
+        row["grad_norm"] = window["norm"] / updates
+    for name, value in losses.items():
+        row[f"loss.{name}"] = value
+        if name in result.weights:
+            row[f"loss.{name}.weighted"] = result.weights[name] * value
+    row |= {f"lr.{group}": rate for group, rate in result.rates.items()}
+    row |= {"scaler.scale": run.precision.scaler.get_scale(), "scaler.skipped": progress.skipped,
+            "tokens": progress.tokens}
+    pace = window["tokens"] / max(window["time"], 1e-9)
+    row |= {"time.step": window["time"] / window["steps"], "time.tokens_per_second": pace}
+    write_row(run, row)
+    progress.window = {}
+    shown = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+    return f"step {progress.step}/{progress.total or '?'}  {shown}  {pace:,.0f} tokens/s"
+
+
+def due_evaluation(run: Training, seconds: float) -> bool:
+    """Every ``trainer.eval_every`` steps, or by default at each quarter of the run; always at its end."""
+    progress, every = run.progress, run.config.trainer.eval_every
+    if finished(run):
+        return True
+    if every is not None:
+        return progress.step % every == 0
+    if run.limit.seconds is None:
+        return progress.step % max(1, (progress.total or 4) // 4) == 0
+    quarter, progress.quarter = progress.quarter, run.limit.quarter(seconds)
+    return progress.quarter > quarter
+
+
+def due_save(run: Training) -> bool:
+    every = run.config.trainer.save_every
+    return every is not None and run.progress.step % every == 0
+
+
+def evaluate(run: Training, epoch: int) -> bool:
+    """Validate, log, and remember the best; returns True."""
+    started = time.perf_counter()
+    scores = validate(run)
+    best = note_best(run, scores)
+    row = {"step": run.progress.step, "epoch": epoch, "split": "validation", **scores}
+    write_row(run, row | {"time.evaluation": time.perf_counter() - started})
+    losses = "  ".join(f"{name} {scores[f'loss.{name}']:.3f}" for name in run.module.terms)
+    say(f"validation at step {run.progress.step}: {losses}  ROUGE-1/2/L {scores['rouge1']:.2f} / "
+        f"{scores['rouge2']:.2f} / {scores['rougeL']:.2f}{'  (best so far)' if best else ''}")
+    return True
+
+
+def write_row(run: Training, row: dict[str, Any]) -> None:
+    """One line of metrics.jsonl, and of the tracker. Values that are not finite are left out: JSON has none."""
+    row = {key: value for key, value in row.items() if not isinstance(value, float) or abs(value) < float("inf")}
+    run.metrics.write(row)
+    if run.accelerator.trackers:
+        run.accelerator.log({key: value for key, value in row.items() if isinstance(value, int | float)},
+                            step=run.progress.step)

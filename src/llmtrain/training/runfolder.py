@@ -1,0 +1,142 @@
+"""A run's folder: claimed by one process at a time, for one configuration.
+
+A folder is a run once it holds a committed checkpoint or final results. Before that any configuration may claim it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from llmtrain.atomic import LOCK_NAME, FolderLock, clear_staged, read_json, remove, write_json, write_text
+from llmtrain.checkpoint import has_checkpoint
+from llmtrain.config.load import differing_keys, from_dict, result_dict, run_name, to_dict
+from llmtrain.config.schema import Resume, TrainConfig
+from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
+from llmtrain.log import is_main, warn
+from llmtrain.training.environment import describe, differences
+
+CONFIG, ENVIRONMENT, METRICS, RESULTS = "config.yaml", "environment.json", "metrics.jsonl", "results.json"
+TRACKER = "llmtrain"  # the tracker's project name, and so its folder
+
+
+class RunFolder:
+    """A claimed run folder.
+
+    Attributes:
+        path: The folder.
+        lock: Held until :meth:`release`; None in processes other than the first, which only read.
+        finished_results: results.json of a run that has already ended, else None.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock: FolderLock | None = None
+        self.finished_results: dict[str, Any] | None = None
+        self._created = [folder for folder in (path, *path.parents) if not folder.exists()]
+        self._before = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+
+    @classmethod
+    def claim(cls, config: TrainConfig) -> Self:
+        """Lock the folder that ``config`` names and write config.yaml and environment.json into a new one.
+
+        Raises:
+            ConfigError: It is in use, belongs to another configuration, or ``run.resume`` forbids it.
+            CheckpointError: What an earlier run left cannot be read.
+            ResourceError: Nothing can be written there.
+        """
+        folder = cls(_path_of(config))
+        if is_main():
+            folder.lock = FolderLock(folder.path)
+        try:
+            is_run = folder._examine(config)
+            if folder.lock is not None and folder.finished_results is None:
+                folder._prepare(config, is_run)
+        except BaseException:
+            folder.abandon()
+            folder.release()
+            raise
+        return folder
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def _examine(self, config: TrainConfig) -> bool:
+        """Whether the folder is a run already, one that this configuration may go on with."""
+        results = self.path / RESULTS
+        if results.exists():
+            found = read_json(results)
+            if not isinstance(found, dict):
+                raise CheckpointError(f"no results at {results}; remove the file to score the run again")
+            self.finished_results = found if found.get("complete", True) else None
+        is_run = self.finished_results is not None or has_checkpoint(self._checkpoints)
+        if is_run:
+            if config.run.resume is Resume.never:
+                raise ConfigError(f"run.resume=never but there is a run at {self.path}; choose another run.name")
+            self._check_same(config)
+        elif config.run.resume is Resume.must and config.run.extend_from is None:
+            raise ConfigError(f"run.resume=must but there is no checkpoint at {self.path}; start with run.resume=auto")
+        return is_run
+
+    def _check_same(self, config: TrainConfig) -> None:
+        path = self.path / CONFIG
+        try:
+            stored = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if not isinstance(stored, dict):
+                raise ValueError("it is no mapping")
+            there = result_dict(from_dict(stored))
+        except (OSError, ValueError, yaml.YAMLError, LlmtrainError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"cannot read the run's configuration at {path} ({reason}); restore it, or choose "
+                                  "another run.name") from error
+        here = result_dict(config)
+        if keys := differing_keys(there, here):
+            told = ", ".join(f"{key} is {there.get(key)} there and {here.get(key)} here" for key in keys)
+            raise ConfigError(f"another configuration's run is at {self.path}: {told}; choose another run.name, or take "
+                              "those values back")
+
+    def _prepare(self, config: TrainConfig, is_run: bool) -> None:
+        if LOCK_NAME in self._before:  # else the folder is new or somebody's
+            clear_staged(self.path)
+            clear_staged(self._checkpoints)
+        elif not is_run and (taken := self._before & {CONFIG, ENVIRONMENT, METRICS}):
+            raise ConfigError(f"the folder at {self.path} is no run and holds a {min(taken)}; choose another run.name")
+        now = describe(config.trainer.threads)
+        if not is_run:
+            write_text(self.path / CONFIG, yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
+            write_json(self.path / ENVIRONMENT, now)
+            return
+        before = read_json(self.path / ENVIRONMENT) if (self.path / ENVIRONMENT).exists() else None
+        if isinstance(before, dict) and (changed := differences(before, now)):
+            warn(f"the run started in another environment ({', '.join(changed)}); it may not repeat bitwise")
+
+    def abandon(self) -> None:
+        """After a failure: leave no trace of a claim that came to no checkpoint. A run keeps everything."""
+        if self.lock is None or (self.path / RESULTS).exists() or has_checkpoint(self._checkpoints):
+            return
+        ours = {CONFIG, ENVIRONMENT, METRICS, TRACKER}
+        if LOCK_NAME not in self._before:
+            ours -= self._before  # somebody's folder: what stood there stays
+        with contextlib.suppress(OSError, LlmtrainError):
+            for name in ours:
+                remove(self.path / name)
+            (self.path / LOCK_NAME).unlink(missing_ok=True)
+        for folder in (self._checkpoints, *self._created):
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only when empty
+
+    def release(self) -> None:
+        """Unlock; fine when that happened before."""
+        if self.lock is not None:
+            self.lock.release()
+
+
+def _path_of(config: TrainConfig) -> Path:
+    name = Path(run_name(config))
+    if name.is_absolute() or ".." in name.parts or not name.parts:
+        raise ConfigError(f"run.name={name} leaves run.root={config.run.root}; give a name, not a path")
+    return Path(config.run.root).expanduser() / name

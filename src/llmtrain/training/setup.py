@@ -1,0 +1,200 @@
+"""Everything a run is made of, built once from the typed configuration, in the order of dependence."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from llmtrain import registry
+from llmtrain.config.schema import Device, TrainConfig, Tracker
+from llmtrain.data.features import Features, tokenize
+from llmtrain.data.loader import Batch, StepLoader
+from llmtrain.data.sources import Splits, load_splits
+from llmtrain.data.special import special_ids
+from llmtrain.errors import ConfigError
+from llmtrain.log import MetricsLog, say
+from llmtrain.model.base import freeze, head_parameters, layers, load_tokenizer, trunk_parameters
+from llmtrain.model.model import LlmtrainForSeq2SeqLM
+from llmtrain.objectives.base import Objective, Transform, Vocabulary
+from llmtrain.objectives.joint import Weighting
+from llmtrain.optim import Schedule, WeightAverage, build_optimizer
+from llmtrain.precision import Precision
+from llmtrain.training.allocator import keep_freed_memory
+from llmtrain.training.length import TimeLimit, planned_steps
+from llmtrain.training.module import JointModule
+from llmtrain.training.runfolder import RunFolder
+from llmtrain.training.state import (AveragePart, ModulePart, OptimizerPart, Part, PrecisionPart, ProgressPart,
+                                     RandomPart, SchedulePart)
+from llmtrain.training.step import TrainStep
+
+
+@dataclass(slots=True)
+class Training:
+    """A run, ready to step. ``parts`` is what a checkpoint holds, in restoring order."""
+
+    config: TrainConfig
+    folder: RunFolder
+    accelerator: Any
+    precision: Precision
+    splits: Splits
+    tokenizer: Any
+    module: JointModule
+    loader: StepLoader
+    validation: Features
+    transforms: list[Transform]
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    limit: TimeLimit
+    weighting: Weighting
+    average: WeightAverage | None
+    step: TrainStep
+    progress: ProgressPart
+    parts: list[Part]
+    metrics: MetricsLog
+
+    @property
+    def model(self) -> LlmtrainForSeq2SeqLM:
+        return self.module.model
+
+    def to_device(self, batch: Batch) -> Batch:
+        return {key: value.to(self.accelerator.device, non_blocking=True) if isinstance(value, Tensor) else value
+                for key, value in batch.items()}
+
+
+def start_accelerator(config: TrainConfig, project_dir: Path | None) -> Any:
+    """Start placement and processes; precision and accumulation are ours, so both are switched off here."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+    if config.trainer.device is Device.cuda and not torch.cuda.is_available():
+        raise ConfigError("trainer.device=cuda but torch sees no CUDA device; use trainer.device=cpu")
+    cpu = config.trainer.device is Device.cpu or not torch.cuda.is_available()
+    accelerator = Accelerator(
+        mixed_precision="no", gradient_accumulation_steps=1, cpu=cpu, project_dir=project_dir,
+        log_with="tensorboard" if config.trainer.tracker is Tracker.tensorboard else None,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=config.trainer.timeout_seconds)),
+                         DistributedDataParallelKwargs(broadcast_buffers=False)])
+    wanted = config.trainer.processes or int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != wanted:
+        raise ConfigError(f"{wanted} processes were asked for and {accelerator.num_processes} run; start them with "
+                          f"torchrun --nproc-per-node {wanted} -m llmtrain train ...")
+    rows = config.trainer.batch_size
+    if rows < accelerator.num_processes * config.trainer.accumulate:
+        raise ConfigError(f"trainer.batch_size={rows} is less than {accelerator.num_processes} processes x "
+                          f"trainer.accumulate={config.trainer.accumulate}; raise it")
+    return accelerator
+
+
+def make_deterministic(config: TrainConfig) -> None:
+    """Seed every generator and ask torch for repeatable algorithms, on the CPU too."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    keep_freed_memory()
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    torch.use_deterministic_algorithms(config.trainer.deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, changes nothing we read
+    seed_everything(config.run.seed)
+
+
+def seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def continuation_of(tokenizer: Any) -> Tensor:
+    """(V,) bool: the token continues the word before it (WordPiece ##, byte-level BPE and SentencePiece markers)."""
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    if any(token.startswith("##") for token in tokens):
+        return torch.tensor([token.startswith("##") for token in tokens])
+    marker = next((mark for mark in ("Ġ", "▁") if any(token.startswith(mark) for token in tokens)), None)
+    special = set(tokenizer.all_special_tokens)
+    return torch.tensor([marker is not None and not token.startswith(marker) and token not in special
+                         for token in tokens])
+
+
+def build_objectives(config: TrainConfig, model: LlmtrainForSeq2SeqLM, tokenizer: Any) -> dict[str, Objective]:
+    """The base term the configuration names, under the run's seed."""
+    name = config.objective.base
+    if name == "none":
+        return {}
+    vocabulary = Vocabulary(model.input_embedding_VD.shape[0], tokenizer.mask_token_id,
+                            frozenset(tokenizer.all_special_ids), continuation_of(tokenizer))
+    if name == "mlm" and vocabulary.mask_id is None:
+        raise ConfigError(f"objective.base=mlm needs a mask token and the tokenizer at {config.model.path} has none; "
+                          "use objective.base=select")
+    objective = registry.resolve("objective", name)
+    return {name: objective(model, getattr(config.objective, name), vocabulary, config.model.path)}
+
+
+def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str | None) -> Training:
+    """Build a run. ``decided``: the format an earlier start of it settled on."""
+    make_deterministic(config)
+    precision = Precision(config.precision, accelerator.device, decided)
+    say(precision.describe())
+    tokenizer = load_tokenizer(config.model.path, config.model.revision)
+    with accelerator.main_process_first():
+        splits = load_splits(config.data)
+        train = tokenize(splits.train, tokenizer, config.data)
+        validation = tokenize(splits.validation[:config.trainer.eval_rows], tokenizer, config.data)
+    say(f"data: {splits.source}, {len(splits.train)} / {len(splits.validation)} / {len(splits.test)} train / "
+        f"validation / test pairs, content {splits.content_hash[:12]}; {train.stats.describe()}")
+    for note in splits.notes:
+        say(f"data: {note}")
+
+    seed_everything(config.run.seed)
+    model = LlmtrainForSeq2SeqLM.from_base(config.model, config.head, tokenizer)
+    until = config.model.freeze_until_step
+    frozen = freeze(model, "none" if until else config.model.freeze)
+    withheld = [p for _, p in trunk_parameters(model)] if until and config.model.freeze == "none" else (
+        select_frozen(model, config.model.freeze) if until else [])
+    module = JointModule(model, build_objectives(config, model, tokenizer))
+    module.to(accelerator.device)
+    seed_everything(config.run.seed * 1_000_003 + accelerator.process_index)  # dropout differs between processes
+    wrapped = accelerator.prepare_model(module)
+    precision.watch(next(m for m in reversed(list(layers(model.trunk)[0].modules())) if isinstance(m, nn.Linear)))
+
+    optimizer = build_optimizer({"base": trunk_parameters(model),
+                                 "head": [*head_parameters(model),
+                                          *((f"objectives.{n}", p) for n, p in module.objectives.named_parameters())]},
+                                config.optim)
+    transforms = [t for o in module.objectives.values() if isinstance(o, Objective) and (t := o.transform())]
+    loader = StepLoader(train, batch_size=config.trainer.batch_size, accumulate=config.trainer.accumulate,
+                        rank=accelerator.process_index, world_size=accelerator.num_processes,
+                        bucket=config.trainer.bucket, seed=config.run.seed, pad_id=special_ids(tokenizer).pad,
+                        transforms=transforms, workers=config.data.workers, timeout=config.trainer.timeout_seconds)
+    progress = ProgressPart(total=planned_steps(config.trainer, loader.steps_per_epoch))
+    schedule = Schedule(config.schedule, progress.total)
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    average = WeightAverage(trained, config.optim.ema_decay) if config.optim.ema_decay > 0 else None
+    weighting = Weighting(config.objective)
+    say(weighting.describe() + (f"; {len(frozen)} base tensors frozen" if frozen else ""))
+    step = TrainStep(accelerator=accelerator, module=module, wrapped=wrapped, optimizer=optimizer, schedule=schedule,
+                     precision=precision, weighting=weighting, clip_norm=config.optim.clip_norm,
+                     on_nonfinite=config.trainer.on_nonfinite, average=average, withheld=(withheld, until))
+    parts: list[Part] = [progress, SchedulePart(schedule), OptimizerPart(optimizer), PrecisionPart(precision),
+                         ModulePart("objectives", dict(module.objectives.named_parameters()))]
+    if average is not None:
+        parts += [ModulePart("weights", trained), AveragePart(average)]
+    parts.append(RandomPart(accelerator))
+    return Training(config, folder, accelerator, precision, splits, tokenizer, module, loader, validation, transforms,
+                    optimizer, schedule, TimeLimit(config.trainer, config.schedule, schedule), weighting, average,
+                    step, progress, parts, MetricsLog(folder.path / "metrics.jsonl", accelerator.is_main_process))
+
+
+def select_frozen(model: LlmtrainForSeq2SeqLM, choice: str) -> list[nn.Parameter]:
+    """The parameters that ``model.freeze=choice`` names, left trainable."""
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    names = set(freeze(model, choice))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(before[name])
+    return [p for name, p in model.named_parameters() if name in names]
+

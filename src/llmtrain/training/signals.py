@@ -1,0 +1,70 @@
+"""Stopping and saving on request: SIGINT and SIGTERM end training after the current step, SIGUSR1 saves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from llmtrain.log import is_main
+
+_STOP = (signal.SIGINT, signal.SIGTERM)
+_AGAIN_AFTER = 0.25
+_AGAIN_AFTER_LAUNCHED = 2.0
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+class StopSignals:
+    """Catches signals while it is entered (main thread only; elsewhere it does nothing).
+
+    The first SIGINT or SIGTERM is remembered in ``requested``; the loop finishes its step, saves and leaves with
+    128 + its number. A second one ends the process at once: every file is committed by a rename, so what was being
+    written is lost and nothing is damaged. SIGUSR1 asks for a checkpoint, after which training goes on.
+    """
+
+    def __init__(self) -> None:
+        self.requested: int | None = None
+        self._save = False
+        self._first_at = 0.0
+        self._previous: dict[int, Handler] = {}
+        # One request can arrive twice: `timeout` signals the process and then its group, and a terminal's Ctrl-C
+        # reaches a worker directly and once more through torchrun.
+        launched = "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1
+        self._again_after = _AGAIN_AFTER_LAUNCHED if launched else _AGAIN_AFTER
+
+    def take_save_request(self) -> bool:
+        """Whether SIGUSR1 came since the last call."""
+        taken, self._save = self._save, False
+        return taken
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOP:
+                self._previous[number] = signal.signal(number, self._stop)
+            self._previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._request_save)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        for number, handler in self._previous.items():
+            # None: the handler was not set from Python and cannot be put back from it
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._previous = {}
+
+    def _request_save(self, _number: int, _frame: FrameType | None) -> None:
+        self._save = True
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.requested is None:
+            self.requested, self._first_at = number, now
+            if is_main():
+                # not print: the handler may have interrupted one
+                os.write(2, b"llmtrain: stopping after this step; a second signal ends at once, without saving\n")
+        elif now - self._first_at >= self._again_after:
+            os._exit(128 + number)

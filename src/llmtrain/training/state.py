@@ -1,0 +1,203 @@
+"""Whatever must survive a stop: one small protocol, one list.
+
+A part has a ``name``, ``save() -> (tensors, json)`` and ``load(tensors, json)``. Everything in :func:`parts_of` is
+saved and restored; random state is restored last, since restoring the others may draw.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from llmtrain.errors import CheckpointError
+from llmtrain.optim import Schedule, WeightAverage
+
+Saved = tuple[dict[str, Tensor], dict[str, Any]]
+
+
+class Part(Protocol):
+    name: str
+
+    def save(self) -> Saved: ...
+
+    def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class ProgressPart:
+    """Where the run is. ``seconds`` is time spent in training steps, over all starts."""
+
+    name = "progress"
+    step: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    log_size: int = 0
+    total: int | None = None
+    best: float | None = None
+    best_step: int | None = None
+    evaluations_without_gain: int = 0
+    quarter: int = 0
+    window: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def updates(self) -> int:
+        return self.step - self.skipped
+
+    def save(self) -> Saved:
+        return {}, asdict(self)
+
+    def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
+        for key, value in data.items():
+            setattr(self, key, value)
+
+
+class ModulePart:
+    """Parameters and buffers of modules by name (objectives; raw weights beside a published average)."""
+
+    def __init__(self, name: str, parameters: dict[str, nn.Parameter]) -> None:
+        self.name, self._parameters = name, parameters
+
+    def save(self) -> Saved:
+        return {key: value.detach().cpu().clone() for key, value in self._parameters.items()}, {}
+
+    @torch.no_grad()
+    def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
+        check_names(self.name, set(self._parameters), set(tensors))
+        for key, parameter in self._parameters.items():
+            parameter.copy_(tensors[key])
+
+
+class OptimizerPart:
+    """AdamW's moments, by parameter name."""
+
+    name = "optimizer"
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+
+    def _named(self) -> dict[str, nn.Parameter]:
+        return {name: p for group in self._optimizer.param_groups
+                for name, p in zip(group["param_names"], group["params"], strict=True)}
+
+    def save(self) -> Saved:
+        tensors = {}
+        for name, parameter in self._named().items():
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"{name}/{key}"] = value.detach().cpu()
+        return tensors, {}
+
+    def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
+        named = self._named()
+        check_names(self.name, set(named), {key.rpartition("/")[0] for key in tensors}, subset=True)
+        for key, value in tensors.items():
+            name, _, slot = key.rpartition("/")
+            parameter = named[name]
+            # a fused CPU AdamW keeps its step counter beside the parameter, as fp32
+            self._optimizer.state[parameter][slot] = value.to(parameter.device).clone()
+
+
+class SchedulePart:
+    name = "schedule"
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+
+    def save(self) -> Saved:
+        return {}, {"cooldown_start": self._schedule.cooldown_start, "total": self._schedule.total}
+
+    def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
+        self._schedule.cooldown_start, self._schedule.total = data["cooldown_start"], data["total"]
+
+
+class PrecisionPart:
+    """The format the run settled on and the loss scaler's state."""
+
+    name = "precision"
+
+    def __init__(self, precision: Any) -> None:
+        self._precision = precision
+
+    def save(self) -> Saved:
+        return {}, {"running": self._precision.running, "effective": self._precision.effective,
+                    "scaler": self._precision.scaler.state_dict()}
+
+    def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
+        if data["running"] != self._precision.running:
+            raise CheckpointError(f"the checkpoint ran in {data['running']}, this run in {self._precision.running}; "
+                                  "give the run another name to change the precision")
+        self._precision.effective = data["effective"]
+        if data["scaler"]:
+            self._precision.scaler.load_state_dict(data["scaler"])
+
+
+class AveragePart:
+    """The moving average's other half: while training it holds the average, the live weights are ``weights``."""
+
+    name = "average"
+
+    def __init__(self, average: WeightAverage) -> None:
+        self._average = average
+
+    def save(self) -> Saved:
+        return {name: value.cpu() for name, value in self._average.average.items()}, {}
+
+    def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
+        check_names(self.name, set(self._average.average), set(tensors))
+        for name, value in self._average.average.items():
+            value.copy_(tensors[name])
+
+
+class RandomPart:
+    """Dropout's generators, one set for each process."""
+
+    name = "random"
+
+    def __init__(self, accelerator: Any) -> None:
+        self._accelerator = accelerator
+
+    def save(self) -> Saved:
+        """Collective: every process must call it."""
+        from accelerate.utils import gather_object
+
+        mine = {"cpu": torch.get_rng_state(), "python": random.getstate(), "numpy": np.random.get_state()}
+        if self._accelerator.device.type == "cuda":
+            mine["cuda"] = torch.cuda.get_rng_state(self._accelerator.device)
+        tensors: dict[str, Tensor] = {}
+        data: dict[str, Any] = {}
+        for rank, state in enumerate(gather_object([mine]) if self._accelerator.num_processes > 1 else [mine]):
+            for device in {"cpu", "cuda"} & set(state):
+                tensors[f"{rank}.{device}"] = state[device].cpu()
+            kind, keys, position, has_gauss, gauss = state["numpy"]
+            tensors[f"{rank}.numpy"] = torch.from_numpy(keys.astype(np.int64))
+            data[str(rank)] = {"python": [state["python"][0], list(state["python"][1]), state["python"][2]],
+                               "numpy": [kind, int(position), int(has_gauss), float(gauss)]}
+        return tensors, data
+
+    def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
+        rank = self._accelerator.process_index
+        if len(data) != self._accelerator.num_processes:
+            return  # another number of processes was asked for: the seed's own state stays
+        torch.set_rng_state(tensors[f"{rank}.cpu"])
+        if f"{rank}.cuda" in tensors and self._accelerator.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors[f"{rank}.cuda"], self._accelerator.device)
+        version, internal, gauss = data[str(rank)]["python"]
+        random.setstate((version, tuple(internal), gauss))
+        kind, position, has_gauss, cached = data[str(rank)]["numpy"]
+        np.random.set_state((kind, tensors[f"{rank}.numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
+
+
+def check_names(part: str, expected: set[str], found: set[str], subset: bool = False) -> None:
+    """Raise CheckpointError when saved names are not those this run expects."""
+    strange = found - expected
+    missing = set() if subset else expected - found
+    if strange or missing:
+        name = sorted(strange or missing)[0]
+        kind = "unknown" if strange else "missing"
+        raise CheckpointError(f"state {part!r} has {len(strange or missing)} {kind} names, first {name!r}; the "
+                              "checkpoint belongs to another model or objective")

@@ -1,0 +1,172 @@
+"""One exact optimizer step over micro-batches and processes, in any precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmtrain.config.schema import OnNonFinite
+from llmtrain.data.loader import Batch
+from llmtrain.errors import NumericsError
+from llmtrain.objectives.joint import Weighting
+from llmtrain.optim import Schedule, WeightAverage
+from llmtrain.precision import Precision
+from llmtrain.training.module import JointModule
+
+
+@dataclass(slots=True)
+class Agreement:
+    """What all processes know alike after the step's first exchange.
+
+    ``counts`` are sums over processes; ``seconds`` is rank 0's training time; the signals are the largest any saw.
+    """
+
+    counts: dict[str, float]
+    tokens: int
+    seconds: float
+    stop_signal: int
+    save_signal: bool
+
+
+@dataclass(slots=True)
+class StepResult:
+    """Losses are per item, over all micro-batches and processes; ``skipped`` says that no weight moved."""
+
+    losses: dict[str, float]
+    weights: dict[str, float]
+    total: float
+    grad_norm: float
+    rates: dict[str, float]
+    skipped: bool
+
+
+class TrainStep:
+    """Forward, backward, unscale, clip, update; ``wrapped`` is the (possibly DDP-wrapped) ``module``."""
+
+    def __init__(self, *, accelerator: Any, module: JointModule, wrapped: nn.Module,
+                 optimizer: torch.optim.Optimizer, schedule: Schedule, precision: Precision, weighting: Weighting,
+                 clip_norm: float, on_nonfinite: OnNonFinite, average: WeightAverage | None,
+                 withheld: tuple[list[nn.Parameter], int]) -> None:
+        self.accelerator, self.module, self.wrapped = accelerator, module, wrapped
+        self.optimizer, self.schedule, self.precision = optimizer, schedule, precision
+        self.weighting, self.clip_norm, self.on_nonfinite = weighting, clip_norm, on_nonfinite
+        self.average = average
+        self.withheld, self.withheld_until = withheld
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def agree(self, micro: list[Batch], seconds: float, stop_signal: int, save_signal: bool) -> Agreement:
+        """Count every term over all micro-batches and processes before the first backward pass."""
+        counts = {name: 0 for name in self.module.terms}
+        tokens = 0
+        for batch in micro:
+            for name, count in self.module.counts(batch).items():
+                counts[name] += int(count)
+            if not batch.get("dummy"):
+                tokens += int(batch["attention_mask"].sum()) + int((batch["labels"] != -100).sum())
+        main = self.accelerator.is_main_process
+        mine = [*counts.values(), tokens, seconds if main else 0.0, save_signal]
+        if self.accelerator.num_processes == 1:
+            return Agreement({k: float(v) for k, v in counts.items()}, tokens, seconds, stop_signal, save_signal)
+        vector = torch.tensor([*mine, float(stop_signal)], dtype=torch.float64, device=self.accelerator.device)
+        summed = self.accelerator.gather(vector.unsqueeze(0))
+        every = summed.sum(dim=0).tolist()
+        return Agreement(dict(zip(counts, every, strict=False)), int(every[len(counts)]), every[len(counts) + 1],
+                         int(summed[:, -1].max()), bool(every[len(counts) + 2]))
+
+    def __call__(self, micro: list[Batch], agreed: Agreement, step: int, update: int) -> StepResult:
+        """Run one step. ``update`` is the number of updates made so far (steps less skipped ones).
+
+        Raises:
+            NumericsError: A loss or gradient is not finite and ``trainer.on_nonfinite`` says stop.
+        """
+        weights = self.weighting.weights(step)
+        scale = {name: weight / max(1.0, agreed.counts[name]) for name, weight in weights.items()}
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = [self._backward(batch, step, scale, last=index == len(micro) - 1) for index, batch in enumerate(micro)]
+        losses, finite = self._losses(sums, agreed)
+        rates = self.schedule.apply(self.optimizer, update)
+        total = sum(weights[name] * losses[name] for name in weights)
+        if not finite:
+            self._report_nonfinite(micro, sums, step)
+            return StepResult(losses, weights, total, float("nan"), rates, skipped=True)
+        norm, skipped = self._update(step)
+        if not skipped and self.average is not None:
+            self.average.update()
+        return StepResult(losses, weights, total, norm, rates, skipped)
+
+    def _backward(self, batch: Batch, step: int, scale: dict[str, float], last: bool) -> Tensor:
+        """Backward of one micro-batch; returns its term sums. DDP averages gradients, hence the world size."""
+        with self._sync(last):
+            with self.precision.autocast():
+                sums = self.wrapped(batch, step)
+            loss = sum((scale[name] * sums[name] for name in scale), torch.zeros((), device=self.accelerator.device))
+            self.precision.scaler.scale(loss * self.accelerator.num_processes).backward()
+        return torch.stack([sums[name].detach().double() for name in self.module.terms])
+
+    def _sync(self, last: bool) -> AbstractContextManager[object]:
+        no_sync = getattr(self.wrapped, "no_sync", None)
+        return nullcontext() if last or no_sync is None else no_sync()
+
+    def _losses(self, sums: list[Tensor], agreed: Agreement) -> tuple[dict[str, float], bool]:
+        total = torch.stack(sums).sum(dim=0)
+        if self.accelerator.num_processes > 1:
+            total = self.accelerator.reduce(total, reduction="sum")
+        losses = {name: value / max(1.0, agreed.counts[name])
+                  for name, value in zip(self.module.terms, total.tolist(), strict=True)}
+        return losses, bool(torch.isfinite(total).all())
+
+    def _update(self, step: int) -> tuple[float, bool]:
+        """Unscale, clip, step and scaler update on one optimizer object; returns (gradient norm, skipped)."""
+        scaler = self.precision.scaler
+        scaler.unscale_(self.optimizer)
+        if step < self.withheld_until:  # they stay in DDP's reducer; only their update is withheld
+            for parameter in self.withheld:
+                parameter.grad = None
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        overflow = not bool(torch.isfinite(norm))
+        if overflow and not scaler.is_enabled():
+            if self.on_nonfinite is OnNonFinite.stop:
+                raise NumericsError(f"gradient norm is {norm.item()} at step {step + 1}; lower optim.base_lr / "
+                                    "optim.head_lr, or set trainer.on_nonfinite=skip")
+            return float(norm), True
+        if self.clip_norm > 0 and not overflow:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
+        scaler.step(self.optimizer)  # does nothing when unscale_ found an inf
+        scaler.update()
+        return float(norm), overflow
+
+    def _report_nonfinite(self, micro: list[Batch], sums: list[Tensor], step: int) -> None:
+        """Name the terms and rows behind a non-finite loss; stop where the configuration says so.
+
+        A row that this process does not hold is named by the process that does.
+        """
+        bad: dict[str, list[int]] = {}
+        for batch, values in zip(micro, sums, strict=True):
+            if not bool(torch.isfinite(values).all()):
+                for name, rows in self._bad_rows(batch, step).items():
+                    bad.setdefault(name, []).extend(rows)
+        found = "; ".join(f"term {name}, rows {', '.join(map(str, rows[:8])) or 'only together'}"
+                          for name, rows in bad.items()) or "rows held by another process"
+        if self.on_nonfinite is OnNonFinite.stop:
+            raise NumericsError(f"loss is not finite at step {step + 1} ({found}); look at those rows, lower the "
+                                "learning rates, or set trainer.on_nonfinite=skip")
+
+    @torch.no_grad()
+    def _bad_rows(self, batch: Batch, step: int) -> dict[str, list[int]]:
+        """For each term whose sum is not finite, the rows whose own sum is not finite either."""
+        with self.precision.autocast():
+            together = self.module(batch, step)
+            bad: dict[str, list[int]] = {n: [] for n in self.module.terms if not bool(torch.isfinite(together[n]))}
+            rows = len(batch["example_id"])
+            for row in range(rows):
+                single = {key: value[row:row + 1] if isinstance(value, Tensor) and len(value) == rows else value
+                          for key, value in batch.items()}
+                for name, value in self.module(single, step).items():
+                    if name in bad and not bool(torch.isfinite(value)):
+                        bad[name].append(int(batch["example_id"][row]))
+        return bad

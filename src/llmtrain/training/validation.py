@@ -1,0 +1,54 @@
+"""Scoring a run while it trains: every loss term and ROUGE on the same held-out rows each time.
+
+Nothing here draws random numbers: masks are functions of the row, decoding is as configured (greedy by default).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from llmtrain.data.loader import eval_batches
+from llmtrain.evaluation.evaluate import generate_and_score
+from llmtrain.training.saving import averaged_weights
+from llmtrain.training.setup import Training
+
+
+@torch.no_grad()
+def held_out_losses(run: Training) -> dict[str, float]:
+    """Mean of every term per item, and their weighted total, over ``trainer.eval_rows`` rows and all processes."""
+    terms = run.module.terms
+    totals = torch.zeros(2, len(terms), dtype=torch.float64)
+    rank, world = run.accelerator.process_index, run.accelerator.num_processes
+    batches = eval_batches(run.validation, batch_size=32, pad_id=run.loader.pad_id, transforms=run.transforms)
+    for index, batch in enumerate(batches):
+        if index % world != rank:
+            continue
+        batch = run.to_device(batch)
+        counts = run.module.counts(batch)
+        with run.precision.autocast():
+            sums = run.module(batch, step=run.progress.step)
+        totals += torch.stack([torch.stack([sums[name].double().cpu() for name in terms]),
+                               torch.stack([counts[name].double().cpu() for name in terms])])
+    if world > 1:
+        totals = run.accelerator.reduce(totals.to(run.accelerator.device), reduction="sum").cpu()
+    losses = (totals[0] / totals[1].clamp(min=1)).tolist()
+    weights = run.weighting.weights(run.progress.step)
+    row = {f"loss.{name}": value for name, value in zip(terms, losses, strict=True)}
+    row |= {f"loss.{name}.weighted": weights[name] * row[f"loss.{name}"] for name in weights}
+    return row | {"loss.total": sum(row[f"loss.{name}.weighted"] for name in weights)}
+
+
+def validate(run: Training) -> dict[str, Any]:
+    """Held-out losses and ROUGE; the model is back in training mode afterwards."""
+    rows = run.splits.validation[:run.config.trainer.eval_rows]
+    run.module.eval()
+    try:
+        with averaged_weights(run):
+            losses = held_out_losses(run)
+            scores = generate_and_score(run.model, run.tokenizer, rows, run.validation.input_ids, run.config,
+                                        run.precision, accelerator=run.accelerator, baselines=False)
+    finally:
+        run.module.train()
+    return losses | {name: interval.value for name, interval in scores.metrics.items()}
