@@ -17,6 +17,7 @@ from llmtrain.errors import ConfigError
 
 KINDS = ("head", "objective")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
+BUILTIN_MODULES = ("llmtrain.heads.transformer.config", "llmtrain.objectives.options")  # torch-free; named, not imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Part:
 
 
 _parts: dict[tuple[str, str], Part] = {}
+_loaded = False
 
 
 def register(
@@ -61,19 +63,33 @@ def register(
     return part
 
 
-def load_plugins() -> None:
-    """Import every installed package that declares an ``llmtrain.plugins`` entry point."""
+def _load() -> None:
+    """Once, before the first look-up: register our own parts, then those of installed plugin packages."""
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    for module in BUILTIN_MODULES:
+        import_module(module)
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        entry.load()
+        try:
+            entry.load()
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"plugin {entry.name!r} at {entry.value} cannot be imported ({error}); repair or "
+                              "uninstall it") from error
 
 
 def parts(kind: str) -> list[Part]:
     """All parts of a kind, by name."""
+    _load()
     return sorted((p for p in _parts.values() if p.kind == kind), key=lambda part: part.name)
 
 
 def get(kind: str, name: str) -> Part:
     """The part named, or ConfigError with the nearest name."""
+    _load()
     if (part := _parts.get((kind, name))) is not None:
         return part
     names = [p.name for p in parts(kind)]

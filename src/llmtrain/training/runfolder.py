@@ -87,9 +87,9 @@ class RunFolder:
         try:
             stored = yaml.safe_load(path.read_text(encoding="utf-8"))
             if not isinstance(stored, dict):
-                raise ValueError("it is no mapping")
+                raise TypeError("it is no mapping")
             there = result_dict(from_dict(stored))
-        except (OSError, ValueError, yaml.YAMLError, LlmtrainError) as error:
+        except (OSError, TypeError, ValueError, yaml.YAMLError, LlmtrainError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"cannot read the run's configuration at {path} ({reason}); restore it, or choose "
                                   "another run.name") from error

@@ -1,0 +1,55 @@
+"""What tells two runs apart: the result-changing keys, their hash, and the folder name made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from llmtrain import registry
+from llmtrain.config.schema import RESULTS, TrainConfig
+from llmtrain.config.typed import plain
+
+HASH_LENGTH = 8
+
+
+def result_dict(config: Any) -> dict[str, Any]:
+    """Flat dotted keys and plain values of everything that can change weights or scores.
+
+    Options of a base objective or data source that is not in use are left out: installing a plugin changes no hash.
+    """
+    flat: dict[str, Any] = {}
+    _collect(config, "", flat)
+    unused = [f"objective.{part.name}." for part in registry.parts("objective")
+              if isinstance(config, TrainConfig) and part.name != config.objective.base]
+    unused += [f"data.{name}." for name in ("docstrings", "hub") if name != config.data.name]
+    return {key: value for key, value in flat.items() if not key.startswith(tuple(unused))}
+
+
+def _collect(config: Any, path: str, flat: dict[str, Any]) -> None:
+    for field in fields(config):
+        if field.metadata.get("affects", RESULTS) != RESULTS:
+            continue
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            _collect(value, f"{path}{field.name}.", flat)
+        else:
+            flat[path + field.name] = plain(value)
+
+
+def run_hash(config: TrainConfig) -> str:
+    """Eight hexadecimal digits over :func:`result_dict`; the same in every process and Python version."""
+    text = json.dumps(result_dict(config), sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+
+
+def run_name(config: TrainConfig) -> str:
+    """``run.name``, or the experiment's name and the hash."""
+    return config.run.name or f"{config.experiment_name}-{run_hash(config)}"
+
+
+def differing_keys(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Keys of two :func:`result_dict` whose values differ, or that only one has, in order."""
+    missing = object()
+    return sorted(key for key in a.keys() | b.keys() if a.get(key, missing) != b.get(key, missing))

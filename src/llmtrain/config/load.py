@@ -1,0 +1,217 @@
+"""From files and overrides to a typed configuration: find configs/, compose with Hydra, apply presets, convert.
+
+Hydra is used through its compose API alone: no output folder, no logging set-up, no change of directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import field, make_dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmtrain import registry
+from llmtrain.config.hashing import differing_keys, result_dict, run_hash, run_name
+from llmtrain.config.names import Names
+from llmtrain.config.paths import path_value, quote_overrides
+from llmtrain.config.reference import SCHEMAS, keys
+from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig, objective_schema
+from llmtrain.config.typed import build, did_you_mean, from_dict, head_type, to_dict
+from llmtrain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+__all__ = ["compose", "config_dir", "differing_keys", "from_dict", "path_value", "result_dict", "run_hash", "run_name",
+           "to_dict", "to_typed"]
+
+LENGTHS = ("max_steps", "max_epochs", "max_minutes")
+Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig
+
+
+def config_dir() -> Path:
+    """The folder of yaml files: beside the installed module, else the repository's configs/.
+
+    Raises ConfigError when neither exists.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "configs", package.parents[1] / "configs"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise ConfigError(f"no configs folder beside {package}; install llmtrain again")
+
+
+def register_schemas() -> None:
+    """Tell Hydra's ConfigStore the typed root of each command and the options of every registered head."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    for command, schema in SCHEMAS.items():
+        node: type = schema
+        if command == "train":
+            objective = objective_schema()
+            node = make_dataclass("TrainSchema", [("objective", objective, field(default_factory=objective))],
+                                  bases=(TrainConfig,), kw_only=True)
+        store.store(name=f"{command}_schema", node=node)
+    for part in registry.parts("head"):
+        store.store(group="schema/head", name=part.name, node=part.options)
+        if not (config_dir() / "head" / f"{part.name}.yaml").is_file():
+            store.store(group="head", name=part.name, node=part.options)  # a plugin head without a yaml of its own
+
+
+def text_keys(command: str) -> set[str]:
+    """Keys whose value is a text, so that what Hydra's grammar cannot read may be quoted."""
+    return {path for path, key in keys(command).items() if key.type is str}
+
+
+@contextmanager
+def session() -> Iterator[Any]:
+    """Hydra's config loader over our configs folder; whatever Hydra state the caller had is restored afterwards."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    register_schemas()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+@cache
+def default_groups(command: str) -> frozenset[str]:
+    """Groups in the defaults list of a command's primary configuration."""
+    import yaml
+
+    listed = yaml.safe_load((config_dir() / f"{command}.yaml").read_text(encoding="utf-8"))["defaults"]
+    return frozenset(name for entry in listed if isinstance(entry, dict) for name in entry)
+
+
+def parse(overrides: list[str]) -> list[Any]:
+    """Hydra's parsed overrides. Raises ConfigError with one line for each that its grammar cannot read."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser, parsed, problems = OverridesParser.create(), [], []
+    for override in overrides:
+        try:
+            parsed.append(parser.parse_override(override))
+        except HydraException as error:
+            if "=" not in override and not override.startswith("~"):
+                problems.append(f"{override!r} is not KEY=VALUE; `llmtrain --help` shows the form")
+            else:
+                problems.append(f"cannot read {override!r} ({str(error).splitlines()[0]}); put the value in quotes: "
+                                "\"KEY='VALUE'\"")
+    if problems:
+        raise ConfigError(problems)
+    return parsed
+
+
+def check_names(command: str, parsed: list[Any], loader: Any) -> None:
+    """Raise ConfigError with one line for each key, group or option that does not exist, and for sweeps."""
+    problems = [f"{o.input_line} is a sweep; add --multirun, or quote the value" for o in parsed
+                if o.is_sweep_override()]
+    names = Names(command, loader, default_groups(command))
+    for override in parsed:
+        if not override.is_sweep_override() and (problem := names.problem(override)):
+            problems.append(problem)
+    if problems:
+        raise ConfigError(problems)
+
+
+def compose(command: str, overrides: list[str]) -> DictConfig:
+    """The composed configuration of a command, presets applied.
+
+    Args:
+        command: train, eval or summarize.
+        overrides: As typed in a shell; path values need no quoting.
+
+    Raises:
+        ConfigError: With one line for each wrong key, group, option or value.
+    """
+    from omegaconf import open_dict
+
+    overrides = quote_overrides(overrides, text_keys(command))
+    parsed = parse(overrides)
+    with session() as loader:
+        check_names(command, parsed, loader)
+        config = _compose(command, overrides)
+        choices = config.hydra.runtime.choices
+        with open_dict(config):
+            del config["hydra"]
+    if command == "train":
+        _apply_presets(config, parsed, choices.get("experiment"))
+    return config
+
+
+def _compose(command: str, overrides: list[str]) -> DictConfig:
+    """Hydra's own composition, its errors in our one line."""
+    from hydra import compose as hydra_compose
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return hydra_compose(command, overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_line(command, error)) from error
+
+
+def _one_line(command: str, error: Exception) -> str:
+    from omegaconf.errors import OmegaConfBaseException
+
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    key = keys(command).get(str(getattr(cause, "full_key", None) or ""))
+    value = getattr(cause, "value", None)
+    text = " ".join(line.strip() for line in str(cause).splitlines() if not line.strip().startswith("object_type="))
+    if key is None:
+        head = str(error).splitlines()[0]
+        return f"{head}: {text}" if cause is not error else text
+    line = str(error).splitlines()[0].removeprefix("Error merging override ")
+    if cause is error or "=" not in line:  # a yaml, not the command line
+        return f"{text}; give {key.expects} for {key.path}"
+    value = line.partition("=")[2]
+    hint = did_you_mean(value, key.choices, f"give {key.expects}") if key.choices else f"give {key.expects}"
+    return f"{key.path}={value} is not {key.expects}; {hint}" if key.choices else (
+        f"{key.path}={value} is not {key.expects}{' or null' if key.optional else ''}; give one")
+
+
+def _apply_presets(config: DictConfig, parsed: list[Any], experiment: str | None) -> None:
+    """The run length named on the command line unsets a yaml's; max_minutes implies constant_cooldown."""
+    from omegaconf import OmegaConf
+
+    named = {o.key_or_group for o in parsed}
+    lengths = [name for name in LENGTHS if f"trainer.{name}" in named and config.trainer.get(name) is not None]
+    if lengths:
+        for name in LENGTHS:
+            if name not in lengths and f"trainer.{name}" not in named:
+                OmegaConf.update(config, f"trainer.{name}", None)
+    minutes = OmegaConf.select(config, "trainer.max_minutes")
+    if minutes is not None and not {"schedule", "schedule.name"} & named:
+        OmegaConf.update(config, "schedule.name", "constant_cooldown")
+    if experiment and "experiment_name" not in named:
+        OmegaConf.update(config, "experiment_name", experiment.replace("/", "-"))
+
+
+def to_container(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain values, interpolations resolved. Raises ConfigError when one cannot be."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        container = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    assert isinstance(container, dict)
+    return {str(name): value for name, value in container.items()}
+
+
+def to_typed(command: str, config: DictConfig) -> Config:
+    """A composed configuration as typed dataclasses; nothing below this sees a DictConfig.
+
+    Raises ConfigError with one line for each key that the schema, or the chosen head, does not have.
+    """
+    values = to_container(config)
+    if command == "train":
+        typed: Config = build(TrainConfig, values, head=head_type(values.get("head")), objective=objective_schema())
+    else:
+        typed = build(SCHEMAS[command], values)
+    return typed

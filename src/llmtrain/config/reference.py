@@ -1,0 +1,86 @@
+"""Every key of a command with its meaning, unit, default and type: one table for help, checks and completion."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from enum import Enum
+from typing import Any, Union, get_args, get_origin
+
+from llmtrain import registry
+from llmtrain.config.schema import RESULTS, EvaluateConfig, SummarizeCommandConfig, TrainConfig, objective_schema
+from llmtrain.config.typed import hints, plain
+
+SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summarize": SummarizeCommandConfig}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One documented key. ``type`` is the annotation without None; ``optional`` says whether null is a value."""
+
+    path: str
+    meaning: str
+    unit: str
+    default: Any
+    affects: str
+    type: Any
+    optional: bool
+
+    @property
+    def open(self) -> bool:
+        """Whether further keys may stand below this one."""
+        return self.type is Any or get_origin(self.type) is dict or self.type is dict
+
+    @property
+    def choices(self) -> list[str]:
+        """Values to choose from, where there are only a few."""
+        if isinstance(self.type, type) and issubclass(self.type, Enum):
+            return [str(member.value) for member in self.type]
+        if self.type is bool:
+            return ["true", "false"]
+        if self.path == "objective.base":
+            return ["none", *(part.name for part in registry.parts("objective"))]
+        return []
+
+    @property
+    def expects(self) -> str:
+        """What a value must be, for messages."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        kinds = {int: "a whole number", float: "a number", str: "a text", list: "a list"}
+        return kinds.get(get_origin(self.type) or self.type, "a value of this key's type")
+
+
+def _annotation(annotation: Any) -> tuple[Any, bool]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        left = [a for a in get_args(annotation) if a is not type(None)]
+        return (left[0] if len(left) == 1 else Any), len(left) < len(get_args(annotation))
+    return annotation, annotation is Any
+
+
+def _walk(schema: type, prefix: str, sections: dict[str, type]) -> Iterator[Key]:
+    known = hints(schema) | sections
+    for field in fields(schema):
+        annotation, optional = _annotation(known[field.name])
+        path = f"{prefix}{field.name}"
+        if is_dataclass(annotation) and isinstance(annotation, type):
+            yield from _walk(annotation, f"{path}.", {})
+            continue
+        default = field.default
+        if default is MISSING:
+            default = None if field.default_factory is MISSING else field.default_factory()
+        yield Key(path, field.metadata.get("meaning", ""), field.metadata.get("unit", ""), plain(default),
+                  field.metadata.get("affects", RESULTS), annotation, optional)
+
+
+def keys(command: str, head: str | None = None) -> dict[str, Key]:
+    """All keys of a command by dotted path; ``head`` limits head options to one head (default: every head's)."""
+    if command != "train":
+        return {key.path: key for key in _walk(SCHEMAS[command], "", {})}
+    found: dict[str, Key] = {}
+    names = [part.name for part in registry.parts("head")] if head is None else [head]
+    for name in names:
+        sections = {"head": registry.get("head", name).options, "objective": objective_schema()}
+        found |= {key.path: key for key in _walk(TrainConfig, "", sections) if key.path not in found}
+    return found

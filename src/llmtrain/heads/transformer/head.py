@@ -1,0 +1,145 @@
+"""The transformer head: an autoregressive decoder over the trunk's states.
+
+Shapes: B rows, S source tokens, T summary tokens, N summary tokens that count, D width of the trunk, W width of the
+head, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from llmtrain.heads.base import EncoderStates
+from llmtrain.heads.transformer.config import TransformerHeadConfig
+from llmtrain.heads.transformer.copy import NEVER, gold_log_probability, mix_all, mix_gold, smoothed
+from llmtrain.heads.transformer.decoder import DecoderLayer
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What the head takes over from the base unless its options say otherwise."""
+
+    width: int
+    heads: int
+    ffn: int
+    vocabulary: int
+    positions: int
+    start_id: int
+
+
+class TransformerHead(nn.Module):
+    """Decoder layers, an output transform, and an optional copy gate."""
+
+    def __init__(self, options: TransformerHeadConfig, sizes: Sizes) -> None:
+        super().__init__()
+        self.options, self.start_id = options, sizes.start_id
+        base_width = sizes.width
+        width = options.width or base_width
+        heads = options.heads or sizes.heads
+        self.projects = width != base_width
+        if self.projects:
+            self.input_projection = nn.Linear(base_width, width)
+            self.memory_projection = nn.Linear(base_width, width)
+        self.positions = nn.Embedding(sizes.positions, width)
+        self.embedding_norm = nn.LayerNorm(width, eps=1e-12)
+        self.dropout = nn.Dropout(options.dropout)
+        self.layers = nn.ModuleList(
+            DecoderLayer(width, heads, options.ffn or sizes.ffn, options.dropout, i) for i in range(options.layers))
+        self.transform = nn.Linear(width, base_width)
+        self.transform_norm = nn.LayerNorm(base_width, eps=1e-12)
+        self.output_bias = nn.Parameter(torch.zeros(sizes.vocabulary))
+        if not options.tie_embeddings:
+            self.embedding = nn.Embedding(sizes.vocabulary, base_width)
+            self.output = nn.Linear(base_width, sizes.vocabulary, bias=False)
+        if options.copy_gate:
+            self.pointer_query = nn.Linear(width, width)
+            self.pointer_key = nn.Linear(base_width, width)
+            self.gate = nn.Linear(width, 1)
+
+    def nll(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """(sum, count) over labels that are not -100; teacher forcing, fp32. A count of 0 gives a connected zero."""
+        decoded_BTW = self.decode(self.shift(labels_BT), states)
+        at_N = (labels_BT != -100).reshape(-1).nonzero().squeeze(1)
+        gold_N = labels_BT.reshape(-1).index_select(0, at_N)
+        row_N = at_N // labels_BT.shape[1]
+        decoded_NW = decoded_BTW.flatten(0, 1).index_select(0, at_N)
+        scores_NS = self._pointer(decoded_BTW, states, at_N) if self.options.copy_gate else None
+        losses, size = [], self.options.chunk_tokens
+        for start in range(0, max(1, len(gold_N)), size):
+            part = slice(start, start + size)
+            inputs = (decoded_NW[part], None if scores_NS is None else scores_NS[part], gold_N[part],
+                      states.input_ids_BS.index_select(0, row_N[part]), states.embedding_VD)
+            if len(gold_N) > size:  # recompute in the backward pass: one chunk's logits exist at a time
+                losses.append(checkpoint(self._losses, *inputs, use_reentrant=False).sum())
+            else:
+                losses.append(self._losses(*inputs).sum())
+        return torch.stack(losses).sum(), torch.tensor(len(gold_N), device=labels_BT.device)
+
+    def _losses(self, decoded_NW: Tensor, scores_NS: Tensor | None, gold_N: Tensor, source_NS: Tensor,
+                embedding_VD: Tensor) -> Tensor:
+        logits_NV = self.vocabulary_logits(decoded_NW, embedding_VD)
+        smoothing = self.options.label_smoothing
+        gold_log_N = gold_log_probability(logits_NV, gold_N)
+        if scores_NS is None:
+            every_NV = torch.log_softmax(logits_NV.float(), 1) if smoothing else None
+            return smoothed(gold_log_N, every_NV, smoothing)
+        gate_N = self.gate(decoded_NW).squeeze(1).float()
+        every_NV = mix_all(logits_NV, gate_N, scores_NS, source_NS) if smoothing else None
+        return smoothed(mix_gold(gold_log_N, gate_N, scores_NS, source_NS, gold_N), every_NV, smoothing)
+
+    def log_probabilities(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:
+        """(B, T, V) fp32 log-probabilities of the next token, for generation."""
+        decoded_BTW = self.decode(input_ids_BT, states, cache)
+        logits_NV = self.vocabulary_logits(decoded_BTW.flatten(0, 1), states.embedding_VD)
+        if not self.options.copy_gate:
+            return torch.log_softmax(logits_NV.float(), 1).unflatten(0, input_ids_BT.shape)
+        scores_NS = self._pointer(decoded_BTW, states, None)
+        source_NS = states.input_ids_BS.repeat_interleave(input_ids_BT.shape[1], 0)
+        gate_N = self.gate(decoded_BTW).flatten().float()
+        return mix_all(logits_NV, gate_N, scores_NS, source_NS).unflatten(0, input_ids_BT.shape)
+
+    def copy_evidence(self, summary_ids_BT: Tensor, states: EncoderStates) -> tuple[Tensor, Tensor]:
+        """One forced pass over finished summaries: (B, T) probability of copying and (B, T) source place pointed at."""
+        decoded_BTW = self.decode(self.shift(summary_ids_BT), states)
+        place_BT = self._pointer(decoded_BTW, states, None).argmax(1).unflatten(0, summary_ids_BT.shape)
+        return torch.sigmoid(self.gate(decoded_BTW).squeeze(-1).float()), place_BT
+
+    def shift(self, labels_BT: Tensor) -> Tensor:
+        """Decoder input: the start token, then the labels but for the last."""
+        start_B1 = labels_BT.new_full((labels_BT.shape[0], 1), self.start_id)
+        return torch.cat([start_B1, labels_BT[:, :-1].clamp_min(0)], dim=1)
+
+    def decode(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:
+        """(B, T, W) decoder states."""
+        past = 0 if cache is None else cache.get_seq_length()
+        weight_VD = states.embedding_VD if self.options.tie_embeddings else self.embedding.weight
+        x = F.embedding(input_ids_BT, weight_VD)
+        memory = states.hidden_BSD
+        if self.projects:
+            x, memory = self.input_projection(x), self.memory_projection(memory)
+        place_T = torch.arange(past, past + input_ids_BT.shape[1], device=input_ids_BT.device)
+        x = self.dropout(self.embedding_norm(x + self.positions(place_T.clamp_max(self.positions.num_embeddings - 1))))
+        mask = states.attention_mask_BS
+        memory_mask = None if bool(mask.all()) else mask.bool()[:, None, None, :]
+        for layer in self.layers:
+            x = layer(x, memory, memory_mask, cache)
+        return x
+
+    def vocabulary_logits(self, decoded_NW: Tensor, embedding_VD: Tensor) -> Tensor:
+        hidden_ND = self.transform_norm(F.gelu(self.transform(decoded_NW)))
+        weight_VD = embedding_VD if self.options.tie_embeddings else self.output.weight
+        return F.linear(hidden_ND, weight_VD, self.output_bias)
+
+    def _pointer(self, decoded_BTW: Tensor, states: EncoderStates, at_N: Tensor | None) -> Tensor:
+        """(N, S) fp32 pointer logits at the chosen places (all of them when ``at_N`` is None)."""
+        query_BTW = self.pointer_query(decoded_BTW)
+        key_BSW = self.pointer_key(states.hidden_BSD)
+        scores_BTS = query_BTW @ key_BSW.transpose(1, 2) * query_BTW.shape[-1] ** -0.5
+        scores_BTS = scores_BTS.float().masked_fill(states.attention_mask_BS[:, None, :] == 0, NEVER)
+        scores_NS = scores_BTS.flatten(0, 1)
+        return scores_NS if at_N is None else scores_NS.index_select(0, at_N)

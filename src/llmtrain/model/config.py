@@ -1,0 +1,30 @@
+"""Configuration of a published sequence-to-sequence summarizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PretrainedConfig
+
+
+class LlmtrainSeq2SeqConfig(PretrainedConfig):
+    """A pretrained encoder (``base``, its own configuration as a dict) and a head that writes (``head``, its options).
+
+    ``num_hidden_layers`` and ``num_attention_heads`` are the head's: generation sizes its cache by them.
+    """
+
+    model_type = "llmtrain_seq2seq"
+    is_encoder_decoder = True
+
+    def __init__(self, base: dict[str, Any] | None = None, head: dict[str, Any] | None = None, vocab_size: int = 0,
+                 hidden_size: int = 0, num_hidden_layers: int = 0, num_attention_heads: int = 0,
+                 **kwargs: Any) -> None:
+        kwargs.setdefault("is_encoder_decoder", True)
+        kwargs.setdefault("tie_word_embeddings", False)  # the head reads the trunk's embeddings by reference
+        super().__init__(**kwargs)
+        self.base = base or {}
+        self.head = head or {}
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads

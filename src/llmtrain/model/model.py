@@ -1,0 +1,162 @@
+"""The published model: a pretrained encoder and a head that writes, as one PreTrainedModel.
+
+It loads with ``import llmtrain.hf; AutoModelForSeq2SeqLM.from_pretrained(folder)`` and generates as any other; it
+carries no training code beyond the head's own likelihood.
+
+Shapes: B rows, S source tokens, T summary tokens, D width of the trunk, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+
+from llmtrain import registry
+from llmtrain.config.schema import ModelConfig
+from llmtrain.heads.base import EncoderStates
+from llmtrain.heads.transformer.head import Sizes
+from llmtrain.heads.transformer.warm_start import warm_start
+from llmtrain.model.base import build_trunk, layers, pooler_arguments
+from llmtrain.model.config import LlmtrainSeq2SeqConfig
+
+
+@dataclass
+class SourceOutput(BaseModelOutput):
+    """The encoder's output in generation; the source ids ride along for the copy gate, beam expansion included."""
+
+    source_ids: Tensor | None = None
+
+
+class Encoder:
+    """What ``generate`` calls as the encoder; no Module, since the model already owns the trunk."""
+
+    def __init__(self, model: LlmtrainForSeq2SeqLM) -> None:
+        self._model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> SourceOutput:
+        states = self._model.encode(input_ids, attention_mask)
+        return SourceOutput(last_hidden_state=cast(Any, states.hidden_BSD), source_ids=input_ids)
+
+    __call__ = forward
+
+
+class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
+    config_class = LlmtrainSeq2SeqConfig
+    base_model_prefix = "trunk"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+
+    def __init__(self, config: LlmtrainSeq2SeqConfig) -> None:
+        super().__init__(config)
+        base = AutoConfig.for_model(**config.base)
+        self.trunk = AutoModel.from_config(base, attn_implementation="sdpa", **pooler_arguments(base.model_type))
+        part = registry.get("head", config.head["name"])
+        self.head = registry.resolve("head", part.name)(part.options(**config.head), sizes_of(base, config))
+        self.post_init()
+
+    @classmethod
+    def from_base(cls, config: ModelConfig, head: Any, tokenizer: Any, special: Any) -> LlmtrainForSeq2SeqLM:
+        """A new model on a pretrained base: the head under torch's current seed, warm-started where its options say.
+
+        Args:
+            head: Typed options of a registered head.
+            special: Token ids with ``bos``, ``eos`` and ``pad``.
+        """
+        trunk = cast(Any, build_trunk(config))
+        own = LlmtrainSeq2SeqConfig(
+            base=trunk.config.to_diff_dict() | {"model_type": trunk.config.model_type}, head=asdict(head),
+            vocab_size=trunk.config.vocab_size, hidden_size=trunk.config.hidden_size, num_hidden_layers=head.layers,
+            num_attention_heads=head.heads or trunk.config.num_attention_heads, bos_token_id=special.bos,
+            eos_token_id=special.eos, pad_token_id=special.pad, decoder_start_token_id=special.bos)
+        model = cls(own)
+        model.trunk.load_state_dict(trunk.state_dict())
+        if head.warm_start and (head.width in (None, trunk.config.hidden_size)):
+            warm_start(model.head, layers(model.trunk), model.trunk.embeddings, first_position(trunk.config))
+        if config.gradient_checkpointing:
+            model.trunk.gradient_checkpointing_enable({"use_reentrant": False})
+        return model
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.config.hidden_size)
+
+    @property
+    def input_embedding_VD(self) -> Tensor:
+        """The trunk's token embeddings."""
+        weight: Tensor = self.trunk.get_input_embeddings().weight
+        return weight
+
+    def encode(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None) -> EncoderStates:
+        """Run the trunk. Without padding no mask is passed, which keeps attention on its fastest path."""
+        if attention_mask_BS is None:
+            attention_mask_BS = torch.ones_like(input_ids_BS)
+        mask = None if bool(attention_mask_BS.all()) else attention_mask_BS
+        hidden_BSD = self.trunk(input_ids=input_ids_BS, attention_mask=mask).last_hidden_state
+        return EncoderStates(hidden_BSD, attention_mask_BS, input_ids_BS, self.input_embedding_VD)
+
+    def summary_nll(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """(sum, count) of the summary cross-entropy l2."""
+        return cast(tuple[Tensor, Tensor], self.head.nll(states, labels_BT))
+
+    def forward(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,
+                decoder_input_ids: Tensor | None = None, encoder_outputs: Any = None, past_key_values: Any = None,
+                labels: Tensor | None = None, use_cache: bool | None = None, token_type_ids: Tensor | None = None,
+                **_: Any) -> Seq2SeqLMOutput:
+        """Standard sequence-to-sequence forward. ``logits`` (B, T, V) are normalised log-probabilities.
+
+        ``token_type_ids`` is taken, since BERT tokenizers make it, and not used: a document is one segment.
+        """
+        if encoder_outputs is None:
+            encoder_outputs = Encoder(self).forward(cast(Tensor, input_ids), attention_mask)
+        source = encoder_outputs.source_ids
+        mask = torch.ones_like(source) if attention_mask is None else attention_mask
+        states = EncoderStates(encoder_outputs.last_hidden_state, mask, source, self.input_embedding_VD)
+        loss = None
+        if labels is not None:
+            total, count = self.summary_nll(states, labels)
+            loss = total / count.clamp_min(1)
+            if decoder_input_ids is None:
+                decoder_input_ids = self.head.shift(labels)
+        logits = self.head.log_probabilities(decoder_input_ids, states, past_key_values)
+        return Seq2SeqLMOutput(loss=loss, logits=logits, past_key_values=past_key_values,
+                               encoder_last_hidden_state=encoder_outputs.last_hidden_state)
+
+    def get_encoder(self, modality: str | None = None) -> Any:
+        return Encoder(self)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return cast(nn.Module, self.trunk.get_input_embeddings())
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, past_key_values: Any = None,
+                                      attention_mask: Tensor | None = None, encoder_outputs: Any = None,
+                                      use_cache: bool | None = None, **kwargs: Any) -> dict[str, Any]:
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        return {"decoder_input_ids": input_ids[:, past:], "past_key_values": past_key_values,
+                "encoder_outputs": encoder_outputs, "attention_mask": attention_mask, "use_cache": use_cache}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+            if getattr(module, "bias", None) is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
+def first_position(base: Any) -> int:
+    """Row of the first real position embedding: RoBERTa's start behind its padding row."""
+    return int(base.pad_token_id) + 1 if base.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+
+
+def sizes_of(base: Any, config: LlmtrainSeq2SeqConfig) -> Sizes:
+    ffn = base.hidden_dim if base.model_type == "distilbert" else base.intermediate_size
+    return Sizes(width=base.hidden_size, heads=base.num_attention_heads, ffn=ffn, vocabulary=base.vocab_size,
+                 positions=base.max_position_embeddings - first_position(base), start_id=config.decoder_start_token_id)

@@ -1,0 +1,239 @@
+"""Committing files: all or nothing, whatever stops the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from llmtrain.atomic import FolderLock, clear_staged, read_json, stage_folder, write_json, write_text
+from llmtrain.errors import CheckpointError, ConfigError
+
+
+def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)], capture_output=True,
+                          text=True, timeout=60)
+
+
+def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """A process that has printed its first line."""
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+                               stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "ready"
+    return process
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def test_atomic_imports_no_torch() -> None:
+    done = python("import sys, llmtrain.atomic; print('torch' in sys.modules, 'numpy' in sys.modules)")
+    assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_write_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.json"
+    write_json(path, {"x": 1})
+    write_json(path, {"x": [2.5, "é"]})
+    assert read_json(path) == {"x": [2.5, "é"]}
+    assert names(path.parent) == ["a.json"]
+
+
+def test_nan_is_not_written_and_the_old_content_stays(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert read_json(tmp_path / "a.json") == 1
+
+
+def test_a_killed_writer_leaves_old_or_new(tmp_path: Path) -> None:
+    process = start("""
+        import sys
+        from llmtrain.atomic import write_text
+        write_text(sys.argv[1], "0" * 200_000)
+        print("ready", flush=True)
+        number = 0
+        while True:
+            number = (number + 1) % 10
+            write_text(sys.argv[1], str(number) * 200_000)
+        """, tmp_path / "a.txt")
+    for _ in range(50):
+        text = (tmp_path / "a.txt").read_text()
+        assert len(text) == 200_000 and len(set(text)) == 1
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    text = (tmp_path / "a.txt").read_text()
+    assert len(text) == 200_000 and len(set(text)) == 1
+    clear_staged(tmp_path)
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize(("content", "reason"), [
+    (b'{"a": NaN}', "NaN"), (b'{"a": -Infinity}', "Infinity"), (b'{"a": 1e999}', "out of range"),
+    (b'{"a": 1, "a": 2}', "stands twice"), (b'{"b": {"a": 1, "a": 1}}', "stands twice"), (b'{"a": 1', "JSON"),
+    (b'"\xff"', "utf-8"), (b"[" * 100_000, "RecursionError|recursion"), (b"1" * 10_000, "digit"),
+    (b" " * 2000, "larger than 1000 bytes"),
+])
+def test_json_is_read_strictly(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        read_json(path, limit=1000 if content.startswith(b" ") else 1 << 20)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_staged_folder_is_committed_whole_with_ordinary_permissions(tmp_path: Path) -> None:
+    with stage_folder(tmp_path / "step-1") as staged:
+        (staged / "sub").mkdir()
+        (staged / "sub" / "a").write_text("one")
+        (staged / "sub" / "a").chmod(0o600)
+        assert staged == tmp_path / ".tmp-step-1"
+        assert not (tmp_path / "step-1").exists()
+    assert (tmp_path / "step-1" / "sub" / "a").read_text() == "one"
+    assert (tmp_path / "step-1" / "sub" / "a").stat().st_mode & 0o777 == tmp_path.joinpath(
+        "step-1").stat().st_mode & 0o666
+    assert names(tmp_path) == ["step-1"]
+
+
+def test_a_staged_folder_replaces_the_one_that_stands_there(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with stage_folder(tmp_path / "a") as staged:
+            (staged / content).write_text(content)
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["new"]
+
+
+def test_a_failed_body_leaves_the_old_folder(tmp_path: Path) -> None:
+    with stage_folder(tmp_path / "a") as staged:
+        (staged / "old").write_text("")
+    with pytest.raises(KeyboardInterrupt), stage_folder(tmp_path / "a") as staged:
+        (staged / "new").write_text("")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["old"]
+
+
+def test_clear_staged_removes_links_but_not_their_targets(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "a").write_text("")
+    (tmp_path / ".tmp-link").symlink_to(tmp_path / "kept", target_is_directory=True)
+    (tmp_path / ".tmp-folder").mkdir()
+    (tmp_path / ".tmp-file-1").write_text("")
+    clear_staged(tmp_path)
+    assert names(tmp_path) == ["kept"]
+    assert names(tmp_path / "kept") == ["a"]
+
+
+LIMITED = """
+    import resource, sys
+    from pathlib import Path
+    from llmtrain.errors import ResourceError
+    from llmtrain.atomic import stage_folder, write_text
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+    folder = Path(sys.argv[1])
+    try:
+        {body}
+    except ResourceError as error:
+        print(error)
+        sys.exit(error.exit_code)
+    """
+
+
+def test_a_file_beyond_the_limit_is_a_resource_error_with_the_bytes(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    done = python(LIMITED.format(body="write_text(folder / 'a.txt', 'x' * 50_000)"), tmp_path)
+    assert done.returncode == 5, done.stderr
+    assert "50000 bytes are needed" in done.stdout and str(tmp_path) in done.stdout
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("write", [
+    "(staged / 'a').write_bytes(b'x' * 50_000)",
+    # safetensors tells the error's number in its message alone
+    "import numpy; from safetensors.numpy import save_file; save_file({'a': numpy.zeros(9000)}, staged / 'a')",
+])
+def test_a_full_disk_inside_a_staged_folder_removes_it(tmp_path: Path, write: str) -> None:
+    done = python(LIMITED.format(body=f"with stage_folder(folder / 'step-1', 123_456) as staged: {write}")
+                  if ";" not in write else
+                  LIMITED.format(body=f"exec(\"with stage_folder(folder / 'step-1', 123456) as staged:\\n {write}\")"),
+                  tmp_path)
+    assert done.returncode == 5, done.stderr
+    assert "123456 bytes are needed" in done.stdout and "\n" not in done.stdout.strip()
+    assert names(tmp_path) == []
+
+
+def test_a_path_in_the_way_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot write at"):
+        write_text(tmp_path / "file" / "a.txt", "")
+
+
+def test_a_second_holder_is_refused_and_the_first_can_give_back(tmp_path: Path) -> None:
+    with FolderLock(tmp_path / "run"):
+        with pytest.raises(ConfigError, match="already using"):
+            FolderLock(tmp_path / "run")
+        done = python("""
+            import sys
+            from pathlib import Path
+            from llmtrain.atomic import FolderLock
+            from llmtrain.errors import ConfigError
+            try:
+                FolderLock(Path(sys.argv[1]))
+            except ConfigError as error:
+                sys.exit(error.exit_code)
+            """, tmp_path / "run")
+        assert done.returncode == 2, done.stderr
+    FolderLock(tmp_path / "run").release()
+
+
+def test_the_lock_dies_with_its_holder_even_when_a_forked_worker_lives_on(tmp_path: Path) -> None:
+    process = start("""
+        import os, sys, time
+        from pathlib import Path
+        from llmtrain.atomic import FolderLock
+        lock = FolderLock(Path(sys.argv[1]))
+        child = os.fork()
+        if child == 0:
+            time.sleep(30)
+            os._exit(0)
+        Path(sys.argv[2]).write_text(str(child))
+        time.sleep(0.2)  # the child passes its fork hook
+        print("ready", flush=True)
+        time.sleep(30)
+        """, tmp_path / "run", tmp_path / "child")
+    try:
+        with pytest.raises(ConfigError, match="already using"):
+            FolderLock(tmp_path / "run")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        FolderLock(tmp_path / "run").release()
+    finally:
+        os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+        process.stdout.close()  # type: ignore[union-attr]
+
+
+def test_a_removed_folder_is_locked_anew(tmp_path: Path) -> None:
+    first = FolderLock(tmp_path / "run")
+    (tmp_path / "run" / ".lock").unlink()
+    (tmp_path / "run").rmdir()
+    second = FolderLock(tmp_path / "run")
+    with pytest.raises(ConfigError, match="already using"):
+        FolderLock(tmp_path / "run")
+    first.release()
+    second.release()
