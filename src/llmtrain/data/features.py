@@ -1,0 +1,115 @@
+"""Token ids of examples: made by ``datasets.map`` in processes, cached by a fingerprint of all that shapes them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmtrain.config.schema import DataConfig
+from llmtrain.data.docstrings import cache_folder
+from llmtrain.data.sources import Example, digest
+from llmtrain.data.special import special_ids
+
+ROWS_PER_PROCESS = 20_000  # below this a second process costs more than it saves
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """How much the token limits cut off."""
+
+    rows: int
+    cut_documents: int
+    cut_summaries: int
+    max_source_tokens: int
+    max_summary_tokens: int
+
+    def describe(self) -> str:
+        share = [100 * count / max(1, self.rows) for count in (self.cut_documents, self.cut_summaries)]
+        return (f"{share[0]:.1f} % of documents cut to {self.max_source_tokens} tokens, {share[1]:.1f} % of summaries "
+                f"to {self.max_summary_tokens}")
+
+
+class Ragged:
+    """Rows of different length in one flat array; ``ragged[i]`` is a view."""
+
+    def __init__(self, flat: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
+        self._flat, self._offsets = flat, offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, row: int) -> NDArray[np.int64]:
+        return self._flat[self._offsets[row]:self._offsets[row + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self._offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Token ids of a split: ``input_ids`` with the tokenizer's special tokens, ``labels`` ending with the end token."""
+
+    input_ids: Ragged
+    labels: Ragged
+    stats: Stats
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig) -> Features:
+    """Tokenise examples, or read them from the cache that an earlier start left."""
+    from datasets import Dataset, disable_progress_bars
+
+    if not os.isatty(2):
+        disable_progress_bars()
+    documents = [clean(e.document) for e in examples]
+    summaries = [clean(e.summary) for e in examples]
+    content = digest("\0".join(documents) + "\1" + "\0".join(summaries))
+    backend = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(sorted(tokenizer.get_vocab().items()))
+    key = digest("\0".join([content, backend, type(tokenizer).__name__, str(config.max_source_tokens),
+                            str(config.max_summary_tokens), str(FORMAT)]))[:24]
+    folder = cache_folder(config) / "features"
+    folder.mkdir(parents=True, exist_ok=True)
+    processes = config.processes or max(1, min(os.cpu_count() or 1, len(examples) // ROWS_PER_PROCESS))
+    rows = Dataset.from_dict({"document": documents, "summary": summaries}).map(
+        _encode, batched=True, remove_columns=["document", "summary"], new_fingerprint=key,
+        cache_file_name=str(folder / f"{key}.arrow"), num_proc=processes if processes > 1 else None,
+        fn_kwargs={"tokenizer": tokenizer, "eos": special_ids(tokenizer).eos, "source": config.max_source_tokens,
+                   "summary": config.max_summary_tokens})
+    columns = {name: _ragged(rows, name) for name in ("input_ids", "labels")}
+    stats = Stats(len(rows), sum(rows["cut_document"]), sum(rows["cut_summary"]), config.max_source_tokens,
+                  config.max_summary_tokens)
+    return Features(columns["input_ids"], columns["labels"], stats)
+
+
+FORMAT = 1  # raise when _encode changes
+
+
+def clean(text: str) -> str:
+    """The text without lone surrogates and NUL, which no tokenizer takes."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
+
+
+def _encode(rows: dict[str, list[str]], tokenizer: Any, eos: int, source: int, summary: int) -> dict[str, list[Any]]:
+    documents = tokenizer(rows["document"], truncation=True, max_length=source)["input_ids"]
+    whole = tokenizer(rows["document"], add_special_tokens=False, verbose=False)["input_ids"]
+    extra = tokenizer.num_special_tokens_to_add()
+    summaries = tokenizer(rows["summary"], add_special_tokens=False, verbose=False)["input_ids"]
+    return {"input_ids": documents, "labels": [[*ids[:summary - 1], eos] for ids in summaries],
+            "cut_document": [len(ids) + extra > source for ids in whole],
+            "cut_summary": [len(ids) + 1 > summary for ids in summaries]}
+
+
+def _ragged(rows: Any, name: str) -> Ragged:
+    lists = [chunk for chunk in rows.data.column(name).chunks]
+    flat = [np.asarray(chunk.flatten(), dtype=np.int64) for chunk in lists]
+    lengths = [np.asarray(chunk.value_lengths(), dtype=np.int64) for chunk in lists]
+    none: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.concatenate(lengths or none))])
+    return Ragged(np.concatenate(flat or none), offsets)

@@ -1,0 +1,192 @@
+"""Batches in an order that is a pure function of (seed, epoch), skipped by index and never by fetching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from llmtrain.data.features import Features
+from llmtrain.errors import DataError, ResourceError
+
+Batch = dict[str, Any]
+IGNORED = -100  # a label that counts for nothing, torch's default ignore_index
+MULTIPLE = 8  # source widths are padded to a multiple of this
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that a transform may depend on besides the batch."""
+
+    epoch: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepBatch:
+    """The micro-batches of one optimizer step for one process; ``step`` is 0-based."""
+
+    step: int
+    epoch: int
+    micro: list[Batch]
+
+
+def pad(rows: list[NDArray[np.int64]], value: int, multiple: int = 1) -> Tensor:
+    """(B, longest) long, right-padded."""
+    width = max(1, max(len(row) for row in rows))
+    width = -(-width // multiple) * multiple
+    padded = np.full((len(rows), width), value, dtype=np.int64)
+    for row, values in enumerate(rows):
+        padded[row, :len(values)] = values
+    return torch.from_numpy(padded)
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Rows of features to a batch: example_id (B,), input_ids and attention_mask (B, S), labels (B, T).
+
+    No rows at all make a dummy of row 0 that counts for nothing: a process without rows must still take part.
+    """
+
+    features: Features
+    pad_id: int
+    seed: int
+    transforms: list[Callable[[Batch, Context], None]]
+
+    def __call__(self, request: tuple[int, list[int]]) -> Batch:
+        epoch, indices = request
+        rows = indices or [0]
+        sources = [self.features.input_ids[i] for i in rows]
+        input_ids = pad(sources, self.pad_id, MULTIPLE)
+        lengths = torch.tensor([len(source) for source in sources])
+        batch: Batch = {"example_id": torch.tensor(rows), "input_ids": input_ids,
+                        "attention_mask": (torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)).long(),
+                        "labels": pad([self.features.labels[i] for i in rows], IGNORED), "dummy": not indices}
+        if not indices:
+            batch["labels"].fill_(IGNORED)
+        for transform in self.transforms:
+            transform(batch, Context(epoch, self.seed))
+        return batch
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which rows make up which step."""
+
+    lengths: NDArray[np.int64]
+    batch_size: int
+    bucket: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def plan(self, epoch: int) -> list[list[int]]:
+        """Every row once: shuffled, sorted by length within pools of ``bucket`` batches, cut, batches shuffled.
+
+        A pure function of (seed, epoch). The smaller last batch of an epoch, where there is one, comes anywhere.
+        """
+        generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+        order = generator.permutation(len(self.lengths))
+        pool = self.bucket * self.batch_size if self.bucket > 1 else len(order)
+        batches = []
+        for start in range(0, len(order), pool):
+            rows = order[start:start + pool]
+            if self.bucket > 1:
+                rows = rows[np.argsort(self.lengths[rows], kind="stable")]
+            batches += [rows[i:i + self.batch_size].tolist() for i in range(0, len(rows), self.batch_size)]
+        return [batches[i] for i in generator.permutation(len(batches))]
+
+
+class _Requests(Sampler[Any]):
+    """(epoch, rows) of every micro-batch of this process from a step on, without end."""
+
+    def __init__(self, order: Order, accumulate: int, rank: int, world_size: int, start_step: int) -> None:
+        self._order, self._accumulate = order, accumulate
+        self._rank, self._world, self._start = rank, world_size, start_step
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        per_epoch = self._order.steps_per_epoch
+        epoch, first = divmod(self._start, per_epoch)
+        while True:
+            for rows in self._order.plan(epoch)[first:]:
+                rows = sorted(rows, key=lambda row: (self._order.lengths[row], row))
+                chunks = np.array_split(np.array(rows), self._world * self._accumulate)
+                for micro in range(self._accumulate):
+                    yield epoch, chunks[micro * self._world + self._rank].tolist()
+            epoch, first = epoch + 1, 0
+
+
+class StepLoader:
+    """The training rows, a step at a time.
+
+    Args:
+        batch_size: Rows per optimizer step over all processes.
+        accumulate: Micro-batches per process and step.
+        bucket: Length-sorted pools of this many batches (1: none).
+        transforms: Called on each batch in the process that collates it; they must be picklable.
+        workers: Loader processes; the batches are the same with any number.
+        timeout: Longest wait for a worker, in seconds.
+    """
+
+    def __init__(self, features: Features, *, batch_size: int, accumulate: int, rank: int, world_size: int,
+                 bucket: int, seed: int, pad_id: int, transforms: list[Callable[[Batch, Context], None]],
+                 workers: int = 0, timeout: float = 0.0) -> None:
+        self.pad_id = pad_id
+        self._order = Order(features.input_ids.lengths, batch_size, bucket, seed)
+        self._collate = Collate(features, pad_id, seed, transforms)
+        self._accumulate, self._rank, self._world = accumulate, rank, world_size
+        self._workers, self._timeout = workers, timeout
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self._order.steps_per_epoch
+
+    def plan(self, epoch: int) -> list[list[int]]:
+        return self._order.plan(epoch)
+
+    def iterate(self, start_step: int) -> Iterator[StepBatch]:
+        """Steps from ``start_step`` on, without end. Raises ResourceError when a data worker is lost."""
+        requests = _Requests(self._order, self._accumulate, self._rank, self._world, start_step)
+        loader: DataLoader[Any] = DataLoader(
+            _Identity(), batch_size=None, sampler=requests, collate_fn=self._collate, num_workers=self._workers,
+            timeout=self._timeout if self._workers else 0,
+            generator=torch.Generator())  # its own: an iterator else draws its seed from the global one
+        fetched = iter(loader)
+        step = start_step
+        while True:
+            try:
+                micro = [next(fetched) for _ in range(self._accumulate)]
+            except RuntimeError as error:
+                if "DataLoader" in str(error) or "worker" in str(error):
+                    line = " ".join(str(error).split())[:150]
+                    raise ResourceError(f"a data worker was lost at step {step + 1} ({line}); run the same command "
+                                        "again, or set data.workers=0") from error
+                raise
+            yield StepBatch(step, step // self.steps_per_epoch, micro)
+            step += 1
+
+
+class _Identity(torch.utils.data.Dataset[Any]):
+    """Hands the request to the collate function, which does the work."""
+
+    def __getitem__(self, request: Any) -> Any:
+        return request
+
+
+def eval_batches(features: Features, batch_size: int, pad_id: int,
+                 transforms: list[Callable[[Batch, Context], None]]) -> Iterator[Batch]:
+    """Every row once in a fixed order, longest first; masks as in epoch 0 of seed 0."""
+    if not len(features):
+        raise DataError("no rows to evaluate; check data.validation")
+    collate = Collate(features, pad_id, 0, transforms)
+    order = np.argsort(-features.input_ids.lengths, kind="stable").tolist()
+    for start in range(0, len(order), batch_size):
+        yield collate((0, order[start:start + batch_size]))

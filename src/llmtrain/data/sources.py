@@ -1,0 +1,110 @@
+"""Where examples come from: one function, three sources, one shape."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from llmtrain.config.schema import DataConfig
+from llmtrain.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One document with its summary; ``references`` holds every reference, the summary first."""
+
+    id: str
+    document: str
+    summary: str
+    references: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Splits:
+    """Examples of each split, the hash of all their text, and what the reader had to say."""
+
+    train: list[Example]
+    validation: list[Example]
+    test: list[Example]
+    source: str
+    notes: list[str] = field(default_factory=list)
+    content_hash: str = ""
+
+
+def load_splits(config: DataConfig, only: str | None = None) -> Splits:
+    """Read the configured source, cut it to the ``max_*_rows``, hash it, and note duplicates across splits.
+
+    Args:
+        only: Read just this split ("validation" or "test") where the source allows it.
+
+    Raises:
+        DataError: Rows or files that cannot be used.
+        ConfigError: An unknown source.
+    """
+    splits = _read(config, only)
+    if only is None and not splits.train:
+        raise DataError(f"no training rows in {splits.source}; check data.train and the filters")
+    splits.notes += _overlaps(splits)
+    splits.train = subset(splits.train, config.max_train_rows)
+    splits.validation = subset(splits.validation, config.max_validation_rows)
+    splits.test = subset(splits.test, config.max_test_rows)
+    splits.content_hash = content_hash(splits)
+    return splits
+
+
+def _read(config: DataConfig, only: str | None) -> Splits:
+    if config.name == "docstrings":
+        from llmtrain.data.docstrings import read_docstrings
+
+        return read_docstrings(config)
+    if config.name == "files":
+        from llmtrain.data.files import read_files
+
+        return read_files(config, only)
+    if config.name == "hub":
+        from llmtrain.data.hub import read_hub
+
+        return read_hub(config, only)
+    raise ConfigError(f"unknown data source data.name={config.name}; choose docstrings, files or hub")
+
+
+def digest(text: str) -> str:
+    """sha256 of a text; lone surrogates are hashed as they are."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def subset(examples: list[Example], limit: int | None) -> list[Example]:
+    """At most ``limit`` examples, chosen by a hash of the document and kept in their order."""
+    if limit is None or len(examples) <= limit:
+        return examples
+    order = sorted(range(len(examples)), key=lambda i: (digest(examples[i].document), i))
+    return [examples[i] for i in sorted(order[:limit])]
+
+
+def content_hash(splits: Splits) -> str:
+    """sha256 over every split's ids, documents and references, in order."""
+    total = hashlib.sha256()
+    for name, examples in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
+        total.update(name.encode())
+        for example in examples:
+            for text in (example.id, example.document, *example.references):
+                total.update(text.encode("utf-8", "surrogatepass"))
+                total.update(b"\0")
+    return total.hexdigest()
+
+
+def _overlaps(splits: Splits) -> list[str]:
+    """One note for each pair of splits that share exact documents."""
+    notes = []
+    seen = {name: {digest(e.document) for e in getattr(splits, name)} for name in ("train", "validation", "test")}
+    for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        if shared := len(seen[first] & seen[second]):
+            notes.append(f"warning: {shared} documents stand in both {first} and {second}")
+    return notes
+
+
+def share_out(document: str, percent: int, salt: str) -> bool:
+    """Whether a hash of the document falls into the given percentage; the same answer everywhere."""
+    return int(digest(salt + document)[:8], 16) % 100 < percent
+
+

@@ -1,0 +1,115 @@
+"""Small real inputs for tests: a word list, pairs over it, a tiny base model, and the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import string
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+WORDS = """a an the of to in on for with from by and or not is are was it its this that each all any more most
+array list table matrix vector graph node edge tree file folder path line word text string number value key index
+model layer weight gradient loss batch step token sequence length size shape type class method function argument
+return returns compute computes make makes read reads write writes load loads save saves find finds sort sorts
+split splits join joins count counts sum mean maximum minimum first last next previous new old given same other
+convert parse draw plot fit train test score check raise error when if else while between into over under without
+red blue green small large fast slow open close left right up down empty full""".split()
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def pairs(n: int, seed: int = 0) -> list[dict[str, str]]:
+    """``n`` rows {"id", "document", "summary"}; a summary is drawn from its document, so that it can be learnt."""
+    draw = random.Random(seed)
+    rows = []
+    for index in range(n):
+        words = draw.choices(WORDS, k=draw.randint(8, 24))
+        rows.append({"id": f"{seed}-{index}", "document": " ".join(words) + ".", "summary": " ".join(words[2:7])})
+    return rows
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def vocabulary() -> list[str]:
+    letters = string.ascii_lowercase + string.digits
+    pieces = [*SPECIAL, *string.punctuation, *letters, *WORDS, *(f"##{c}" for c in letters), "##s", "##ing", "##ed"]
+    return list(dict.fromkeys(pieces))
+
+
+def tiny_tokenizer() -> Any:
+    from transformers import BertTokenizerFast
+
+    return BertTokenizerFast(vocab={token: index for index, token in enumerate(vocabulary())}, do_lower_case=True,
+                             model_max_length=128)
+
+
+def make_tiny_base(folder: Path, family: str = "bert", mlm: bool = False) -> Path:
+    """A seeded 2-layer base of width 32 with its tokenizer; ``family`` is bert, roberta or distilbert."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
+
+    tokenizer = tiny_tokenizer()
+    sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "max_position_embeddings": 128, "pad_token_id": 0}
+    if family == "distilbert":
+        sizes |= {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+    else:
+        sizes |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = AutoConfig.for_model(family, **sizes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1234)
+        model = (AutoModelForMaskedLM if mlm else AutoModel).from_config(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Finished:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """The environment of a child process: this checkout's package, one thread, no network."""
+    path = os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false", **(extra or {})}
+
+
+def run_cli(*args: str, cwd: Path, env: dict[str, str] | None = None, timeout: float = 120,
+            stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """``llmtrain ARGS`` in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "llmtrain", *args], cwd=cwd, env=environment(env), timeout=timeout,
+                          input=stdin, capture_output=True, text=True, encoding="utf-8", check=False)
+
+
+def warm_cli(*args: str, cwd: Path, stdin: str = "") -> Finished:
+    """``llmtrain ARGS`` in this process, which has torch loaded already."""
+    from llmtrain.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    before, stdin_before = Path.cwd(), sys.stdin
+    os.chdir(cwd)
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main(list(args))
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    finally:
+        os.chdir(before)
+        sys.stdin = stdin_before
+    return Finished(code, out.getvalue(), err.getvalue())
