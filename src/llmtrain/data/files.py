@@ -98,7 +98,10 @@ def _example(row: dict[str, Any], config: DataConfig, number: str) -> Example | 
         summary = _text(row, config.summary)
         if summary[1]:
             return summary[1]
-        references = (summary[0], *(r for r in references if r != summary[0]))
+        if summary[0] not in references:
+            references = (summary[0], *references)
+        elif references[0] != summary[0]:
+            return f"column {config.references!r} does not begin with column {config.summary!r}"
     return Example(str(row.get("id") or number), document[0], references[0], references)
 
 

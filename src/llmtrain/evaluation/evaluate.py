@@ -1,0 +1,108 @@
+"""Score a split: predictions against references, baselines beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from llmtrain import __version__
+from llmtrain.config.schema import EvalConfig
+from llmtrain.data.sources import Example
+from llmtrain.evaluation.baselines import best_lead_length, lead, oracle
+from llmtrain.evaluation.bootstrap import Interval, interval
+from llmtrain.evaluation.language import words
+from llmtrain.evaluation.rouge import METRICS, Rouge
+
+Intervals = dict[str, Interval]
+
+
+@dataclass(slots=True)
+class SplitScores:
+    """Scores of one split; ``rows`` are the lines of predictions.jsonl."""
+
+    metrics: Intervals
+    baselines: dict[str, Intervals]
+    extras: dict[str, float]
+    signature: str
+    rows: list[dict[str, Any]]
+
+
+def score_split(examples: list[Example], predictions: list[str], config: EvalConfig, *, decoding: str,
+                lead_from: list[Example] | None = None, baselines: bool = True) -> SplitScores:
+    """Score predictions, one for each example.
+
+    Args:
+        decoding: Decode settings for the signature, or where the predictions come from.
+        lead_from: Validation examples that choose the lead baseline's length; default: the scored ones, said so.
+    """
+    rouge = Rouge(config.language, config.references, [e.references for e in examples])
+    scored = [rouge.score(p, e.references) for p, e in zip(predictions, examples, strict=True)]
+    found: dict[str, Intervals] = {}
+    signature = f"{rouge.signature}; {decoding}; llmtrain {__version__}"
+    if baselines:
+        length = best_lead_length(lead_from or examples, rouge)
+        unit = "characters" if rouge.language == "cjk" else "words"
+        signature += f"; lead {length} {unit} chosen on {'validation' if lead_from else 'the scored rows'}"
+        makers: dict[str, Callable[[Example], str]] = {
+            "lead": lambda e: lead(e.document, length, rouge.language),
+            "oracle": lambda e: oracle(e, rouge.language)}
+        for name, make in makers.items():
+            found[name] = intervals([rouge.score(make(e), e.references) for e in examples], config)
+    rows = [{"id": e.id, "document": e.document, "references": list(e.references), "prediction": p, **scores}
+            for e, p, scores in zip(examples, predictions, scored, strict=True)]
+    return SplitScores(intervals(scored, config), found, extras(examples, predictions, rouge.language), signature, rows)
+
+
+def intervals(rows: list[dict[str, float]], config: EvalConfig) -> Intervals:
+    return {name: interval([row[name] for row in rows], config.bootstrap_samples) for name in METRICS}
+
+
+def extras(examples: list[Example], predictions: list[str], language: str) -> dict[str, float]:
+    """Length ratio, repeated trigrams, novel n-grams (shares of all n-grams written) and empty outputs."""
+    written = wanted = 0
+    total: dict[str, float] = {"repeated_trigrams": 0.0, "novel_unigrams": 0.0, "novel_bigrams": 0.0}
+    counts = dict.fromkeys(total, 0)
+    for example, prediction in zip(examples, predictions, strict=True):
+        units, source = words(prediction, language), words(example.document, language)
+        written += len(units)
+        wanted += len(words(example.references[0], language))
+        trigrams = ngrams(units, 3)
+        total["repeated_trigrams"] += len(trigrams) - len(set(trigrams))
+        counts["repeated_trigrams"] += len(trigrams)
+        for name, size in (("novel_unigrams", 1), ("novel_bigrams", 2)):
+            known = set(ngrams(source, size))
+            own = ngrams(units, size)
+            total[name] += sum(gram not in known for gram in own)
+            counts[name] += len(own)
+    shares = {name: total[name] / max(1, counts[name]) for name in total}
+    return {"length_ratio": written / max(1, wanted), **shares,
+            "empty_outputs": float(sum(not p.strip() for p in predictions))}
+
+
+def ngrams(units: list[str], size: int) -> list[tuple[str, ...]]:
+    return [tuple(units[i:i + size]) for i in range(len(units) - size + 1)]
+
+
+def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], input_ids: Any, config: Any, precision: Any,
+                       *, accelerator: Any = None, baselines: bool = True,
+                       lead_from: list[Example] | None = None) -> SplitScores:
+    """Summarise every example (shared out over the processes) and score the lot on each process alike.
+
+    Args:
+        input_ids: Token ids of each example, in order.
+        config: Holds ``generation`` and ``eval``.
+    """
+    from llmtrain.generation import describe, summarize_batches
+
+    rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
+    mine = list(range(rank, len(examples), world))
+    found = summarize_batches(model, tokenizer, [input_ids[i] for i in mine], config.generation, precision)
+    texts = [(i, one.text) for i, one in zip(mine, found, strict=True)]
+    if world > 1:
+        from accelerate.utils import gather_object
+
+        texts = gather_object(texts)
+    predictions = [text for _, text in sorted(texts)]
+    return score_split(examples, predictions, config.eval, decoding=describe(config.generation), lead_from=lead_from,
+                       baselines=baselines)

@@ -1,0 +1,105 @@
+"""results.json, predictions.jsonl and the table on the terminal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmtrain.atomic import write_json, write_text
+from llmtrain.evaluation.evaluate import Intervals, SplitScores
+from llmtrain.evaluation.rouge import METRICS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA_VERSION = 1
+SHOWN_EXAMPLES = 3
+SHOWN_CHARACTERS = 300
+
+
+def build_results(*, validation: SplitScores | None, test: SplitScores | None,
+                  precision: dict[str, str | None] | None = None, steps: int | None = None,
+                  skipped_steps: int | None = None, seconds: float | None = None,
+                  tokens_per_second: float | None = None, peak_memory_bytes: int | None = None) -> dict[str, Any]:
+    """The content of results.json; null where no model was run."""
+    scored = {"validation": validation, "test": test}
+    main = test or validation
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "precision": precision or {"requested": None, "effective": None},
+        "metrics": {name: _plain(s.metrics) if s else None for name, s in scored.items()},
+        "rows": {name: len(s.rows) if s else 0 for name, s in scored.items()},
+        "baselines": {name: _plain(values) for name, values in main.baselines.items()} if main else {},
+        "extras": main.extras if main else {},
+        "signature": main.signature if main else None,
+        "steps": steps, "skipped_steps": skipped_steps, "seconds": seconds,
+        "tokens_per_second": tokens_per_second, "peak_memory_bytes": peak_memory_bytes,
+    }
+
+
+def _plain(metrics: Intervals) -> dict[str, dict[str, float]]:
+    return {name: asdict(value) for name, value in metrics.items()}
+
+
+def write_outputs(folder: Path, results: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """predictions.jsonl first, results.json last: a folder with results.json is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_json(folder / "results.json", results)
+
+
+def print_report(console: Console, results: dict[str, Any], predictions: Path | None) -> None:
+    """The table, the facts of the run, and a few examples from predictions.jsonl."""
+    from rich.table import Table
+
+    table = Table(title="ROUGE F1, 95 % bootstrap intervals")
+    table.add_column("")
+    for heading in ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"):
+        table.add_column(heading, justify="right")
+    for split, metrics in results["metrics"].items():
+        if metrics is not None:
+            table.add_row(f"{split} ({results['rows'][split]} rows)", *(_cell(metrics[name]) for name in METRICS))
+    for name, metrics in results["baselines"].items():
+        table.add_row({"lead": "lead baseline", "oracle": "extractive oracle"}.get(name, name),
+                      *(_cell(metrics[metric]) for metric in METRICS))
+    console.print(table)
+    for line in _facts(results):
+        console.print(line, markup=False, highlight=False)
+    if predictions is not None and predictions.is_file():
+        for row in _first_rows(predictions):
+            console.print()
+            for label in ("document", "reference", "prediction"):
+                text = row["references"][0] if label == "reference" else row[label]
+                console.print(f"{label + ':':<12}{' '.join(text.split())[:SHOWN_CHARACTERS]}", markup=False,
+                              highlight=False)
+
+
+def _cell(value: dict[str, float]) -> str:
+    return f"{value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+
+
+def _facts(results: dict[str, Any]) -> list[str]:
+    lines = []
+    precision = results["precision"]
+    if precision["requested"] is not None:
+        lines.append(f"precision: {precision['requested']} requested, {precision['effective']} effective (observed in "
+                     "the trunk)")
+    if results["steps"] is not None:
+        lines.append(f"training: {results['steps']} steps, {results['skipped_steps']} skipped, "
+                     f"{results['seconds']:.0f} s, {results['tokens_per_second']:,.0f} tokens/s, peak memory "
+                     f"{results['peak_memory_bytes'] / 2**20:,.0f} MiB")
+    if results["extras"]:
+        e = results["extras"]
+        lines.append(f"output: length ratio {e['length_ratio']:.2f}, repeated trigrams {e['repeated_trigrams']:.1%}, "
+                     f"novel words {e['novel_unigrams']:.1%}, novel bigrams {e['novel_bigrams']:.1%}, empty "
+                     f"{e['empty_outputs']:.0f}")
+    if results["signature"]:
+        lines.append(f"signature: {results['signature']}")
+    return lines
+
+
+def _first_rows(predictions: Path) -> list[dict[str, Any]]:
+    with predictions.open(encoding="utf-8") as file:
+        return [json.loads(line) for _, line in zip(range(SHOWN_EXAMPLES), file, strict=False)]
