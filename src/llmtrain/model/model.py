@@ -61,7 +61,7 @@ class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
         self.post_init()
 
     @classmethod
-    def from_base(cls, config: ModelConfig, head: Any, tokenizer: Any, special: Any) -> LlmtrainForSeq2SeqLM:
+    def from_base(cls, config: ModelConfig, head: Any, special: Any) -> LlmtrainForSeq2SeqLM:
         """A new model on a pretrained base: the head under torch's current seed, warm-started where its options say.
 
         Args:

@@ -14,7 +14,7 @@ from llmtrain.evaluation.evaluate import SplitScores, generate_and_score
 from llmtrain.evaluation.report import build_results, write_outputs
 from llmtrain.data.features import tokenize
 from llmtrain.log import say
-from llmtrain.training.setup import Training
+from llmtrain.training.setup import Training, load_weights
 
 
 def peak_memory_bytes(device: torch.device) -> int:
@@ -27,10 +27,8 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 def load_best(run: Training) -> int:
     """Put the best checkpoint's published weights into the model; returns its step."""
-    from safetensors.torch import load_model
-
     folder = checkpoint.locate_model(run.folder.path)
-    load_model(run.model, str(folder / "model.safetensors"), device=str(run.accelerator.device))
+    load_weights(run.model, folder)
     return int(checkpoint.read_model_config(folder)["step"])
 
 

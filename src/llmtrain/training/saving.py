@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_model
-
 from llmtrain import __version__, checkpoint
 from llmtrain.atomic import write_json
 from llmtrain.config.load import to_dict
 from llmtrain.config.schema import BestMode, Resume
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.log import say, warn
-from llmtrain.training.setup import Training
+from llmtrain.training.setup import Training, load_weights
 
 
 @contextmanager
@@ -118,7 +116,7 @@ def restore(run: Training, start: Path) -> None:
     if meta["world_size"] != processes and not run.config.run.allow_world_size_change:
         raise ConfigError(f"the checkpoint at {start} was trained by {meta['world_size']} processes, now {processes} "
                           "run; start as many, or set run.allow_world_size_change=true (not bitwise)")
-    load_model(run.model, str(start / "model" / "model.safetensors"), device=str(run.accelerator.device))
+    load_weights(run.model, start / "model")
     planned = run.progress.total
     schedule_total, cooldown = run.schedule.total, run.schedule.cooldown_start
     missing = [part.name for part in run.parts if part.name not in parts]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain import registry
+from llmtrain.checkpoint import locate_model
 from llmtrain.config.schema import Device, TrainConfig, Tracker
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Batch, StepLoader
@@ -21,7 +22,7 @@ from llmtrain.data.sources import Splits, load_splits
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
 from llmtrain.log import MetricsLog, say
-from llmtrain.model.base import freeze, head_parameters, layers, load_tokenizer, trunk_parameters
+from llmtrain.model.base import freeze, layers, load_tokenizer
 from llmtrain.model.model import LlmtrainForSeq2SeqLM
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
 from llmtrain.objectives.joint import Weighting
@@ -151,21 +152,23 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
         say(f"data: {note}")
 
     seed_everything(config.run.seed)
-    model = LlmtrainForSeq2SeqLM.from_base(config.model, config.head, tokenizer)
+    model = LlmtrainForSeq2SeqLM.from_base(config.model, config.head, special_ids(tokenizer))
+    if config.model.init_from is not None:
+        load_weights(model, locate_model(config.model.init_from))
     until = config.model.freeze_until_step
-    frozen = freeze(model, "none" if until else config.model.freeze)
-    withheld = [p for _, p in trunk_parameters(model)] if until and config.model.freeze == "none" else (
-        select_frozen(model, config.model.freeze) if until else [])
+    choice = "all" if until and config.model.freeze == "none" else config.model.freeze
+    frozen = freeze(model.trunk, choice)
+    for parameter in [] if until else frozen:
+        parameter.requires_grad_(False)
     module = JointModule(model, build_objectives(config, model, tokenizer))
     module.to(accelerator.device)
     seed_everything(config.run.seed * 1_000_003 + accelerator.process_index)  # dropout differs between processes
     wrapped = accelerator.prepare_model(module)
     precision.watch(next(m for m in reversed(list(layers(model.trunk)[0].modules())) if isinstance(m, nn.Linear)))
 
-    optimizer = build_optimizer({"base": trunk_parameters(model),
-                                 "head": [*head_parameters(model),
-                                          *((f"objectives.{n}", p) for n, p in module.objectives.named_parameters())]},
-                                config.optim)
+    named = list(module.named_parameters())
+    optimizer = build_optimizer({"base": [(n, p) for n, p in named if n.startswith("model.trunk.")],
+                                 "head": [(n, p) for n, p in named if not n.startswith("model.trunk.")]}, config.optim)
     transforms = [t for o in module.objectives.values() if isinstance(o, Objective) and (t := o.transform())]
     loader = StepLoader(train, batch_size=config.trainer.batch_size, accumulate=config.trainer.accumulate,
                         rank=accelerator.process_index, world_size=accelerator.num_processes,
@@ -176,10 +179,10 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     average = WeightAverage(trained, config.optim.ema_decay) if config.optim.ema_decay > 0 else None
     weighting = Weighting(config.objective)
-    say(weighting.describe() + (f"; {len(frozen)} base tensors frozen" if frozen else ""))
+    say(weighting.describe() + (f"; {len(frozen)} base tensors frozen" + (f" until step {until}" if until else "") if frozen else ""))
     step = TrainStep(accelerator=accelerator, module=module, wrapped=wrapped, optimizer=optimizer, schedule=schedule,
                      precision=precision, weighting=weighting, clip_norm=config.optim.clip_norm,
-                     on_nonfinite=config.trainer.on_nonfinite, average=average, withheld=(withheld, until))
+                     on_nonfinite=config.trainer.on_nonfinite, average=average, withheld=(frozen if until else [], until))
     parts: list[Part] = [progress, SchedulePart(schedule), OptimizerPart(optimizer), PrecisionPart(precision),
                          ModulePart("objectives", dict(module.objectives.named_parameters()))]
     if average is not None:
@@ -190,11 +193,13 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
                     step, progress, parts, MetricsLog(folder.path / "metrics.jsonl", accelerator.is_main_process))
 
 
-def select_frozen(model: LlmtrainForSeq2SeqLM, choice: str) -> list[nn.Parameter]:
-    """The parameters that ``model.freeze=choice`` names, left trainable."""
-    before = {name: p.requires_grad for name, p in model.named_parameters()}
-    names = set(freeze(model, choice))
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(before[name])
-    return [p for name, p in model.named_parameters() if name in names]
+def load_weights(model: LlmtrainForSeq2SeqLM, folder: Path) -> None:
+    """Put a published model's weights into ``model``. Raises ConfigError when they are of another shape."""
+    from safetensors.torch import load_model
 
+    try:
+        load_model(model, str(folder / "model.safetensors"), device=str(next(model.parameters()).device))
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the weights at {folder} do not fit this base and head ({line}); use the model and head "
+                          "options they were trained with") from error
