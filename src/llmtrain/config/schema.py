@@ -121,8 +121,8 @@ class ModelConfig:
     freeze_until_step: int = key(0, "freeze ends at this step (0: never ends)", "steps")
     gradient_checkpointing: bool = key(False, "recompute trunk activations in the backward pass", affects=SPEED)
     dropout: float | None = key(None, "dropout inside the base; default: the base's own", "probability")
-    attention_dropout: float | None = key(None, "attention dropout inside the base; default: the base's own",
-                                          "probability")
+    attention_dropout: float = key(0.0, "attention dropout inside the base (above 0 it leaves torch's fused kernels)",
+                                   "probability")
     init_from: str | None = key(None, "llmtrain model, checkpoint or run whose weights this run starts from")
 
 

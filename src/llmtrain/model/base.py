@@ -102,7 +102,7 @@ def pooler_arguments(model_type: str) -> dict[str, bool]:
     return {"add_pooling_layer": False} if model_type in WITH_POOLER else {}
 
 
-def set_dropout(base: Any, hidden: float | None, attention: float | None) -> None:
+def set_dropout(base: Any, hidden: float | None, attention: float) -> None:
     names = ("dropout", "attention_dropout") if base.model_type == "distilbert" else (
         "hidden_dropout_prob", "attention_probs_dropout_prob")
     for name, value in zip(names, (hidden, attention), strict=True):

@@ -21,6 +21,7 @@ from llmtrain.config.schema import ModelConfig
 from llmtrain.heads.base import EncoderStates
 from llmtrain.heads.transformer.head import Sizes
 from llmtrain.heads.transformer.warm_start import warm_start
+from llmtrain.attention import NAME
 from llmtrain.model.base import build_trunk, layers, pooler_arguments
 from llmtrain.model.config import LlmtrainSeq2SeqConfig
 
@@ -55,7 +56,7 @@ class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
     def __init__(self, config: LlmtrainSeq2SeqConfig) -> None:
         super().__init__(config)
         base = AutoConfig.for_model(**config.base)
-        self.trunk = AutoModel.from_config(base, attn_implementation="sdpa", **pooler_arguments(base.model_type))
+        self.trunk = AutoModel.from_config(base, attn_implementation=NAME, **pooler_arguments(base.model_type))
         part = registry.get("head", config.head["name"])
         self.head = registry.resolve("head", part.name)(part.options(**config.head), sizes_of(base, config))
         self.post_init()

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llmtrain.attention import attend
+
 
 class Attention(nn.Module):
     """Multi-head attention through torch's fused kernel (no attention dropout: it would leave the fused CPU path)."""
@@ -30,7 +32,7 @@ class Attention(nn.Module):
         return self.split(self.key(x)), self.split(self.value(x))
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-        attended = F.scaled_dot_product_attention(self.split(self.query(x)), key, value, mask, is_causal=causal)
+        attended = attend(self.split(self.query(x)), key, value, mask, causal)
         return self.out(attended.transpose(1, 2).flatten(2))
 
 
