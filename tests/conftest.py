@@ -11,8 +11,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import pytest  # noqa: E402
-from helpers import make_tiny_base  # noqa: E402
+import pytest
+
+from helpers import make_tiny_base
 
 
 def pytest_configure(config: pytest.Config) -> None:

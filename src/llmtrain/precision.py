@@ -88,9 +88,8 @@ class Precision:
         name = self.requested
         if name not in self.speeds.seconds:
             choices = ", ".join(f"precision={other}" for other in self.speeds.seconds)
-            if config.on_unsupported in (OnUnsupported.bf16, OnUnsupported.fp32):
-                if config.on_unsupported.value in self.speeds.seconds:
-                    return config.on_unsupported.value
+            if config.on_unsupported.value in self.speeds.seconds:  # bf16 or fp32, and torch computes it
+                return config.on_unsupported.value
             raise ConfigError(f"torch cannot compute {name} on this {self.device.type}; use one of {choices}")
         if name == PrecisionName.fp32.value or self.speeds.slowdown(name) <= 1.0:
             return name

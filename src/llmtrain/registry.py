@@ -17,7 +17,7 @@ from llmtrain.errors import ConfigError
 
 KINDS = ("head", "objective")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
-BUILTIN_MODULES = ("llmtrain.heads.transformer.config", "llmtrain.objectives.options")  # torch-free; named, not imported
+BUILTIN_MODULES = ("llmtrain.heads.transformer.config", "llmtrain.objectives.options")  # torch-free, imported late
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.unit.checkpoints import parts_of, save_step, write_model
 
 from llmtrain import checkpoint
 from llmtrain.errors import CheckpointError, ConfigError
-from tests.unit.checkpoints import parts_of, save_step, write_model
 
 
 def steps(checkpoints: Path) -> list[str]:
@@ -232,7 +232,8 @@ def test_locate_model_refuses_what_is_no_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", [[], {}, {"step": 1}, {"step": 1, "folder": "../../step-1"}, {"step": True,
-                                  "folder": "step-1"}, {"step": 2, "folder": "step-1"}, {"step": -1, "folder": "step--1"},
+                                  "folder": "step-1"}, {"step": 2, "folder": "step-1"},
+                                  {"step": -1, "folder": "step--1"},
                                   {"step": 1, "folder": "/step-1"}])
 def test_pointers_that_lead_elsewhere_are_refused(tmp_path: Path, body: Any) -> None:
     save_step(tmp_path, 1)

@@ -33,7 +33,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """``kind`` is "step" (with its ``step``) or "model"; ``files`` maps relative POSIX paths; ``meta`` is the saver's."""
+    """``kind`` is "step" (with its ``step``) or "model"; ``files`` maps POSIX paths; ``meta`` is the saver's."""
 
     kind: str
     step: int | None

@@ -111,9 +111,7 @@ def check_names(command: str, parsed: list[Any], loader: Any) -> None:
     problems = [f"{o.input_line} is a sweep; add --multirun, or quote the value" for o in parsed
                 if o.is_sweep_override()]
     names = Names(command, loader, default_groups(command))
-    for override in parsed:
-        if not override.is_sweep_override() and (problem := names.problem(override)):
-            problems.append(problem)
+    problems += [problem for o in parsed if not o.is_sweep_override() and (problem := names.problem(o))]
     if problems:
         raise ConfigError(problems)
 

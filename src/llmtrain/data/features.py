@@ -107,7 +107,7 @@ def _encode(rows: dict[str, list[str]], tokenizer: Any, eos: int, source: int, s
 
 
 def _ragged(rows: Any, name: str) -> Ragged:
-    lists = [chunk for chunk in rows.data.column(name).chunks]
+    lists = list(rows.data.column(name).chunks)
     flat = [np.asarray(chunk.flatten(), dtype=np.int64) for chunk in lists]
     lengths = [np.asarray(chunk.value_lengths(), dtype=np.int64) for chunk in lists]
     none: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 from llmtrain.data.sources import Example
 from llmtrain.evaluation.language import sentences, words
@@ -34,8 +35,8 @@ def oracle(example: Example, language: str) -> str:
     texts = sentences(example.document)
     units = [words(text, language) for text in texts]
     target = words(example.references[0], language)
-    grams = [(Counter(u), Counter(zip(u, u[1:], strict=False))) for u in units]
-    goal = (Counter(target), Counter(zip(target, target[1:], strict=False)))
+    grams = [(Counter(u), Counter(pairwise(u))) for u in units]
+    goal = (Counter(target), Counter(pairwise(target)))
     chosen: list[int] = []
     held: tuple[Counter[object], Counter[object]] = (Counter(), Counter())
     best = 0.0

@@ -17,11 +17,11 @@ from transformers import AutoConfig, AutoModel, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from llmtrain import registry
+from llmtrain.attention import NAME
 from llmtrain.config.schema import ModelConfig
 from llmtrain.heads.base import EncoderStates
 from llmtrain.heads.transformer.head import Sizes
 from llmtrain.heads.transformer.warm_start import warm_start
-from llmtrain.attention import NAME
 from llmtrain.model.base import build_trunk, layers, pooler_arguments
 from llmtrain.model.config import LlmtrainSeq2SeqConfig
 

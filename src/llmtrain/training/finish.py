@@ -10,9 +10,9 @@ import torch
 
 from llmtrain import checkpoint
 from llmtrain.config.load import to_dict
+from llmtrain.data.features import tokenize
 from llmtrain.evaluation.evaluate import SplitScores, generate_and_score
 from llmtrain.evaluation.report import build_results, write_outputs
-from llmtrain.data.features import tokenize
 from llmtrain.log import say
 from llmtrain.training.setup import Training, load_weights
 

@@ -96,8 +96,8 @@ class RunFolder:
         here = result_dict(config)
         if keys := differing_keys(there, here):
             told = ", ".join(f"{key} is {there.get(key)} there and {here.get(key)} here" for key in keys)
-            raise ConfigError(f"another configuration's run is at {self.path}: {told}; choose another run.name, or take "
-                              "those values back")
+            raise ConfigError(f"another configuration's run is at {self.path}: {told}; choose another run.name, or "
+                              "take those values back")
 
     def _prepare(self, config: TrainConfig, is_run: bool) -> None:
         if LOCK_NAME in self._before:  # else the folder is new or somebody's

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from llmtrain import registry
 from llmtrain.checkpoint import locate_model
-from llmtrain.config.schema import Device, TrainConfig, Tracker
+from llmtrain.config.schema import Device, Tracker, TrainConfig
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Batch, StepLoader
 from llmtrain.data.sources import Splits, load_splits
@@ -32,8 +32,16 @@ from llmtrain.training.allocator import keep_freed_memory
 from llmtrain.training.length import TimeLimit, planned_steps
 from llmtrain.training.module import JointModule
 from llmtrain.training.runfolder import RunFolder
-from llmtrain.training.state import (AveragePart, ModulePart, OptimizerPart, Part, PrecisionPart, ProgressPart,
-                                     RandomPart, SchedulePart)
+from llmtrain.training.state import (
+    AveragePart,
+    ModulePart,
+    OptimizerPart,
+    Part,
+    PrecisionPart,
+    ProgressPart,
+    RandomPart,
+    SchedulePart,
+)
 from llmtrain.training.step import TrainStep
 
 
@@ -179,10 +187,13 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     average = WeightAverage(trained, config.optim.ema_decay) if config.optim.ema_decay > 0 else None
     weighting = Weighting(config.objective)
-    say(weighting.describe() + (f"; {len(frozen)} base tensors frozen" + (f" until step {until}" if until else "") if frozen else ""))
+    say(weighting.describe())
+    if frozen:
+        say(f"base: {len(frozen)} tensors frozen" + (f" until step {until}" if until else ""))
     step = TrainStep(accelerator=accelerator, module=module, wrapped=wrapped, optimizer=optimizer, schedule=schedule,
                      precision=precision, weighting=weighting, clip_norm=config.optim.clip_norm,
-                     on_nonfinite=config.trainer.on_nonfinite, average=average, withheld=(frozen if until else [], until))
+                     on_nonfinite=config.trainer.on_nonfinite, average=average,
+                     withheld=(frozen if until else [], until))
     parts: list[Part] = [progress, SchedulePart(schedule), OptimizerPart(optimizer), PrecisionPart(precision),
                          ModulePart("objectives", dict(module.objectives.named_parameters()))]
     if average is not None:

@@ -60,7 +60,7 @@ class TrainStep:
 
     def agree(self, micro: list[Batch], seconds: float, stop_signal: int, save_signal: bool) -> Agreement:
         """Count every term over all micro-batches and processes before the first backward pass."""
-        counts = {name: 0 for name in self.module.terms}
+        counts = dict.fromkeys(self.module.terms, 0)
         tokens = 0
         for batch in micro:
             for name, count in self.module.counts(batch).items():

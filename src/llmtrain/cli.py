@@ -1,0 +1,168 @@
+"""The command line: a table of commands, the hand-over to Hydra, exit codes, and errors of one line each.
+
+Nothing heavy is imported here: ``--help`` answers at once, and a wrong override never waits for torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+from llmtrain.errors import ConfigError, LlmtrainError
+
+COMMANDS = {
+    "train": "train a summarizer, or go on with an unfinished run",
+    "eval": "score a checkpoint, or somebody's predictions",
+    "summarize": "summarize stdin, one document a line, or a file",
+    "list": "experiments, models, heads, objectives, data",
+    "config": "every key with its meaning, unit and default (--defaults: and the file that set it)",
+    "version": "versions of llmtrain and what it stands on",
+}
+HELP = """usage: llmtrain COMMAND [OVERRIDE ...]
+
+  llmtrain train +experiment=bert_sum_fp16
+  llmtrain train +experiment=bert_sum_bf16 objective.lam=0.3 trainer.max_minutes=30
+  llmtrain eval checkpoint=runs/NAME/checkpoints/best
+  echo "text" | llmtrain summarize checkpoint=runs/NAME/checkpoints/best
+
+commands:
+{commands}
+
+train, eval and summarize take Hydra overrides: KEY=VALUE, GROUP=OPTION, +experiment=NAME, ++KEY=VALUE, ~KEY.
+  --cfg job        print the composed configuration and stop
+  --multirun, -m   train once for each combination of comma-separated values, each in its own process and folder
+  --shell-completion bash   print a completion script: eval "$(llmtrain --shell-completion bash)"
+
+exit codes: 0 done; 2 configuration, usage or data; 3 checkpoint refused; 4 numerics; 5 disk or memory;
+130 and 143 stopped by a signal, with a checkpoint; 1 a bug (LLMTRAIN_DEBUG=1 shows the traceback)."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line; returns the exit code and never raises for an expected failure."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = os.environ.get("LLMTRAIN_DEBUG") == "1"
+    try:
+        return _dispatch(arguments)
+    except LlmtrainError as error:
+        if debug:
+            raise
+        for problem in error.problems:
+            print(f"llmtrain: {problem}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("llmtrain: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader left; nothing more can be told
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        line = " ".join(str(error).split())[:300]
+        print(f"llmtrain: unexpected {type(error).__name__}: {line}; LLMTRAIN_DEBUG=1 shows where", file=sys.stderr)
+        return 1
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        print(HELP.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())))
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command == "--version":
+        command = "version"
+    if command == "--shell-completion":
+        return _completion(rest)
+    if command == "--complete":
+        from llmtrain.completion import candidates
+
+        print("\n".join(candidates(rest)))
+        return 0
+    if command not in COMMANDS:
+        from llmtrain.config.typed import did_you_mean
+
+        raise ConfigError(f"unknown command {command!r}; "
+                          f"{did_you_mean(command, COMMANDS, 'choose from ' + ', '.join(COMMANDS))}")
+    if "--help" in rest or "-h" in rest:
+        return _dispatch(["--help"])
+    run = {"train": _train, "eval": _stored("eval"), "summarize": _stored("summarize")}.get(command)
+    if run is not None:
+        return run(rest)
+    code: int = import_module(f"llmtrain.commands.{command}").run(rest)
+    return code
+
+
+def _completion(arguments: list[str]) -> int:
+    if arguments != ["bash"]:
+        raise ConfigError("--shell-completion knows bash; use --shell-completion bash")
+    from llmtrain.completion import BASH
+
+    print(BASH)
+    return 0
+
+
+def _options(arguments: list[str], allowed: tuple[str, ...]) -> tuple[set[str], list[str]]:
+    """Split options from overrides."""
+    options, overrides = set(), []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument in ("--cfg", "-c"):
+            if next(waiting, None) != "job":
+                raise ConfigError("--cfg shows the job's configuration only; use --cfg job")
+            options.add("--cfg")
+        elif argument in ("-m", "--multirun"):
+            options.add("--multirun")
+        elif argument.startswith("-"):
+            raise ConfigError(f"unknown option {argument!r}; `llmtrain --help` shows them")
+        else:
+            overrides.append(argument)
+    if refused := options - set(allowed):
+        raise ConfigError(f"{sorted(refused)[0]} is for train alone; leave it out")
+    return options, overrides
+
+
+def _show(command: str, overrides: list[str]) -> int:
+    import yaml
+
+    from llmtrain.config.load import compose, to_container
+
+    print(yaml.safe_dump(to_container(compose(command, overrides)), sort_keys=False, allow_unicode=True), end="")
+    return 0
+
+
+def _train(arguments: list[str]) -> int:
+    options, overrides = _options(arguments, ("--cfg", "--multirun"))
+    if "--multirun" in options:
+        from llmtrain.commands.multirun import run as multirun
+
+        return multirun(overrides)
+    if "--cfg" in options:
+        return _show("train", overrides)
+    from llmtrain.config.load import compose, to_typed
+    from llmtrain.config.schema import TrainConfig
+    from llmtrain.config.validate import validate
+
+    config = to_typed("train", compose("train", overrides))
+    assert isinstance(config, TrainConfig)
+    validate(config)
+    from llmtrain.commands.train import run
+
+    return run(config)
+
+
+def _stored(command: str) -> Callable[[list[str]], int]:
+    def run(arguments: list[str]) -> int:
+        options, overrides = _options(arguments, ("--cfg",))
+        if "--cfg" in options:
+            return _show(command, overrides)
+        code: int = import_module(f"llmtrain.commands.{command}").run(overrides)
+        return code
+
+    return run

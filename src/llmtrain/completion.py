@@ -1,0 +1,46 @@
+"""Shell completion: commands, keys, groups and their options. Imports neither torch nor Hydra."""
+
+from __future__ import annotations
+
+from llmtrain.config.load import config_dir
+from llmtrain.config.reference import keys
+
+BASH = r"""_llmtrain() {
+    local line="${COMP_LINE:0:COMP_POINT}" word
+    word="${line##* }"
+    COMPREPLY=($(llmtrain --complete "$line" 2>/dev/null))
+    # bash breaks words at '=': give back only what follows the last one
+    if [[ "$word" == *=* && "$COMP_WORDBREAKS" == *=* ]]; then
+        local prefix="${word%"${word##*=}"}"
+        COMPREPLY=("${COMPREPLY[@]#"$prefix"}")
+    fi
+    [[ ${#COMPREPLY[@]} -eq 1 && "${COMPREPLY[0]}" != *= ]] || compopt -o nospace 2>/dev/null
+}
+complete -F _llmtrain llmtrain"""
+COMMANDS = ("train", "eval", "summarize", "list", "config", "version")
+LISTS = ("experiments", "models", "heads", "objectives", "data")
+
+
+def candidates(arguments: list[str]) -> list[str]:
+    """Completions of the last word of a command line."""
+    words = (arguments[0] if arguments else "").split(" ")
+    current, before = words[-1], [w for w in words[1:-1] if w]
+    if not before:
+        return [name for name in COMMANDS if name.startswith(current)]
+    if before[0] == "list":
+        return [name for name in LISTS if name.startswith(current)]
+    command = before[0] if before[0] in ("eval", "summarize") else "train"
+    prefix = current[:1] if current[:1] == "+" else ""
+    name, equals, value = current.removeprefix(prefix).partition("=")
+    if equals:
+        return [f"{prefix}{name}={option}" for option in _values(command, name) if option.startswith(value)]
+    found = [*keys(command), *(folder.name for folder in config_dir().iterdir() if folder.is_dir())]
+    return [f"{prefix}{key}=" for key in sorted(set(found)) if key.startswith(name)]
+
+
+def _values(command: str, name: str) -> list[str]:
+    folder = config_dir() / name
+    if "." not in name and folder.is_dir():
+        return sorted(path.stem for path in folder.glob("*.yaml"))
+    key = keys(command).get(name)
+    return key.choices if key is not None else []

@@ -1,0 +1,103 @@
+"""Checks that involve several keys, or facts the schema cannot hold: every problem is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llmtrain import registry
+from llmtrain.config.load import LENGTHS
+from llmtrain.config.schema import ScheduleName, TrainConfig
+from llmtrain.errors import ConfigError, LlmtrainError
+
+POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "trainer.batch_size",
+            "trainer.accumulate", "trainer.bucket", "trainer.eval_rows", "trainer.log_every", "trainer.keep_last",
+            "trainer.save_every", "trainer.eval_every", "trainer.patience", "trainer.timeout_seconds",
+            "trainer.threads", "trainer.processes", "data.max_source_tokens", "data.max_summary_tokens",
+            "data.max_train_rows", "data.max_validation_rows", "data.max_test_rows", "data.processes",
+            "generation.num_beams", "generation.max_new_tokens", "generation.batch_tokens", "generation.temperature",
+            "precision.init_scale", "precision.growth_interval", "optim.eps")
+NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "optim.base_lr", "optim.head_lr",
+                "optim.weight_decay", "optim.clip_norm", "schedule.warmup_steps", "schedule.base_warmup_steps",
+                "schedule.cooldown_steps", "model.freeze_until_step", "data.workers", "eval.bootstrap_samples",
+                "generation.min_new_tokens", "generation.no_repeat_ngram_size", "run.seed")
+SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta2", "optim.ema_decay",
+          "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
+          "head.dropout", "head.label_smoothing")
+
+
+def validate(config: TrainConfig) -> None:
+    """Raise ConfigError with one line for each problem of a whole training configuration."""
+    problems = [*_ranges(config), *_lengths(config), *_objective(config), *_model(config), *_data(config)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _ranges(config: TrainConfig) -> Iterator[str]:
+    for names, low, high, text in ((POSITIVE, 0, None, "more than 0"), (NOT_NEGATIVE, None, None, "0 or more"),
+                                   (SHARES, None, 1, "from 0 to 1")):
+        for name in names:
+            value = _value(config, name)
+            if value is None:
+                continue
+            if value != value or (value <= 0 if low == 0 else value < 0) or (high is not None and value > high):
+                yield f"{name}={value:g} must be {text}; change it"
+            elif value == float("inf"):
+                yield f"{name}={value} must be finite; change it"
+
+
+def _value(config: object, path: str) -> float | None:
+    for name in path.split("."):
+        config = getattr(config, name, None)
+    return config if isinstance(config, int | float) else None
+
+
+def _lengths(config: TrainConfig) -> Iterator[str]:
+    named = [name for name in LENGTHS if getattr(config.trainer, name) is not None]
+    if len(named) != 1:
+        given = " and ".join(f"trainer.{name}" for name in named) or "none"
+        yield f"exactly one of trainer.max_steps, max_epochs and max_minutes must be given, not {given}; choose one"
+    if config.trainer.max_minutes is not None and config.schedule.name in (ScheduleName.linear, ScheduleName.cosine):
+        yield (f"schedule.name={config.schedule.name.value} needs a known number of steps, which trainer.max_minutes "
+               "does not give; use schedule=constant_cooldown")
+    if config.trainer.batch_size < config.trainer.accumulate:
+        yield (f"trainer.accumulate={config.trainer.accumulate} is more than trainer.batch_size="
+               f"{config.trainer.batch_size}; each micro-batch needs a row")
+    elif config.trainer.accumulate > 0 and config.trainer.batch_size % config.trainer.accumulate:
+        yield (f"trainer.accumulate={config.trainer.accumulate} must divide trainer.batch_size="
+               f"{config.trainer.batch_size}; change one of them")
+
+
+def _objective(config: TrainConfig) -> Iterator[str]:
+    objective = config.objective
+    if objective.base != "none":
+        try:
+            registry.get("objective", objective.base)
+        except LlmtrainError as error:
+            yield f"objective.base: {error}"
+    if objective.lam_start is not None and objective.lam_steps == 0:
+        yield "objective.lam_start needs objective.lam_steps, the steps over which lambda moves; set it"
+    if objective.lam_start is None and objective.lam_steps > 0:
+        yield "objective.lam_steps needs objective.lam_start, where lambda begins; set it"
+
+
+def _model(config: TrainConfig) -> Iterator[str]:
+    if config.model.freeze not in ("none", "all") and not config.model.freeze.isdecimal():
+        yield f"model.freeze={config.model.freeze} is none of none, all and a number of layers; use one of them"
+    if config.optim.name != "adamw":
+        yield f"unknown optim.name={config.optim.name!r}; choose from adamw"
+    heads, width = getattr(config.head, "heads", None), getattr(config.head, "width", None)
+    if heads and width and width % heads:
+        yield f"head.width={width} must be a multiple of head.heads={heads}; change one of them"
+    if getattr(config.head, "layers", 1) < 1:
+        yield f"head.layers={config.head.layers} must be more than 0; change it"
+
+
+def _data(config: TrainConfig) -> Iterator[str]:
+    data = config.data
+    if data.name == "files" and not data.train:
+        yield "data=files needs data.train; name a file, a list or a glob"
+    if data.name == "hub" and not data.hub.name:
+        yield "data=hub needs data.hub.name; give a dataset name or a local folder in the hub's layout"
+    if config.generation.min_new_tokens > config.generation.max_new_tokens:
+        yield (f"generation.min_new_tokens={config.generation.min_new_tokens} is more than generation.max_new_tokens="
+               f"{config.generation.max_new_tokens}; change one of them")
