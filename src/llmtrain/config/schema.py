@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from llmtrain import registry
@@ -131,7 +132,6 @@ class ObjectiveConfig:
     """l1 (``base``) and its ratio to l2. Options of each base objective live under its own name."""
 
     base: str = key("select", "base model's own loss l1: none, or a registered objective")
-    summary: bool = key(True, "train the summary head's loss l2")
     lam: float = key(0.5, "lambda: weight of l2 relative to l1", "ratio")
     lam_start: float | None = key(None, "lambda at step 0, moving linearly to lam; default: lam throughout", "ratio")
     lam_steps: int = key(0, "steps over which lambda moves from lam_start to lam", "steps")
@@ -313,6 +313,12 @@ class SummarizeCommandConfig(_Shared):
 
 def objective_schema() -> type:
     """ObjectiveConfig plus one field for the options of each registered objective (``objective.mlm.fraction``)."""
-    fields = [(p.name, p.options, key(p.options, f"options of objective.base={p.name}: {p.summary}"))
-              for p in registry.parts("objective")]
+    return _objective_schema(tuple((p.name, p.options, p.summary) for p in registry.parts("objective")))
+
+
+@cache
+def _objective_schema(parts: tuple[tuple[str, type, str], ...]) -> type:
+    """One class for one set of objectives, so that configurations of it compare equal."""
+    fields = [(name, options, key(options, f"options of objective.base={name}: {summary}"))
+              for name, options, summary in parts]
     return make_dataclass("ObjectiveSchema", fields, bases=(ObjectiveConfig,), kw_only=True)

@@ -6,6 +6,7 @@ one 64-bit random integer serves four elements, so the probability is a multiple
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,20 +17,23 @@ from torch.nn import functional as F
 LEVELS = 1 << 16
 
 
-def random_keep(shape: Sequence[int], probability: float) -> Tensor:
-    """Bool tensor on the CPU, False with ``probability`` (to within 2^-17), from torch's global generator."""
-    count = 1
-    for size in shape:
-        count *= size
+def dropout_factor(shape: Sequence[int], probability: float, dtype: torch.dtype) -> Tensor:
+    """A CPU tensor of 0 (with ``probability``, to within 2^-17) and 1 / (1 - probability).
+
+    It draws from torch's global generator.
+    """
+    count = math.prod(shape)
     words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    lowest_kept = round(probability * LEVELS) - LEVELS // 2
     draws = words.view(torch.int16)[:count].view(tuple(shape))
-    return draws >= round(probability * LEVELS) - LEVELS // 2
+    kept = draws.clamp_(lowest_kept - 1, lowest_kept).sub_(lowest_kept - 1)  # 0 or 1; a comparison is slower
+    return kept.to(dtype).mul_(1.0 / (1.0 - probability))
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, probability: float) -> Tensor:
-        factor = random_keep(x.shape, probability).to(x.dtype).mul_(1.0 / (1.0 - probability))
+        factor = dropout_factor(x.shape, probability, x.dtype)
         ctx.save_for_backward(factor)
         return x * factor
 
@@ -45,7 +49,7 @@ class Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0.0:
             return x
-        if x.device.type != "cpu" or not 0.0 < self.p < 1.0:
+        if x.device.type != "cpu" or self.p >= 1.0:
             return F.dropout(x, self.p, self.training)
         result: Tensor = _Dropout.apply(x, self.p)  # type: ignore[no-untyped-call]
         return result
@@ -53,7 +57,7 @@ class Dropout(nn.Dropout):
 
 def cheapen_dropout(module: nn.Module) -> None:
     """Replace every ``nn.Dropout`` inside ``module`` by :class:`Dropout`; no parameter changes."""
-    for parent in module.modules():
+    for parent in list(module.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:
                 setattr(parent, name, Dropout(child.p))

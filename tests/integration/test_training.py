@@ -1,0 +1,283 @@
+"""Training end to end on a tiny base: files out, resume, stop, refusals. One warm process where the property allows."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import environment, pairs, run_cli, warm_cli, write_jsonl
+from safetensors.torch import load_file
+
+TIMED = ("time.",)
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rows")
+    write_jsonl(folder / "train.jsonl", pairs(40, 0))
+    write_jsonl(folder / "validation.jsonl", pairs(8, 1))
+    write_jsonl(folder / "test.jsonl", pairs(8, 2))
+    return folder
+
+
+def arguments(base: Path, rows: Path, *more: str) -> list[str]:
+    return [f"model.path={base}", "head.layers=1", "data=files", f"data.train={rows / 'train.jsonl'}",
+            f"data.validation={rows / 'validation.jsonl'}", f"data.test={rows / 'test.jsonl'}",
+            f"data.cache_dir={rows / 'cache'}", "data.max_source_tokens=32", "data.max_summary_tokens=8",
+            "trainer.batch_size=8", "trainer.log_every=4", "trainer.eval_rows=4", "trainer.eval_every=6",
+            "schedule.warmup_steps=2", "generation.max_new_tokens=6", "eval.bootstrap_samples=20", "run.name=run",
+            *more]
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith(TIMED)} for line in lines]
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def same(first: Path, second: Path) -> None:
+    """Every tensor of two step folders is bitwise the same."""
+    names = sorted(path.relative_to(first) for path in first.rglob("*.safetensors"))
+    assert names
+    assert names == sorted(path.relative_to(second) for path in second.rglob("*.safetensors"))
+    for name in names:
+        one, two = load_file(first / name), load_file(second / name)
+        assert one.keys() == two.keys()
+        for key in one:
+            assert torch.equal(one[key], two[key]), f"{name}: {key}"
+
+
+def test_a_run_leaves_what_the_contract_names(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    command = arguments(tiny_base, rows, "trainer.max_steps=12", "precision=bf16")
+    result = warm_cli("train", *command, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = tmp_path / "runs" / "run"
+    for name in ("config.yaml", "environment.json", "metrics.jsonl", "results.json", "predictions.jsonl",
+                 "checkpoints/best", "checkpoints/last", "checkpoints/step-12/manifest.json",
+                 "checkpoints/step-12/model/llmtrain.json"):
+        assert (run / name).is_file(), name
+    assert not [p for p in run.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".pickle")]
+    results = json.loads((run / "results.json").read_text())
+    assert results["precision"] == {"requested": "bf16", "effective": "bfloat16"}
+    assert results["steps"] == 12
+    assert results["skipped_steps"] == 0
+    for split in ("validation", "test"):
+        one = results["metrics"][split]["rouge1"]
+        assert 0 <= one["low"] <= one["value"] <= one["high"] <= 100
+    assert {"lead", "oracle"} == set(results["baselines"])
+    log = log_of(run)
+    train = [row for row in log if row["split"] == "train"]
+    assert [row["step"] for row in train] == [4, 8, 12]
+    assert {"loss.select", "loss.summary", "loss.total", "lr.base", "lr.head", "grad_norm"} <= set(train[0])
+    assert train[-1]["loss.summary"] < train[0]["loss.summary"]
+    assert train[0]["loss.summary.weighted"] == pytest.approx(0.5 * train[0]["loss.summary"])
+    assert {"rouge1", "loss.select"} <= set(next(row for row in log if row["split"] == "validation"))
+    again = warm_cli("train", *command, cwd=tmp_path)
+    assert again.returncode == 0
+    assert "finished" in again.stdout
+    other = warm_cli("train", *command, "objective.lam=0.3", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "objective.lam" in other.stderr
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_resume_is_bitwise(precision: str, tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    """Stopped at step 7 (mid-epoch, mid-log-window) with accumulation, by a real signal, against never stopped."""
+    command = arguments(tiny_base, rows, "trainer.max_steps=12", f"precision={precision}", "trainer.accumulate=2",
+                        "objective.base=mlm", "objective.mlm.fraction=0.5", "objective.mlm.warm_steps=3")
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    straight.mkdir()
+    stopped.mkdir()
+    assert warm_cli("train", *command, cwd=straight).returncode == 0
+    result = subprocess.run([sys.executable, "-c", STOP_AT, "7", *command], cwd=stopped, env=environment(),
+                            capture_output=True, text=True, check=False)
+    assert result.returncode == 143, result.stderr
+    assert (stopped / "runs/run/checkpoints/step-7").is_dir()
+    result = warm_cli("train", *command, cwd=stopped)
+    assert result.returncode == 0, result.stderr
+    assert "step 7" in result.stdout
+    same(straight / "runs/run/checkpoints/step-12", stopped / "runs/run/checkpoints/step-12")
+    assert log_of(straight / "runs/run") == log_of(stopped / "runs/run")
+
+
+STOP_AT = """
+import os, signal, sys
+from llmtrain.training import loop
+from llmtrain.cli import main
+stop, advance = int(sys.argv[1]), loop.advance
+def advancing(run, *rest):
+    advance(run, *rest)
+    if run.progress.step == stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+loop.advance = advancing
+sys.exit(main(["train", *sys.argv[2:]]))
+"""
+
+
+def test_a_real_signal_stops_and_the_same_command_goes_on(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    command = arguments(tiny_base, rows, "trainer.max_steps=100000", "trainer.eval_every=100000")
+    process = subprocess.Popen([sys.executable, "-m", "llmtrain", "train", *command], cwd=tmp_path, env=environment(),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "runs/run/metrics.jsonl"
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and not (log.exists() and log.stat().st_size):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "saved at step" in errors
+    pointer = json.loads((tmp_path / "runs/run/checkpoints/last").read_text())
+    assert pointer["step"] > 0
+
+
+def test_damaged_last_checkpoint_falls_back_and_is_told(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    command = arguments(tiny_base, rows, "trainer.max_steps=12", "trainer.save_every=3")
+    assert subprocess.run([sys.executable, "-c", STOP_AT, "8", *command], cwd=tmp_path, env=environment(),
+                          capture_output=True, check=False).returncode == 143
+    checkpoints = tmp_path / "runs/run/checkpoints"
+    weights = checkpoints / "step-8/model/model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.chmod(0o644)
+    weights.write_bytes(content)
+    refused = warm_cli("summarize", f"checkpoint={checkpoints / 'last'}", cwd=tmp_path)
+    assert refused.returncode == 3
+    result = warm_cli("train", *command, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "step-8" in result.stderr
+    assert "step-6" in result.stderr
+
+
+def test_changed_data_refuse_a_resume(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    own = write_jsonl(tmp_path / "own.jsonl", pairs(40, 5))
+    command = [*arguments(tiny_base, rows, "trainer.max_steps=12"), f"data.train={own}"]
+    assert subprocess.run([sys.executable, "-c", STOP_AT, "3", *command], cwd=tmp_path, env=environment(),
+                          capture_output=True, check=False).returncode == 143
+    write_jsonl(own, pairs(40, 6))
+    result = warm_cli("train", *command, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "content hash" in result.stderr
+
+
+def test_init_from_and_extend_from(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    command = arguments(tiny_base, rows, "trainer.max_steps=6")
+    assert warm_cli("train", *command, cwd=tmp_path).returncode == 0
+    run = tmp_path / "runs/run"
+    longer = [*command, "trainer.max_steps=10", "run.name=longer", f"run.extend_from={run}"]
+    result = warm_cli("train", *longer, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "going on from step 6" in result.stdout
+    assert (tmp_path / "runs/longer/checkpoints/step-10").is_dir()
+    started = [*command, "trainer.max_steps=1", "run.name=started", f"model.init_from={run}", "optim.base_lr=0",
+               "optim.head_lr=0", "optim.weight_decay=0"]
+    result = warm_cli("train", *started, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    one, two = weights_of(run / "checkpoints/step-6"), weights_of(tmp_path / "runs/started/checkpoints/step-1")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("experiment", ["bert_sum_fp32", "bert_sum_fp16", "bert_sum_bf16", "debug_three_steps"])
+def test_every_experiment_trains(experiment: str, tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    result = warm_cli("train", f"+experiment={experiment}", *arguments(tiny_base, rows, "trainer.max_steps=2"),
+                      cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    results = json.loads((tmp_path / "runs/run/results.json").read_text())
+    wanted = {"fp16": "float16", "bf16": "bfloat16"}.get(experiment[-4:], "float32")
+    assert results["precision"]["effective"] == wanted
+
+
+def test_debug_overfit_learns_its_batch(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    result = warm_cli("train", "+experiment=debug_overfit", f"model.path={tiny_base}", "data=files",
+                      f"data.train={rows / 'train.jsonl'}", f"data.validation={rows / 'validation.jsonl'}",
+                      f"data.test={rows / 'test.jsonl'}", f"data.cache_dir={rows / 'cache'}", "run.name=run",
+                      cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    train = [row for row in log_of(tmp_path / "runs/run") if row["split"] == "train"]
+    assert train[-1]["loss.summary"] < 0.5 * train[0]["loss.summary"]
+
+
+def test_max_minutes_cools_down_and_ends(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    command = arguments(tiny_base, rows, "trainer.max_minutes=0.03", "schedule=constant_cooldown",
+                        "trainer.log_every=1")
+    result = warm_cli("train", *command, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "cooldown from step" in result.stdout
+    rates = [row["lr.head"] for row in log_of(tmp_path / "runs/run") if row["split"] == "train"]
+    assert rates[-1] < 0.2 * max(rates)
+    assert rates.count(max(rates)) > 3
+
+
+def test_a_failure_before_the_first_step_leaves_nothing(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"document": "a b c", "summary": 3}\nnot json\n')
+    result = warm_cli("train", *arguments(tiny_base, rows, "trainer.max_steps=2"), f"data.train={bad}", cwd=tmp_path)
+    assert result.returncode == 2
+    assert f"{bad}:1" in result.stderr
+    assert f"{bad}:2" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "runs/run").exists()
+
+
+def test_non_finite_loss_is_named_and_stops(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    result = subprocess.run([sys.executable, "-c", POISON, *arguments(tiny_base, rows, "trainer.max_steps=4")],
+                            cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert result.returncode == 4, result.stderr
+    assert "term summary" in result.stderr
+    assert "step 2" in result.stderr
+    assert "rows 3" in result.stderr
+
+
+POISON = """
+import sys
+from llmtrain.training import module
+from llmtrain.cli import main
+forward = module.JointModule.forward
+def poisoned(self, batch, step):
+    sums = forward(self, batch, step)
+    if self.training and step == 1 and int((batch["example_id"] == 3).sum()):
+        sums["summary"] = sums["summary"] * float("nan")
+    return sums
+from llmtrain.data import loader
+plan = loader.Order.plan
+loader.Order.plan = lambda self, epoch: [list(range(8, 16)), list(range(8)), *plan(self, epoch)]
+module.JointModule.forward = poisoned
+sys.exit(main(["train", *sys.argv[1:]]))
+"""
+
+
+def test_two_processes_are_one(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    """Two gloo ranks through torchrun give the losses of one process on the same rows (dropout 0, fp32)."""
+    still = ["model.dropout=0", "head.dropout=0", "trainer.max_steps=6", "trainer.eval_every=3",
+             "objective.base=mlm", "objective.mlm.fraction=0.5", "trainer.log_every=1"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    assert warm_cli("train", *arguments(tiny_base, rows, *still, "trainer.accumulate=2"), cwd=one).returncode == 0
+    result = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617", "-m",
+         "llmtrain", "train", *arguments(tiny_base, rows, *still)], cwd=two, env=environment(), capture_output=True,
+        text=True, timeout=180, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    first, second = log_of(one / "runs/run"), log_of(two / "runs/run")
+    assert [row["step"] for row in first] == [row["step"] for row in second]
+    for left, right in zip(first, second, strict=True):
+        for key in left:
+            if key.startswith("loss.") or key == "grad_norm":
+                assert left[key] == pytest.approx(right[key], rel=2e-4), (left["step"], key)
+    assert json.loads((two / "runs/run/results.json").read_text())["world_size"] == 2
+
+
+def test_asking_for_two_processes_and_getting_one_is_an_error(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    result = run_cli("train", *arguments(tiny_base, rows, "trainer.max_steps=2", "trainer.processes=2"), cwd=tmp_path)
+    assert result.returncode == 2
+    assert "2 processes were asked for and 1 run" in result.stderr
