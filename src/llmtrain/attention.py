@@ -1,8 +1,10 @@
 """Scaled dot-product attention, by the fastest correct way on each device.
 
-torch's fused CPU kernel is two to four times as slow in 16 bits as in fp32 on CPUs without matrix units (its inner
-products miss oneDNN), so 16-bit queries, keys and values are attended to in fp32 there; the projections around it,
-which are most of the work, stay 16-bit (docs/log.md).
+torch's fused CPU kernel misses oneDNN's 16-bit products: forward and backward of 32 rows of 88 tokens, 12 heads of
+32, took one core 86 ms in bf16 and 158 ms in fp16, against 29 ms in fp32 and 16 ms for the batched bf16 products
+below (docs/log.md). So on a CPU bf16 trains by those products, fp16 (whose batched products are slower still) by the
+fused kernel in fp32; the projections around it, which are most of the work, stay 16-bit. The products keep the
+probabilities (B, H, T, S) for the backward pass; where that is much memory the fused kernel, which keeps none, is used.
 
 Shapes: B rows, H heads, T queries, S keys, K width of a head.
 """
@@ -17,18 +19,84 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
+from llmtrain.heads.dropout import dropout_factor
+
 NAME = "llmtrain"  # how a trunk's configuration names this attention
+KEPT_BYTES = 256 << 20  # probabilities kept for one call
+CACHE_ELEMENTS = 1 << 19  # scores worked on at once in fp32: they stay in the cache
+NEVER = -1e30  # added to scores that may not be looked at; finite, so that a fully masked row gives no NaN
 
 
 def attend(query_BHTK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask: Tensor | None = None,
            causal: bool = False, dropout: float = 0.0, scale: float | None = None) -> Tensor:
-    """(B, H, T, K) attention output; ``mask`` broadcasts to (B, H, T, S), True where attention may look."""
+    """softmax(scale query key') value; scale is 1 / sqrt(K) by default.
+
+    Args:
+        mask: Broadcasts to (B, 1, T, S), True where attention may look.
+        causal: A query sees the keys up to its own place; then T is S and there is no mask.
+        dropout: Share of the probabilities that are set to zero.
+
+    Returns:
+        (B, H, T, K) in the dtype of the query.
+    """
     dtype = query_BHTK.dtype
     if query_BHTK.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
+        kept = query_BHTK.shape[:3].numel() * key_BHSK.shape[2] * query_BHTK.element_size()
+        if dtype == torch.bfloat16 and kept <= KEPT_BYTES:
+            scale = query_BHTK.shape[-1] ** -0.5 if scale is None else scale
+            if causal:
+                mask = torch.ones(1, 1, query_BHTK.shape[2], key_BHSK.shape[2], dtype=torch.bool).tril()
+            made: Tensor = _Products.apply(query_BHTK, key_BHSK, value_BHSK, mask, dropout, scale)
+            return made
         with torch.autocast("cpu", enabled=False):
             return F.scaled_dot_product_attention(query_BHTK.float(), key_BHSK.float(), value_BHSK.float(), mask,
                                                   dropout, causal, scale=scale).to(dtype)
     return F.scaled_dot_product_attention(query_BHTK, key_BHSK, value_BHSK, mask, dropout, causal, scale=scale)
+
+
+class _Products(torch.autograd.Function):
+    """Attention by batched products in the dtype of the inputs, with the softmax in fp32."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float,
+                scale: float) -> Tensor:
+        shape = query.shape
+        query, key, value = (x.reshape(-1, *x.shape[2:]) for x in (query, key, value))
+        scores = torch.bmm(query, key.transpose(1, 2)).unflatten(0, shape[:2])
+        probabilities = _softmax_(scores, mask, scale).flatten(0, 1)
+        factor = dropout_factor(probabilities.shape, dropout, probabilities.dtype) if dropout > 0 else None
+        ctx.save_for_backward(query, key, value, probabilities, factor)
+        ctx.scale, ctx.shape = scale, shape
+        return torch.bmm(probabilities if factor is None else probabilities * factor, value).view(shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, probabilities, factor = ctx.saved_tensors
+        upstream = gradients[0].to(query.dtype).reshape(-1, *ctx.shape[2:])
+        at_probabilities = torch.bmm(upstream, value.transpose(1, 2))
+        used = probabilities
+        if factor is not None:
+            used = probabilities * factor
+            at_probabilities.mul_(factor)
+        at_value = torch.bmm(used.transpose(1, 2), upstream)
+        at_scores = torch._softmax_backward_data(at_probabilities, probabilities, -1, probabilities.dtype)
+        at_query = torch.bmm(at_scores, key).mul_(ctx.scale)
+        at_key = torch.bmm(at_scores.transpose(1, 2), query).mul_(ctx.scale)
+        rows = ctx.shape[:2]
+        return (at_query.unflatten(0, rows), at_key.unflatten(0, rows), at_value.unflatten(0, rows), None, None, None)
+
+
+def _softmax_(scores_BHTS: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Overwrite scores by softmax(scale * scores), computed in fp32, a few rows at a time."""
+    hidden = None if mask is None else torch.zeros(mask.shape).masked_fill_(~mask, NEVER)
+    rows = max(1, CACHE_ELEMENTS // max(1, scores_BHTS[0].numel()))
+    for start in range(0, len(scores_BHTS), rows):
+        part = scores_BHTS[start:start + rows]
+        wide = part.float().mul_(scale)
+        if hidden is not None:
+            wide.add_(hidden if len(hidden) == 1 else hidden[start:start + rows])
+        part.copy_(torch.softmax(wide, -1))
+    return scores_BHTS
 
 
 def trunk_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,

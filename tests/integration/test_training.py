@@ -200,6 +200,7 @@ def test_debug_overfit_learns_its_batch(tiny_base: Path, rows: Path, tmp_path: P
     result = warm_cli("train", "+experiment=debug_overfit", f"model.path={tiny_base}", "data=files",
                       f"data.train={rows / 'train.jsonl'}", f"data.validation={rows / 'validation.jsonl'}",
                       f"data.test={rows / 'test.jsonl'}", f"data.cache_dir={rows / 'cache'}", "run.name=run",
+                      "optim.head_lr=0.01", "optim.base_lr=0.003",
                       cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     train = [row for row in log_of(tmp_path / "runs/run") if row["split"] == "train"]

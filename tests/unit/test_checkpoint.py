@@ -304,7 +304,7 @@ def test_a_disk_limit_during_a_save_keeps_the_earlier_checkpoint(tmp_path: Path)
 
 def test_load_parts_checks_what_it_reads(tmp_path: Path) -> None:
     folder = save_step(tmp_path, 1)
-    save_file({"exp_avg": torch.ones(64)}, folder / "state" / "optimizer.safetensors")
+    save_file({"exp_avg": torch.full((64,), 7.0)}, folder / "state" / "optimizer.safetensors")
     with pytest.raises(CheckpointError, match=r"optimizer\.safetensors"):
         checkpoint.load_parts(folder)
     with pytest.raises(CheckpointError, match="'schedule' is missing"):
