@@ -20,6 +20,7 @@ from llmtrain import registry
 from llmtrain.attention import NAME
 from llmtrain.config.schema import ModelConfig
 from llmtrain.heads.base import EncoderStates
+from llmtrain.heads.dropout import cheapen_dropout
 from llmtrain.heads.transformer.head import Sizes
 from llmtrain.heads.transformer.warm_start import warm_start
 from llmtrain.model.base import build_trunk, layers, pooler_arguments
@@ -57,6 +58,7 @@ class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         base = AutoConfig.for_model(**config.base)
         self.trunk = AutoModel.from_config(base, attn_implementation=NAME, **pooler_arguments(base.model_type))
+        cheapen_dropout(self.trunk)
         part = registry.get("head", config.head["name"])
         self.head = registry.resolve("head", part.name)(part.options(**config.head), sizes_of(base, config))
         self.post_init()

@@ -19,26 +19,43 @@ NEVER = -1e9  # a log-probability that loses against any other and keeps gradien
 
 
 class GoldLogProbability(torch.autograd.Function):
-    """log softmax(logits)[gold] per row, in fp32, without keeping an fp32 copy of the logits for the backward pass.
+    """log softmax(logits)[gold] per row, computed in fp32 without an fp32 copy of all logits.
 
-    ``F.log_softmax`` of 16-bit logits would round to 16 bits on the CPU; an upcast copy doubles the memory.
+    ``F.log_softmax`` of 16-bit logits would round its result to 16 bits on the CPU; a whole upcast copy doubles the
+    memory and leaves the cache. A few rows at a time are upcast instead, in both passes.
     """
 
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, gold_N: Tensor) -> Tensor:
-        log_norm_N = torch.logsumexp(logits_NV.float(), dim=1)
+        log_norm_N = logits_NV.new_empty(len(logits_NV), dtype=wide_dtype(logits_NV))
+        for rows in _blocks(logits_NV):
+            wide = logits_NV[rows].to(log_norm_N.dtype)
+            log_norm_N[rows] = wide[:, 0] - torch.log_softmax(wide, 1)[:, 0]  # faster than logsumexp on a CPU
         ctx.save_for_backward(logits_NV, gold_N, log_norm_N)
-        return logits_NV.gather(1, gold_N.unsqueeze(1)).squeeze(1).float() - log_norm_N
+        return logits_NV.gather(1, gold_N.unsqueeze(1)).squeeze(1).to(log_norm_N.dtype) - log_norm_N
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         logits_NV, gold_N, log_norm_N = ctx.saved_tensors
-        (grad_N,) = gradients
-        probability_NV = (logits_NV.float() - log_norm_N.unsqueeze(1)).exp_()
-        grad_NV = probability_NV.mul_(-grad_N.unsqueeze(1))
-        grad_NV.scatter_(1, gold_N.unsqueeze(1),
-                         grad_NV.gather(1, gold_N.unsqueeze(1)) + grad_N.unsqueeze(1))
-        return grad_NV.to(logits_NV.dtype), None
+        down_N1 = gradients[0].unsqueeze(1)
+        grad_NV = torch.empty_like(logits_NV)
+        for rows in _blocks(logits_NV):
+            probability = logits_NV[rows].to(log_norm_N.dtype, copy=True).sub_(log_norm_N[rows].unsqueeze(1)).exp_()
+            grad = probability.mul_(-down_N1[rows])
+            gold = gold_N[rows].unsqueeze(1)
+            grad_NV[rows] = grad.scatter_(1, gold, grad.gather(1, gold) + down_N1[rows])
+        return grad_NV, None
+
+
+def wide_dtype(tensor: Tensor) -> torch.dtype:
+    """fp32, or fp64 for what is that already."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _blocks(logits_NV: Tensor) -> list[slice]:
+    """Rows worked on at once: 16 on a CPU, where an upcast block must fit the cache; all of them elsewhere."""
+    size = 16 if logits_NV.device.type == "cpu" else max(1, len(logits_NV))
+    return [slice(start, start + size) for start in range(0, len(logits_NV), size)]
 
 
 def gold_log_probability(logits_NV: Tensor, gold_N: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llmtrain.attention import attend
+from llmtrain.heads.dropout import Dropout
 
 
 class Attention(nn.Module):
@@ -49,7 +50,7 @@ class DecoderLayer(nn.Module):
         self.up = nn.Linear(width, ffn)
         self.down = nn.Linear(ffn, width)
         self.ffn_norm = nn.LayerNorm(width, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BTW: Tensor, memory_BSW: Tensor, memory_mask: Tensor | None, cache: Any = None) -> Tensor:
         """Args: ``memory_mask`` broadcasts to (B, H, T, S), True where attention may look; ``cache`` is transformers'

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from llmtrain.heads.base import EncoderStates
+from llmtrain.heads.dropout import Dropout
 from llmtrain.heads.transformer.config import TransformerHeadConfig
 from llmtrain.heads.transformer.copy import NEVER, gold_log_probability, mix_all, mix_gold, smoothed
 from llmtrain.heads.transformer.decoder import DecoderLayer
@@ -47,7 +48,7 @@ class TransformerHead(nn.Module):
             self.memory_projection = nn.Linear(base_width, width)
         self.positions = nn.Embedding(sizes.positions, width)
         self.embedding_norm = nn.LayerNorm(width, eps=1e-12)
-        self.dropout = nn.Dropout(options.dropout)
+        self.dropout = Dropout(options.dropout)
         self.layers = nn.ModuleList(
             DecoderLayer(width, heads, options.ffn or sizes.ffn, options.dropout, i) for i in range(options.layers))
         self.transform = nn.Linear(width, base_width)

@@ -1,0 +1,34 @@
+"""docs/configuration.md, from the schema that the program itself checks against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmtrain.config.reference import SCHEMAS, Key, keys
+
+TARGET = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+HEADER = """# Every key
+
+Written by `scripts/make_docs`; a test compares it with the schema. *Changes*: `results` keys make another run (they are
+in the run's hash), `speed` keys only change time and memory, `where` keys only names, folders and logging.
+"""
+
+
+def row(key: Key) -> str:
+    default = "null" if key.default is None else str(key.default).lower() if isinstance(key.default, bool) else key.default
+    choices = f" ({', '.join(key.choices)})" if key.choices and key.type is not bool else ""
+    return f"| `{key.path}` | {default} | {key.unit} | {key.affects} | {key.meaning}{choices} |".replace("|  |", "| |")
+
+
+def text() -> str:
+    parts = [HEADER]
+    train = keys("train")
+    for command in SCHEMAS:
+        chosen = [key for path, key in keys(command).items() if command == "train" or path not in train]
+        parts += [f"\n## {command}\n", "| key | default | unit | changes | meaning |", "|---|---|---|---|---|",
+                  *(row(key) for key in chosen)]
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(text(), encoding="utf-8")
