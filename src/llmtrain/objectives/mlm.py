@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from llmtrain.data.loader import Batch, Context
+from llmtrain.data.loader import IGNORED, Batch, Context
 from llmtrain.heads.base import EncoderStates
 from llmtrain.model.base import pretrained_mlm_head
 from llmtrain.model.model import LlmtrainForSeq2SeqLM
@@ -42,7 +42,9 @@ class MaskTokens:
             chosen = self.options.shared_pass or torch.rand((), generator=generator) < self.options.fraction
             if batch.get("dummy") or not chosen:
                 continue
-            masked_S, labels_S = self._mask(source_BS[row], mask_BS[row], generator)
+            length = int(mask_BS[row].sum())  # drawing for the padding too would tie the masks to the batch's width
+            masked_S, labels_S = source_BS[row].clone(), torch.full_like(source_BS[row], IGNORED)
+            masked_S[:length], labels_S[:length] = self._mask(source_BS[row, :length], generator)
             rows.append(row)
             inputs.append(masked_S)
             labels.append(labels_S)
@@ -53,16 +55,16 @@ class MaskTokens:
         if self.options.shared_pass and rows:
             batch["input_ids"] = batch["mlm_input_ids"]
 
-    def _mask(self, source_S: Tensor, mask_S: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _mask(self, source_S: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         special = torch.tensor(sorted(self.vocabulary.special_ids))
-        open_S = mask_S.bool() & ~torch.isin(source_S, special)
+        open_S = ~torch.isin(source_S, special)
         draw_S = torch.rand(source_S.shape, generator=generator)
         if self.options.whole_word:  # every piece of a word shares its first piece's draw
             word_S = (~(self.vocabulary.continuation[source_S] & open_S)).cumsum(0) - 1
             starts = (~(self.vocabulary.continuation[source_S] & open_S)).nonzero().squeeze(1)
             draw_S = draw_S[starts[word_S.clamp(min=0)]]
         predicted_S = (draw_S < self.options.mask_probability) & open_S
-        labels_S = torch.where(predicted_S, source_S, -100)
+        labels_S = torch.where(predicted_S, source_S, IGNORED)
         kind_S = torch.rand(source_S.shape, generator=generator)
         random_S = torch.randint(self.vocabulary.size, source_S.shape, generator=generator)
         masked_S = torch.where(predicted_S & (kind_S < 0.8), self.vocabulary.mask_id, source_S)
@@ -102,11 +104,11 @@ class MaskedLm(Objective):
         return MaskTokens(self.options, self.vocabulary)
 
     def count(self, batch: Batch) -> Tensor:
-        return (batch["mlm_labels"] != -100).sum()
+        return (batch["mlm_labels"] != IGNORED).sum()
 
     def forward(self, model: LlmtrainForSeq2SeqLM, states: EncoderStates, batch: Batch, step: int) -> Tensor:
         labels_BS = batch["mlm_labels"]
-        at = (labels_BS != -100).reshape(-1).nonzero().squeeze(1)
+        at = (labels_BS != IGNORED).reshape(-1).nonzero().squeeze(1)
         if at.numel() == 0:
             return connected_zero(self, states.hidden_BSD)
         if self.options.shared_pass:

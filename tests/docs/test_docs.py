@@ -1,0 +1,80 @@
+"""Every README command runs; the generated reference is up to date."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from helpers import pairs, warm_cli, write_jsonl
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+            for line in block.splitlines() if line]
+
+
+@pytest.fixture(scope="module")
+def place(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the README's files and run exist."""
+    folder = tmp_path_factory.mktemp("readme")
+    write_jsonl(folder / "train.jsonl", pairs(40))
+    rows = pairs(4, 3)
+    write_jsonl(folder / "test.jsonl", rows)
+    (folder / "predictions.txt").write_text("".join(row["summary"] + "\n" for row in rows))
+    result = warm_cli("train", *small(tiny_base, folder), "run.name=NAME", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def small(base: Path, folder: Path) -> list[str]:
+    return ["+experiment=bert_sum_bf16", f"model.path={base}", "head.layers=1", "data=files",
+            f"data.train={folder / 'train.jsonl'}", f"data.cache_dir={folder / 'cache'}", "trainer.max_steps=2",
+            "trainer.batch_size=4", "data.max_test_rows=2", "data.max_validation_rows=2", "generation.max_new_tokens=4"]
+
+
+def test_the_readme_has_commands() -> None:
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_readme_commands_run(command: str, tiny_base: Path, place: Path) -> None:
+    words = shlex.split(command)
+    stdin = ""
+    if words[:1] == ["echo"]:
+        stdin, words = words[1] + "\n", words[words.index("|") + 1:]
+    if words[0] == "scripts/test":
+        assert (ROOT / "scripts/test").stat().st_mode & 0o111  # it is what runs this test
+        return
+    if words[0].startswith("scripts/"):
+        assert (ROOT / words[0]).stat().st_mode & 0o111
+    extra = []
+    if words[1] == "train":
+        given = {word.partition("=")[0].lstrip("+") for word in words}
+        extra = [word for word in small(tiny_base, place) if word.partition("=")[0].lstrip("+") not in given]
+        if "trainer.max_minutes" in given:
+            extra = [word for word in extra if not word.startswith("trainer.max_steps")]
+            words = [word.replace("max_minutes=30", "max_minutes=0.01") for word in words]
+    if words[1] == "summarize":
+        from helpers import run_cli
+
+        result = run_cli(*words[1:], cwd=place, stdin=stdin)
+        assert result.stdout.count("\n") == 1
+    else:
+        result = warm_cli(*words[1:], *extra, cwd=place)  # type: ignore[assignment]
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_reference_is_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "scripts/make_docs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.TARGET.read_text(encoding="utf-8") == module.text(), "run scripts/make_docs"
+
+
+def test_every_doc_that_is_linked_exists() -> None:
+    for name in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / name).exists(), name

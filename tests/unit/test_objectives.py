@@ -1,0 +1,192 @@
+"""The loss contract: exact over micro-batches, masks that no prefetch can shift, lambda at its ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import pairs
+
+from llmtrain.config.schema import DataConfig, ModelConfig, ObjectiveConfig
+from llmtrain.data.features import Features, tokenize
+from llmtrain.data.loader import Context, StepLoader
+from llmtrain.data.sources import Example
+from llmtrain.data.special import special_ids
+from llmtrain.heads.transformer.config import TransformerHeadConfig
+from llmtrain.model.base import layers, load_tokenizer
+from llmtrain.model.model import LlmtrainForSeq2SeqLM
+from llmtrain.objectives.base import Objective, Vocabulary
+from llmtrain.objectives.joint import Weighting
+from llmtrain.objectives.mlm import MaskedLm, MaskTokens
+from llmtrain.objectives.options import MlmConfig, SelectConfig
+from llmtrain.objectives.select import ContentSelection
+from llmtrain.training.module import JointModule
+
+VOCABULARY = Vocabulary(200, 4, frozenset(range(5)), torch.zeros(200, dtype=torch.bool))
+
+
+@pytest.fixture(scope="module")
+def features(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Features:
+    examples = [Example(r["id"], r["document"], r["summary"], (r["summary"],)) for r in pairs(24)]
+    return tokenize(examples, load_tokenizer(str(tiny_base)), DataConfig(cache_dir=str(tmp_path_factory.mktemp("c"))))
+
+
+def joint(base: Path, name: str, **options: Any) -> JointModule:
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(str(base))
+    model = LlmtrainForSeq2SeqLM.from_base(ModelConfig(path=str(base), dropout=0.0),
+                                           TransformerHeadConfig(layers=1, dropout=0.0), special_ids(tokenizer))
+    vocabulary = Vocabulary(len(tokenizer), tokenizer.mask_token_id, frozenset(tokenizer.all_special_ids),
+                            torch.zeros(len(tokenizer), dtype=torch.bool))
+    objectives: dict[str, Objective] = {}
+    if name == "mlm":
+        objectives["mlm"] = MaskedLm(model, MlmConfig(warm_steps=0, **options), vocabulary, str(base))
+    elif name == "select":
+        objectives["select"] = ContentSelection(model, SelectConfig(**options), vocabulary, str(base))
+    return JointModule(model, objectives)
+
+
+def batches(module: JointModule, features: Features, accumulate: int, ranks: int = 1) -> list[Any]:
+    transforms = [t for o in module.objectives.values() if (t := o.transform())]  # type: ignore[operator]
+    found = []
+    for rank in range(ranks):
+        loader = StepLoader(features, batch_size=8, accumulate=accumulate, rank=rank, world_size=ranks, bucket=1,
+                            seed=3, pad_id=0, transforms=transforms)
+        found += next(loader.iterate(0)).micro
+    return found
+
+
+def gradients(module: JointModule, micro: list[Any], weights: dict[str, float]) -> dict[str, torch.Tensor]:
+    """The gradient of the step's loss by the contract: every term over its count in the whole step."""
+    counts = {name: sum(int(module.counts(b)[name]) for b in micro) for name in module.terms}
+    module.zero_grad()
+    for batch in micro:
+        sums = module(batch, 5)
+        torch.stack([weights[n] * sums[n] / max(1, counts[n]) for n in module.terms]).sum().backward()
+    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", ["mlm", "select"])
+def test_eight_is_four_twice_is_two_processes_of_four(name: str, tiny_base: Path, features: Features) -> None:
+    module = joint(tiny_base, name, **({"fraction": 0.5} if name == "mlm" else {}))
+    weights = {name: 1.0, "summary": 0.5}
+    whole = gradients(module, batches(module, features, 1), weights)
+    for accumulate, ranks in ((2, 1), (1, 2), (8, 1)):
+        parts = gradients(module, batches(module, features, accumulate, ranks), weights)
+        assert parts.keys() == whole.keys()
+        for key in whole:
+            assert torch.allclose(whole[key], parts[key], atol=2e-6, rtol=1e-4), key
+
+
+def test_a_mean_of_means_would_differ(tiny_base: Path, features: Features) -> None:
+    """The guard above can fail: dividing by each micro-batch's own count gives other gradients."""
+    module = joint(tiny_base, "select")
+    weights = {"select": 1.0, "summary": 0.5}
+    whole = gradients(module, batches(module, features, 1), weights)
+    module.zero_grad()
+    for batch in batches(module, features, 4):
+        sums, counts = module(batch, 5), module.counts(batch)
+        torch.stack([weights[n] * sums[n] / counts[n] / 4 for n in module.terms]).sum().backward()
+    worst = max(float((whole[n] - p.grad).abs().max()) for n, p in module.named_parameters() if p.grad is not None)
+    assert worst > 1e-4
+
+
+@pytest.mark.parametrize("term", ["mlm", "select", "summary"])
+def test_each_term_alone_reaches_every_trunk_layer(term: str, tiny_base: Path, features: Features) -> None:
+    module = joint(tiny_base, "select" if term == "summary" else term, **({"fraction": 1.0} if term == "mlm" else {}))
+    module(batches(module, features, 1)[0], 5)[term].backward()
+    for layer in layers(module.model.trunk):
+        assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for n, p in layer.named_parameters()
+                   if "key.bias" not in n)  # softmax does not see a key's bias
+
+
+def test_lambda_zero_and_very_large_are_each_term_alone(tiny_base: Path, features: Features) -> None:
+    """In fp32 without dropout, on the shared trunk: lam=0 is l1's gradient, lam=1e8 is l2's direction."""
+    module = joint(tiny_base, "select")
+    micro = batches(module, features, 1)
+
+    def trunk(weights: dict[str, float]) -> torch.Tensor:
+        found = gradients(module, micro, weights)
+        return torch.cat([g.flatten() for n, g in found.items() if n.startswith("model.trunk.")])
+
+    assert torch.equal(trunk({"select": 1.0, "summary": 0.0}), trunk({"select": 1.0, "summary": 0.0}))
+    alone = trunk({"select": 0.0, "summary": 1.0})
+    large = trunk({"select": 1.0, "summary": 1e8})
+    assert torch.nn.functional.cosine_similarity(alone, large, dim=0) > 0.999999
+    first = trunk({"select": 1.0, "summary": 0.0})
+    assert torch.nn.functional.cosine_similarity(first, alone, dim=0) < 0.9
+
+
+def test_a_fresh_masked_lm_head_warms_before_it_touches_the_trunk(tiny_base: Path, features: Features) -> None:
+    module = joint(tiny_base, "mlm", fraction=1.0)
+    module.objectives["mlm"].options.warm_steps = 10
+    batch = batches(module, features, 1)[0]
+    for step, reaches in ((9, False), (10, True)):
+        module.zero_grad()
+        module(batch, step)["mlm"].backward()
+        moved = any(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in module.model.trunk.parameters())
+        assert moved is reaches
+        assert module.objectives["mlm"].head.dense.weight.grad is not None
+
+
+def test_a_pretrained_masked_lm_head_is_used(tiny_base_mlm: Path) -> None:
+    from safetensors.torch import load_file
+
+    module = joint(tiny_base_mlm, "mlm")
+    stored = load_file(tiny_base_mlm / "model.safetensors")["cls.predictions.transform.dense.weight"]
+    assert module.objectives["mlm"].pretrained
+    assert torch.equal(module.objectives["mlm"].head.dense.weight, stored)
+
+
+def masked(seed: int = 0, epoch: int = 0, rows: int = 400, **options: Any) -> Any:
+    batch = {"example_id": torch.arange(rows), "input_ids": torch.full((rows, 20), 50), "dummy": False,
+             "attention_mask": torch.ones(rows, 20, dtype=torch.long)}
+    batch["input_ids"][:, 0] = 2
+    MaskTokens(MlmConfig(**options), VOCABULARY)(batch, Context(epoch, seed))
+    return batch
+
+
+def test_masks_are_a_function_of_seed_epoch_and_row() -> None:
+    one, again = masked(fraction=1.0), masked(fraction=1.0)
+    assert torch.equal(one["mlm_input_ids"], again["mlm_input_ids"])
+    assert not torch.equal(one["mlm_input_ids"], masked(fraction=1.0, epoch=1)["mlm_input_ids"])
+    assert not torch.equal(one["mlm_input_ids"], masked(fraction=1.0, seed=1)["mlm_input_ids"])
+    half = masked(fraction=1.0, rows=7)
+    assert torch.equal(one["mlm_input_ids"][:7], half["mlm_input_ids"])
+
+
+def test_masking_follows_bert() -> None:
+    batch = masked(fraction=1.0)
+    predicted = batch["mlm_labels"] != -100
+    assert not predicted[:, 0].any()  # never a special token
+    share = predicted[:, 1:].float().mean()
+    assert 0.13 < float(share) < 0.17
+    given = batch["mlm_input_ids"][predicted]
+    assert 0.77 < float((given == 4).float().mean()) < 0.83
+    assert 0.07 < float((given == 50).float().mean()) < 0.13
+    assert torch.equal(batch["input_ids"], masked(fraction=1.0)["input_ids"])  # the summary reads the clean document
+    assert 0.2 < len(masked(fraction=0.25)["mlm_labels"]) / 400 < 0.3
+    assert (masked(shared_pass=True)["input_ids"] == 4).any()
+
+
+def test_whole_words_are_masked_together() -> None:
+    continuation = torch.zeros(200, dtype=torch.bool)
+    continuation[60] = True
+    batch = {"example_id": torch.arange(200), "input_ids": torch.tensor([[2, 50, 60, 60, 51, 60]] * 200),
+             "attention_mask": torch.ones(200, 6, dtype=torch.long), "dummy": False}
+    MaskTokens(MlmConfig(fraction=1.0, whole_word=True),
+               Vocabulary(200, 4, frozenset(range(5)), continuation))(batch, Context(0, 0))
+    chosen = batch["mlm_labels"] != -100
+    assert chosen.any()
+    assert torch.equal(chosen[:, 1], chosen[:, 2])
+    assert torch.equal(chosen[:, 2], chosen[:, 3])
+    assert torch.equal(chosen[:, 4], chosen[:, 5])
+    assert not torch.equal(chosen[:, 1], chosen[:, 4])
+
+
+def test_lambda_moves_linearly() -> None:
+    course = Weighting(ObjectiveConfig(base="select", lam=1.0, lam_start=3.0, lam_steps=4))
+    assert [course.lam(step) for step in (0, 2, 4, 9)] == [3.0, 2.0, 1.0, 1.0]
+    assert Weighting(ObjectiveConfig(base="none")).weights(0) == {"summary": 1.0}
