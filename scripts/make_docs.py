@@ -15,7 +15,9 @@ in the run's hash), `speed` keys only change time and memory, `where` keys only 
 
 
 def row(key: Key) -> str:
-    default = "null" if key.default is None else str(key.default).lower() if isinstance(key.default, bool) else key.default
+    default = "null" if key.default is None else key.default
+    if isinstance(default, bool):
+        default = str(default).lower()
     choices = f" ({', '.join(key.choices)})" if key.choices and key.type is not bool else ""
     return f"| `{key.path}` | {default} | {key.unit} | {key.affects} | {key.meaning}{choices} |".replace("|  |", "| |")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import warm_cli
 
+from helpers import warm_cli
 from llmtrain.config.load import compose, config_dir, from_dict, run_hash, run_name, to_dict, to_typed
 from llmtrain.config.validate import validate
 from llmtrain.errors import ConfigError
@@ -72,7 +72,8 @@ def test_runs_are_named_by_experiment_and_hash() -> None:
     assert run_name(config) == f"bert_sum_bf16-{run_hash(config)}"  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["a b.jsonl", "data (1)/x.jsonl", "数据.jsonl", "a=b,c.jsonl", "[x].jsonl", "it's.jsonl"])
+@pytest.mark.parametrize("name", ["a b.jsonl", "data (1)/x.jsonl", "数据.jsonl", "a=b,c.jsonl", "[x].jsonl",
+                                  "it's.jsonl"])
 def test_paths_as_a_shell_user_types_them(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+
 from helpers import pairs, warm_cli, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from helpers import SOURCE, run_cli, warm_cli
 
 HEAVY_CHECK = """

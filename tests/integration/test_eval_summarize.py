@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from helpers import environment, pairs, run_cli, warm_cli, write_jsonl
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import environment, pairs, run_cli, warm_cli, write_jsonl
 from safetensors.torch import load_file
+
+from helpers import environment, pairs, run_cli, warm_cli, write_jsonl
 
 TIMED = ("time.",)
 

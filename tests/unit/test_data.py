@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 import zstandard
-from helpers import pairs, write_jsonl
 
+from helpers import pairs, write_jsonl
 from llmtrain.config.schema import DataConfig, HubConfig, OnBadRow
 from llmtrain.data.docstrings import near_keys, read_docstrings
 from llmtrain.data.features import Features, tokenize

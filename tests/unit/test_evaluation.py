@@ -96,7 +96,8 @@ def test_baselines() -> None:
 def test_the_leads_length_comes_from_validation() -> None:
     short = [example("a b c d e f g h i j k l", "a b c d")]
     long = [example("a b c d e f g h i j k l", "a b c d e f g h i j k l")]
-    scores = score_split(long, ["a"], EvalConfig(language=Language.en, bootstrap_samples=10), decoding="x", lead_from=short)
+    config = EvalConfig(language=Language.en, bootstrap_samples=10)
+    scores = score_split(long, ["a"], config, decoding="x", lead_from=short)
     assert "lead 4 words chosen on validation" in scores.signature
     assert scores.baselines["lead"]["rouge1"].value == pytest.approx(50)
 

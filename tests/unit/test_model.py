@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import environment, make_tiny_base
 from torch import Tensor
 
+from helpers import environment, make_tiny_base
 from llmtrain.config.schema import ModelConfig
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
@@ -37,12 +37,14 @@ def batch(rows: int = 3, source: int = 12, target: int = 6) -> tuple[Tensor, Ten
     return ids, mask, labels
 
 
-OPTIONS: list[dict[str, Any]] = [{}, {"copy_gate": False}, {"tie_embeddings": False}, {"warm_start": False}, {"width": 48, "heads": 4},
+OPTIONS: list[dict[str, Any]] = [{}, {"copy_gate": False}, {"tie_embeddings": False}, {"warm_start": False},
+                                 {"width": 48, "heads": 4},
            {"label_smoothing": 0.1}, {"copy_gate": False, "label_smoothing": 0.1}, {"chunk_tokens": 4}]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_every_switch_trains_generates_and_round_trips(options: dict[str, Any], tiny_base: Path, tmp_path: Path) -> None:
+def test_every_switch_trains_generates_and_round_trips(options: dict[str, Any], tiny_base: Path, tmp_path: Path,
+                                                       ) -> None:
     from transformers import AutoModelForSeq2SeqLM
 
     import llmtrain.hf  # noqa: F401

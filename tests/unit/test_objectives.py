@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import pairs
 
+from helpers import pairs
 from llmtrain.config.schema import DataConfig, ModelConfig, ObjectiveConfig
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Context, StepLoader

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from llmtrain.config.load import path_value, to_dict
 from llmtrain.config.over import compose_over
@@ -21,7 +21,7 @@ def run(overrides: list[str]) -> int:
     if (predictions is None) == (checkpoint is None):
         raise ConfigError("eval needs one of checkpoint=PATH and predictions=FILE; name one of them")
     if predictions is not None:
-        return _score_file(Path(predictions), compose_over(None, overrides, "eval"))
+        return _score_file(Path(predictions), cast(EvaluateConfig, compose_over(None, overrides, "eval")))
     assert checkpoint is not None
     return _score_checkpoint(Path(checkpoint), overrides)
 
@@ -34,7 +34,8 @@ def _score_file(path: Path, config: EvaluateConfig) -> int:
     examples = _examples(config, split)
     scores = score_split(examples, read_predictions(path, examples), config.eval,
                          decoding=f"predictions from {path.name}", baselines=config.eval.baselines)
-    results = build_results(**{"validation": None, "test": None, split: scores})
+    results = build_results(validation=scores if split == "validation" else None,
+                            test=scores if split == "test" else None)
     _show(results, None if config.eval.output is None else Path(config.eval.output), scores.rows)
     return 0
 
@@ -81,7 +82,7 @@ def _score_checkpoint(path: Path, overrides: list[str]) -> int:
 
     folder = locate_model(path)
     stored = read_model_config(folder)
-    config = compose_over(stored["config"], overrides, "eval", at=str(folder / "llmtrain.json"))
+    config = cast(EvaluateConfig, compose_over(stored["config"], overrides, "eval", at=str(folder / "llmtrain.json")))
     split = config.eval.split.value
     examples = _examples(config, split)
     validation = _validation(config, split)
@@ -96,7 +97,8 @@ def _score_checkpoint(path: Path, overrides: list[str]) -> int:
     loaded.precision.watch(loaded.first_linear())
     scores = generate_and_score(loaded.model, loaded.tokenizer, examples, features.input_ids, config, loaded.precision,
                                 baselines=config.eval.baselines, lead_from=validation)
-    results = build_results(**{"validation": None, "test": None, split: scores},
+    results = build_results(validation=scores if split == "validation" else None,
+                            test=scores if split == "test" else None,
                             precision={"requested": loaded.precision.requested,
                                        "effective": loaded.precision.effective})
     results |= {"checkpoint_step": stored["step"]}

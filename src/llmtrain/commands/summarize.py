@@ -8,7 +8,7 @@ import select
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from llmtrain.config.load import path_value
 from llmtrain.config.over import compose_over
@@ -29,7 +29,8 @@ def run(overrides: list[str]) -> int:
 
     folder = locate_model(Path(checkpoint))
     stored = read_model_config(folder)
-    config = compose_over(stored["config"], overrides, "summarize", at=str(folder / "llmtrain.json"))
+    config = cast(SummarizeCommandConfig,
+                  compose_over(stored["config"], overrides, "summarize", at=str(folder / "llmtrain.json")))
     batches = _input(config)  # a missing file is told before any weight is read
 
     from llmtrain.summarizer import load_published
@@ -85,7 +86,8 @@ def _documents(path: Path, column: str) -> list[str]:
 
 def batches_of_lines(descriptor: int, size: int) -> Iterator[list[str]]:
     """Lines of a stream in batches: up to ``size``, fewer when nothing more is waiting, so that a pipe never stalls."""
-    held, lines, ended = b"", [], False
+    held, ended = b"", False
+    lines: list[str] = []
     while not ended or lines:
         if not ended and (not lines or (len(lines) < size and _waiting(descriptor))):
             chunk = os.read(descriptor, READ_BYTES)

@@ -316,9 +316,8 @@ def objective_schema() -> type:
     return _objective_schema(tuple((p.name, p.options, p.summary) for p in registry.parts("objective")))
 
 
-@cache
+@cache  # one class for one set of parts, so that equal configurations compare equal
 def _objective_schema(parts: tuple[tuple[str, type, str], ...]) -> type:
-    """One class for one set of objectives, so that configurations of it compare equal."""
     fields = [(name, options, key(options, f"options of objective.base={name}: {summary}"))
               for name, options, summary in parts]
     return make_dataclass("ObjectiveSchema", fields, bases=(ObjectiveConfig,), kw_only=True)

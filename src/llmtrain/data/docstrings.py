@@ -106,9 +106,9 @@ def _docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield getattr(node, "lineno", 0), text
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("add_docstr", "add_docstr_all"):
             # torch documents its compiled functions by calls; the first line there is the signature
-            text = node.args[-1].value if node.args and isinstance(node.args[-1], ast.Constant) else None
-            if isinstance(text, str):
-                yield node.lineno, inspect.cleandoc(text).partition("\n")[2].strip()
+            last = node.args[-1] if node.args else None
+            if isinstance(last, ast.Constant) and isinstance(last.value, str):
+                yield node.lineno, inspect.cleandoc(last.value).partition("\n")[2].strip()
 
 
 def _pair(text: str) -> tuple[str, str] | None:

@@ -18,22 +18,22 @@ SPLIT_PERCENT = 5
 
 def read_files(config: DataConfig, only: str | None) -> Splits:
     """Read each named split; a missing validation or test split is taken from train by a hash of the document."""
+    if only is not None and getattr(config, only) is None and config.train is None:
+        raise DataError(f"data.{only} is not given; name the file to score, data.{only}=FILE")
     notes: list[str] = []
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
+    from_train = only is None or getattr(config, only) is None  # a split that train must give
     for name in splits:
         value = getattr(config, name)
-        if value is not None and only in (None, name):
+        if value is not None and (name == only or (from_train and (only is None or name == "train"))):
             splits[name] = examples_of(_rows(paths_of(value, f"data.{name}")), config, name, notes)
-    if only is None:
-        for name in ("test", "validation"):
-            if getattr(config, name) is None:
-                taken = [e for e in splits["train"] if share_out(e.document, SPLIT_PERCENT, name)]
-                splits["train"] = [e for e in splits["train"] if not share_out(e.document, SPLIT_PERCENT, name)]
-                splits[name] = taken
-                notes.append(f"no data.{name}: {len(taken)} rows ({SPLIT_PERCENT} % by a hash of the document) taken "
-                             "from data.train")
-    elif getattr(config, only) is None:
-        raise DataError(f"data.{only} is not given; name the file to score, data.{only}=FILE")
+    for name in ("test", "validation") if from_train else ():
+        if getattr(config, name) is None:
+            taken = [e for e in splits["train"] if share_out(e.document, SPLIT_PERCENT, name)]
+            splits["train"] = [e for e in splits["train"] if not share_out(e.document, SPLIT_PERCENT, name)]
+            splits[name] = taken
+            notes.append(f"no data.{name}: {len(taken)} rows ({SPLIT_PERCENT} % by a hash of the document) taken "
+                         "from data.train")
     return Splits(splits["train"], splits["validation"], splits["test"], "files", notes)
 
 

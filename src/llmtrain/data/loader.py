@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -156,7 +156,8 @@ class StepLoader:
         """Steps from ``start_step`` on, without end. Raises ResourceError when a data worker is lost."""
         requests = _Requests(self._order, self._accumulate, self._rank, self._world, start_step)
         loader: DataLoader[Any] = DataLoader(
-            _Identity(), batch_size=None, sampler=requests, collate_fn=self._collate, num_workers=self._workers,
+            _Identity(), batch_size=None, sampler=requests, collate_fn=cast(Any, self._collate),
+            num_workers=self._workers,
             timeout=self._timeout if self._workers else 0,
             generator=torch.Generator())  # its own: an iterator else draws its seed from the global one
         fetched = iter(loader)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 from llmtrain.data.sources import Example
 from llmtrain.evaluation.language import sentences, words
@@ -35,10 +36,10 @@ def oracle(example: Example, language: str) -> str:
     texts = sentences(example.document)
     units = [words(text, language) for text in texts]
     target = words(example.references[0], language)
-    grams = [(Counter(u), Counter(pairwise(u))) for u in units]
-    goal = (Counter(target), Counter(pairwise(target)))
+    grams: list[tuple[Counter[Any], Counter[Any]]] = [(Counter(u), Counter(pairwise(u))) for u in units]
+    goal: tuple[Counter[Any], Counter[Any]] = (Counter(target), Counter(pairwise(target)))
     chosen: list[int] = []
-    held: tuple[Counter[object], Counter[object]] = (Counter(), Counter())
+    held: tuple[Counter[Any], Counter[Any]] = (Counter(), Counter())
     best = 0.0
     while len(chosen) < len(texts):
         gains = [(sum(_f1(held[n] + grams[i][n], goal[n]) for n in (0, 1)), -i)
@@ -52,6 +53,6 @@ def oracle(example: Example, language: str) -> str:
     return " ".join(texts[i] for i in sorted(chosen))
 
 
-def _f1(found: Counter[object], goal: Counter[object]) -> float:
+def _f1(found: Counter[Any], goal: Counter[Any]) -> float:
     overlap = (found & goal).total()
     return 2 * overlap / (found.total() + goal.total()) if overlap else 0.0

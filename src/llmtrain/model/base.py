@@ -110,7 +110,7 @@ def set_dropout(base: Any, hidden: float | None, attention: float) -> None:
             setattr(base, name, value)
 
 
-def layers(trunk: nn.Module) -> list[nn.Module]:
+def layers(trunk: Any) -> list[nn.Module]:
     """The trunk's layers, lowest first."""
     stack = getattr(trunk, "encoder", None) or trunk.transformer
     return list(stack.layer)

@@ -67,6 +67,7 @@ class MaskTokens:
         labels_S = torch.where(predicted_S, source_S, IGNORED)
         kind_S = torch.rand(source_S.shape, generator=generator)
         random_S = torch.randint(self.vocabulary.size, source_S.shape, generator=generator)
+        assert self.vocabulary.mask_id is not None, "a tokenizer without a mask token is refused before"
         masked_S = torch.where(predicted_S & (kind_S < 0.8), self.vocabulary.mask_id, source_S)
         return torch.where(predicted_S & (kind_S >= 0.9), random_S, masked_S), labels_S
 

@@ -18,6 +18,8 @@ from llmtrain.objectives.options import SelectConfig
 
 class ContentSelection(Objective):
     name = "select"
+    positive_weight: Tensor
+    special: Tensor
 
     def __init__(self, model: LlmtrainForSeq2SeqLM, options: SelectConfig, vocabulary: Vocabulary, base_path: str,
                  ) -> None:

@@ -6,6 +6,8 @@ cross-attention, which they start fresh, starts here as the same layer's self-at
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -21,7 +23,7 @@ def chosen_layers(available: int, wanted: int) -> list[int]:
 
 
 @torch.no_grad()
-def warm_start(head: TransformerHead, base_layers: list[nn.Module], embeddings: nn.Module, first_position: int) -> None:
+def warm_start(head: TransformerHead, base_layers: list[nn.Module], embeddings: Any, first_position: int) -> None:
     """Copy the base's layers and position embeddings into the head.
 
     Args:
@@ -42,7 +44,7 @@ def warm_start(head: TransformerHead, base_layers: list[nn.Module], embeddings: 
         _copy_layer(layer, base_layers[source])
 
 
-def _copy_layer(layer: DecoderLayer, base: nn.Module) -> None:
+def _copy_layer(layer: DecoderLayer, base: Any) -> None:
     if hasattr(base, "sa_layer_norm"):  # DistilBERT
         parts = (base.attention.q_lin, base.attention.k_lin, base.attention.v_lin, base.attention.out_lin)
         norm, up, down, ffn_norm = base.sa_layer_norm, base.ffn.lin1, base.ffn.lin2, base.output_layer_norm
