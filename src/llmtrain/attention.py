@@ -66,13 +66,13 @@ class _Products(torch.autograd.Function):
         probabilities = _softmax_(scores, mask, scale).flatten(0, 1)
         factor = dropout_factor(probabilities.shape, dropout, probabilities.dtype) if dropout > 0 else None
         ctx.save_for_backward(query, key, value, probabilities, factor)
-        ctx.scale, ctx.shape = scale, shape
-        return torch.bmm(probabilities if factor is None else probabilities * factor, value).view(shape)
+        ctx.scale, ctx.rows = scale, shape[:2]
+        return torch.bmm(probabilities if factor is None else probabilities * factor, value).unflatten(0, shape[:2])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, probabilities, factor = ctx.saved_tensors
-        upstream = gradients[0].to(query.dtype).reshape(-1, *ctx.shape[2:])
+        upstream = gradients[0].to(query.dtype).flatten(0, 1)
         at_probabilities = torch.bmm(upstream, value.transpose(1, 2))
         used = probabilities
         if factor is not None:
@@ -82,8 +82,8 @@ class _Products(torch.autograd.Function):
         at_scores = torch._softmax_backward_data(at_probabilities, probabilities, -1, probabilities.dtype)
         at_query = torch.bmm(at_scores, key).mul_(ctx.scale)
         at_key = torch.bmm(at_scores.transpose(1, 2), query).mul_(ctx.scale)
-        rows = ctx.shape[:2]
-        return (at_query.unflatten(0, rows), at_key.unflatten(0, rows), at_value.unflatten(0, rows), None, None, None)
+        return (at_query.unflatten(0, ctx.rows), at_key.unflatten(0, ctx.rows), at_value.unflatten(0, ctx.rows),
+                None, None, None)
 
 
 def _softmax_(scores_BHTS: Tensor, mask: Tensor | None, scale: float) -> Tensor:

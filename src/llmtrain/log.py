@@ -30,6 +30,16 @@ def warn(line: str) -> None:
         print(f"llmtrain: {line}", file=sys.stderr, flush=True)
 
 
+def quiet_libraries() -> None:
+    """Keep transformers' and datasets' own bars and reports off the terminal; their errors still come."""
+    from datasets import disable_progress_bars
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    disable_progress_bars()
+
+
 class MetricsLog:
     """metrics.jsonl: one flat JSON object a line, flushed as written.
 
@@ -107,3 +117,24 @@ class Progress:
                  ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class Counting:
+    """A bar on rank 0's stderr for work that counts up to a total; nothing when stderr is no terminal."""
+
+    def __init__(self, what: str, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(console=Console(stderr=True), transient=True, disable=not (is_main() and sys.stderr.isatty()))
+        self._task = self._bar.add_task(what, total=total)
+
+    def add(self, done: int) -> None:
+        self._bar.advance(self._task, done)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from llmtrain.config.schema import OnUnsupported, PrecisionConfig, PrecisionName
 from llmtrain.errors import ConfigError
+from llmtrain.heads.half import cpu_has_fp16, linear
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -44,13 +45,13 @@ def measure_speeds(device: torch.device, repeats: int = 5) -> Speeds:
     for name, dtype in DTYPES.items():
         try:
             operands[name] = (left.to(device, dtype), right.to(device, dtype))
-            nn.functional.linear(*operands[name])  # the first call sets up kernels and is not timed
+            linear(*operands[name])  # the first call sets up kernels and is not timed
         except (RuntimeError, NotImplementedError):
             operands.pop(name, None)
     for _ in range(repeats):
         for name, pair in operands.items():
             start = time.perf_counter()
-            nn.functional.linear(*pair)
+            linear(*pair)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds[name] = min(seconds.get(name, float("inf")), time.perf_counter() - start)
@@ -112,7 +113,10 @@ class Precision:
             ratio = self.speeds.slowdown(self.running)
             pace = f"{ratio:.1f} times the time of fp32" if ratio > 1 else f"{1 / ratio:.1f} times as fast as fp32"
             scaled = "with a loss scaler" if self.running == "fp16" else "no loss scaler needed"
-            ran += f": real 16-bit matrix products, {scaled}, {pace} (measured); weights and optimizer stay fp32"
+            rounded = self.running == "fp16" and self.device.type == "cpu" and not cpu_has_fp16()
+            products = ("16-bit activations, products of fp16-rounded values summed in fp32 (it has no fp16 arithmetic)"
+                        if rounded else "real 16-bit matrix products")
+            ran += f": {products}, {scaled}, {pace} (measured); weights and optimizer stay fp32"
         return f"{ran}. Fastest here: {self.speeds.fastest}."
 
     def autocast(self) -> AbstractContextManager[object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from helpers import SOURCE, run_cli, warm_cli
 
 HEAVY_CHECK = """
 import sys
+import zipfile
 from llmtrain.cli import main
 code = main(sys.argv[1:])
 loaded = {"torch", "transformers", "accelerate", "datasets"} & set(sys.modules)
@@ -65,3 +67,19 @@ def test_config_explains_every_key_and_its_origin(tmp_path: Path) -> None:
     assert "objective.lam: 0.3  # lambda" in text
     assert "set by the command line" in text
     assert "set by configs/precision/bf16.yaml" in text
+
+
+def test_the_wheel_carries_the_configs(tmp_path: Path) -> None:
+    root = SOURCE.parent
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w",
+                    str(tmp_path), str(root)], check=True, capture_output=True)
+    wheel = next(tmp_path.glob("*.whl"))
+    unpacked = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(unpacked)
+    assert (unpacked / "llmtrain/configs/train.yaml").is_file()
+    result = subprocess.run([sys.executable, "-m", "llmtrain", "train", "+experiment=bert_sum_bf16", "--cfg", "job"],
+                            cwd=tmp_path, env={"PYTHONPATH": str(unpacked), "HOME": str(tmp_path)},
+                            capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "name: bf16" in result.stdout

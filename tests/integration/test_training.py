@@ -283,3 +283,40 @@ def test_asking_for_two_processes_and_getting_one_is_an_error(tiny_base: Path, r
     result = run_cli("train", *arguments(tiny_base, rows, "trainer.max_steps=2", "trainer.processes=2"), cwd=tmp_path)
     assert result.returncode == 2
     assert "2 processes were asked for and 1 run" in result.stderr
+
+
+def test_multirun_gives_each_job_a_process_and_a_folder(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    command = [word for word in arguments(tiny_base, rows, "trainer.max_steps=1") if not word.startswith("run.name")]
+    result = run_cli("train", "--multirun", *command, "objective.lam=0.3,0.7", cwd=tmp_path, timeout=240)
+    assert result.returncode == 0, result.stderr
+    runs = sorted((tmp_path / "runs").iterdir())
+    assert len(runs) == 2
+    lams = {json.loads((run / "results.json").read_text())["config"]["objective"]["lam"] for run in runs}
+    assert lams == {0.3, 0.7}
+    refused = warm_cli("train", "--multirun", *command, "objective.lam=0.3,-1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "job 1" in refused.stderr
+
+
+def test_early_stopping_average_and_tensorboard(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    result = warm_cli("train", *arguments(tiny_base, rows, "trainer.max_steps=40", "trainer.eval_every=2",
+                                          "trainer.patience=2", "optim.base_lr=0", "optim.head_lr=0",
+                                          "optim.ema_decay=0.9", "trainer.tracker=tensorboard",
+                                          "trainer.best_metric=loss.summary", "trainer.best_mode=min"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "stopping early" in result.stdout
+    results = json.loads((tmp_path / "runs/run/results.json").read_text())
+    assert results["steps"] == 6  # the first validation is the best, two more without a gain
+    assert results["best_step"] == 2
+    assert list((tmp_path / "runs/run").rglob("events.out.tfevents*"))
+
+
+def test_golden_loss_curve(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    """A change that is not about numerics must keep these losses (fp32; instruction sets differ in summing order)."""
+    result = warm_cli("train", *arguments(tiny_base, rows, "trainer.max_steps=6", "trainer.log_every=1"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    train = [row for row in log_of(tmp_path / "runs/run") if row["split"] == "train"]
+    golden = json.loads((Path(__file__).parents[1] / "golden" / "select_fp32.json").read_text())
+    for row, wanted in zip(train, golden, strict=True):
+        for key, value in wanted.items():
+            assert row[key] == pytest.approx(value, rel=2e-3), (row["step"], key)

@@ -90,8 +90,10 @@ def _score_checkpoint(path: Path, overrides: list[str]) -> int:
     from llmtrain.data.features import tokenize
     from llmtrain.evaluation.evaluate import generate_and_score
     from llmtrain.evaluation.report import build_results
+    from llmtrain.log import quiet_libraries
     from llmtrain.summarizer import load_published
 
+    quiet_libraries()
     loaded = load_published(folder, config.precision, config.trainer.device)
     features = tokenize(examples, loaded.tokenizer, config.data)
     loaded.precision.watch(loaded.first_linear())
@@ -137,11 +139,11 @@ def _default_output(folder: Path, step: int, split: str, config: EvaluateConfig)
 def _show(results: dict[str, Any], output: Path | None, rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
 
-    from llmtrain.evaluation.report import print_report, write_outputs
+    from llmtrain.evaluation.report import PLAIN_WIDTH, print_report, write_outputs
 
     if output is not None:
         write_outputs(output, results, rows)
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     print_report(console, results, None if output is None else output / "predictions.jsonl")
     if output is not None:
         print(f"written: {output}")

@@ -33,8 +33,10 @@ def run(overrides: list[str]) -> int:
                   compose_over(stored["config"], overrides, "summarize", at=str(folder / "llmtrain.json")))
     batches = _input(config)  # a missing file is told before any weight is read
 
+    from llmtrain.log import quiet_libraries
     from llmtrain.summarizer import load_published
 
+    quiet_libraries()
     loaded = load_published(folder, config.precision, config.trainer.device)
     as_json = config.summarize.format is SummaryFormat.jsonl
     cut = 0

@@ -36,12 +36,13 @@ def run(config: TrainConfig) -> int:
 
 
 def _train(config: TrainConfig, folder: Any) -> int:
-    from llmtrain.log import is_main, say
+    from llmtrain.log import is_main, quiet_libraries, say
     from llmtrain.training.finish import finish
     from llmtrain.training.loop import finished, train
     from llmtrain.training.saving import find_start, restore
     from llmtrain.training.setup import build, start_accelerator
 
+    quiet_libraries()
     say(f"run: {folder.path}")
     accelerator = start_accelerator(config, folder.path)
     start = find_start(folder.path, config)
@@ -69,9 +70,10 @@ def _train(config: TrainConfig, folder: Any) -> int:
 def _print(results: dict[str, Any], folder: Any) -> None:
     from rich.console import Console
 
-    from llmtrain.evaluation.report import print_report
+    from llmtrain.evaluation.report import PLAIN_WIDTH, print_report
 
-    print_report(Console(width=None if sys.stdout.isatty() else 110), results, folder.path / "predictions.jsonl")
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    print_report(console, results, folder.path / "predictions.jsonl")
 
 
 def _stop_before_training(number: int, _frame: FrameType | None) -> None:

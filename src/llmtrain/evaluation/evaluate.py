@@ -94,10 +94,13 @@ def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], inpu
         config: Holds ``generation`` and ``eval``.
     """
     from llmtrain.generation import describe, summarize_batches
+    from llmtrain.log import Counting
 
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
     mine = list(range(rank, len(examples), world))
-    found = summarize_batches(model, tokenizer, [input_ids[i] for i in mine], config.generation, precision)
+    with Counting("summarizing", len(mine)) as bar:
+        found = summarize_batches(model, tokenizer, [input_ids[i] for i in mine], config.generation, precision,
+                                  progress=bar.add)
     texts = [(i, one.text) for i, one in zip(mine, found, strict=True)]
     if world > 1:
         from accelerate.utils import gather_object

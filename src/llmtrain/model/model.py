@@ -21,9 +21,10 @@ from llmtrain.attention import NAME
 from llmtrain.config.schema import ModelConfig
 from llmtrain.heads.base import EncoderStates
 from llmtrain.heads.dropout import cheapen_dropout
+from llmtrain.heads.half import cheapen_linear
 from llmtrain.heads.transformer.head import Sizes
 from llmtrain.heads.transformer.warm_start import warm_start
-from llmtrain.model.base import build_trunk, layers, pooler_arguments
+from llmtrain.model.base import build_trunk, layers, pooler_arguments, pretrained_mlm_head
 from llmtrain.model.config import LlmtrainSeq2SeqConfig
 
 
@@ -59,6 +60,7 @@ class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
         base = AutoConfig.for_model(**config.base)
         self.trunk = AutoModel.from_config(base, attn_implementation=NAME, **pooler_arguments(base.model_type))
         cheapen_dropout(self.trunk)
+        cheapen_linear(self.trunk)
         part = registry.get("head", config.head["name"])
         self.head = registry.resolve("head", part.name)(part.options(**config.head), sizes_of(base, config))
         self.post_init()
@@ -80,7 +82,8 @@ class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
         model = cls(own)
         model.trunk.load_state_dict(trunk.state_dict())
         if head.warm_start and (head.width in (None, trunk.config.hidden_size)):
-            warm_start(model.head, layers(model.trunk), model.trunk.embeddings, first_position(trunk.config))
+            warm_start(model.head, layers(model.trunk), model.trunk.embeddings, first_position(trunk.config),
+                       pretrained_mlm_head(config.path))
         if config.gradient_checkpointing:
             model.trunk.gradient_checkpointing_enable({"use_reentrant": False})
         return model
@@ -152,6 +155,8 @@ class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
         elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+        elif module is self.head:
+            cast(Any, module).start()
 
 
 def first_position(base: Any) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from llmtrain.data.loader import IGNORED, Batch, Context
 from llmtrain.heads.base import EncoderStates
+from llmtrain.heads.half import Linear, linear
 from llmtrain.model.base import pretrained_mlm_head
 from llmtrain.model.model import LlmtrainForSeq2SeqLM
 from llmtrain.objectives.base import Objective, Transform, Vocabulary, connected_zero, row_generator
@@ -77,7 +78,7 @@ class MlmHead(nn.Module):
 
     def __init__(self, width: int, vocabulary_size: int) -> None:
         super().__init__()
-        self.dense = nn.Linear(width, width)
+        self.dense = Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
         nn.init.normal_(self.dense.weight, std=0.02)
@@ -85,7 +86,7 @@ class MlmHead(nn.Module):
 
     def forward(self, hidden_MD: Tensor, embedding_VD: Tensor) -> Tensor:
         hidden_MD = self.norm(nn.functional.gelu(self.dense(hidden_MD)))
-        return nn.functional.linear(hidden_MD, embedding_VD, self.bias)
+        return linear(hidden_MD, embedding_VD, self.bias)
 
 
 class MaskedLm(Objective):

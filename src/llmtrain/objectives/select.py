@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from llmtrain.data.loader import Batch
 from llmtrain.heads.base import EncoderStates
+from llmtrain.heads.half import Linear
 from llmtrain.model.model import LlmtrainForSeq2SeqLM
 from llmtrain.objectives.base import Objective, Vocabulary
 from llmtrain.objectives.options import SelectConfig
@@ -24,7 +25,7 @@ class ContentSelection(Objective):
     def __init__(self, model: LlmtrainForSeq2SeqLM, options: SelectConfig, vocabulary: Vocabulary, base_path: str,
                  ) -> None:
         super().__init__(model, options, vocabulary, base_path)
-        self.scorer = nn.Linear(model.hidden_size, 1)
+        self.scorer = Linear(model.hidden_size, 1)
         nn.init.normal_(self.scorer.weight, std=0.02)
         nn.init.zeros_(self.scorer.bias)
         self.register_buffer("positive_weight", torch.tensor(options.positive_weight), persistent=False)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from llmtrain.attention import attend
 from llmtrain.heads.dropout import Dropout
+from llmtrain.heads.half import Linear
 
 
 class Attention(nn.Module):
@@ -21,10 +22,10 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
+        self.out = Linear(width, width)
 
     def split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -47,8 +48,8 @@ class DecoderLayer(nn.Module):
         self.self_norm = nn.LayerNorm(width, eps=1e-12)
         self.cross_attention = Attention(width, heads)
         self.cross_norm = nn.LayerNorm(width, eps=1e-12)
-        self.up = nn.Linear(width, ffn)
-        self.down = nn.Linear(ffn, width)
+        self.up = Linear(width, ffn)
+        self.down = Linear(ffn, width)
         self.ffn_norm = nn.LayerNorm(width, eps=1e-12)
         self.dropout = Dropout(dropout)
 

@@ -1,7 +1,9 @@
 """Start the head from the base's own layers: evenly spaced, first and last among them.
 
-After Rothe, Narayan and Severyn 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks"; but
-cross-attention, which they start fresh, starts here as the same layer's self-attention.
+After Rothe, Narayan and Severyn 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks":
+self-attention and feed-forward layers are the base's, cross-attention starts fresh (started as the same layer's
+self-attention it learnt more slowly, docs/log.md). The copy gate's pointer starts as the attention of the base's last
+layer, and the output transform as the base's masked-LM head, where it has one.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from llmtrain.heads.transformer.decoder import Attention, DecoderLayer
+from llmtrain.heads.transformer.decoder import DecoderLayer
 from llmtrain.heads.transformer.head import TransformerHead
 
 
@@ -23,13 +25,15 @@ def chosen_layers(available: int, wanted: int) -> list[int]:
 
 
 @torch.no_grad()
-def warm_start(head: TransformerHead, base_layers: list[nn.Module], embeddings: Any, first_position: int) -> None:
-    """Copy the base's layers and position embeddings into the head.
+def warm_start(head: TransformerHead, base_layers: list[nn.Module], embeddings: Any, first_position: int,
+               mlm_head: dict[str, Tensor] | None) -> None:
+    """Copy the base's layers, position embeddings and masked-LM head into the head.
 
     Args:
         base_layers: BERT-, RoBERTa- or DistilBERT-style layers of the head's width.
         embeddings: The base's embedding module.
         first_position: Row of the base's first real position (2 for RoBERTa, 0 else).
+        mlm_head: The base's ``{dense.weight, dense.bias, norm.weight, norm.bias, bias}``, or None.
     """
     positions = embeddings.position_embeddings.weight[first_position:]
     head.positions.weight.copy_(positions[:head.positions.num_embeddings])
@@ -42,23 +46,35 @@ def warm_start(head: TransformerHead, base_layers: list[nn.Module], embeddings: 
     for layer, source in zip(head.layers, chosen_layers(len(base_layers), len(head.layers)), strict=True):
         assert isinstance(layer, DecoderLayer)
         _copy_layer(layer, base_layers[source])
+    if head.options.copy_gate:
+        query, key, *_ = _attention_parts(base_layers[-1])
+        head.pointer_query.load_state_dict(query.state_dict())
+        head.pointer_key.load_state_dict(key.state_dict())
+    if mlm_head is not None:
+        head.transform.weight.copy_(mlm_head["dense.weight"])
+        head.transform.bias.copy_(mlm_head["dense.bias"])
+        head.transform_norm.weight.copy_(mlm_head["norm.weight"])
+        head.transform_norm.bias.copy_(mlm_head["norm.bias"])
+        head.output_bias.copy_(mlm_head["bias"])
+
+
+def _attention_parts(base: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
+    """Query, key, value and output projection of one of the base's layers."""
+    if hasattr(base, "sa_layer_norm"):  # DistilBERT
+        return base.attention.q_lin, base.attention.k_lin, base.attention.v_lin, base.attention.out_lin
+    inner = base.attention.self
+    return inner.query, inner.key, inner.value, base.attention.output.dense
 
 
 def _copy_layer(layer: DecoderLayer, base: Any) -> None:
     if hasattr(base, "sa_layer_norm"):  # DistilBERT
-        parts = (base.attention.q_lin, base.attention.k_lin, base.attention.v_lin, base.attention.out_lin)
         norm, up, down, ffn_norm = base.sa_layer_norm, base.ffn.lin1, base.ffn.lin2, base.output_layer_norm
     else:  # BERT, RoBERTa
-        inner, out = base.attention.self, base.attention.output
-        parts = (inner.query, inner.key, inner.value, out.dense)
-        norm, up, down, ffn_norm = out.LayerNorm, base.intermediate.dense, base.output.dense, base.output.LayerNorm
-    for attention in (layer.self_attention, layer.cross_attention):
-        _copy_attention(attention, parts)
-    for target, source in ((layer.self_norm, norm), (layer.cross_norm, norm), (layer.ffn_norm, ffn_norm),
-                           (layer.up, up), (layer.down, down)):
-        target.load_state_dict(source.state_dict())
-
-
-def _copy_attention(attention: Attention, parts: tuple[nn.Module, ...]) -> None:
-    for target, source in zip((attention.query, attention.key, attention.value, attention.out), parts, strict=True):
+        norm, up, down = base.attention.output.LayerNorm, base.intermediate.dense, base.output.dense
+        ffn_norm = base.output.LayerNorm
+    own = layer.self_attention
+    pairs = [*zip((own.query, own.key, own.value, own.out), _attention_parts(base), strict=True),
+             (layer.self_norm, norm), (layer.cross_norm, norm), (layer.ffn_norm, ffn_norm), (layer.up, up),
+             (layer.down, down)]
+    for target, source in pairs:
         target.load_state_dict(source.state_dict())
