@@ -19,7 +19,7 @@ def run(config: TrainConfig) -> int:
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and config.run.name is None:
         raise ConfigError("several processes need one run.name; add run.name=NAME")
-    signal.signal(signal.SIGTERM, _stop_before_training)
+    signal.signal(signal.SIGTERM, _stop_outside_the_loop)
     folder = RunFolder.claim(config)
     try:
         if folder.finished_results is not None:
@@ -76,5 +76,6 @@ def _print(results: dict[str, Any], folder: Any) -> None:
     print_report(console, results, folder.path / "predictions.jsonl")
 
 
-def _stop_before_training(number: int, _frame: FrameType | None) -> None:
-    raise Stopped("stopped before the first step; nothing to save", number)
+def _stop_outside_the_loop(number: int, _frame: FrameType | None) -> None:
+    """While starting or scoring there is nothing to save that is not saved already."""
+    raise Stopped("stopped outside training; nothing is lost, the same command goes on", number)
