@@ -21,6 +21,8 @@ LEVEL = {name: level for level, names in LAYERS.items() for name in names}
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}
 LIGHT = ("errors", "registry", "atomic", "log", "config", "cli", "completion")
 FILES = sorted(SOURCE.rglob("*.py"))
+MODULES = {".".join(("llmtrain", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): path
+           for path in FILES}
 
 
 def room(path: Path) -> str:
@@ -36,7 +38,7 @@ def imports(path: Path) -> list[tuple[str, bool]]:
         if isinstance(node, ast.Import):
             found += [(alias.name, id(node) in top) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" if node.module == "llmtrain" else node.module
+            names = [f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in MODULES else node.module
                      for alias in node.names]
             found += [(name, id(node) in top) for name in names]
     return found
@@ -63,3 +65,20 @@ def test_light_layers_do_not_import_torch(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_files_stay_small(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 330, f"{path} is crowded; is a room missing?"
+
+
+def test_no_import_circles() -> None:
+    """Files import each other in one direction, late imports included."""
+    graph = {name: {module for module, _ in imports(path) if module in MODULES and module != name}
+             for name, path in MODULES.items() if name != "llmtrain"}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join((*above[above.index(name):], name))
+        if name not in done:
+            for module in sorted(graph.get(name, ())):
+                visit(module, (*above, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())

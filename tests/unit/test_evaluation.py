@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llmtrain.config.schema import EvalConfig, Language, References
-from llmtrain.data.sources import Example
+from llmtrain.data.examples import Example
 from llmtrain.evaluation.baselines import best_lead_length, lead, oracle
 from llmtrain.evaluation.bootstrap import interval, paired
 from llmtrain.evaluation.evaluate import extras, score_split

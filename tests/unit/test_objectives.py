@@ -10,9 +10,9 @@ import torch
 
 from helpers import pairs
 from llmtrain.config.schema import DataConfig, ModelConfig, ObjectiveConfig
+from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Context, StepLoader
-from llmtrain.data.sources import Example
 from llmtrain.data.special import special_ids
 from llmtrain.heads.transformer.config import TransformerHeadConfig
 from llmtrain.model.base import layers, load_tokenizer

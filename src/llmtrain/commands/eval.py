@@ -11,7 +11,8 @@ from typing import Any, cast
 from llmtrain.config.load import path_value, to_dict
 from llmtrain.config.over import compose_over
 from llmtrain.config.schema import EvaluateConfig
-from llmtrain.data.sources import Example, load_splits
+from llmtrain.data.examples import Example
+from llmtrain.data.sources import load_splits
 from llmtrain.errors import ConfigError, DataError
 
 

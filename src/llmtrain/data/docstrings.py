@@ -23,7 +23,7 @@ from pathlib import Path
 
 from llmtrain.atomic import write_text
 from llmtrain.config.schema import DataConfig, DocstringsConfig
-from llmtrain.data.sources import Example, Splits, digest, share_out
+from llmtrain.data.examples import Example, Splits, digest, share_out
 
 PACKAGES = ("absl", "accelerate", "datasets", "fsspec", "huggingface_hub", "jinja2", "joblib", "networkx", "nltk",
             "numpy", "pandas", "pyarrow", "pygments", "rich", "sympy", "torch", "transformers")

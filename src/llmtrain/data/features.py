@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmtrain.config.schema import DataConfig
 from llmtrain.data.docstrings import cache_folder
-from llmtrain.data.sources import Example, digest
+from llmtrain.data.examples import Example, digest
 from llmtrain.data.special import special_ids
 
 ROWS_PER_PROCESS = 20_000  # below this a second process costs more than it saves

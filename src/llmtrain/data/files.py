@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.config.schema import DataConfig, OnBadRow
+from llmtrain.data.examples import Example, Splits, share_out
 from llmtrain.data.readers import read_rows
-from llmtrain.data.sources import Example, Splits, share_out
 from llmtrain.errors import DataError
 
 SHOWN_PROBLEMS = 10

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.config.schema import DataConfig
+from llmtrain.data.examples import Example, Splits
 from llmtrain.data.files import examples_of
-from llmtrain.data.sources import Example, Splits
 from llmtrain.errors import ConfigError, DataError
 
 REACH_SECONDS = 5.0

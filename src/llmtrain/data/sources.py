@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 
 from llmtrain.config.schema import DataConfig
+from llmtrain.data.docstrings import read_docstrings
+from llmtrain.data.examples import Example, Splits, digest
+from llmtrain.data.files import read_files
+from llmtrain.data.hub import read_hub
 from llmtrain.errors import ConfigError, DataError
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One document with its summary; ``references`` holds every reference, the summary first."""
-
-    id: str
-    document: str
-    summary: str
-    references: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Splits:
-    """Examples of each split, the hash of all their text, and what the reader had to say."""
-
-    train: list[Example]
-    validation: list[Example]
-    test: list[Example]
-    source: str
-    notes: list[str] = field(default_factory=list)
-    content_hash: str = ""
 
 
 def load_splits(config: DataConfig, only: str | None = None) -> Splits:
@@ -54,23 +35,12 @@ def load_splits(config: DataConfig, only: str | None = None) -> Splits:
 
 def _read(config: DataConfig, only: str | None) -> Splits:
     if config.name == "docstrings":
-        from llmtrain.data.docstrings import read_docstrings
-
         return read_docstrings(config)
     if config.name == "files":
-        from llmtrain.data.files import read_files
-
         return read_files(config, only)
     if config.name == "hub":
-        from llmtrain.data.hub import read_hub
-
         return read_hub(config, only)
     raise ConfigError(f"unknown data source data.name={config.name}; choose docstrings, files or hub")
-
-
-def digest(text: str) -> str:
-    """sha256 of a text; lone surrogates are hashed as they are."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def subset(examples: list[Example], limit: int | None) -> list[Example]:
@@ -101,10 +71,3 @@ def _overlaps(splits: Splits) -> list[str]:
         if shared := len(seen[first] & seen[second]):
             notes.append(f"warning: {shared} documents stand in both {first} and {second}")
     return notes
-
-
-def share_out(document: str, percent: int, salt: str) -> bool:
-    """Whether a hash of the document falls into the given percentage; the same answer everywhere."""
-    return int(digest(salt + document)[:8], 16) % 100 < percent
-
-

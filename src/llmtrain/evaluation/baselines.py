@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-from llmtrain.data.sources import Example
+from llmtrain.data.examples import Example
 from llmtrain.evaluation.language import sentences, words
 from llmtrain.evaluation.rouge import Rouge
 

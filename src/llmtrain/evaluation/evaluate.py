@@ -8,7 +8,7 @@ from typing import Any
 
 from llmtrain import __version__
 from llmtrain.config.schema import EvalConfig
-from llmtrain.data.sources import Example
+from llmtrain.data.examples import Example
 from llmtrain.evaluation.baselines import best_lead_length, lead, oracle
 from llmtrain.evaluation.bootstrap import Interval, interval
 from llmtrain.evaluation.language import words

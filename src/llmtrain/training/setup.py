@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from llmtrain import registry
 from llmtrain.checkpoint import locate_model
 from llmtrain.config.schema import Device, Tracker, TrainConfig
+from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Batch, StepLoader
-from llmtrain.data.sources import Splits, load_splits
+from llmtrain.data.sources import load_splits
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
 from llmtrain.log import MetricsLog, say
