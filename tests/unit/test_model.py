@@ -126,9 +126,9 @@ def test_labels_that_all_count_for_nothing_give_a_connected_zero(tiny_base: Path
     assert not missing
 
 
-def test_without_the_document_the_summary_is_less_likely(tiny_base: Path) -> None:
-    """After a little training on copies of the source, zeroed states must cost."""
-    model = build(tiny_base, dropout=0.0)
+def test_without_cross_attention_the_summary_is_less_likely(tiny_base: Path) -> None:
+    """After a little training on copies of the source, cross-attention alone is silenced; it is the only road here."""
+    model = build(tiny_base, dropout=0.0, copy_gate=False)
     ids, mask, labels = batch(rows=8, source=10)
     mask[:] = 1
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -141,7 +141,9 @@ def test_without_the_document_the_summary_is_less_likely(tiny_base: Path) -> Non
     with torch.no_grad():
         states = model.encode(ids, mask)
         kept, _ = model.summary_nll(states, labels)
-        states.hidden_BSD = torch.zeros_like(states.hidden_BSD)
+        for layer in model.head.layers:
+            layer.cross_attention.out.weight.zero_()
+            layer.cross_attention.out.bias.zero_()
         removed, _ = model.summary_nll(states, labels)
     assert removed > kept + 1
 
