@@ -121,7 +121,8 @@ class ModelConfig:
     freeze: str = key("none", "none, all, or N: embeddings and the N lowest layers stay as they are")
     freeze_until_step: int = key(0, "freeze ends at this step (0: never ends)", "steps")
     gradient_checkpointing: bool = key(False, "recompute trunk activations in the backward pass", affects=SPEED)
-    dropout: float | None = key(None, "dropout inside the base; default: the base's own", "probability")
+    dropout: float | None = key(0.0, "dropout inside the base (null: the base's own); raise it for many epochs",
+                                "probability")
     attention_dropout: float = key(0.0, "attention dropout inside the base (above 0 it leaves torch's fused kernels)",
                                    "probability")
     init_from: str | None = key(None, "llmtrain model, checkpoint or run whose weights this run starts from")
@@ -249,7 +250,7 @@ class GenerationConfig:
     max_new_tokens: int = key(32, "longest summary", "tokens")
     min_new_tokens: int = key(0, "shortest summary", "tokens")
     length_penalty: float = key(1.0, "beam search: exponent of the length")
-    no_repeat_ngram_size: int = key(0, "no n-gram of this size twice (0: off)", "tokens")
+    no_repeat_ngram_size: int = key(3, "no n-gram of this size twice (0: off)", "tokens")
     batch_tokens: int = key(8192, "source tokens decoded together, padding included", "tokens", affects=SPEED)
 
 

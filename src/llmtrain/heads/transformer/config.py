@@ -15,7 +15,7 @@ class TransformerHeadConfig:
     width: int | None = key(None, "hidden width; default: the base's (another width is projected)", "features")
     heads: int | None = key(None, "attention heads; default: the base's", "heads")
     ffn: int | None = key(None, "width of the feed-forward layer; default: the base's", "features")
-    dropout: float = key(0.1, "dropout on the residual branches", "probability")
+    dropout: float = key(0.0, "dropout on the residual branches; raise it for many epochs", "probability")
     label_smoothing: float = key(0.0, "label smoothing of the summary cross-entropy", "probability")
     tie_embeddings: bool = key(True, "share the base's token embeddings with the head's input and output")
     warm_start: bool = key(True, "start from the base's own layers")
