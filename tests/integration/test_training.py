@@ -95,7 +95,8 @@ def test_a_run_leaves_what_the_contract_names(tiny_base: Path, rows: Path, tmp_p
 def test_resume_is_bitwise(precision: str, tiny_base: Path, rows: Path, tmp_path: Path) -> None:
     """Stopped at step 7 (mid-epoch, mid-log-window) with accumulation, by a real signal, against never stopped."""
     command = arguments(tiny_base, rows, "trainer.max_steps=12", f"precision={precision}", "trainer.accumulate=2",
-                        "objective.base=mlm", "objective.mlm.fraction=0.5", "objective.mlm.warm_steps=3")
+                        "objective.base=mlm", "objective.mlm.fraction=0.5", "objective.mlm.warm_steps=3",
+                        "model.dropout=0.1", "head.dropout=0.1")  # so that random state must be restored too
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     straight.mkdir()
     stopped.mkdir()
