@@ -226,7 +226,7 @@ class TrainerConfig:
     processes: int | None = key(None, "refuse to start unless this many processes run", affects=WHERE)
     save_every: int | None = key(None, "steps between checkpoints; default: every evaluation", "steps", affects=WHERE)
     eval_every: int | None = key(None, "steps between validations; default: a quarter of the run", "steps")
-    eval_rows: int = key(128, "fixed validation rows scored during training", "rows")
+    eval_rows: int = key(200, "fixed validation rows scored during training", "rows")
     log_every: int = key(10, "steps between log lines", "steps", affects=WHERE)
     keep_last: int = key(2, "checkpoints kept besides the best", affects=WHERE)
     best_metric: str = key("rouge1", "validation metric that picks the best checkpoint")
