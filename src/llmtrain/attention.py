@@ -11,6 +11,7 @@ Shapes: B rows, H heads, T queries, S keys, K width of a head.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -48,10 +49,24 @@ def attend(query_BHTK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask: Tenso
                 mask = torch.ones(1, 1, query_BHTK.shape[2], key_BHSK.shape[2], dtype=torch.bool).tril()
             made: Tensor = _Products.apply(query_BHTK, key_BHSK, value_BHSK, mask, dropout, scale)
             return made
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast("cpu", enabled=False), _kept_as(dtype):
             return F.scaled_dot_product_attention(query_BHTK.float(), key_BHSK.float(), value_BHSK.float(), mask,
                                                   dropout, causal, scale=scale).to(dtype)
     return F.scaled_dot_product_attention(query_BHTK, key_BHSK, value_BHSK, mask, dropout, causal, scale=scale)
+
+
+def _kept_as(dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Keep an fp32 kernel's operands and result for its backward pass in ``dtype``, from which they came.
+
+    For the operands nothing is lost; the result is rounded as its reader sees it. Row norms (B, H, T) stay fp32.
+    """
+    def pack(kept: Tensor) -> Tensor:
+        return kept.to(dtype) if kept.dtype == torch.float32 and kept.dim() == 4 else kept
+
+    def unpack(kept: Tensor) -> Tensor:
+        return kept.float() if kept.dtype == dtype else kept
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 class _Products(torch.autograd.Function):

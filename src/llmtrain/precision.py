@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from llmtrain.allocator import bound_kernel_caches
 from llmtrain.config.schema import OnUnsupported, PrecisionConfig, PrecisionName
 from llmtrain.errors import ConfigError
 from llmtrain.heads.half import cpu_has_fp16, linear
@@ -72,6 +73,7 @@ class Precision:
 
     def __init__(self, config: PrecisionConfig, device: torch.device, decided: str | None = None,
                  speeds: Speeds | None = None) -> None:
+        bound_kernel_caches()  # here, because every command makes its Precision before its first product
         self.device = device
         self.requested: str = config.name.value
         self.effective: str | None = None

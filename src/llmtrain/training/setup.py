@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain import registry
+from llmtrain.allocator import keep_freed_memory
 from llmtrain.checkpoint import locate_model
 from llmtrain.config.schema import Device, Tracker, TrainConfig
 from llmtrain.data.examples import Splits
@@ -29,7 +30,6 @@ from llmtrain.objectives.base import Objective, Transform, Vocabulary
 from llmtrain.objectives.joint import Weighting
 from llmtrain.optim import Schedule, WeightAverage, build_optimizer
 from llmtrain.precision import Precision
-from llmtrain.training.allocator import keep_freed_memory
 from llmtrain.training.length import TimeLimit, planned_steps
 from llmtrain.training.module import JointModule
 from llmtrain.training.runfolder import RunFolder

@@ -1,0 +1,48 @@
+"""Memory that a forward pass leaves for the backward pass, measured in a process of its own.
+
+    python activation_memory.py PRECISION TRAIN_FILE WORK_FOLDER     prints the bytes that the activations take
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+
+def resident() -> int:
+    """Bytes of this process in memory now."""
+    return os.sysconf("SC_PAGE_SIZE") * int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+
+
+def main(precision: str, train: str, work: str) -> None:
+    import torch
+
+    from llmtrain import allocator
+    from llmtrain.config.load import compose, to_typed
+    from llmtrain.training.runfolder import RunFolder
+    from llmtrain.training.setup import build, start_accelerator
+
+    torch.set_num_threads(1)
+    os.chdir(work)
+    config = to_typed("train", compose("train", [
+        "head.layers=1", "data=files", f"data.train={train}", "trainer.max_steps=1", "trainer.batch_size=32",
+        f"precision={precision}", f"data.cache_dir={work}/cache"]))
+    folder = RunFolder.claim(config)  # type: ignore[arg-type]
+    run = build(config, folder, start_accelerator(config, None), None)  # type: ignore[arg-type]
+    run.module.train()
+    (batch,) = next(iter(run.loader.iterate(0))).micro
+    assert batch["input_ids"].numel() > 32 * 100, "the batch is too small for its activations to be seen"
+    ctypes.CDLL(None).mallopt(allocator.M_MMAP_THRESHOLD, 1 << 20)  # what is freed leaves at once
+    with run.precision.autocast():
+        run.module(batch, 0)  # compiles kernels
+        before = resident()
+        sums = run.module(batch, 0)
+    print("kept", resident() - before, "by", len(sums), "terms")
+    folder.abandon()
+    folder.release()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,32 @@
+"""16 bit saves memory: activations of the real base at the end of a forward pass, each format in a fresh process."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import WORDS, environment, write_jsonl
+
+SCRIPT = Path(__file__).resolve().parents[1] / "activation_memory.py"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the resident set from Linux's /proc")
+def test_16_bit_activations_take_less_memory_than_fp32s(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    rows = [{"id": str(row), "document": " ".join(draw.choices(WORDS, k=120)) + ".",
+             "summary": " ".join(draw.choices(WORDS, k=12))} for row in range(32)]
+    train = write_jsonl(tmp_path / "train.jsonl", rows)
+    kept = {}
+    for precision in ("fp32", "fp16", "bf16"):
+        work = tmp_path / precision
+        work.mkdir()
+        done = subprocess.run([sys.executable, str(SCRIPT), precision, str(train), str(work)], env=environment(),
+                              capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        kept[precision] = int(done.stdout.rsplit("kept", 1)[1].split()[0])
+    assert kept["fp16"] < 0.85 * kept["fp32"], kept
+    assert kept["bf16"] < 0.85 * kept["fp32"], kept
