@@ -43,8 +43,9 @@ def main() -> None:
     rows = []
     for dtype in ("float32", "bfloat16"):
         for kept in (1024, KEPT_KERNELS):
-            done = subprocess.run([sys.executable, __file__, dtype], env={**os.environ, **dict.fromkeys(CACHES, str(kept))},
-                                  capture_output=True, text=True, check=True)
+            environment = {**os.environ, **dict.fromkeys(CACHES, str(kept))}
+            done = subprocess.run([sys.executable, __file__, dtype], env=environment, capture_output=True, text=True,
+                                  check=True)
             rows.append([dtype, kept, f"{float(done.stdout):.0f}"])
     print(table(["format", "kernels kept", f"MiB more after {len(WIDTHS)} widths"], rows))
 
