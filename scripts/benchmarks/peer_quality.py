@@ -1,0 +1,40 @@
+"""ROUGE of a finished run against a peer script that trains for as long, on the same rows, batch and token limits.
+
+The peer's pace is measured first, then its steps are set so that it trains for as many seconds as the run did.
+
+    python scripts/benchmarks/peer_quality.py --run runs/NAME --peer PEER.py --data FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from common import peer, results, table
+
+PACE_STEPS = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="run folder whose test split is scored")
+    parser.add_argument("--peer", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/validation/test.jsonl[.gz]")
+    options = parser.parse_args()
+    ours = results(options.run)
+    config = ours["config"]
+    batch, precision = str(config["trainer"]["batch_size"]), config["precision"]["name"]
+    limits = config["data"]["max_source_tokens"], config["data"]["max_summary_tokens"]
+    rows = [["llmtrain", ours["steps"], f"{ours['seconds']:.0f}",
+             *(f"{ours['metrics']['test'][name]['value']:.2f}" for name in ("rouge1", "rouge2", "rougeL"))]]
+    for group in ("0", "1"):
+        pace = peer(options.peer, options.data, *limits, precision, str(PACE_STEPS), batch, group)
+        steps = round(ours["seconds"] * PACE_STEPS / pace["seconds"])
+        found = peer(options.peer, options.data, *limits, precision, str(steps), batch, group,
+                     str(ours["rows"]["test"]))
+        rows.append([f"peer GROUP={group}", steps, f"{found['seconds']:.0f}", *(f"{v:.2f}" for v in found["rouge"])])
+    print(table(["program", "steps", "seconds", "ROUGE-1", "ROUGE-2", "ROUGE-L"], rows))
+
+
+if __name__ == "__main__":
+    main()

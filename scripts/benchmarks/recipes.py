@@ -1,0 +1,59 @@
+"""Recipes against each other at equal training time, interleaved, on the same rows: one table, scored on validation.
+
+A variant is NAME and its overrides in one text; the first one is what the others are compared with, document by
+document. Test rows are left alone unless --test is given.
+
+    python scripts/benchmarks/recipes.py --root /tmp/r --minutes 4 --seeds 1 --data FOLDER \\
+        --variant "summary alone" "objective=summary_only" --variant "select, 2" "objective.lam=2" -- run.seed=0
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+
+from common import data_overrides, results, table, train
+from compare import averaged
+
+from llmtrain.evaluation.bootstrap import interval, paired
+
+METRICS = ("rouge1", "rouge2", "rougeL")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--data", type=Path, help="folder with train/validation/test.jsonl[.gz]; default: docstrings")
+    parser.add_argument("--minutes", type=float, default=4.0, help="training time of each run")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--max-in", type=int, default=128)
+    parser.add_argument("--max-out", type=int, default=24)
+    parser.add_argument("--test", action="store_true", help="score the whole test split instead of validation")
+    parser.add_argument("--variant", nargs=2, action="append", required=True, metavar=("NAME", "OVERRIDES"))
+    parser.add_argument("overrides", nargs="*", help="passed on to every run")
+    options = parser.parse_args()
+    shared = ["+experiment=bert_sum_bf16", f"trainer.max_minutes={options.minutes}",
+              "trainer.eval_every=1000000", f"data.max_test_rows={'null' if options.test else 0}", *options.overrides]
+    if options.data is not None:
+        shared += data_overrides(options.data, options.max_in, options.max_out)
+    runs: dict[str, list[Path]] = {name: [] for name, _ in options.variant}
+    for seed in range(options.seeds):
+        for number, (name, overrides) in enumerate(options.variant):
+            runs[name].append(train(options.root, f"{number}-{seed}", [*shared, *overrides.split(), f"run.seed={seed}"]))
+    first = runs[options.variant[0][0]]
+    print(table(["recipe", "steps", "ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-1 against the first, paired"],
+                [[name, f"{statistics.median(results(path)['steps'] for path in paths):.0f}", *scores(paths, first)]
+                 for name, paths in runs.items()]))
+
+
+def scores(paths: list[Path], first: list[Path]) -> list[str]:
+    """Each metric and the difference to the first recipe in ROUGE-1, seeds averaged, with 95 % intervals."""
+    cells = [interval(averaged(paths, metric)) for metric in METRICS]
+    gap = paired(averaged(paths, "rouge1"), averaged(first, "rouge1"))
+    return [*(f"{c.value:.2f} [{c.low:.2f}, {c.high:.2f}]" for c in cells),
+            "" if paths is first else f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"]
+
+
+if __name__ == "__main__":
+    main()
