@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,7 @@ import zstandard
 from helpers import pairs, write_jsonl
 from llmtrain.config.schema import DataConfig, HubConfig, OnBadRow
 from llmtrain.data.docstrings import near_keys, read_docstrings
-from llmtrain.data.features import Features, tokenize
+from llmtrain.data.features import Features, describe, tokenize
 from llmtrain.data.loader import StepLoader
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import DataError
@@ -38,20 +39,21 @@ def write_as(path: Path, rows: list[dict[str, Any]]) -> Path:
         text = "".join(f"{r['document']}\t{r['summary']}\n" for r in rows)
     elif path.suffix == ".json":
         text = json.dumps({"data": rows})
-    elif path.suffix == ".parquet":
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-        return path
     content = text.encode()
+    if ".parquet" in path.suffixes:
+        sink = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
+        content = sink.getvalue()
     if path.suffix == ".gz":
         content = gzip.compress(content)
-    elif path.suffix == ".zst":
+    elif path.suffix.lower() == ".zst":
         content = zstandard.compress(content)
     path.write_bytes(content)
     return path
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.parquet", "a.txt", "a.jsonl.gz",
-                                  "a.csv.zst", "a.tsv.gz"])
+                                  "a.csv.zst", "a.tsv.gz", "a.parquet.gz", "A.JSONL.ZST"])
 def test_every_format_gives_the_same_rows(name: str, tmp_path: Path) -> None:
     rows = pairs(12)
     path = write_as(tmp_path / name, rows)
@@ -171,6 +173,27 @@ def test_features_are_cut_counted_and_cached(tiny_base: Path, tmp_path: Path) ->
     assert (again.input_ids[3] == first.input_ids[3]).all()
     tokenize(rows, tokenizer, config(cache_dir=str(tmp_path), max_source_tokens=17, max_summary_tokens=4))
     assert len(list((tmp_path / "features").iterdir())) > len(made)
+
+
+def test_a_tokenizer_that_brings_limits_of_its_own_is_read_from_the_cache(tiny_base: Path, tmp_path: Path) -> None:
+    """_encode changes a fast tokenizer's truncation, and a fresh start finds it as it was shipped."""
+    shipped = load_tokenizer(str(tiny_base))
+    shipped.backend_tokenizer.enable_truncation(12)
+    shipped.backend_tokenizer.enable_padding(length=12)
+    shipped.save_pretrained(tmp_path / "shipped")
+    rows = load_splits(config(train=str(write_jsonl(tmp_path / "t.jsonl", pairs(45))))).train
+    settings = config(cache_dir=str(tmp_path), max_source_tokens=20)
+    made = []
+    for _ in range(2):
+        tokenizer = load_tokenizer(str(tmp_path / "shipped"))
+        assert tokenizer.backend_tokenizer.truncation is not None
+        before = describe(tokenizer)
+        tokenize(rows, tokenizer, settings)
+        tokenize(rows, tokenizer, settings)
+        assert describe(tokenizer) == before
+        made.append({p.name for p in (tmp_path / "features").iterdir()})
+    assert made[0] == made[1]
+    assert len(made[0]) == 1
 
 
 def loader(features: Features, **values: Any) -> StepLoader:

@@ -23,12 +23,11 @@ from pathlib import Path
 
 from llmtrain.atomic import write_text
 from llmtrain.config.schema import DataConfig, DocstringsConfig
-from llmtrain.data.examples import Example, Splits, digest, share_out
+from llmtrain.data.examples import SPLIT_PERCENT, SURROGATE, Example, Splits, digest, share_out
 
 PACKAGES = ("absl", "accelerate", "datasets", "fsspec", "huggingface_hub", "jinja2", "joblib", "networkx", "nltk",
             "numpy", "pandas", "pyarrow", "pygments", "rich", "sympy", "torch", "transformers")
 EXTRACTOR = 1  # raise when the rules below change: it names the cache
-SPLIT_PERCENT = 5
 COMMON_SUMMARY = 3  # a first line that stands over more documents than this is boilerplate
 SKIPPED_FOLDERS = {"tests", "test", "testing", "_vendor", "vendored", "__pycache__"}
 NOISE = re.compile(r"^\s*(>>>|\.\.\.|\.\. )|^[\s=\-~^*#`+|]+$")
@@ -134,7 +133,7 @@ def _filtered(pairs: list[Pair], options: DocstringsConfig) -> list[Pair]:
     seen: set[str] = set()
     for place, document, summary in pairs:
         keys = near_keys(document, summary)
-        if (common[summary.lower()] <= COMMON_SUMMARY and not keys & seen
+        if (common[summary.lower()] <= COMMON_SUMMARY and not keys & seen and not SURROGATE.search(document)
                 and options.min_document_words <= _words(document) <= options.max_document_words
                 and options.min_summary_words <= _words(summary) <= options.max_summary_words):
             kept.append((place, document, summary))

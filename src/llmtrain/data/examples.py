@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
+
+from llmtrain.errors import DataError
+
+SPLIT_PERCENT = 5
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no file can hold it as UTF-8
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One document with its summary; ``references`` holds every reference, the summary first."""
+    """One document. ``summary`` trains the model; ``references`` are what multi-reference rules score against."""
 
     id: str
     document: str
@@ -18,7 +24,10 @@ class Example:
 
 @dataclass(slots=True)
 class Splits:
-    """Examples of each split, the hash of all their text, and what the reader had to say."""
+    """Examples of each split, the hash of all their text, and what the reader had to say.
+
+    ``whole`` counts the rows of each split before ``data.max_*_rows`` cut it.
+    """
 
     train: list[Example]
     validation: list[Example]
@@ -26,6 +35,7 @@ class Splits:
     source: str
     notes: list[str] = field(default_factory=list)
     content_hash: str = ""
+    whole: dict[str, int] = field(default_factory=dict)
 
 
 def digest(text: str) -> str:
@@ -35,4 +45,35 @@ def digest(text: str) -> str:
 
 def share_out(document: str, percent: int, salt: str) -> bool:
     """Whether a hash of the document falls into the given percentage; the same answer everywhere."""
-    return int(digest(salt + document)[:8], 16) % 100 < percent
+    return _share(document, salt)[0] < percent
+
+
+def _share(document: str, salt: str) -> tuple[int, str]:
+    code = digest(salt + document)
+    return int(code[:8], 16) % 100, code
+
+
+def take_from_train(splits: dict[str, list[Example]], names: list[str], what: str) -> list[str]:
+    """Move about 5 % of the training documents, chosen by their hash, to each named split; returns a note for each.
+
+    At least one document moves and one stays. Equal documents go to the same side. ``what`` names a missing split in
+    messages: ``data.{}``.
+
+    Raises:
+        DataError: There are too few different documents.
+    """
+    documents = {e.document for e in splits["train"]}
+    if names and len(documents) <= len(names):
+        raise DataError(f"train has {len(documents)} different document{'s' * (len(documents) != 1)}, from which no "
+                        f"{' and no '.join(names)} split can be taken; give more rows, or "
+                        + " and ".join(what.format(name) for name in names))
+    notes = []
+    for left, name in enumerate(names, start=1 - len(names)):
+        order = sorted({e.document for e in splits["train"]}, key=lambda text: _share(text, name))
+        wanted = sum(share_out(text, SPLIT_PERCENT, name) for text in order)
+        chosen = set(order[:min(max(1, wanted), len(order) - 1 + left)])
+        splits[name] = [e for e in splits["train"] if e.document in chosen]
+        splits["train"] = [e for e in splits["train"] if e.document not in chosen]
+        notes.append(f"no {what.format(name)}: {len(splits[name])} rows ({SPLIT_PERCENT} % by a hash of the document, "
+                     "at least one) taken from train")
+    return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -66,13 +67,15 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig) -> Fea
     """Tokenise examples, or read them from the cache that an earlier start left."""
     from datasets import Dataset, disable_progress_bars
 
+    if not examples:  # datasets forget the columns of a table without rows
+        none = Ragged(np.zeros(0, np.int64), np.zeros(1, np.int64))
+        return Features(none, none, Stats(0, 0, 0, config.max_source_tokens, config.max_summary_tokens))
     if not os.isatty(2):
         disable_progress_bars()
     documents = [clean(e.document) for e in examples]
     summaries = [clean(e.summary) for e in examples]
     content = digest("\0".join(documents) + "\1" + "\0".join(summaries))
-    backend = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(sorted(tokenizer.get_vocab().items()))
-    key = digest("\0".join([content, backend, type(tokenizer).__name__, str(config.max_source_tokens),
+    key = digest("\0".join([content, describe(tokenizer), type(tokenizer).__name__, str(config.max_source_tokens),
                             str(config.max_summary_tokens), str(FORMAT)]))[:24]
     folder = cache_folder(config) / "features"
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,6 +92,14 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig) -> Fea
 
 
 FORMAT = 1  # raise when _encode changes
+
+
+def describe(tokenizer: Any) -> str:
+    """All that shapes a tokenizer's output but its truncation and padding, which every call sets anew."""
+    if not tokenizer.is_fast:
+        return str(sorted(tokenizer.get_vocab().items()))
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    return json.dumps({key: value for key, value in content.items() if key not in ("truncation", "padding")})
 
 
 def clean(text: str) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.config.schema import DataConfig, OnBadRow
-from llmtrain.data.examples import Example, Splits, share_out
+from llmtrain.data.examples import SURROGATE, Example, Splits, take_from_train
 from llmtrain.data.readers import read_rows
 from llmtrain.errors import DataError
 
 SHOWN_PROBLEMS = 10
-SPLIT_PERCENT = 5
+REFERENCES = "references"  # the column that is looked for where data.references names none
 
 
 def read_files(config: DataConfig, only: str | None) -> Splits:
@@ -27,13 +27,8 @@ def read_files(config: DataConfig, only: str | None) -> Splits:
         value = getattr(config, name)
         if value is not None and (name == only or (from_train and (only is None or name == "train"))):
             splits[name] = examples_of(_rows(paths_of(value, f"data.{name}")), config, name, notes)
-    for name in ("test", "validation") if from_train else ():
-        if getattr(config, name) is None:
-            taken = [e for e in splits["train"] if share_out(e.document, SPLIT_PERCENT, name)]
-            splits["train"] = [e for e in splits["train"] if not share_out(e.document, SPLIT_PERCENT, name)]
-            splits[name] = taken
-            notes.append(f"no data.{name}: {len(taken)} rows ({SPLIT_PERCENT} % by a hash of the document) taken "
-                         "from data.train")
+    missing = [name for name in ("test", "validation") if from_train and getattr(config, name) is None]
+    notes += take_from_train(splits, missing, "data.{}")
     return Splits(splits["train"], splits["validation"], splits["test"], "files", notes)
 
 
@@ -45,11 +40,17 @@ def paths_of(value: Any, key: str) -> list[Path]:
         if path.is_file():
             paths.append(path)
             continue
-        matches = sorted(glob.glob(str(path), recursive=True))
+        matches = sorted(glob.glob(_pattern(path), recursive=True))
         if not matches:
             raise DataError(f"no data file at {item}; check {key}")
         paths += [Path(match) for match in matches]
     return paths
+
+
+def _pattern(path: Path) -> str:
+    """A glob in which the folders that exist stand for themselves, whatever brackets their names hold."""
+    folder = next((parent for parent in path.parents if parent.is_dir()), Path())
+    return str(Path(glob.escape(str(folder)), path.relative_to(folder)))
 
 
 def _rows(paths: list[Path]) -> Iterable[tuple[str, Any]]:
@@ -63,15 +64,15 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     Raises:
         DataError: Bad rows under ``data.on_bad_row=error`` (the first few, a line each), or no good row at all.
     """
-    examples: list[Example] = []
-    problems: list[str] = []
+    read: list[tuple[str, Example | str, Example | str | None]] = []
     place = split
     for number, (place, row) in enumerate(rows):
-        result = row if isinstance(row, str) else _example(row, config, f"{split}-{number}")
-        if isinstance(result, Example):
-            examples.append(result)
-        else:
-            problems.append(f"{result} at {place}")
+        plain = row if isinstance(row, str) else _example(row, config, f"{split}-{number}", config.references)
+        look = not isinstance(row, str) and config.references is None and REFERENCES in row
+        read.append((place, plain, _example(row, config, f"{split}-{number}", REFERENCES) if look else None))
+    chosen = _with_references(read, config, split, notes)
+    examples = [one for _, one in chosen if isinstance(one, Example)]
+    problems = [f"{one} at {place}" for place, one in chosen if isinstance(one, str)]
     if problems and config.on_bad_row is OnBadRow.error:
         hidden = len(problems) - SHOWN_PROBLEMS
         lines = [f"bad row: {p}; mend it or set data.on_bad_row=skip" for p in problems[:SHOWN_PROBLEMS]]
@@ -80,29 +81,45 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
         notes.append(f"{len(problems)} bad rows skipped in {split}, first: {problems[0]}")
     if not examples:
         raise DataError(f"no usable row at {place}; rows need the columns {config.document!r} and {config.summary!r}")
+    if apart := sum(e.summary not in e.references for e in examples):
+        notes.append(f"in {apart} of {len(examples)} rows of {split} the summary is not one of the references")
     return examples
 
 
-def _example(row: dict[str, Any], config: DataConfig, number: str) -> Example | str:
-    """The row as an example, or what is wrong with it."""
-    document = _text(row, config.document)
-    if document[1]:
-        return document[1]
+def _with_references(read: list[tuple[str, Example | str, Example | str | None]], config: DataConfig, split: str,
+                     notes: list[str]) -> list[tuple[str, Example | str]]:
+    """Each row by its column ``references`` where every usable row has a list of texts there, else without it."""
+    usable = [listed for _, plain, listed in read if isinstance(plain, Example) or isinstance(listed, Example)]
+    having = sum(isinstance(listed, Example) for listed in usable)
+    if having and having == len(usable):
+        return [(place, plain if listed is None else listed) for place, plain, listed in read]
+    if having:
+        notes.append(f"column {REFERENCES!r} is a list of texts in {having} of {len(usable)} rows of {split} and was "
+                     f"left out; data.references={REFERENCES} asks for it in every row")
+    return [(place, plain) for place, plain, _ in read]
+
+
+def _example(row: dict[str, Any], config: DataConfig, number: str, column: str | None) -> Example | str:
+    """The row as an example with the references listed in ``column``, or what is wrong with it."""
+    document, problem = _text(row, config.document)
+    if problem:
+        return problem
     references: tuple[str, ...] = ()
-    if config.references is not None:
-        listed = row.get(config.references)
+    if column is not None:
+        listed = row.get(column)
         if not isinstance(listed, list) or not listed or not all(isinstance(r, str) and r.strip() for r in listed):
-            return f"column {config.references!r} is not a list of texts"
+            return f"column {column!r} is not a list of texts"
         references = tuple(listed)
-    if config.references is None or config.summary in row:
-        summary = _text(row, config.summary)
-        if summary[1]:
-            return summary[1]
-        if summary[0] not in references:
-            references = (summary[0], *references)
-        elif references[0] != summary[0]:
-            return f"column {config.references!r} does not begin with column {config.summary!r}"
-    return Example(str(row.get("id") or number), document[0], references[0], references)
+    summary = references[0] if references else ""
+    if not references or row.get(config.summary) is not None:
+        summary, problem = _text(row, config.summary)
+        if problem:
+            return problem
+    identity = row.get("id")
+    name = number if identity is None or identity == "" else str(identity)
+    if any(SURROGATE.search(text) for text in (name, document, summary, *references)):
+        return "half a character (a lone surrogate, as in \\ud83d)"
+    return Example(name, document, summary, references or (summary,))
 
 
 def _text(row: dict[str, Any], column: str) -> tuple[str, str]:

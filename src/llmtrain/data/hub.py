@@ -4,56 +4,67 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from llmtrain.config.schema import DataConfig
-from llmtrain.data.examples import Example, Splits
+from llmtrain.data.examples import Example, Splits, take_from_train
 from llmtrain.data.files import examples_of
 from llmtrain.errors import ConfigError, DataError
 
-REACH_SECONDS = 5.0
+REACH_SECONDS = 5.0  # in all: looking up the name, and each address
 
 
 def read_hub(config: DataConfig, only: str | None) -> Splits:
     """Load the named splits with ``datasets`` (no loading scripts: datasets 4 and later run none).
 
+    A validation or test split that the dataset lacks is taken from train by a hash of the document.
+
     Raises:
         ConfigError: No name given.
-        DataError: The hub or the dataset cannot be reached or lacks a split.
+        DataError: The hub or the dataset cannot be reached or lacks a split that the configuration names.
     """
     hub = config.hub
     if not hub.name:
         raise ConfigError("data=hub needs data.hub.name; give a dataset name or a local folder in the hub's layout")
-    local = Path(hub.name).is_dir()
-    if not local:
+    if not Path(hub.name).is_dir():
         _check_reachable(hub.name)
     notes: list[str] = []
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
-    names = {"train": hub.train_split, "validation": hub.validation_split, "test": hub.test_split}
-    for split, name in names.items():
-        if only in (None, split):
-            rows = _load(config, name, required=split == "train" or only == split)
-            if rows is not None:
-                places = ((f"{hub.name}[{name}]:{i}", dict(row)) for i, row in enumerate(rows, start=1))
-                splits[split] = examples_of(places, config, split, notes)
+    if only is None or not _read_split(config, only, splits, notes):
+        missing = [name for name in ("test", "validation") if not _read_split(config, name, splits, notes)]
+        _read_split(config, "train", splits, notes)
+        notes += take_from_train(splits, missing, "{} split")
     return Splits(splits["train"], splits["validation"], splits["test"], f"hub {hub.name}", notes)
+
+
+def _read_split(config: DataConfig, split: str, splits: dict[str, list[Example]], notes: list[str]) -> bool:
+    """Read one split into ``splits``; False where the dataset has none of the usual name."""
+    name = getattr(config.hub, f"{split}_split")
+    rows = _load(config, name, required=name != split or split == "train")
+    if rows is not None:
+        places = ((f"{config.hub.name}[{name}]:{i}", dict(row)) for i, row in enumerate(rows, start=1))
+        splits[split] = examples_of(places, config, split, notes)
+    return rows is not None
 
 
 def _load(config: DataConfig, split: str, required: bool) -> Any:
     from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HfHubHTTPError
 
     hub = config.hub
     try:
         return load_dataset(hub.name, hub.config, split=split, revision=hub.revision)
-    except ValueError as error:
-        if not required and "split" in str(error).lower():
-            return None
-        raise DataError(f"cannot use split {split!r} of {hub.name} ({' '.join(str(error).split())[:150]}); check "
-                        "data.hub.*") from error
-    except (DatasetNotFoundError, HfHubHTTPError, OSError, RuntimeError) as error:
+    except (DatasetsError, HfHubHTTPError, OSError, RuntimeError, ValueError) as error:
+        if str(error).startswith("Unknown split"):
+            if not required:
+                return None
+            raise DataError(f"no split {split!r} in {hub.name} ({' '.join(str(error).split())[:150]}); check "
+                            "data.hub.*_split") from error
         raise DataError(f"cannot load the dataset {hub.name} ({' '.join(str(error).split())[:150]}); check "
                         "data.hub.name, data.hub.config and data.hub.revision") from error
 
@@ -69,8 +80,32 @@ def _check_reachable(name: str) -> None:
     hint = "use data=files with local files, or data.hub.name=FOLDER"
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
         raise DataError(f"the dataset {name} is not cached and HF_HUB_OFFLINE is set; {hint}")
-    host = constants.ENDPOINT.split("://", 1)[-1].split("/", 1)[0].split(":", 1)[0]
-    try:
-        socket.create_connection((host, 443), timeout=REACH_SECONDS).close()
-    except OSError as error:
-        raise DataError(f"the hub cannot be reached for the dataset {name} ({error}); {hint}") from error
+    problem = _unreachable(*_server(constants.ENDPOINT))
+    if problem:
+        raise DataError(f"the hub cannot be reached for the dataset {name} ({problem}); {hint}")
+
+
+def _server(endpoint: str) -> tuple[str, int]:
+    """(host, port) to connect to: the endpoint's, or those of the proxy that the environment names for it."""
+    parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _unreachable(host: str, port: int) -> str:
+    """Why no connection came about within REACH_SECONDS, or nothing. A name's look-up has no time limit of its own."""
+    problems = [f"no answer from {host}:{port} within {REACH_SECONDS:.0f} s"]
+
+    def connect() -> None:
+        try:
+            socket.create_connection((host, port), timeout=REACH_SECONDS).close()
+            problems[:] = [""]
+        except OSError as error:
+            problems[:] = [f"{host}:{port}: {error}"]
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(REACH_SECONDS)
+    return problems[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -10,62 +9,80 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from llmtrain.data.tables import read_table
 from llmtrain.errors import DataError
 
 Row = tuple[str, dict[str, Any] | str]  # (place, columns) or (place, what is wrong with the row)
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
-csv.field_size_limit(1 << 28)
+
+
+def kind_of(path: Path) -> tuple[str, str]:
+    """(kind, packing): the suffix in lower case, ``.gz`` or ``.zst`` apart; each empty where there is none."""
+    suffixes = [s.lower() for s in path.suffixes]
+    packed = suffixes.pop() if suffixes and suffixes[-1] in (".gz", ".zst") else ""
+    return (suffixes[-1] if suffixes else ""), packed
 
 
 def read_rows(path: Path) -> Iterator[Row]:
     """Every row of a file with its place, ``PATH:LINE``; a row that cannot be parsed comes as its problem.
 
     Raises:
-        DataError: The file is missing, empty, of an unknown kind, or damaged as a whole.
+        DataError: The file is missing, without a row, of an unknown kind, or damaged as a whole.
     """
-    suffixes = [s.lower() for s in path.suffixes]
-    packed = suffixes[-1] if suffixes and suffixes[-1] in (".gz", ".zst") else ""
-    kind = (suffixes[-2] if len(suffixes) > 1 else "") if packed else (suffixes[-1] if suffixes else "")
+    kind, _ = kind_of(path)
     if kind not in SUFFIXES:
         raise DataError(f"unknown kind of data file at {path}; use {', '.join(SUFFIXES)}, also with .gz or .zst")
-    if not path.is_file():
-        raise DataError(f"no data file at {path}; check data.train, data.validation and data.test")
-    if path.stat().st_size == 0:
-        raise DataError(f"empty data file at {path}; it needs at least one row")
-    if kind == ".parquet":
-        yield from _parquet(path)
-        return
     readers: dict[str, Callable[[Path, bytes], Iterator[Row]]] = {
-        ".json": _json, ".csv": _csv, ".tsv": _csv, ".txt": _text}
-    yield from readers.get(kind, _jsonl)(path, _content(path, packed))
+        ".json": _json, ".csv": _comma, ".tsv": _tab, ".txt": _text, ".parquet": _parquet}
+    none = True
+    for row in readers.get(kind, _jsonl)(path, read_bytes(path)):
+        none = False
+        yield row
+    if none:
+        raise DataError(f"no rows in the data file at {path}; it needs at least one")
 
 
-def _content(path: Path, packed: str) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A file's content, unpacked. Raises DataError when it is missing, empty or damaged."""
+    if not path.is_file():
+        raise DataError(f"no data file at {path}; check the path")
     try:
+        if path.stat().st_size == 0:
+            raise DataError(f"empty data file at {path}; it needs at least one row")
+        packed = kind_of(path)[1]
         if packed == ".gz":
             with gzip.open(path) as file:
                 return file.read()
-        if packed == ".zst":
-            return _unpack_zst(path)
-        return path.read_bytes()
+        return _unpack_zst(path) if packed else path.read_bytes()
     except (OSError, EOFError) as error:
         raise DataError(f"cannot read the data file at {path} ({error}); check or restore it") from error
 
 
+def read_text(path: Path) -> str:
+    """A text file's content, unpacked, without a byte order mark. Raises DataError when it is not UTF-8."""
+    content = read_bytes(path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[:error.start].count(b"\n") + 1
+        raise DataError(f"not UTF-8 text at {path}:{line}; save it as UTF-8") from error
+
+
 def _unpack_zst(path: Path) -> bytes:
+    """Every frame of a .zst file; a stream reader would give the half of a truncated one without a word."""
+    import zstandard
+
+    rest, parts = path.read_bytes(), []
     try:
-        import zstandard
-    except ImportError as error:
-        raise DataError(f"reading {path} needs zstandard; run: pip install zstandard") from error
-    try:
-        with path.open("rb") as file:
-            return bytes(zstandard.ZstdDecompressor().stream_reader(file).read())
+        while rest:
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            parts.append(frame.decompress(rest))
+            if not frame.eof:
+                raise zstandard.ZstdError("it ends in the middle of a frame")
+            rest = frame.unused_data
     except zstandard.ZstdError as error:
         raise DataError(f"damaged .zst data file at {path} ({error}); restore it") from error
-
-
-def _reject_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value")
+    return b"".join(parts)
 
 
 def _lines(path: Path, content: bytes) -> Iterator[tuple[str, str | None]]:
@@ -78,13 +95,17 @@ def _lines(path: Path, content: bytes) -> Iterator[tuple[str, str | None]]:
                 yield f"{path}:{number}", None
 
 
+def _no_number(_name: str) -> None:
+    """NaN and infinities, which JSON does not have, are read as nothing: only the rows that need them are bad."""
+
+
 def _jsonl(path: Path, content: bytes) -> Iterator[Row]:
     for place, line in _lines(path, content):
         if line is None:
             yield place, "not UTF-8"
             continue
         try:
-            value = json.loads(line, parse_constant=_reject_constant)
+            value = json.loads(line, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             yield place, f"not JSON ({str(error)[:80]})"
             continue
@@ -93,7 +114,7 @@ def _jsonl(path: Path, content: bytes) -> Iterator[Row]:
 
 def _json(path: Path, content: bytes) -> Iterator[Row]:
     try:
-        value = json.loads(content.decode("utf-8-sig"), parse_constant=_reject_constant)
+        value = json.loads(content.decode("utf-8-sig"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise DataError(f"not a JSON file at {path} ({str(error)[:80]}); repair it") from error
     rows = value.get("data") if isinstance(value, dict) else value
@@ -103,20 +124,12 @@ def _json(path: Path, content: bytes) -> Iterator[Row]:
         yield f"{path}:{number}", row if isinstance(row, dict) else "not a JSON object"
 
 
-def _csv(path: Path, content: bytes) -> Iterator[Row]:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[:error.start].count(b"\n") + 1
-        raise DataError(f"not UTF-8 at {path}:{line}; save the file as UTF-8") from error
-    delimiter = "\t" if ".tsv" in [s.lower() for s in path.suffixes] else ","
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="")
-    try:
-        for row in reader:
-            place = f"{path}:{reader.line_num}"
-            yield place, "more columns than the header" if "" in row else dict(row)
-    except csv.Error as error:
-        raise DataError(f"damaged table at {path}:{reader.line_num} ({error}); repair it") from error
+def _comma(path: Path, content: bytes) -> Iterator[Row]:
+    return read_table(path, content, ",")
+
+
+def _tab(path: Path, content: bytes) -> Iterator[Row]:
+    return read_table(path, content, "\t")
 
 
 def _text(path: Path, content: bytes) -> Iterator[Row]:
@@ -129,13 +142,14 @@ def _text(path: Path, content: bytes) -> Iterator[Row]:
         yield place, {"document": document, "summary": summary} if tab else "no tab between document and summary"
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _parquet(path: Path, content: bytes) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"cannot read the Parquet file at {path} ({str(error)[:100]}); restore it") from error
-    for number, row in enumerate(table.to_pylist(), start=1):
+        rows = pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        line = " ".join(str(error).split())[:100]
+        raise DataError(f"cannot read the Parquet file at {path} ({line}); restore it") from error
+    for number, row in enumerate(rows, start=1):
         yield f"{path}:{number}", row

@@ -26,6 +26,7 @@ def load_splits(config: DataConfig, only: str | None = None) -> Splits:
     if only is None and not splits.train:
         raise DataError(f"no training rows in {splits.source}; check data.train and the filters")
     splits.notes += _overlaps(splits)
+    splits.whole = {name: len(getattr(splits, name)) for name in ("train", "validation", "test")}
     splits.train = subset(splits.train, config.max_train_rows)
     splits.validation = subset(splits.validation, config.max_validation_rows)
     splits.test = subset(splits.test, config.max_test_rows)
@@ -52,12 +53,13 @@ def subset(examples: list[Example], limit: int | None) -> list[Example]:
 
 
 def content_hash(splits: Splits) -> str:
-    """sha256 over every split's ids, documents and references, in order."""
+    """sha256 over every split's ids, documents, summaries and references, in order."""
     total = hashlib.sha256()
     for name, examples in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
         total.update(name.encode())
         for example in examples:
-            for text in (example.id, example.document, *example.references):
+            apart = () if example.summary == example.references[0] else (example.summary,)
+            for text in (example.id, example.document, *apart, *example.references):
                 total.update(text.encode("utf-8", "surrogatepass"))
                 total.update(b"\0")
     return total.hexdigest()
