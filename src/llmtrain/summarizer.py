@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,29 @@ from llmtrain.config.schema import DataConfig, Device, GenerationConfig, Precisi
 from llmtrain.data.features import clean
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.generation import Generated, summarize_batches
-from llmtrain.model.base import layers
+from llmtrain.model.base import layers, positions
 from llmtrain.precision import Precision
+
+COPY_LIKELY = 0.5  # a token counts as copied when copying it was likelier than writing it
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A word that the summary took from the document: ``document[start:end]``, and how likely copying was."""
+
+    text: str
+    start: int
+    end: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summarized:
+    """Summaries of some texts, in their order; which texts were cut; the words copied from each, when asked for."""
+
+    summaries: list[Generated]
+    cut: list[int]
+    copied: list[list[Copied] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +53,62 @@ class Published:
         """A layer inside the trunk whose output dtype shows the effective precision."""
         return next(m for m in reversed(list(layers(self.model.trunk)[0].modules())) if isinstance(m, nn.Linear))
 
-    def summarize(self, texts: Sequence[str], data: DataConfig, generation: GenerationConfig,
-                  with_copies: bool = False) -> tuple[list[Generated], int]:
-        """Summaries in the order of the texts, and how many texts were cut. An empty text gives an empty summary."""
-        wanted = [i for i, text in enumerate(texts) if text.strip()]
-        whole = self.tokenizer([clean(texts[i]) for i in wanted], verbose=False)["input_ids"] if wanted else []
-        ids = [self._cut(row, data.max_source_tokens) for row in whole]
-        made = summarize_batches(self.model, self.tokenizer, ids, generation, self.precision, with_copies=with_copies)
-        found = dict(zip(wanted, made, strict=True))
-        summaries = [found.get(i, Generated("", [], 0.0)) for i in range(len(texts))]
-        return summaries, sum(len(row) > data.max_source_tokens for row in whole)
+    @property
+    def positions(self) -> int:
+        """The longest document the base can read, in tokens."""
+        return positions(self.model.trunk.config)
 
-    def _cut(self, ids: list[int], limit: int) -> list[int]:
-        return ids if len(ids) <= limit else [*ids[:limit - 1], ids[-1]]  # the end token stays
+    def summarize(self, texts: Sequence[str], data: DataConfig, generation: GenerationConfig,
+                  with_copies: bool = False) -> Summarized:
+        """Summaries in the order of the texts. An empty text gives an empty summary; a long one is cut."""
+        limit = min(data.max_source_tokens, self.positions)
+        cleaned = [clean(text) for text in texts]
+        wanted = [i for i, text in enumerate(cleaned) if text.strip()]
+        whole = self._encode([cleaned[i] for i in wanted], with_copies and self.tokenizer.is_fast)
+        ids = [_cut(row, limit) for row in whole["input_ids"]]
+        made = summarize_batches(self.model, self.tokenizer, ids, generation, self.precision, with_copies=with_copies)
+        summaries = [Generated("", [], 0.0) for _ in texts]
+        copied: list[list[Copied] | None] = [None for _ in texts]
+        for row, (i, one) in enumerate(zip(wanted, made, strict=True)):
+            summaries[i] = one
+            if one.copied is not None and "offset_mapping" in whole:
+                copied[i] = copied_words(cleaned[i], one.copied, _cut(whole["offset_mapping"][row], limit),
+                                         _cut(whole.word_ids(row), limit))
+        return Summarized(summaries, [i for i, row in zip(wanted, whole["input_ids"], strict=True) if len(row) > limit],
+                          copied)
+
+    def _encode(self, texts: list[str], with_offsets: bool) -> Any:
+        if not texts:
+            return {"input_ids": []}
+        return self.tokenizer(texts, verbose=False, return_offsets_mapping=with_offsets)
+
+
+def _cut(row: list[Any], limit: int) -> list[Any]:
+    return row if len(row) <= limit else [*row[:limit - 1], row[-1]]  # the end token stays
+
+
+def copied_words(document: str, pointed: list[tuple[str, float, int]], offsets: list[tuple[int, int]],
+                 words: list[int | None]) -> list[Copied]:
+    """The document's words that a summary's tokens point at, one entry for tokens that follow each other in one word.
+
+    Args:
+        pointed: (token, probability of copying, place among the document's tokens) of each token of the summary.
+        offsets: First and last character of each of the document's tokens.
+        words: The word each belongs to; None for special tokens.
+    """
+    found: list[Copied] = []
+    previous: int | None = None
+    for _token, gate, place in pointed:
+        word = words[place] if gate > COPY_LIKELY and place < len(words) else None
+        if word is not None and word == previous:
+            found[-1] = replace(found[-1], probability=min(found[-1].probability, gate))
+        elif word is not None:
+            spans = [span for span, other in zip(offsets, words, strict=True) if other == word]
+            start, end = spans[0][0], spans[-1][1]
+            start += len(document[start:end]) - len(document[start:end].lstrip())  # byte-level BPE counts the space in
+            found.append(Copied(document[start:end], start, end, gate))
+        previous = word
+    return found
 
 
 def load_published(folder: Path, precision: PrecisionConfig, device: Device = Device.auto) -> Published:
@@ -102,4 +166,4 @@ class Summarizer:
 
     def details(self, texts: Sequence[str], with_copies: bool = False) -> list[Generated]:
         """Summaries with their scores and, for a head with a copy gate, what each token was copied from."""
-        return self.published.summarize(texts, self.config.data, self.generation, with_copies)[0]
+        return self.published.summarize(texts, self.config.data, self.generation, with_copies).summaries

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+import zstandard
 
 from helpers import environment, pairs, run_cli, warm_cli, write_jsonl
 
@@ -85,7 +89,7 @@ def test_summarize_keeps_order_and_survives_odd_lines(run: Path, tmp_path: Path)
     lines = result.stdout.split("\n")
     assert len(lines) == len(documents) + 1
     assert lines[1] == ""
-    assert "1 documents are longer" in result.stderr
+    assert "1 documents are longer than data.max_source_tokens=32 and are cut: line 3" in result.stderr
     alone = run_cli("summarize", f"checkpoint={run}", cwd=tmp_path, stdin=documents[3])
     assert alone.stdout == lines[3] + "\n"
 
@@ -114,9 +118,131 @@ def test_summarize_writes_jsonl_with_copies_and_reads_files(run: Path, tmp_path:
     assert len(made) == 3
     assert all({"summary", "score", "copied"} <= row.keys() for row in made)
     assert all(row["score"] < 0 for row in made)
-    text = tmp_path / "one.txt"
-    text.write_text("list of\nwords\n")
-    assert warm_cli("summarize", f"checkpoint={run}", f"input={text}", cwd=tmp_path).stdout.count("\n") == 1
+    copied = [(document["document"], word) for document, row in zip(pairs(3, 4), made, strict=True)
+              for word in row["copied"]]
+    assert copied
+    for document, word in copied:
+        assert document[word["start"]:word["end"]] == word["text"]
+        assert word["text"] in document.replace(".", " .").split()
+        assert 0.5 < word["probability"] <= 1
+
+
+def test_summarize_reads_what_the_readers_read(run: Path, tmp_path: Path) -> None:
+    content = "".join(json.dumps(row) + "\n" for row in pairs(3, 4)).encode()
+    text = b"list of\nwords and trees\n"
+    files = {"a.jsonl": content, "a.NDJSON": content, "a.jsonl.gz": gzip.compress(content), "b.txt": text,
+             "b.txt.gz": gzip.compress(text), "b.md.zst": zstandard.compress(text)}
+    found = {}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        result = warm_cli("summarize", f"checkpoint={run}", f"input={tmp_path / name}", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        found.setdefault(name[0], []).append(result.stdout)
+    assert found["a"][0].count("\n") == 3
+    assert found["b"][0].count("\n") == 1
+    assert all(one == outputs[0] for outputs in found.values() for one in outputs)
+    (tmp_path / "c.bin").write_bytes(bytes(range(256)))
+    refused = warm_cli("summarize", f"checkpoint={run}", f"input={tmp_path / 'c.bin'}", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "not UTF-8 text" in refused.stderr
+
+
+def test_more_tokens_than_the_base_has_positions(run: Path, tmp_path: Path) -> None:
+    long = "data.max_source_tokens=1000"
+    result = run_cli("summarize", f"checkpoint={run}", long, cwd=tmp_path, stdin="list\n" + "graph " * 300 + "\n")
+    assert result.returncode == 0, result.stderr
+    assert "1 documents are longer than the 128 positions of the base and are cut: line 2" in result.stderr
+    test = write_jsonl(tmp_path / "long.jsonl", [{"document": "graph " * 300, "summary": "graph"}])
+    scored = warm_cli("eval", f"checkpoint={run}", long, f"data.test={test}", "eval.output=out", cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    assert "data.max_source_tokens=1000 is more than the 128 positions" in scored.stderr
+
+
+def test_the_configuration_of_a_checkpoint_is_shown(run: Path, tmp_path: Path) -> None:
+    result = warm_cli("eval", f"checkpoint={run}", "generation.num_beams=2", "--cfg=job", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    shown = yaml.safe_load(result.stdout)
+    assert shown["data"]["max_source_tokens"] == 32
+    assert shown["generation"]["num_beams"] == 2
+    missing = warm_cli("eval", "checkpoint=none", "--cfg", "job", cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "no checkpoint at none" in missing.stderr
+    assert warm_cli("summarize", "--cfg", "job", cwd=tmp_path).returncode == 0
+
+
+def test_hidden_test_rows_and_bad_ranges_are_told(run: Path, tmp_path: Path) -> None:
+    for override, told in (("data.max_test_rows=0", "set data.max_test_rows=null"),
+                           ("generation.num_beams=0", "more than 0"), ("data.max_test_rows=-5", "0 or more")):
+        result = warm_cli("eval", f"checkpoint={run}", override, cwd=tmp_path)
+        assert result.returncode == 2
+        assert told in result.stderr
+
+
+def test_sampling_is_seeded_and_results_tell_time_memory_and_cut_rows(run: Path, tmp_path: Path) -> None:
+    def sample(seed: int) -> tuple[list[str], dict[str, Any]]:
+        result = warm_cli("eval", f"checkpoint={run}", "generation.do_sample=true", f"run.seed={seed}",
+                          "eval.output=out", "data.max_test_rows=4", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "test (4 of 6 rows)" in result.stdout
+        rows = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+        return [row["prediction"] for row in rows], json.loads((tmp_path / "out/results.json").read_text())
+
+    (first, results), (again, _), (other, _) = sample(1), sample(1), sample(2)
+    assert first == again != other
+    assert "seed 1" in results["signature"]
+    assert results["seconds"] > 0
+    assert results["peak_memory_bytes"] > 1 << 20
+    assert results["rows"]["whole"]["test"] == 6
+
+
+def test_the_lead_is_chosen_on_the_rows_the_run_validated_on(tiny_base: Path, tmp_path: Path) -> None:
+    """A run with data.train alone takes its splits from it, and eval takes the same ones."""
+    train = write_jsonl(tmp_path / "train.jsonl", pairs(24))
+    result = warm_cli("train", f"model.path={tiny_base}", "head.layers=1", "data=files", f"data.train={train}",
+                      f"data.cache_dir={tmp_path / 'cache'}", "trainer.max_steps=1", "trainer.batch_size=4",
+                      "run.name=run", "generation.max_new_tokens=4", "eval.bootstrap_samples=5",
+                      "data.max_source_tokens=32", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    stored = json.loads((tmp_path / "runs/run/results.json").read_text())
+    assert stored["rows"]["validation"] >= 1
+    result = warm_cli("eval", "checkpoint=runs/run", "eval.output=out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    again = json.loads((tmp_path / "out/results.json").read_text())
+    assert again["baselines"] == stored["baselines"]
+    assert again["signature"] == stored["signature"]
+    assert "chosen on validation" in again["signature"]
+
+
+def test_several_references_are_found_and_scored_by_hand(tmp_path: Path) -> None:
+    rows = [{"document": "d", "summary": "x", "references": ["a b", "a c", "a b c d"]}] * 2
+    test = write_jsonl(tmp_path / "test.jsonl", rows)
+    validation = write_jsonl(tmp_path / "validation.jsonl", pairs(3))
+    (tmp_path / "p.txt").write_text("a b\na b\n")
+
+    def score(rule: str, file: Path, *more: str) -> tuple[dict[str, Any], str]:
+        result = warm_cli("eval", "predictions=p.txt", "data=files", f"data.test={file}", f"eval.references={rule}",
+                          "eval.output=out", f"data.validation={validation}", *more, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        return json.loads((tmp_path / "out/results.json").read_text()), result.stderr
+
+    for rule, value in (("first", 0.0), ("mean", (100 + 50 + 200 / 3) / 3), ("max", 100.0), ("best_rouge1", 100.0)):
+        results, told = score(rule, test)
+        assert results["metrics"]["test"]["rouge1"]["value"] == pytest.approx(value)
+        assert f"references={rule} ({1 if rule == 'first' else 3} a row)" in results["signature"]
+        assert "chosen on validation" in results["signature"]
+        assert "asked for but" not in told
+    one = write_jsonl(tmp_path / "one.jsonl", pairs(2))
+    results, told = score("max", one)
+    assert told.count("eval.references=max was asked for but no row has several references") == 1
+    assert "references=first (1 a row)" in results["signature"]
+
+
+def test_scores_that_are_not_kept_are_said_not_to_be(tmp_path: Path) -> None:
+    test = write_jsonl(tmp_path / "test.jsonl", pairs(2))
+    (tmp_path / "p.txt").write_text("a\nb\n")
+    result = warm_cli("eval", "predictions=p.txt", "data=files", f"data.test={test}", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "eval.output=DIR stores them" in result.stderr
 
 
 def test_the_python_door(run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from llmtrain.evaluation.baselines import best_lead_length, lead, oracle
 from llmtrain.evaluation.bootstrap import interval, paired
 from llmtrain.evaluation.evaluate import extras, score_split
 from llmtrain.evaluation.language import detect, sentences, words
-from llmtrain.evaluation.rouge import Rouge
+from llmtrain.evaluation.report import build_results, print_report
+from llmtrain.evaluation.rouge import Rouge, several_asked_in_vain
 
 
 def example(document: str, *references: str) -> Example:
@@ -21,11 +23,15 @@ def example(document: str, *references: str) -> Example:
 
 
 def rouge(language: Language = Language.en, rule: References = References.first) -> Rouge:
-    return Rouge(language, rule, [("a",)])
+    return Rouge(language, rule, [example("a", "a")])
+
+
+def score(prediction: str, *references: str, rule: References = References.first) -> dict[str, float]:
+    return rouge(rule=rule).score(prediction, example("a document", *references))
 
 
 def test_rouge_by_hand() -> None:
-    scores = rouge().score("the cats sat", ("the cat sat down",))
+    scores = score("the cats sat", "the cat sat down")
     assert scores["rouge1"] == pytest.approx(100 * 2 * 3 / (3 + 4))  # cats is stemmed
     assert scores["rouge2"] == pytest.approx(100 * 2 * 2 / (2 + 3))
     assert scores["rougeL"] == pytest.approx(100 * 6 / 7)
@@ -33,10 +39,11 @@ def test_rouge_by_hand() -> None:
 
 def test_identical_chinese_is_100_and_detected() -> None:
     text = "深度学习模型的联合训练"
-    found = Rouge(Language.auto, References.first, [(text,)])
+    one = example(text, text)
+    found = Rouge(Language.auto, References.first, [one])
     assert found.language == "cjk"
-    assert found.score(text, (text,))["rouge2"] == pytest.approx(100)
-    assert found.score("深度", (text,))["rouge1"] == pytest.approx(100 * 4 / (2 + len(text)))
+    assert found.score(text, one)["rouge2"] == pytest.approx(100)
+    assert found.score("深度", one)["rouge1"] == pytest.approx(100 * 4 / (2 + len(text)))
 
 
 def test_languages_are_told_apart() -> None:
@@ -48,8 +55,8 @@ def test_languages_are_told_apart() -> None:
 
 def test_rules_for_several_references() -> None:
     references = ("a b", "a b c d", "x a")
-    row = {rule: rouge(rule=rule).score("a b c d", references) for rule in References}
-    each = [rouge().score("a b c d", (reference,)) for reference in references]
+    row = {rule: score("a b c d", *references, rule=rule) for rule in References}
+    each = [score("a b c d", reference) for reference in references]
     assert row[References.first] == each[0]
     assert row[References.mean]["rouge1"] == pytest.approx(sum(r["rouge1"] for r in each) / 3)
     assert row[References.max]["rouge2"] == max(r["rouge2"] for r in each)
@@ -58,14 +65,14 @@ def test_rules_for_several_references() -> None:
 
 def test_best_rouge1_lets_one_reference_decide() -> None:
     references = ("b a c d e", "x a b")  # the first wins ROUGE-1, the second ROUGE-2
-    best = rouge(rule=References.best_rouge1).score("a b c", references)
-    most = rouge(rule=References.max).score("a b c", references)
+    best = score("a b c", *references, rule=References.best_rouge1)
+    most = score("a b c", *references, rule=References.max)
     assert best["rouge1"] == most["rouge1"]
     assert best["rouge2"] < most["rouge2"]
 
 
 def test_lsum_reads_sentences() -> None:
-    scores = rouge().score("One two. Three four.", ("Three four. One two.",))
+    scores = score("One two. Three four.", "Three four. One two.")
     assert scores["rougeLsum"] == pytest.approx(100)
     assert scores["rougeL"] == pytest.approx(50)
 
@@ -111,6 +118,54 @@ def test_extras() -> None:
 
 
 def test_signature_names_what_decides(tmp_path: Path) -> None:
-    scores = score_split([example("a b", "a")], ["a"], EvalConfig(references=References.max), decoding="greedy")
-    for part in ("rouge-score", "Porter", "references=max", "greedy", "llmtrain"):
+    scores = score_split([example("a b", "a", "b")], ["a"], EvalConfig(references=References.max), decoding="greedy")
+    for part in ("rouge-score", "Porter", "references=max (2 a row)", "greedy", "llmtrain"):
         assert part in scores.signature
+
+
+def test_the_signature_says_what_decided_where_there_is_one_reference() -> None:
+    rows = [example("a b", "a"), example("c d", "c")]
+    for rule in References:
+        assert "references=first (1 a row)" in rouge_of(rule, rows).signature
+        assert (several_asked_in_vain(rule, rows) is None) == (rule is References.first)
+    several = [*rows, example("a", "a", "b", "c")]
+    assert "references=mean (1 to 3 a row)" in rouge_of(References.mean, several).signature
+    assert several_asked_in_vain(References.mean, several) is None
+
+
+def rouge_of(rule: References, rows: list[Example]) -> Rouge:
+    return Rouge(Language.en, rule, rows)
+
+
+def test_first_is_the_summary_and_the_other_rules_read_the_listed_references() -> None:
+    """By hand: "a b" against "a b" 100, "a c" 50 (1 of 2 and 1 of 2), "a b c d" 2 * 2 / (2 + 4) = 66.7, "x" 0."""
+    one = Example("0", "a document", "x", ("a b", "a c", "a b c d"))
+    want = {References.first: 0, References.mean: (100 + 50 + 200 / 3) / 3, References.max: 100,
+            References.best_rouge1: 100}
+    for rule, value in want.items():
+        assert rouge_of(rule, [one]).score("a b", one)["rouge1"] == pytest.approx(value)
+
+
+def test_the_leads_length_reaches_long_summaries_and_every_small_number() -> None:
+    words_of = " ".join(f"w{i}" for i in range(400))
+    for length in (3, 7, 29, 200):
+        one = example(words_of, " ".join(words_of.split()[:length]))
+        assert best_lead_length([one], rouge()) == length
+    text = "".join(chr(0x4E00 + i) for i in range(300))
+    chinese = example(text, text[:23])
+    assert best_lead_length([chinese], Rouge(Language.cjk, References.first, [chinese])) == 23
+
+
+def test_the_table_says_when_rows_were_cut() -> None:
+    from rich.console import Console
+
+    scores = score_split([example("a b", "a")], ["a"], EvalConfig(bootstrap_samples=5), decoding="x")
+    for whole, told in (({"test": 512, "validation": 1}, "test (1 of 512 rows)"), ({"test": 1}, "test (1 rows)"),
+                        (None, "test (1 rows)")):
+        results = build_results(validation=scores, test=scores, whole=whole)
+        console = Console(width=120, record=True, file=io.StringIO())
+        print_report(console, results, None)
+        shown = console.export_text()
+        assert told in shown
+        assert "validation (1 rows)" in shown
+    assert build_results(validation=None, test=scores, whole={"test": 512})["rows"]["whole"] == {"test": 512}

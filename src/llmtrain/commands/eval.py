@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
+from llmtrain.commands.stored import open_stored
 from llmtrain.config.load import path_value, to_dict
 from llmtrain.config.over import compose_over
-from llmtrain.config.schema import EvaluateConfig
-from llmtrain.data.examples import Example
+from llmtrain.config.schema import EvaluateConfig, SplitName
+from llmtrain.data.examples import Example, Splits
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import ConfigError, DataError
 
@@ -23,118 +24,98 @@ def run(overrides: list[str]) -> int:
         raise ConfigError("eval needs one of checkpoint=PATH and predictions=FILE; name one of them")
     if predictions is not None:
         return _score_file(Path(predictions), cast(EvaluateConfig, compose_over(None, overrides, "eval")))
-    assert checkpoint is not None
-    return _score_checkpoint(Path(checkpoint), overrides)
+    return _score_checkpoint(overrides)
 
 
 def _score_file(path: Path, config: EvaluateConfig) -> int:
     from llmtrain.evaluation.evaluate import score_split
+    from llmtrain.evaluation.predictions import read_predictions
     from llmtrain.evaluation.report import build_results
 
-    split = config.eval.split.value
-    examples = _examples(config, split)
-    scores = score_split(examples, read_predictions(path, examples), config.eval,
+    split = config.eval.split
+    splits, examples = _examples(config)
+    scores = score_split(examples, read_predictions(path, examples), config.eval, lead_from=_validation(config),
                          decoding=f"predictions from {path.name}", baselines=config.eval.baselines)
-    results = build_results(validation=scores if split == "validation" else None,
-                            test=scores if split == "test" else None)
+    results = build_results(validation=scores if split is SplitName.validation else None,
+                            test=scores if split is SplitName.test else None, whole=splits.whole)
+    if config.eval.output is None:
+        print("llmtrain: the scores are printed only; eval.output=DIR stores them", file=sys.stderr)
     _show(results, None if config.eval.output is None else Path(config.eval.output), scores.rows)
     return 0
 
 
-def read_predictions(path: Path, examples: list[Example]) -> list[str]:
-    """One prediction for each example: plain lines in order, or JSONL rows matched by ``id`` where all have one.
-
-    Raises:
-        DataError: The file is missing, not UTF-8, or does not fit the examples.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 at {path}; save the predictions as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"cannot read predictions at {path} ({error.strerror}); check predictions=") from error
-    rows = [_row(path, number, line) for number, line in enumerate(lines, 1)] if ".jsonl" in path.suffixes else None
-    found = lines if rows is None else [text for _, text in rows]
-    if len(found) != len(examples):
-        raise DataError(f"{len(found)} predictions at {path} for {len(examples)} documents; they must be as many")
-    if rows is not None and all(identity is not None for identity, _ in rows):
-        by_id = dict(rows)
-        missing = [e.id for e in examples if e.id not in by_id]
-        if not missing:
-            return [by_id[e.id] for e in examples]
-        if len(missing) < len(examples):
-            raise DataError(f"no prediction for id {missing[0]!r} at {path} ({len(missing)} missing); add them")
-    return found
-
-
-def _row(path: Path, number: int, line: str) -> tuple[str | None, str]:
-    try:
-        row = json.loads(line)
-        text = row.get("prediction", row.get("summary"))
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise DataError(f"not a JSON object at {path}:{number}; each line needs a \"prediction\"") from error
-    if not isinstance(text, str):
-        raise DataError(f"no text under \"prediction\" at {path}:{number}; each line needs one")
-    return None if row.get("id") is None else str(row["id"]), text
-
-
-def _score_checkpoint(path: Path, overrides: list[str]) -> int:
-    from llmtrain.checkpoint import locate_model, read_model_config
-
-    folder = locate_model(path)
-    stored = read_model_config(folder)
-    config = cast(EvaluateConfig, compose_over(stored["config"], overrides, "eval", at=str(folder / "llmtrain.json")))
-    split = config.eval.split.value
-    examples = _examples(config, split)
-    validation = _validation(config, split)
+def _score_checkpoint(overrides: list[str]) -> int:
+    folder, step, stored = open_stored(overrides, "eval")
+    config = cast(EvaluateConfig, stored)
+    split = config.eval.split
+    splits, examples = _examples(config)
+    validation = _validation(config)
 
     from llmtrain.data.features import tokenize
     from llmtrain.evaluation.evaluate import generate_and_score
     from llmtrain.evaluation.report import build_results
     from llmtrain.log import quiet_libraries
     from llmtrain.summarizer import load_published
+    from llmtrain.training.finish import peak_memory_bytes
 
     quiet_libraries()
     loaded = load_published(folder, config.precision, config.trainer.device)
+    if (longest := config.data.max_source_tokens) > loaded.positions:
+        print(f"llmtrain: data.max_source_tokens={longest} is more than the {loaded.positions} positions of the base; "
+              "longer documents are cut there", file=sys.stderr)
+        config.data.max_source_tokens = loaded.positions
     features = tokenize(examples, loaded.tokenizer, config.data)
     loaded.precision.watch(loaded.first_linear())
     scores = generate_and_score(loaded.model, loaded.tokenizer, examples, features.input_ids, config, loaded.precision,
                                 baselines=config.eval.baselines, lead_from=validation)
-    results = build_results(validation=scores if split == "validation" else None,
-                            test=scores if split == "test" else None,
+    results = build_results(validation=scores if split is SplitName.validation else None,
+                            test=scores if split is SplitName.test else None, whole=splits.whole,
                             precision={"requested": loaded.precision.requested,
-                                       "effective": loaded.precision.effective})
-    results |= {"checkpoint_step": stored["step"]}
-    output = Path(config.eval.output) if config.eval.output else _default_output(folder, stored["step"], split, config)
+                                       "effective": loaded.precision.effective},
+                            seconds=scores.seconds, peak_memory_bytes=peak_memory_bytes(loaded.model.device))
+    results |= {"checkpoint_step": step}
+    output = Path(config.eval.output) if config.eval.output else _default_output(folder, step, config)
     _show(results, output, scores.rows)
     return 0
 
 
-def _examples(config: EvaluateConfig, split: str) -> list[Example]:
+def _examples(config: EvaluateConfig) -> tuple[Splits, list[Example]]:
+    """The rows to score, and the splits they come from."""
+    from llmtrain.evaluation.rouge import several_asked_in_vain
+
+    split = config.eval.split.value
+    if getattr(config.data, f"max_{split}_rows") == 0:
+        raise DataError(f"data.max_{split}_rows=0 hides the {split} rows; set data.max_{split}_rows=null to score them")
     splits = load_splits(config.data, split)
-    for note in splits.notes:
-        print(f"data: {note}", file=sys.stderr)
     examples: list[Example] = getattr(splits, split)
     if not examples:
         raise DataError(f"no {split} rows in {splits.source}; choose eval.split or name data.{split}")
-    return examples
+    vain = several_asked_in_vain(config.eval.references, examples)
+    for note in [f"data: {note}" for note in splits.notes] + ([f"llmtrain: {vain}"] if vain else []):
+        print(note, file=sys.stderr)
+    return splits, examples
 
 
-def _validation(config: EvaluateConfig, split: str) -> list[Example] | None:
-    """Rows that choose the lead baseline's length, where the data have them."""
-    if split == "validation" or not config.eval.baselines or (config.data.name == "files" and not
-                                                             config.data.validation):
+def _validation(config: EvaluateConfig) -> list[Example] | None:
+    """Rows that choose the lead baseline's length, where the data have them: those the run itself validated on."""
+    data = config.data
+    if config.eval.split is SplitName.validation or not config.eval.baselines or (
+            data.name == "files" and not (data.validation or data.train)):
         return None
-    return load_splits(config.data, "validation").validation or None
+    try:
+        return load_splits(data, "validation").validation or None
+    except DataError as error:
+        print(f"llmtrain: no validation rows choose the lead's length: {error.problems[0]}", file=sys.stderr)
+        return None
 
 
-def _default_output(folder: Path, step: int, split: str, config: EvaluateConfig) -> Path:
+def _default_output(folder: Path, step: int, config: EvaluateConfig) -> Path:
     """RUN/eval/STEP-SPLIT-HASH, or beside a lone model folder."""
     chosen = {name: to_dict(config)[name] for name in ("data", "generation", "eval", "precision")}
     short = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
     parents = folder.resolve().parents
     root = parents[2] if len(parents) > 2 and parents[1].name == "checkpoints" else parents[0]
-    return root / "eval" / f"{step}-{split}-{short}"
+    return root / "eval" / f"{step}-{config.eval.split.value}-{short}"
 
 
 def _show(results: dict[str, Any], output: Path | None, rows: list[dict[str, Any]]) -> None:

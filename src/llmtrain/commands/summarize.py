@@ -7,83 +7,105 @@ import os
 import select
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from llmtrain.config.load import path_value
-from llmtrain.config.over import compose_over
+from llmtrain.commands.stored import open_stored
 from llmtrain.config.schema import SummarizeCommandConfig, SummaryFormat
-from llmtrain.errors import ConfigError, DataError
+from llmtrain.errors import DataError
+
+if TYPE_CHECKING:
+    from llmtrain.summarizer import Summarized
 
 READ_BYTES = 1 << 16
-COPY_LIKELY = 0.5  # a token counts as copied when copying it was likelier than writing it
+SHOWN_CUTS = 5
+Batch = list[tuple[str, str]]  # (place, document)
 
 
 def run(overrides: list[str]) -> int:
-    """Summarize stdin, one document a line, or ``input=PATH``: a whole text file, or each row of a .jsonl."""
-    checkpoint = path_value(overrides, "checkpoint")
-    if checkpoint is None:
-        raise ConfigError("summarize needs checkpoint=PATH; name a run folder, a pointer, a step or a model folder")
-
-    from llmtrain.checkpoint import locate_model, read_model_config
-
-    folder = locate_model(Path(checkpoint))
-    stored = read_model_config(folder)
-    config = cast(SummarizeCommandConfig,
-                  compose_over(stored["config"], overrides, "summarize", at=str(folder / "llmtrain.json")))
+    """Summarize stdin, one document a line, or ``input=PATH``: a text file as one document, or a data file's rows."""
+    folder, _, stored = open_stored(overrides, "summarize")
+    config = cast(SummarizeCommandConfig, stored)
     batches = _input(config)  # a missing file is told before any weight is read
+
+    import torch
 
     from llmtrain.log import quiet_libraries
     from llmtrain.summarizer import load_published
 
     quiet_libraries()
     loaded = load_published(folder, config.precision, config.trainer.device)
+    if config.generation.do_sample:
+        torch.manual_seed(config.run.seed)
+    limit = f"data.max_source_tokens={config.data.max_source_tokens}"
+    if config.data.max_source_tokens > loaded.positions:
+        limit = f"the {loaded.positions} positions of the base"
+        print(f"llmtrain: data.max_source_tokens={config.data.max_source_tokens} is more than {limit}; longer "
+              "documents are cut there", file=sys.stderr)
     as_json = config.summarize.format is SummaryFormat.jsonl
-    cut = 0
-    for texts in batches:
-        made, longer = loaded.summarize(texts, config.data, config.generation, with_copies=as_json)
-        cut += longer
-        for one in made:
-            sys.stdout.write((json.dumps(_row(one), ensure_ascii=False) if as_json else one.text) + "\n")
-        sys.stdout.flush()
-    if cut:
-        print(f"llmtrain: {cut} documents are longer than data.max_source_tokens={config.data.max_source_tokens} and "
-              "were cut", file=sys.stderr)
+    cut = told = 0
+    for batch in batches:
+        made = loaded.summarize([text for _, text in batch], config.data, config.generation, with_copies=as_json)
+        if made.cut and not cut:
+            told = len(made.cut)
+            print(f"llmtrain: {told} documents are longer than {limit} and are cut: {_places(batch, made)}",
+                  file=sys.stderr, flush=True)
+        cut += len(made.cut)
+        _write(made, as_json)
+    if cut > told:
+        print(f"llmtrain: {cut} documents in all were longer than {limit} and were cut", file=sys.stderr)
     return 0
 
 
-def _row(one: Any) -> dict[str, Any]:
-    row: dict[str, Any] = {"summary": one.text, "score": one.score}
-    if one.copied is not None:
-        row["copied"] = [{"token": token, "probability": round(gate, 4), "source": place}
-                         for token, gate, place in one.copied if gate > COPY_LIKELY]
-    return row
+def _places(batch: Batch, made: Summarized) -> str:
+    shown = [batch[i][0] for i in made.cut[:SHOWN_CUTS]]
+    return ", ".join(shown) + (" ..." if len(made.cut) > SHOWN_CUTS else "")
 
 
-def _input(config: SummarizeCommandConfig) -> Iterator[list[str]]:
+def _write(made: Summarized, as_json: bool) -> None:
+    for one, copied in zip(made.summaries, made.copied, strict=True):
+        row: dict[str, Any] = {"summary": one.text, "score": one.score}
+        if copied is not None:
+            row["copied"] = [asdict(word) | {"probability": round(word.probability, 4)} for word in copied]
+        sys.stdout.write((json.dumps(row, ensure_ascii=False) if as_json else one.text) + "\n")
+    sys.stdout.flush()
+
+
+def _input(config: SummarizeCommandConfig) -> Iterator[Batch]:
+    from llmtrain.data.readers import SUFFIXES, kind_of, read_text
+
     size = config.summarize.batch
     if config.input is None:
-        return batches_of_lines(sys.stdin.fileno(), size)
+        return _numbered(batches_of_lines(sys.stdin.fileno(), size))
     path = Path(config.input)
     if not path.is_file():
         raise DataError(f"no input file at {path}; check input=")
-    if ".jsonl" in path.suffixes:
-        texts = _documents(path, config.data.document)
-        return (texts[i:i + size] for i in range(0, len(texts), size))
-    return iter([[" ".join(path.read_text(encoding="utf-8", errors="replace").split())]])
+    kind = kind_of(path)[0]
+    if kind in SUFFIXES and kind != ".txt":
+        documents = _documents(path, config.data.document)
+        return (documents[i:i + size] for i in range(0, len(documents), size))
+    return iter([[(str(path), read_text(path))]])
 
 
-def _documents(path: Path, column: str) -> list[str]:
+def _numbered(batches: Iterator[list[str]]) -> Iterator[Batch]:
+    done = 0
+    for lines in batches:
+        yield [(f"line {number}", line) for number, line in enumerate(lines, start=done + 1)]
+        done += len(lines)
+
+
+def _documents(path: Path, column: str) -> Batch:
     from llmtrain.data.readers import read_rows
 
-    texts = []
+    found = []
     for place, row in read_rows(path):
         if isinstance(row, str):
             raise DataError(f"bad row: {row} at {place}; mend it")
         if not isinstance(row.get(column), str):
             raise DataError(f"no text in column {column!r} at {place}; set data.document")
-        texts.append(row[column])
-    return texts
+        found.append((place, row[column]))
+    return found
 
 
 def batches_of_lines(descriptor: int, size: int) -> Iterator[list[str]]:

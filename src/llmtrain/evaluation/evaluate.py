@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,7 @@ class SplitScores:
     extras: dict[str, float]
     signature: str
     rows: list[dict[str, Any]]
+    seconds: float | None = None  # of decoding, where a model ran
 
 
 def score_split(examples: list[Example], predictions: list[str], config: EvalConfig, *, decoding: str,
@@ -36,8 +39,8 @@ def score_split(examples: list[Example], predictions: list[str], config: EvalCon
         decoding: Decode settings for the signature, or where the predictions come from.
         lead_from: Validation examples that choose the lead baseline's length; default: the scored ones, said so.
     """
-    rouge = Rouge(config.language, config.references, [e.references for e in examples])
-    scored = [rouge.score(p, e.references) for p, e in zip(predictions, examples, strict=True)]
+    rouge = Rouge(config.language, config.references, examples)
+    scored = [rouge.score(p, e) for p, e in zip(predictions, examples, strict=True)]
     found: dict[str, Intervals] = {}
     signature = f"{rouge.signature}; {decoding}; llmtrain {__version__}"
     if baselines:
@@ -48,7 +51,7 @@ def score_split(examples: list[Example], predictions: list[str], config: EvalCon
             "lead": lambda e: lead(e.document, length, rouge.language),
             "oracle": lambda e: oracle(e, rouge.language)}
         for name, make in makers.items():
-            found[name] = intervals([rouge.score(make(e), e.references) for e in examples], config)
+            found[name] = intervals([rouge.score(make(e), e) for e in examples], config)
     rows = [{"id": e.id, "document": e.document, "references": list(e.references), "prediction": p, **scores}
             for e, p, scores in zip(examples, predictions, scored, strict=True)]
     return SplitScores(intervals(scored, config), found, extras(examples, predictions, rouge.language), signature, rows)
@@ -66,7 +69,7 @@ def extras(examples: list[Example], predictions: list[str], language: str) -> di
     for example, prediction in zip(examples, predictions, strict=True):
         units, source = words(prediction, language), words(example.document, language)
         written += len(units)
-        wanted += len(words(example.references[0], language))
+        wanted += len(words(example.summary, language))
         trigrams = ngrams(units, 3)
         total["repeated_trigrams"] += len(trigrams) - len(set(trigrams))
         counts["repeated_trigrams"] += len(trigrams)
@@ -91,21 +94,39 @@ def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], inpu
 
     Args:
         input_ids: Token ids of each example, in order.
-        config: Holds ``generation`` and ``eval``.
+        config: Holds ``generation``, ``eval`` and ``run.seed``.
     """
     from llmtrain.generation import describe, summarize_batches
     from llmtrain.log import Counting
 
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
     mine = list(range(rank, len(examples), world))
-    with Counting("summarizing", len(mine)) as bar:
+    started = time.perf_counter()
+    with Counting("summarizing", len(mine)) as bar, _seeded(config):
         found = summarize_batches(model, tokenizer, [input_ids[i] for i in mine], config.generation, precision,
                                   progress=bar.add)
+    seconds = time.perf_counter() - started
     texts = [(i, one.text) for i, one in zip(mine, found, strict=True)]
     if world > 1:
         from accelerate.utils import gather_object
 
         texts = gather_object(texts)
     predictions = [text for _, text in sorted(texts)]
-    return score_split(examples, predictions, config.eval, decoding=describe(config.generation), lead_from=lead_from,
-                       baselines=baselines)
+    decoding = describe(config.generation) + (f", seed {config.run.seed}" if config.generation.do_sample else "")
+    scores = score_split(examples, predictions, config.eval, decoding=decoding, lead_from=lead_from,
+                         baselines=baselines)
+    scores.seconds = seconds
+    return scores
+
+
+@contextmanager
+def _seeded(config: Any) -> Iterator[None]:
+    """Sampling draws from run.seed, the same each time, and leaves the run's own random state alone."""
+    if not config.generation.do_sample:
+        yield
+        return
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(config.run.seed)
+        yield

@@ -21,17 +21,17 @@ SHOWN_CHARACTERS = 300
 
 
 def build_results(*, validation: SplitScores | None, test: SplitScores | None,
-                  precision: dict[str, str | None] | None = None, steps: int | None = None,
-                  skipped_steps: int | None = None, seconds: float | None = None,
+                  whole: dict[str, int] | None = None, precision: dict[str, str | None] | None = None,
+                  steps: int | None = None, skipped_steps: int | None = None, seconds: float | None = None,
                   tokens_per_second: float | None = None, peak_memory_bytes: int | None = None) -> dict[str, Any]:
-    """The content of results.json; null where no model was run."""
+    """The content of results.json; null where no model was run. ``whole``: rows that each split has uncut."""
     scored = {"validation": validation, "test": test}
     main = test or validation
     return {
         "schema_version": SCHEMA_VERSION,
         "precision": precision or {"requested": None, "effective": None},
         "metrics": {name: _plain(s.metrics) if s else None for name, s in scored.items()},
-        "rows": {name: len(s.rows) if s else 0 for name, s in scored.items()},
+        "rows": {**{name: len(s.rows) if s else 0 for name, s in scored.items()}, "whole": whole},
         "baselines": {name: _plain(values) for name, values in main.baselines.items()} if main else {},
         "extras": main.extras if main else {},
         "signature": main.signature if main else None,
@@ -61,7 +61,7 @@ def print_report(console: Console, results: dict[str, Any], predictions: Path | 
         table.add_column(heading, justify="right", no_wrap=True)
     for split, metrics in results["metrics"].items():
         if metrics is not None:
-            table.add_row(f"{split} ({results['rows'][split]} rows)", *(_cell(metrics[name]) for name in METRICS))
+            table.add_row(f"{split} ({_rows(results, split)})", *(_cell(metrics[name]) for name in METRICS))
     for name, metrics in results["baselines"].items():
         table.add_row({"lead": "lead baseline", "oracle": "extractive oracle"}.get(name, name),
                       *(_cell(metrics[metric]) for metric in METRICS))
@@ -75,6 +75,12 @@ def print_report(console: Console, results: dict[str, Any], predictions: Path | 
                 text = row["references"][0] if label == "reference" else row[label]
                 console.print(f"{label + ':':<12}{' '.join(text.split())[:SHOWN_CHARACTERS]}", markup=False,
                               highlight=False)
+
+
+def _rows(results: dict[str, Any], split: str) -> str:
+    scored = results["rows"][split]
+    whole = (results["rows"].get("whole") or {}).get(split, scored)  # an older results.json has none
+    return f"{scored} rows" if whole <= scored else f"{scored} of {whole} rows"
 
 
 def _cell(value: dict[str, float]) -> str:
@@ -91,6 +97,9 @@ def _facts(results: dict[str, Any]) -> list[str]:
         lines.append(f"training: {results['steps']} steps, {results['skipped_steps']} skipped, "
                      f"{results['seconds']:.0f} s, {results['tokens_per_second']:,.0f} tokens/s, peak memory "
                      f"{results['peak_memory_bytes'] / 2**20:,.0f} MiB")
+    elif results["seconds"] is not None:
+        lines.append(f"decoding: {results['seconds']:.1f} s, peak memory {results['peak_memory_bytes'] / 2**20:,.0f} "
+                     "MiB")
     if results["extras"]:
         e = results["extras"]
         lines.append(f"output: length ratio {e['length_ratio']:.2f}, repeated trigrams {e['repeated_trigrams']:.1%}, "

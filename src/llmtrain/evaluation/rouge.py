@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from llmtrain.config.schema import Language, References
+from llmtrain.data.examples import Example
 from llmtrain.evaluation.language import detect, sentences, words
 
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
@@ -29,34 +30,60 @@ class Rouge:
     """A scorer of predictions against one or several references.
 
     Args:
-        language: ``auto`` decides by ``references``.
-        rule: ``first`` reference alone; ``mean`` of all; ``max`` of each metric; ``best_rouge1``: the reference with
-            the highest ROUGE-1 decides all metrics (SciTLDR's rule, Cachola et al. 2020).
+        language: ``auto`` decides by the references.
+        rule: ``first``: the summary column where there is one, else the first reference; ``mean`` of all; ``max`` of
+            each metric; ``best_rouge1``: the reference with the highest ROUGE-1 decides all metrics (SciTLDR's rule,
+            Cachola et al. 2020).
+        examples: What will be scored.
     """
 
-    def __init__(self, language: Language, rule: References, references: list[tuple[str, ...]]) -> None:
-        from rouge_score import rouge_scorer
+    def __init__(self, language: Language, rule: References, examples: list[Example]) -> None:
+        from rouge_score import rouge_scorer, tokenizers
 
-        self.language = detect(r[0] for r in references) if language is Language.auto else language.value
         self.rule = rule
+        self.language = detect(self.wanted(e)[0] for e in examples) if language is Language.auto else language.value
         own = None if self.language == "en" else UnicodeTokenizer(self.language)
         self._scorer: Any = rouge_scorer.RougeScorer(list(METRICS), use_stemmer=own is None, tokenizer=own)
+        self._tokenizer: Any = own or tokenizers.DefaultTokenizer(use_stemmer=True)
+        self._counts = sorted({len(self.wanted(e)) for e in examples})
+        self._by_summary = all(e.references == (e.summary,) for e in examples)
 
     @property
     def signature(self) -> str:
+        """The tools and the rule that really decided: with one reference a row, every rule is the same."""
         tokenizer = {"en": "a-z0-9 words, Porter stemmer", "cjk": "characters", "other": "Unicode words"}[self.language]
-        return f"rouge-score {version('rouge-score')}, {tokenizer}, F1, references={self.rule.value}"
+        rule = References.first if self._by_summary else self.rule
+        return (f"rouge-score {version('rouge-score')}, {tokenizer}, F1, references={rule.value} "
+                f"({' to '.join(map(str, self._counts[:1] + self._counts[1:][-1:]))} a row)")
 
-    def score(self, prediction: str, references: tuple[str, ...]) -> Scores:
+    def wanted(self, example: Example) -> tuple[str, ...]:
+        """The references that count under the rule."""
+        return (example.summary,) if self.rule is References.first else example.references
+
+    def tokens(self, text: str) -> list[str]:
+        """The units that are compared."""
+        return list(self._tokenizer.tokenize(text))
+
+    def join(self, values: list[float]) -> float:
+        """One metric's value from those against each reference."""
+        return sum(values) / len(values) if self.rule is References.mean else max(values)
+
+    def score(self, prediction: str, example: Example) -> Scores:
         """F-measures in 0 to 100."""
-        chosen = references[:1] if self.rule is References.first else references
-        rows = [self._pair(prediction, reference) for reference in chosen]
+        rows = [self._pair(prediction, reference) for reference in self.wanted(example)]
         if self.rule is References.best_rouge1:
             return max(rows, key=lambda row: row["rouge1"])
-        join = max if self.rule is References.max else lambda values: sum(values) / len(values)
-        return {name: join([row[name] for row in rows]) for name in METRICS}
+        return {name: self.join([row[name] for row in rows]) for name in METRICS}
 
     def _pair(self, prediction: str, reference: str) -> Scores:
         # rougeL ignores line breaks and rougeLsum reads one sentence a line
         found = self._scorer.score("\n".join(sentences(reference)), "\n".join(sentences(prediction)))
         return {name: 100 * found[name].fmeasure for name in METRICS}
+
+
+def several_asked_in_vain(rule: References, examples: list[Example]) -> str | None:
+    """What to tell where a rule for several references meets rows of one reference each."""
+    if rule is References.first or any(len(e.references) > 1 for e in examples):
+        return None
+    return (f"eval.references={rule.value} was asked for but no row has several references; each is scored against "
+            "its one. Name a column of lists by data.references")

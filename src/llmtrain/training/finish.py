@@ -50,8 +50,9 @@ def finish(run: Training) -> dict[str, Any]:
     progress = run.progress
     results = build_results(
         precision={"requested": run.precision.requested, "effective": run.precision.effective},
-        validation=scores["validation"], test=scores["test"], steps=progress.step, skipped_steps=progress.skipped,
-        seconds=progress.seconds, tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
+        validation=scores["validation"], test=scores["test"], whole=run.splits.whole, steps=progress.step,
+        skipped_steps=progress.skipped, seconds=progress.seconds,
+        tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
         peak_memory_bytes=train_peak)
     results |= {"best_step": best_step, "data_hash": run.splits.content_hash,
                 "world_size": run.accelerator.num_processes, "config": to_dict(run.config)}

@@ -1,0 +1,34 @@
+"""What eval and summarize share: the checkpoint that the command line names and the configuration it starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmtrain.config.load import Config, path_value
+from llmtrain.config.over import compose_over
+from llmtrain.errors import ConfigError
+
+
+def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
+    """(verified model folder, its step, the command's configuration over the stored one).
+
+    Raises:
+        ConfigError: No checkpoint is named, or nothing is there.
+        CheckpointError: It is damaged.
+    """
+    from llmtrain.checkpoint import locate_model, read_model_config
+
+    named = path_value(overrides, "checkpoint")
+    if named is None:
+        raise ConfigError(f"{command} needs checkpoint=PATH; name a run folder, a pointer, a step or a model folder")
+    folder = locate_model(Path(named))
+    stored = read_model_config(folder)
+    return folder, int(stored["step"]), compose_over(stored["config"], overrides, command,
+                                                     at=str(folder / "llmtrain.json"))
+
+
+def configuration(overrides: list[str], command: str) -> Config:
+    """What ``--cfg job`` shows: over the checkpoint's own where one is named, else the command's defaults."""
+    if path_value(overrides, "checkpoint") is not None:
+        return open_stored(overrides, command)[2]
+    return compose_over(None, overrides, command)
