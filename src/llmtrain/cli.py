@@ -5,12 +5,15 @@ Nothing heavy is imported here: ``--help`` answers at once, and a wrong override
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
-from llmtrain.errors import ConfigError, LlmtrainError
+from llmtrain.errors import ConfigError, LlmtrainError, ResourceError
+from llmtrain.log import keep_going
 
 COMMANDS = {
     "train": "train a summarizer, or go on with an unfinished run",
@@ -44,7 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = os.environ.get("LLMTRAIN_DEBUG") == "1"
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()  # here, where a reader that has left is expected
+        return code
     except LlmtrainError as error:
         if debug:
             raise
@@ -61,8 +66,25 @@ def main(argv: list[str] | None = None) -> int:
         if debug:
             raise
         line = " ".join(str(error).split())[:300]
+        if exhausted := _exhausted(error):
+            print(f"llmtrain: {exhausted} ({line or type(error).__name__}); {_RELIEF[exhausted]}", file=sys.stderr)
+            return ResourceError.exit_code
         print(f"llmtrain: unexpected {type(error).__name__}: {line}; LLMTRAIN_DEBUG=1 shows where", file=sys.stderr)
         return 1
+
+
+_RELIEF = {"out of memory": "lower trainer.batch_size, data.max_source_tokens or generation.batch_tokens, or raise "
+                            "trainer.accumulate", "the disk is full": "free space, then run the same command again"}
+
+
+def _exhausted(error: Exception) -> str | None:
+    """What ran out, if anything did. torch's own error is known by name: torch is not imported here."""
+    from llmtrain.atomic import errno_of
+
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
+        return "out of memory"
+    return "the disk is full" if errno_of(error) in (errno.ENOSPC, errno.EDQUOT) else None
 
 
 def entry() -> None:
@@ -113,8 +135,8 @@ def _options(arguments: list[str], allowed: tuple[str, ...]) -> tuple[set[str], 
     options, overrides = set(), []
     waiting = iter(arguments)
     for argument in waiting:
-        if argument in ("--cfg", "-c"):
-            if next(waiting, None) != "job":
+        if argument in ("--cfg", "-c") or argument.startswith("--cfg="):
+            if (argument.removeprefix("--cfg=") if "=" in argument else next(waiting, None)) != "job":
                 raise ConfigError("--cfg shows the job's configuration only; use --cfg job")
             options.add("--cfg")
         elif argument in ("-m", "--multirun"):
@@ -128,24 +150,24 @@ def _options(arguments: list[str], allowed: tuple[str, ...]) -> tuple[set[str], 
     return options, overrides
 
 
-def _show(command: str, overrides: list[str]) -> int:
+def _show(content: dict[str, Any]) -> int:
     import yaml
 
-    from llmtrain.config.load import compose, to_container
-
-    print(yaml.safe_dump(to_container(compose(command, overrides)), sort_keys=False, allow_unicode=True), end="")
+    print(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), end="")
     return 0
 
 
 def _train(arguments: list[str]) -> int:
     options, overrides = _options(arguments, ("--cfg", "--multirun"))
     if "--multirun" in options:
-        from llmtrain.commands.multirun import run as multirun
+        from llmtrain.commands import multirun
 
-        return multirun(overrides)
+        keep_going()
+        return multirun.show(overrides) if "--cfg" in options else multirun.run(overrides)
+    from llmtrain.config.load import compose, to_container, to_typed
+
     if "--cfg" in options:
-        return _show("train", overrides)
-    from llmtrain.config.load import compose, to_typed
+        return _show(to_container(compose("train", overrides)))
     from llmtrain.config.schema import TrainConfig
     from llmtrain.config.validate import validate
 
@@ -154,6 +176,7 @@ def _train(arguments: list[str]) -> int:
     validate(config)
     from llmtrain.commands.train import run
 
+    keep_going()
     return run(config)
 
 
@@ -161,7 +184,12 @@ def _stored(command: str) -> Callable[[list[str]], int]:
     def run(arguments: list[str]) -> int:
         options, overrides = _options(arguments, ("--cfg",))
         if "--cfg" in options:
-            return _show(command, overrides)
+            from llmtrain.commands.stored import configuration
+            from llmtrain.config.load import to_dict
+
+            return _show(to_dict(configuration(overrides, command)))
+        if command == "eval":
+            keep_going()
         code: int = import_module(f"llmtrain.commands.{command}").run(overrides)
         return code
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from llmtrain.errors import DataError, ResourceError
 
@@ -38,6 +39,41 @@ def quiet_libraries() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     disable_progress_bars()
+
+
+class Lenient:
+    """A text stream whose output goes nowhere once its reader has left (``| head -1``, a closed terminal)."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _try(self, call: Callable[..., Any], *arguments: str) -> None:
+        try:
+            call(*arguments)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            handle = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(handle, self._stream.fileno())
+            os.close(handle)
+
+
+def keep_going() -> None:
+    """From here on a reader that leaves does not end the program: a run must not stop with its terminal."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, Lenient):
+            setattr(sys, name, Lenient(stream))
 
 
 class MetricsLog:

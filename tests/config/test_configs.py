@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from helpers import warm_cli
-from llmtrain.config.load import compose, config_dir, from_dict, run_hash, run_name, to_dict, to_typed
+from llmtrain.config.load import compose, config_dir, from_dict, path_value, run_hash, run_name, to_dict, to_typed
+from llmtrain.config.over import compose_over
+from llmtrain.config.schema import TrainConfig
 from llmtrain.config.validate import validate
 from llmtrain.errors import ConfigError
 
@@ -89,3 +92,56 @@ def test_path_lists_and_globs(tmp_path: Path) -> None:
                                "data.test=x/*.jsonl"])
     assert list(config.data.train) == ["a.jsonl", "b.jsonl"]
     assert config.data.test == "x/*.jsonl"
+
+
+def test_a_glob_in_a_folder_with_brackets_reaches_the_reader(tmp_path: Path) -> None:
+    (tmp_path / "data[1]").mkdir()
+    pattern = f"{tmp_path}/data[1]/*.jsonl"
+    assert compose("train", ["data=files", f"data.train={pattern}"]).data.train == pattern
+
+
+@pytest.mark.parametrize("name", ["a b", "data (1)", "[x]", "数据", "it's", "a=b,c"])
+@pytest.mark.parametrize("key", ["checkpoint", "predictions", "eval.output"])
+def test_eval_paths_as_a_shell_user_types_them(key: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.mkdir()
+    assert path_value([f"{key}={path}"], key) == str(path)
+    config = compose_over(None, [f"{key}={path}"], "eval")
+    assert (config.eval.output if key == "eval.output" else getattr(config, key)) == str(path)
+
+
+def test_experiments_set_no_key_inside_head_or_model() -> None:
+    for path in (config_dir() / "experiment").glob("*.yaml"):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert not {"head", "model"} & content.keys(), path
+        lists = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
+        assert not any("head" in name for entry in lists for name in entry), path
+
+
+@pytest.mark.parametrize("override", ["summarize.batch=0", "data.max_test_rows=-5", "generation.num_beams=0",
+                                      "generation.top_p=2", "eval.bootstrap_samples=-1", "run.seed=-1",
+                                      "generation.min_new_tokens=99"])
+def test_eval_and_summarize_check_ranges_too(override: str) -> None:
+    for command in ("eval", "summarize") if "summarize" not in override else ("summarize",):
+        with pytest.raises(ConfigError, match=override):
+            compose_over(None, [override], command)
+
+
+def train_config(*overrides: str) -> TrainConfig:
+    config = to_typed("train", compose("train", ["trainer.max_steps=1", *overrides]))
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+def test_the_best_metric_is_checked_before_anything_runs() -> None:
+    for name in ("rouge1", "rougeLsum", "loss.total", "loss.select", "loss.summary.weighted"):
+        validate(train_config(f"trainer.best_metric={name}"))
+    for name, more in (("loss.mlm", ()), ("rouge3", ()), ("loss.select", ("objective=summary_only",))):
+        with pytest.raises(ConfigError, match="is not logged.*choose from rouge1"):
+            validate(train_config(f"trainer.best_metric={name}", *more))
+
+
+def test_less_of_a_loss_is_better_and_more_of_a_score() -> None:
+    assert train_config().trainer.more_is_better
+    assert not train_config("trainer.best_metric=loss.total").trainer.more_is_better
+    assert train_config("trainer.best_metric=loss.total", "trainer.best_mode=max").trainer.more_is_better

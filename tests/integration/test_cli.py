@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
-from helpers import SOURCE, run_cli, warm_cli
+from helpers import SOURCE, environment, run_cli, warm_cli
 
 HEAVY_CHECK = """
 import sys
@@ -24,6 +27,7 @@ sys.exit(code)
 
 @pytest.mark.parametrize(("arguments", "code"), [
     (["--help"], 0), (["list"], 0), (["version"], 0), (["train", "+experiment=bert_sum_fp16", "--cfg", "job"], 0),
+    (["eval", "--cfg", "job"], 0), (["config"], 0), (["train", "-m", "--cfg", "job", "trainer.max_steps=1,2"], 0),
     (["train", "objective.lamb=1"], 2), (["trian"], 2), (["train", "trainer.max_steps=0"], 2),
 ])
 def test_light_commands_never_import_torch(arguments: list[str], code: int, tmp_path: Path) -> None:
@@ -67,6 +71,141 @@ def test_config_explains_every_key_and_its_origin(tmp_path: Path) -> None:
     assert "objective.lam: 0.3  # lambda" in text
     assert "set by the command line" in text
     assert "set by configs/precision/bf16.yaml" in text
+
+
+def origins(*arguments: str, cwd: Path) -> dict[str, str]:
+    result = warm_cli("config", "--defaults", *arguments, cwd=cwd)
+    assert result.returncode == 0, result.stderr
+    return {line.partition(":")[0]: line.rpartition("set by ")[2].rstrip(")") for line in result.stdout.splitlines()}
+
+
+def test_what_a_preset_changed_is_told(tmp_path: Path) -> None:
+    found = origins("+experiment=bert_sum_bf16", "trainer.max_minutes=3", "experiment_name=mine", cwd=tmp_path)
+    assert found["trainer.max_minutes"] == found["experiment_name"] == "the command line"
+    assert found["trainer.max_steps"] == found["schedule.name"] == "trainer.max_minutes"
+    assert found["trainer.batch_size"] == "configs/trainer/default.yaml"
+    assert found["trainer.keep_last"] == "schema default"
+    plain = origins("+experiment=bert_sum_bf16", "schedule=cosine", cwd=tmp_path)
+    assert plain["experiment_name"] == "+experiment=bert_sum_bf16"
+    assert plain["schedule.name"] == "configs/schedule/cosine.yaml"
+
+
+def test_config_shows_what_would_not_run_and_the_other_commands(tmp_path: Path) -> None:
+    result = warm_cli("config", "trainer.batch_size=3", "trainer.accumulate=2", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "trainer.accumulate: 2" in result.stdout
+    assert "must divide" in result.stderr
+    assert warm_cli("config", "trainer.bach_size=3", cwd=tmp_path).returncode == 2
+    hint = warm_cli("train", "qqqq.zzzz=3", cwd=tmp_path).stderr
+    command = hint.partition("`llmtrain ")[2].partition("`")[0].split()
+    assert command == ["config", "train"]
+    for name in ("train", "eval", "summarize"):
+        shown = warm_cli("config", name, cwd=tmp_path)
+        assert shown.returncode == 0, shown.stderr
+        assert ("summarize.batch: 32" in shown.stdout) == (name == "summarize")
+
+
+def test_multirun_shows_jobs_without_training_them(tmp_path: Path) -> None:
+    arguments = ["train", "trainer.max_steps=1", "objective.lam=0.1,0.2"]
+    for options in (["-m", "--cfg", "job"], ["--multirun", "--cfg=job"]):
+        result = warm_cli(*arguments, *options, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert [job["objective"]["lam"] for job in yaml.safe_load_all(result.stdout)] == [0.1, 0.2]
+    assert not list(tmp_path.iterdir())
+    for sweep in ("objective.lam=interval(0,1)", "precision=glob(*)"):
+        refused = warm_cli("train", "-m", "trainer.max_steps=1", sweep, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert refused.stderr.count("\n") == 1
+        assert sweep in refused.stderr
+
+
+CHILD = """
+import signal, sys, time
+def stop(number, frame):
+    time.sleep(1)  # longer than subprocess.run would wait
+    open("saved", "a").write(str(number))
+    sys.exit(128 + number)
+signal.signal(signal.SIGINT, stop)
+signal.signal(signal.SIGTERM, stop)
+print("ready", flush=True)
+time.sleep(30)
+"""
+PARENT = f"""
+import sys
+from llmtrain.commands import multirun
+multirun.jobs_of = lambda overrides: [[], []]
+multirun.compose = multirun.to_typed = lambda *_: multirun.TrainConfig()
+multirun.validate = lambda _: None
+run = multirun._Forwarding.run
+multirun._Forwarding.run = lambda self, command: run(self, [sys.executable, "-c", {CHILD!r}])
+sys.exit(multirun.run([]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_multirun_lets_its_job_save_and_starts_no_other(number: int, tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path, env=environment(), text=True,
+                               stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    while process.stdout.readline() != "ready\n":
+        assert process.poll() is None
+    process.send_signal(number)
+    rest = process.communicate(timeout=20)[0]
+    assert process.returncode == 128 + number
+    assert (tmp_path / "saved").read_text() == str(int(number))
+    assert f"job 0: exit {128 + number}" in rest
+    assert "job 1" not in rest
+
+
+WRITER = """
+import sys
+from rich.console import Console
+from llmtrain.log import keep_going, say, warn
+keep_going()
+for line in range(20_000):
+    say(f"line {line}")
+    warn("told")
+Console().print("a report")
+open("done", "w").close()
+"""
+
+
+@pytest.mark.parametrize("both", ["", "2>&1"])
+def test_a_reader_that_leaves_does_not_stop_a_run(both: str, tmp_path: Path) -> None:
+    result = subprocess.run(["bash", "-c", f'set -o pipefail; "{sys.executable}" -c "$0" {both} | head -1', WRITER],
+                            cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-300:]
+    assert (tmp_path / "done").exists()
+    assert result.stdout == "line 0\n"
+
+
+def test_short_commands_end_quietly_when_their_reader_leaves(tmp_path: Path) -> None:
+    command = f'set -o pipefail; "{sys.executable}" -m llmtrain config | true'
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True,
+                            check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names its own."""
+
+
+@pytest.mark.parametrize(("error", "code", "told"), [
+    (MemoryError(), 5, "out of memory (MemoryError)"), (OutOfMemoryError("CUDA out of\nmemory"), 5, "out of memory"),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 5, "lower trainer.batch_size"),
+    (OSError(errno.ENOSPC, "No space left on device"), 5, "the disk is full"), (ValueError("x"), 1, "unexpected"),
+    (OSError(errno.EINVAL, "Invalid"), 1, "unexpected"),
+])
+def test_exhausted_resources_have_a_code_of_their_own(error: Exception, code: int, told: str, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr("llmtrain.commands.version.run", fail)
+    result = warm_cli("version", cwd=tmp_path)
+    assert result.returncode == code
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_the_wheel_carries_the_configs(tmp_path: Path) -> None:

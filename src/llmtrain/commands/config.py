@@ -4,25 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmtrain.config.load import compose, config_dir, session, to_container, to_typed
+from llmtrain.config.load import compose_told, config_dir, session, to_container, to_typed
 from llmtrain.config.paths import quote_overrides
-from llmtrain.config.reference import Key, keys
-from llmtrain.config.validate import validate
+from llmtrain.config.reference import SCHEMAS, Key, keys
+from llmtrain.config.schema import TrainConfig
+from llmtrain.config.validate import validate, validate_stored
 from llmtrain.errors import ConfigError
+from llmtrain.log import warn
 
 
 def run(arguments: list[str]) -> int:
-    """Print the configuration of ``train`` with the given overrides; ``--defaults`` adds the file that set each key."""
+    """Print the configuration of ``train`` (or the command named first) with the given overrides.
+
+    ``--defaults`` adds what set each key. What does not go together is told after it and is no failure here.
+    """
+    command = arguments[0] if arguments and arguments[0] in SCHEMAS else "train"
     files = "--defaults" in arguments
-    overrides = [a for a in arguments if a != "--defaults"]
+    overrides = [a for a in arguments[arguments[:1] == [command]:] if a != "--defaults"]
     if unknown := [a for a in overrides if a.startswith("-")]:
         raise ConfigError(f"unknown option {unknown[0]!r}; config takes --defaults and overrides")
-    composed = compose("train", overrides)
-    validate(to_typed("train", composed))  # type: ignore[arg-type]
-    values = to_container(composed)
-    origins = _origins(overrides) if files else {}
-    for key in keys("train", values["head"]["name"]).values():
+    composed, changed = compose_told(command, overrides)
+    typed, values = to_typed(command, composed), to_container(composed)
+    origins = _origins(command, overrides) | changed if files else {}
+    for key in keys(command, values["head"]["name"] if command == "train" else None).values():
         print(_line(key, _at(values, key.path), origins.get(key.path, "schema default") if files else None))
+    try:
+        if isinstance(typed, TrainConfig):
+            validate(typed)
+        else:
+            validate_stored(typed)
+    except ConfigError as error:
+        for problem in error.problems:
+            warn(problem)
     return 0
 
 
@@ -42,17 +55,18 @@ def _line(key: Key, value: Any, origin: str | None) -> str:
     return f"{key.path}: {shown}  # {key.meaning}" + (f" ({'; '.join(facts)})" if facts else "")
 
 
-def _origins(overrides: list[str]) -> dict[str, str]:
+def _origins(command: str, overrides: list[str]) -> dict[str, str]:
     """The last yaml file, or the command line, that set each key."""
     import yaml
 
-    quoted = quote_overrides(overrides, set())
+    known = keys(command)
+    plain = {o: o.partition("=")[0].lstrip("+~") for o in overrides}
+    groups = [o for o in overrides if plain[o] not in known and "." not in plain[o]]
     found: dict[str, str] = {}
     with session() as loader:
         from hydra.types import RunMode
 
-        groups = [o for o in quoted if "." not in o.partition("=")[0]]
-        tree = loader.compute_defaults_list("train", groups, RunMode.RUN)
+        tree = loader.compute_defaults_list(command, quote_overrides(groups, set()), RunMode.RUN)
         for entry in tree.defaults:
             path = config_dir() / f"{entry.config_path}.yaml"
             if path.is_file() and not entry.config_path.startswith("hydra"):
@@ -60,10 +74,7 @@ def _origins(overrides: list[str]) -> dict[str, str]:
                 content.pop("defaults", None)
                 package = entry.package or ""
                 _note(content, f"{package}." if package else "", f"configs/{entry.config_path}.yaml", found)
-    for override in overrides:
-        if "." in override.partition("=")[0]:
-            found[override.partition("=")[0].lstrip("+")] = "the command line"
-    return found
+    return found | {name: "the command line" for override, name in plain.items() if override not in groups}
 
 
 def _note(content: dict[str, Any], prefix: str, origin: str, found: dict[str, str]) -> None:

@@ -5,10 +5,13 @@ Accelerate's singletons, signal handlers and memory peaks must not carry over fr
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from types import FrameType, TracebackType
+from typing import Any, Self
 
-from llmtrain.config.load import compose, parse, text_keys, to_typed
+from llmtrain.config.load import compose, parse, text_keys, to_container, to_typed
 from llmtrain.config.paths import quote_overrides
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.validate import validate
@@ -18,18 +21,34 @@ from llmtrain.errors import ConfigError
 def jobs_of(overrides: list[str]) -> list[list[str]]:
     """Hydra's sweep grammar (commas, range(), choice()) expanded into one list of overrides a job."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.types import ValueType
 
-    batches = BasicSweeper.split_arguments(parse(overrides), max_batch_size=None)
-    return [job for batch in batches for job in batch]
-
-
-def run(overrides: list[str]) -> int:
-    """Check every job first, then run them one after another; 0 when all ended well, else the first failure's code."""
-    jobs = jobs_of(quote_overrides(overrides, text_keys("train"), multirun=True))
+    parsed = parse(quote_overrides(overrides, text_keys("train"), multirun=True))
+    vague = [o for o in parsed if o.is_sweep_override()
+             and (not o.is_discrete_sweep() or o.value_type is ValueType.GLOB_CHOICE_SWEEP)]
+    if vague:
+        raise ConfigError(f"{o.input_line} lists no values to train with; use KEY=A,B or KEY=range(1,4)" for o in vague)
+    jobs = [job for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for job in batch]
     names = [o.partition("=")[2] for o in overrides if o.startswith("run.name=")]
     if names:
         jobs = [[o for o in job if not o.startswith("run.name=")] + [f"run.name={names[-1]}-{number}"]
                 for number, job in enumerate(jobs)]
+    return jobs
+
+
+def show(overrides: list[str]) -> int:
+    """Print each job's configuration, a YAML document each."""
+    import yaml
+
+    for number, job in enumerate(jobs_of(overrides)):
+        content = yaml.safe_dump(to_container(compose("train", job)), sort_keys=False, allow_unicode=True)
+        print(f"--- # job {number}: {' '.join(job)}\n{content}", end="")
+    return 0
+
+
+def run(overrides: list[str]) -> int:
+    """Check every job first, then run them one after another; 0 when all ended well, else the first failure's code."""
+    jobs = jobs_of(overrides)
     problems = []
     for number, job in enumerate(jobs):
         try:
@@ -40,12 +59,50 @@ def run(overrides: list[str]) -> int:
             problems += [f"job {number}: {problem}" for problem in error.problems]
     if problems:
         raise ConfigError(problems)
-    codes = []
-    for number, job in enumerate(jobs):
-        print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
-        codes.append(subprocess.run([sys.executable, "-m", "llmtrain", "train", *job], check=False).returncode)
-        if codes[-1] in (130, 143, -2, -15):
-            break
+    codes: list[int] = []
+    with _Forwarding() as forwarding:
+        for number, job in enumerate(jobs):
+            print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
+            code = forwarding.run([sys.executable, "-m", "llmtrain", "train", *job])
+            codes.append(code if code >= 0 else 128 - code)
+            if forwarding.signals or codes[-1] in (130, 143):
+                break
     for number, code in enumerate(codes):
         print(f"job {number}: exit {code}  {' '.join(jobs[number])}")
-    return next((code if code > 0 else 128 - code for code in codes if code), 0)
+    if forwarding.signals:
+        return 128 + forwarding.signals[0]
+    return next((code for code in codes if code), 0)
+
+
+class _Forwarding:
+    """Runs children one at a time and hands SIGINT and SIGTERM on to them: each saves, and is waited for.
+
+    A child has a process group of its own, else a terminal's Ctrl-C would reach it twice, which means `at once`.
+    """
+
+    def __init__(self) -> None:
+        self.signals: list[int] = []
+        self._child: subprocess.Popen[bytes] | None = None
+        self._previous: dict[int, Any] = {}
+
+    def run(self, command: list[str]) -> int:
+        if self.signals:
+            return 128 + self.signals[0]
+        self._child = subprocess.Popen(command, process_group=0)
+        if self.signals:  # it came while the child was being made
+            self._child.send_signal(self.signals[0])
+        return self._child.wait()
+
+    def _forward(self, number: int, _frame: FrameType | None) -> None:
+        self.signals.append(number)
+        if self._child is not None:
+            self._child.send_signal(number)
+
+    def __enter__(self) -> Self:
+        self._previous = {number: signal.signal(number, self._forward) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

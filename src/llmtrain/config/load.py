@@ -17,7 +17,13 @@ from llmtrain.config.hashing import differing_keys, result_dict, run_hash, run_n
 from llmtrain.config.names import Names
 from llmtrain.config.paths import path_value, quote_overrides
 from llmtrain.config.reference import SCHEMAS, keys
-from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig, objective_schema
+from llmtrain.config.schema import (
+    EvaluateConfig,
+    ScheduleName,
+    SummarizeCommandConfig,
+    TrainConfig,
+    objective_schema,
+)
 from llmtrain.config.typed import build, did_you_mean, from_dict, head_type, to_dict
 from llmtrain.errors import ConfigError
 
@@ -117,7 +123,12 @@ def check_names(command: str, parsed: list[Any], loader: Any) -> None:
 
 
 def compose(command: str, overrides: list[str]) -> DictConfig:
-    """The composed configuration of a command, presets applied.
+    """The composed configuration of a command, presets applied. See :func:`compose_told`."""
+    return compose_told(command, overrides)[0]
+
+
+def compose_told(command: str, overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
+    """The composed configuration of a command, and what set each key that a preset changed.
 
     Args:
         command: train, eval or summarize.
@@ -136,9 +147,8 @@ def compose(command: str, overrides: list[str]) -> DictConfig:
         choices = config.hydra.runtime.choices
         with open_dict(config):
             del config["hydra"]
-    if command == "train":
-        _apply_presets(config, parsed, choices.get("experiment"))
-    return config
+    changed = _apply_presets(config, parsed, choices.get("experiment")) if command == "train" else {}
+    return config, changed
 
 
 def _compose(command: str, overrides: list[str]) -> DictConfig:
@@ -172,21 +182,32 @@ def _one_line(command: str, error: Exception) -> str:
         f"{key.path}={value} is not {key.expects}{' or null' if key.optional else ''}; give one")
 
 
-def _apply_presets(config: DictConfig, parsed: list[Any], experiment: str | None) -> None:
-    """The run length named on the command line unsets a yaml's; max_minutes implies constant_cooldown."""
+def _apply_presets(config: DictConfig, parsed: list[Any], experiment: str | None) -> dict[str, str]:
+    """The run length named on the command line unsets a yaml's; max_minutes implies constant_cooldown.
+
+    Returns what set each key that this changed.
+    """
     from omegaconf import OmegaConf
+
+    changed: dict[str, str] = {}
+
+    def change(path: str, value: Any, origin: str) -> None:
+        if OmegaConf.select(config, path) != value:
+            changed[path] = origin
+        OmegaConf.update(config, path, value)
 
     named = {o.key_or_group for o in parsed}
     lengths = [name for name in LENGTHS if f"trainer.{name}" in named and config.trainer.get(name) is not None]
     if lengths:
         for name in LENGTHS:
             if name not in lengths and f"trainer.{name}" not in named:
-                OmegaConf.update(config, f"trainer.{name}", None)
+                change(f"trainer.{name}", None, f"trainer.{lengths[0]}")
     minutes = OmegaConf.select(config, "trainer.max_minutes")
     if minutes is not None and not {"schedule", "schedule.name"} & named:
-        OmegaConf.update(config, "schedule.name", "constant_cooldown")
+        change("schedule.name", ScheduleName.constant_cooldown, "trainer.max_minutes")
     if experiment and "experiment_name" not in named:
-        OmegaConf.update(config, "experiment_name", experiment.replace("/", "-"))
+        change("experiment_name", experiment.replace("/", "-"), f"+experiment={experiment}")
+    return changed
 
 
 def to_container(config: DictConfig) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from llmtrain.config import load
 from llmtrain.config.paths import quote_overrides
 from llmtrain.config.reference import SCHEMAS
 from llmtrain.config.typed import build, from_dict, to_dict
+from llmtrain.config.validate import validate_stored
 from llmtrain.errors import CheckpointError, ConfigError
 
 FIXED = ("model", "head", "objective", "optim", "schedule", "tokenizer")
@@ -53,6 +54,7 @@ def compose_over(stored: dict[str, Any] | None, overrides: list[str], command: s
 
 def _typed(command: str, values: dict[str, Any]) -> load.Config:
     typed: load.Config = build(SCHEMAS[command], values)
+    validate_stored(typed)
     return typed
 
 

@@ -109,7 +109,8 @@ class RunConfig:
     resume: Resume = key(Resume.auto, "auto: go on when a checkpoint exists; never: refuse; must: refuse without one",
                          affects=WHERE)
     extend_from: str | None = key(None, "run or checkpoint whose whole state this run goes on from")
-    allow_world_size_change: bool = key(False, "resume with another number of processes (not bitwise any more)")
+    allow_world_size_change: bool = key(False, "resume with another number of processes (not bitwise any more)",
+                                        affects=WHERE)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -165,7 +166,7 @@ class DataConfig:
     test: Any = key(None, "test file, list or glob; default: split off by a hash of the document when train is given")
     document: str = key("document", "column that holds the document")
     summary: str = key("summary", "column that holds the summary")
-    references: str | None = key(None, "column that holds a list of several references")
+    references: str | None = key(None, "column of several references; default: references, if every row lists texts")
     max_source_tokens: int = key(192, "longer documents are truncated", "tokens")
     max_summary_tokens: int = key(32, "longer training summaries are truncated", "tokens")
     max_train_rows: int | None = key(None, "use only this many training rows", "rows")
@@ -208,8 +209,8 @@ class ScheduleConfig:
     name: ScheduleName = key(ScheduleName.linear, "course of the learning rate after the warm-up")
     warmup_steps: int = key(40, "linear warm-up", "steps")
     base_warmup_steps: int | None = key(None, "warm-up of the base's rate; default: warmup_steps", "steps")
-    cooldown_steps: int | None = key(None, "constant_cooldown: length of the linear cooldown; default: a fifth",
-                                     "steps")
+    cooldown_steps: int | None = key(None, "constant_cooldown: length of the linear cooldown; default: a fifth, under "
+                                     "max_minutes cooldown_fraction of the time", "steps")
     cooldown_fraction: float = key(0.3, "constant_cooldown under max_minutes: share of the time spent cooling down")
 
 
@@ -219,24 +220,29 @@ class TrainerConfig:
     max_epochs: float | None = key(None, "passes over the training rows", "epochs")
     max_minutes: float | None = key(None, "minutes spent in training steps, resumes included", "minutes")
     batch_size: int = key(32, "rows per optimizer step, over all processes", "rows")
-    accumulate: int = key(1, "micro-batches per process and step", "micro-batches", affects=SPEED)
-    bucket: int = key(16, "batches are cut from length-sorted pools of this many batches (1: no bucketing)",
-                      "batches")
+    accumulate: int = key(1, "micro-batches per process and step (changes no gradient, but which dropout is drawn)",
+                          "micro-batches", affects=SPEED)
+    bucket: int = key(16, "batches are cut from length-sorted pools of this many batches (1: no pools)", "batches")
     device: Device = key(Device.auto, "where to train", affects=SPEED)
     processes: int | None = key(None, "refuse to start unless this many processes run", affects=WHERE)
     save_every: int | None = key(None, "steps between checkpoints; default: every evaluation", "steps", affects=WHERE)
-    eval_every: int | None = key(None, "steps between validations; default: a quarter of the run", "steps")
+    eval_every: int | None = key(None, "steps between validations; default: at each quarter of the run", "steps")
     eval_rows: int = key(200, "fixed validation rows scored during training", "rows")
     log_every: int = key(10, "steps between log lines", "steps", affects=WHERE)
     keep_last: int = key(2, "checkpoints kept besides the best", affects=WHERE)
-    best_metric: str = key("rouge1", "validation metric that picks the best checkpoint")
-    best_mode: BestMode = key(BestMode.max, "whether more or less of best_metric is better")
+    best_metric: str = key("rouge1", "what picks the best checkpoint: a ROUGE, loss.total, loss.TERM[.weighted]")
+    best_mode: BestMode | None = key(None, "which best_metric is best; default: min of a loss, max of a ROUGE")
     patience: int | None = key(None, "stop after this many validations without a better best_metric", "validations")
     on_nonfinite: OnNonFinite = key(OnNonFinite.stop, "non-finite loss: stop (exit 4) or skip the step")
     timeout_seconds: float = key(600.0, "longest wait for another process", "seconds", affects=WHERE)
     tracker: Tracker = key(Tracker.none, "also log to this tracker", affects=WHERE)
     threads: int | None = key(None, "CPU threads for torch; default: torch's own", "threads")
     deterministic: bool = key(True, "deterministic algorithms; off is faster on CUDA and not bitwise repeatable")
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether a checkpoint with more of best_metric is the better one."""
+        return not self.best_metric.startswith("loss.") if self.best_mode is None else self.best_mode is BestMode.max
 
 
 @dataclass(kw_only=True, slots=True)
@@ -259,7 +265,7 @@ class EvalConfig:
     split: SplitName = key(SplitName.test, "split to score")
     output: str | None = key(None, "folder for results.json and predictions.jsonl; default: inside the run",
                              affects=WHERE)
-    references: References = key(References.first, "rule for several references; best_rouge1 is SciTLDR's")
+    references: References = key(References.first, "first (the summary), mean, max (of each metric), best_rouge1")
     language: Language = key(Language.auto, "ROUGE tokenizer: en (stemmed), cjk (characters), other (Unicode words)")
     bootstrap_samples: int = key(1000, "resamples behind the 95 % intervals", "samples")
     baselines: bool = key(True, "also score the lead and extractive-oracle baselines")
@@ -307,8 +313,8 @@ class SummarizeCommandConfig(_Shared):
     """The configuration of ``llmtrain summarize``."""
 
     checkpoint: str | None = key(None, "pointer, step folder, model folder or run folder to use", affects=WHERE)
-    input: str | None = key(None, "file to summarize: text, one document a line, or .jsonl; default: stdin",
-                            affects=WHERE)
+    input: str | None = key(None, "file to summarize: a plain text is one document, each row of .jsonl, .csv, "
+                                  ".parquet ... is one; default: stdin, one document a line", affects=WHERE)
     summarize: SummarizeConfig = key(SummarizeConfig, "reading and writing")
 
 

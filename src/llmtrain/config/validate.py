@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llmtrain import registry
-from llmtrain.config.load import LENGTHS
+from llmtrain.config.load import LENGTHS, Config
 from llmtrain.config.schema import ScheduleName, TrainConfig
 from llmtrain.errors import ConfigError, LlmtrainError
 
@@ -15,6 +15,7 @@ POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "t
             "trainer.threads", "trainer.processes", "data.max_source_tokens", "data.max_summary_tokens",
             "data.max_train_rows", "data.max_validation_rows", "data.processes",
             "generation.num_beams", "generation.max_new_tokens", "generation.batch_tokens", "generation.temperature",
+            "summarize.batch",
             "precision.init_scale", "precision.growth_interval", "optim.eps")
 NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "optim.base_lr", "optim.head_lr",
                 "optim.weight_decay", "optim.clip_norm", "schedule.warmup_steps", "schedule.base_warmup_steps",
@@ -22,17 +23,25 @@ NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "
                 "generation.min_new_tokens", "generation.no_repeat_ngram_size", "data.max_test_rows", "run.seed")
 SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta2", "optim.ema_decay",
           "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
-          "head.dropout", "head.label_smoothing")
+          "head.dropout", "head.label_smoothing", "generation.top_p")
+SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
 def validate(config: TrainConfig) -> None:
     """Raise ConfigError with one line for each problem of a whole training configuration."""
-    problems = [*_ranges(config), *_lengths(config), *_objective(config), *_model(config), *_data(config)]
+    problems = [*_ranges(config), *_lengths(config), *_best(config), *_objective(config), *_model(config),
+                *_data(config), *_decoding(config)]
     if problems:
         raise ConfigError(problems)
 
 
-def _ranges(config: TrainConfig) -> Iterator[str]:
+def validate_stored(config: Config) -> None:
+    """The same for what eval and summarize can change: ranges and decoding."""
+    if problems := [*_ranges(config), *_decoding(config)]:
+        raise ConfigError(problems)
+
+
+def _ranges(config: Config) -> Iterator[str]:
     for names, low, high, text in ((POSITIVE, 0, None, "more than 0"), (NOT_NEGATIVE, None, None, "0 or more"),
                                    (SHARES, None, 1, "from 0 to 1")):
         for name in names:
@@ -67,6 +76,14 @@ def _lengths(config: TrainConfig) -> Iterator[str]:
                f"{config.trainer.batch_size}; change one of them")
 
 
+def _best(config: TrainConfig) -> Iterator[str]:
+    """What validation logs is known before it runs: every score, and a loss for each term."""
+    terms = [name for name in (config.objective.base, "summary") if name != "none"]
+    known = [*SCORES, "loss.total", *(f"loss.{name}{end}" for name in terms for end in ("", ".weighted"))]
+    if (name := config.trainer.best_metric) not in known:
+        yield f"trainer.best_metric={name} is not logged by the validation; choose from {', '.join(known)}"
+
+
 def _objective(config: TrainConfig) -> Iterator[str]:
     objective = config.objective
     if objective.base != "none":
@@ -85,11 +102,8 @@ def _model(config: TrainConfig) -> Iterator[str]:
         yield f"model.freeze={config.model.freeze} is none of none, all and a number of layers; use one of them"
     if config.optim.name != "adamw":
         yield f"unknown optim.name={config.optim.name!r}; choose from adamw"
-    heads, width = getattr(config.head, "heads", None), getattr(config.head, "width", None)
-    if heads and width and width % heads:
-        yield f"head.width={width} must be a multiple of head.heads={heads}; change one of them"
-    if getattr(config.head, "layers", 1) < 1:
-        yield f"head.layers={config.head.layers} must be more than 0; change it"
+    if hasattr(config.head, "problems"):  # what a head's own options say of each other
+        yield from config.head.problems()
 
 
 def _data(config: TrainConfig) -> Iterator[str]:
@@ -98,6 +112,9 @@ def _data(config: TrainConfig) -> Iterator[str]:
         yield "data=files needs data.train; name a file, a list or a glob"
     if data.name == "hub" and not data.hub.name:
         yield "data=hub needs data.hub.name; give a dataset name or a local folder in the hub's layout"
+
+
+def _decoding(config: Config) -> Iterator[str]:
     if config.generation.min_new_tokens > config.generation.max_new_tokens:
         yield (f"generation.min_new_tokens={config.generation.min_new_tokens} is more than generation.max_new_tokens="
                f"{config.generation.max_new_tokens}; change one of them")

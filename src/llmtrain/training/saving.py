@@ -10,7 +10,7 @@ from typing import Any
 from llmtrain import __version__, checkpoint
 from llmtrain.atomic import write_json
 from llmtrain.config.load import to_dict
-from llmtrain.config.schema import BestMode, Resume
+from llmtrain.config.schema import Resume
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.log import say, warn
 from llmtrain.training.setup import Training, load_weights
@@ -68,7 +68,7 @@ def note_best(run: Training, metrics: dict[str, float]) -> bool:
         known = ", ".join(sorted(metrics))
         raise ConfigError(f"trainer.best_metric={name} is not logged by the validation; choose from {known}")
     value, best = metrics[name], run.progress.best
-    sign = 1 if run.config.trainer.best_mode is BestMode.max else -1
+    sign = 1 if run.config.trainer.more_is_better else -1
     if value == value and (best is None or sign * value > sign * best):  # never a NaN
         run.progress.best, run.progress.best_step = value, run.progress.step
         run.progress.evaluations_without_gain = 0
