@@ -124,9 +124,9 @@ def _forced_pass(model: Any, ids_BS: Tensor, mask_BS: Tensor, rows: list[list[in
     log_BTV = model.head.log_probabilities(model.head.shift(labels_BT), states)
     chosen_BT = log_BTV.gather(2, labels_BT.unsqueeze(2)).squeeze(2)
     scores = [float(chosen_BT[i, :len(row) + 1].mean()) for i, row in enumerate(rows)]
-    if not model.config.head.get("copy_gate"):
+    if (evidence := model.head.copy_evidence(labels_BT, states)) is None:
         return scores, None
-    gate_BT, place_BT = model.head.copy_evidence(labels_BT, states)
+    gate_BT, place_BT = evidence
     return scores, [list(zip(gate_BT[i].tolist(), place_BT[i].tolist(), strict=True)) for i in range(len(rows))]
 
 

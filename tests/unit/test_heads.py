@@ -15,6 +15,7 @@ from llmtrain import attention
 from llmtrain.attention import attend
 from llmtrain.config.schema import ModelConfig
 from llmtrain.data.special import special_ids
+from llmtrain.errors import ConfigError
 from llmtrain.heads import half
 from llmtrain.heads.dropout import Dropout, cheapen_dropout, dropout_factor
 from llmtrain.heads.half import Linear, cheapen_linear, linear, product
@@ -243,7 +244,7 @@ def test_the_pointer_goes_on_where_a_copied_phrase_stands(tiny_base: Path) -> No
 def test_a_warm_start_copies_the_base(family: str, tmp_path: Path) -> None:
     base = make_tiny_base(tmp_path, family, mlm=True)
     warm, cold = build(base), build(base, warm_start=False)
-    mlm = pretrained_mlm_head(str(base))
+    mlm = pretrained_mlm_head(base)
     last = layers(warm.trunk)[-1]
     query = last.attention.q_lin if family == "distilbert" else last.attention.self.query
     assert torch.equal(warm.head.pointer_query.weight, query.weight)
@@ -253,6 +254,20 @@ def test_a_warm_start_copies_the_base(family: str, tmp_path: Path) -> None:
     assert not torch.equal(cold.head.pointer_query.weight, query.weight)
     assert not torch.equal(cold.head.transform.weight, mlm["dense.weight"])
     assert torch.equal(cold.head.pointer_match.bias, warm.head.pointer_match.bias)
+
+
+def test_a_feed_forward_layer_of_another_width_starts_fresh_and_the_rest_warm(tiny_base: Path) -> None:
+    model = build(tiny_base, ffn=48)
+    last = layers(model.trunk)[-1]
+    assert model.head.layers[1].up.weight.shape == (48, 32)
+    assert torch.equal(model.head.layers[1].self_attention.query.weight, last.attention.self.query.weight)
+    assert torch.isfinite(step(model)[0])
+
+
+def test_heads_that_do_not_divide_a_width_are_refused(tiny_base: Path) -> None:
+    with pytest.raises(ConfigError, match="no multiple of 3 attention heads"):
+        build(tiny_base, heads=3)
+    assert build(tiny_base, heads=4).config.num_attention_heads == 4
 
 
 def test_warm_starts_spread_over_the_base() -> None:

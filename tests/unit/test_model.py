@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import environment, make_tiny_base
+from helpers import environment
 from llmtrain.config.schema import ModelConfig
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
 from llmtrain.heads.transformer.config import TransformerHeadConfig
 from llmtrain.heads.transformer.copy import gold_log_probability, mix_all, mix_gold
-from llmtrain.model.base import freeze, layers, load_tokenizer, pretrained_mlm_head
+from llmtrain.model.base import base_folder, freeze, layers, load_tokenizer, pretrained_mlm_head
 from llmtrain.model.model import LlmtrainForSeq2SeqLM
 
 
@@ -65,13 +66,6 @@ def test_every_switch_trains_generates_and_round_trips(options: dict[str, Any], 
     assert model.state_dict().keys() == loaded.state_dict().keys()
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
     assert torch.equal(made, loaded.generate(input_ids=ids, attention_mask=mask, max_new_tokens=5))
-
-
-@pytest.mark.parametrize("family", ["roberta", "distilbert"])
-def test_other_families(family: str, tmp_path: Path) -> None:
-    model = build(make_tiny_base(tmp_path, family))
-    ids, mask, labels = batch()
-    assert torch.isfinite(model.summary_nll(model.encode(ids, mask), labels)[0])
 
 
 def test_chunks_change_nothing(tiny_base: Path) -> None:
@@ -196,11 +190,54 @@ def test_freezing_counts_layers(tiny_base: Path) -> None:
         freeze(model.trunk, "3")
 
 
-def test_masked_lm_heads_are_found(tiny_base: Path, tiny_base_mlm: Path) -> None:
-    assert pretrained_mlm_head(str(tiny_base)) is None
-    found = pretrained_mlm_head(str(tiny_base_mlm))
-    assert found is not None
-    assert set(found) == {"dense.weight", "dense.bias", "norm.weight", "norm.bias", "bias"}
+def test_no_masked_lm_head_is_found_where_there_is_none(tiny_base: Path) -> None:
+    assert pretrained_mlm_head(tiny_base) is None
+    assert pretrained_mlm_head(None) is None
+
+
+def like_google_bert(base: Path, folder: Path) -> dict[str, Tensor]:
+    """A copy of a base whose norms are told apart from fresh ones and named as in 2018; returns its tensors."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(base, folder)
+    found = {name: value + 0.25 if "LayerNorm" in name else value
+             for name, value in load_file(folder / "model.safetensors").items()}
+    old = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+           for name, value in found.items()}
+    assert sum("gamma" in name for name in old) == 6
+    save_file(old, folder / "model.safetensors", {"format": "pt"})
+    return found
+
+
+def check_old_names(model: LlmtrainForSeq2SeqLM, stored: dict[str, Tensor]) -> None:
+    prefix = "cls.predictions.transform"
+    assert torch.equal(model.head.transform_norm.weight, stored[f"{prefix}.LayerNorm.weight"])
+    assert torch.equal(model.head.transform_norm.bias, stored[f"{prefix}.LayerNorm.bias"])
+    assert torch.equal(model.head.transform.weight, stored[f"{prefix}.dense.weight"])
+    assert torch.equal(model.head.output_bias, stored["cls.predictions.bias"])
+    assert torch.equal(model.trunk.embeddings.LayerNorm.weight, stored["bert.embeddings.LayerNorm.weight"])
+
+
+def test_the_oldest_names_are_read(tiny_base_mlm: Path, tmp_path: Path) -> None:
+    stored = like_google_bert(tiny_base_mlm, tmp_path / "base")
+    check_old_names(build(tmp_path / "base"), stored)
+
+
+def test_a_hub_name_is_read_from_the_local_cache(tiny_base_mlm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                 ) -> None:
+    """As ``model=bert_base`` finds google-bert/bert-base-uncased on a machine that fetched it once."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--google-bert--bert-base-uncased"
+    commit = "86b5e0934494bd15c9632b12f734a8a67f723594"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text(commit)
+    stored = like_google_bert(tiny_base_mlm, repository / "snapshots" / commit)
+    name = "google-bert/bert-base-uncased"
+    assert base_folder(name) == repository / "snapshots" / commit
+    assert base_folder("google-bert/never-fetched") is None
+    check_old_names(build(Path(name)), stored)
 
 
 def test_a_missing_base_is_one_line(tmp_path: Path) -> None:

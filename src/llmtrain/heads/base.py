@@ -1,4 +1,4 @@
-"""What a head sees of the trunk, and what training asks of it.
+"""What a head sees of the trunk, and what model, training and generation ask of it.
 
 Shapes: B rows, S source tokens, T summary tokens, D width of the trunk, V vocabulary.
 """
@@ -6,9 +6,10 @@ Shapes: B rows, S source tokens, T summary tokens, D width of the trunk, V vocab
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 @dataclass(slots=True)
@@ -28,9 +29,71 @@ class EncoderStates:
     embedding_VD: Tensor
 
 
-class Head(Protocol):
-    """A summary head."""
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a head takes over from the base unless its options say otherwise."""
+
+    width: int
+    heads: int
+    ffn: int
+    vocabulary: int
+    positions: int
+    start_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class BaseParts:
+    """The pretrained parts a new head may start from.
+
+    Attributes:
+        layers: BERT-, RoBERTa- or DistilBERT-style layers, lowest first.
+        embeddings: The base's embedding module.
+        first_position: Row of the first real position embedding (2 for most RoBERTas, 0 else).
+        mlm_head: The base's ``{dense.weight, dense.bias, norm.weight, norm.bias, bias}``, or None.
+    """
+
+    layers: list[nn.Module]
+    embeddings: nn.Module
+    first_position: int
+    mlm_head: dict[str, Tensor] | None
+
+
+class Head(nn.Module):
+    """A summary head, made as ``Class(options, sizes)``; raises ConfigError for options that do not fit the sizes.
+
+    A new head writes ``nll`` and ``log_probabilities``; the rest has defaults.
+    """
+
+    cache_layers = 1  # generation sizes its key-value cache by these two
+    cache_heads = 1
+    start_id: int
+
+    def __init__(self, options: Any, sizes: Sizes) -> None:
+        super().__init__()
+        self.options, self.start_id = options, sizes.start_id
+
+    def start(self) -> None:
+        """First values that differ from those every Linear gets; called once all of them have theirs."""
+
+    def start_from(self, base: BaseParts) -> None:
+        """Take over what the options ask for from the pretrained base; called once, for a new model."""
 
     def nll(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """(sum, count) of the summary's negative log-likelihood over labels that are not -100, fp32 and 0-dim."""
-        ...
+        """(sum, count) of the summary's negative log-likelihood over labels that are not -100, fp32 and 0-dim.
+
+        A count of 0 gives a zero that is connected to every parameter.
+        """
+        raise NotImplementedError
+
+    def log_probabilities(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:
+        """(B, T, V) fp32 log-probabilities of the next token, for generation."""
+        raise NotImplementedError
+
+    def copy_evidence(self, summary_ids_BT: Tensor, states: EncoderStates) -> tuple[Tensor, Tensor] | None:
+        """(B, T) probability of copying and (B, T) source place pointed at; None for a head that does not copy."""
+        return None
+
+    def shift(self, labels_BT: Tensor) -> Tensor:
+        """Decoder input: the start token, then the labels but for the last."""
+        start_B1 = labels_BT.new_full((labels_BT.shape[0], 1), self.start_id)
+        return torch.cat([start_B1, labels_BT[:, :-1].clamp_min(0)], dim=1)

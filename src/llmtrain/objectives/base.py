@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,7 +39,8 @@ class Objective(nn.Module):
 
     name: str
 
-    def __init__(self, model: LlmtrainForSeq2SeqLM, options: Any, vocabulary: Vocabulary, base_path: str) -> None:
+    def __init__(self, model: LlmtrainForSeq2SeqLM, options: Any, vocabulary: Vocabulary,
+                 base_folder: Path | None) -> None:
         super().__init__()
 
     def transform(self) -> Transform | None:

@@ -9,6 +9,7 @@ Shapes: B rows, S source tokens, M masked tokens, D width of the trunk, V vocabu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -92,14 +93,15 @@ class MlmHead(nn.Module):
 class MaskedLm(Objective):
     name = "mlm"
 
-    def __init__(self, model: LlmtrainForSeq2SeqLM, options: MlmConfig, vocabulary: Vocabulary, base_path: str,
-                 ) -> None:
-        super().__init__(model, options, vocabulary, base_path)
+    def __init__(self, model: LlmtrainForSeq2SeqLM, options: MlmConfig, vocabulary: Vocabulary,
+                 base_folder: Path | None) -> None:
+        super().__init__(model, options, vocabulary, base_folder)
         self.options = options
         self.vocabulary = vocabulary
-        self.pretrained = pretrained_mlm_head(base_path) is not None
+        state = pretrained_mlm_head(base_folder)
+        self.pretrained = state is not None
         self.head = MlmHead(model.hidden_size, vocabulary.size)
-        if (state := pretrained_mlm_head(base_path)) is not None:
+        if state is not None:
             self.head.load_state_dict(state)
 
     def transform(self) -> Transform:

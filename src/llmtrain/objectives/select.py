@@ -6,6 +6,8 @@ Shapes: B rows, S source tokens, T summary tokens, D width of the trunk.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -22,9 +24,9 @@ class ContentSelection(Objective):
     positive_weight: Tensor
     special: Tensor
 
-    def __init__(self, model: LlmtrainForSeq2SeqLM, options: SelectConfig, vocabulary: Vocabulary, base_path: str,
-                 ) -> None:
-        super().__init__(model, options, vocabulary, base_path)
+    def __init__(self, model: LlmtrainForSeq2SeqLM, options: SelectConfig, vocabulary: Vocabulary,
+                 base_folder: Path | None) -> None:
+        super().__init__(model, options, vocabulary, base_folder)
         self.scorer = Linear(model.hidden_size, 1)
         nn.init.normal_(self.scorer.weight, std=0.02)
         nn.init.zeros_(self.scorer.bias)

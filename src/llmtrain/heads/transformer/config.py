@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmtrain.config.schema import SPEED, key
@@ -21,6 +22,14 @@ class TransformerHeadConfig:
     warm_start: bool = key(True, "start from the base's own layers")
     copy_gate: bool = key(True, "mix the vocabulary with a pointer over source tokens")
     chunk_tokens: int = key(4096, "summary tokens whose vocabulary logits exist at once", "tokens", affects=SPEED)
+
+    def problems(self) -> Iterator[str]:
+        """One line for each option that is wrong by itself or beside another."""
+        for name in ("layers", "width", "heads", "ffn", "chunk_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                yield f"head.{name}={value} must be more than 0; change it"
+        if self.width and self.heads and self.width % self.heads:
+            yield f"head.width={self.width} must be a multiple of head.heads={self.heads}; change one of them"
 
 
 register("head", "transformer", TransformerHeadConfig, "llmtrain.heads.transformer.head:TransformerHead",

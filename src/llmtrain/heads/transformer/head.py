@@ -6,7 +6,6 @@ head, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,29 +13,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from llmtrain.heads.base import EncoderStates
+from llmtrain.errors import ConfigError
+from llmtrain.heads.base import BaseParts, EncoderStates, Head, Sizes
 from llmtrain.heads.dropout import Dropout
 from llmtrain.heads.half import Linear, linear, product
 from llmtrain.heads.transformer.config import TransformerHeadConfig
 from llmtrain.heads.transformer.copy import NEVER, gold_log_probability, mix_all, mix_gold, smoothed
 from llmtrain.heads.transformer.decoder import DecoderLayer
+from llmtrain.heads.transformer.warm_start import warm_start
 
 MATCH_START = 4.0  # pointer logits; 2 and 4 did alike
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """What the head takes over from the base unless its options say otherwise."""
-
-    width: int
-    heads: int
-    ffn: int
-    vocabulary: int
-    positions: int
-    start_id: int
-
-
-class TransformerHead(nn.Module):
+class TransformerHead(Head):
     """Decoder layers, an output transform, and an optional copy gate.
 
     The copy gate's pointer has, besides its learnt attention, a learnt weight on source tokens that follow an
@@ -45,11 +34,14 @@ class TransformerHead(nn.Module):
     """
 
     def __init__(self, options: TransformerHeadConfig, sizes: Sizes) -> None:
-        super().__init__()
-        self.options, self.start_id = options, sizes.start_id
+        super().__init__(options, sizes)
         base_width = sizes.width
         width = options.width or base_width
         heads = options.heads or sizes.heads
+        if width % heads:
+            raise ConfigError(f"a width of {width} ({_source('width', options.width)}) is no multiple of {heads} "
+                              f"attention heads ({_source('heads', options.heads)}); change head.width or head.heads")
+        self.cache_layers, self.cache_heads = options.layers, heads
         self.projects = width != base_width
         if self.projects:
             self.input_projection = Linear(base_width, width)
@@ -75,6 +67,11 @@ class TransformerHead(nn.Module):
         """First values that differ from those every Linear gets; called once all of them have theirs."""
         if self.options.copy_gate:
             nn.init.constant_(self.pointer_match.bias, MATCH_START)
+
+    def start_from(self, base: BaseParts) -> None:
+        """The warm start; a projected head has another width than everything it could take over."""
+        if self.options.warm_start and not self.projects:
+            warm_start(self, base)
 
     def nll(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
         """(sum, count) over labels that are not -100; teacher forcing, fp32. A count of 0 gives a connected zero."""
@@ -121,17 +118,14 @@ class TransformerHead(nn.Module):
         gate_N = self.gate(decoded_BTW).flatten().float()
         return mix_all(logits_NV, gate_N, scores_NS, source_NS).unflatten(0, input_ids_BT.shape)
 
-    def copy_evidence(self, summary_ids_BT: Tensor, states: EncoderStates) -> tuple[Tensor, Tensor]:
-        """One forced pass over finished summaries: (B, T) probability of copying and (B, T) source place pointed at."""
+    def copy_evidence(self, summary_ids_BT: Tensor, states: EncoderStates) -> tuple[Tensor, Tensor] | None:
+        """By one forced pass over finished summaries."""
+        if not self.options.copy_gate:
+            return None
         input_BT = self.shift(summary_ids_BT)
         decoded_BTW = self.decode(input_BT, states)
         place_BT = self._pointer(decoded_BTW, input_BT, states).argmax(1).unflatten(0, summary_ids_BT.shape)
         return torch.sigmoid(self.gate(decoded_BTW).squeeze(-1).float()), place_BT
-
-    def shift(self, labels_BT: Tensor) -> Tensor:
-        """Decoder input: the start token, then the labels but for the last."""
-        start_B1 = labels_BT.new_full((labels_BT.shape[0], 1), self.start_id)
-        return torch.cat([start_B1, labels_BT[:, :-1].clamp_min(0)], dim=1)
 
     def decode(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:
         """(B, T, W) decoder states."""
@@ -163,3 +157,7 @@ class TransformerHead(nn.Module):
         follows_BTS = input_ids_BT.unsqueeze(2) == before_BS.unsqueeze(1)
         scores_BTS = scores_BTS + self.pointer_match(decoded_BTW).float() * follows_BTS
         return scores_BTS.masked_fill(states.attention_mask_BS[:, None, :] == 0, NEVER).flatten(0, 1)
+
+
+def _source(name: str, option: int | None) -> str:
+    return f"head.{name}" if option else "the base's"

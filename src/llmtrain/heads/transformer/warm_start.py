@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from llmtrain.heads.base import BaseParts
 from llmtrain.heads.transformer.decoder import DecoderLayer
-from llmtrain.heads.transformer.head import TransformerHead
 
 
 def chosen_layers(available: int, wanted: int) -> list[int]:
@@ -25,17 +25,10 @@ def chosen_layers(available: int, wanted: int) -> list[int]:
 
 
 @torch.no_grad()
-def warm_start(head: TransformerHead, base_layers: list[nn.Module], embeddings: Any, first_position: int,
-               mlm_head: dict[str, Tensor] | None) -> None:
-    """Copy the base's layers, position embeddings and masked-LM head into the head.
-
-    Args:
-        base_layers: BERT-, RoBERTa- or DistilBERT-style layers of the head's width.
-        embeddings: The base's embedding module.
-        first_position: Row of the base's first real position (2 for RoBERTa, 0 else).
-        mlm_head: The base's ``{dense.weight, dense.bias, norm.weight, norm.bias, bias}``, or None.
-    """
-    positions = embeddings.position_embeddings.weight[first_position:]
+def warm_start(head: Any, base: BaseParts) -> None:
+    """Copy the base's layers, position embeddings and masked-LM head into a TransformerHead of the base's width."""
+    embeddings: Any = base.embeddings
+    positions = embeddings.position_embeddings.weight[base.first_position:]
     head.positions.weight.copy_(positions[:head.positions.num_embeddings])
     if (types := getattr(embeddings, "token_type_embeddings", None)) is not None:
         head.positions.weight.add_(types.weight[0])
@@ -43,14 +36,14 @@ def warm_start(head: TransformerHead, base_layers: list[nn.Module], embeddings: 
     if not head.options.tie_embeddings:
         head.embedding.weight.copy_(embeddings.word_embeddings.weight)
         head.output.weight.copy_(embeddings.word_embeddings.weight)
-    for layer, source in zip(head.layers, chosen_layers(len(base_layers), len(head.layers)), strict=True):
+    for layer, source in zip(head.layers, chosen_layers(len(base.layers), len(head.layers)), strict=True):
         assert isinstance(layer, DecoderLayer)
-        _copy_layer(layer, base_layers[source])
+        _copy_layer(layer, base.layers[source])
     if head.options.copy_gate:
-        query, key, *_ = _attention_parts(base_layers[-1])
+        query, key, *_ = _attention_parts(base.layers[-1])
         head.pointer_query.load_state_dict(query.state_dict())
         head.pointer_key.load_state_dict(key.state_dict())
-    if mlm_head is not None:
+    if (mlm_head := base.mlm_head) is not None:
         head.transform.weight.copy_(mlm_head["dense.weight"])
         head.transform.bias.copy_(mlm_head["dense.bias"])
         head.transform_norm.weight.copy_(mlm_head["norm.weight"])
@@ -74,7 +67,8 @@ def _copy_layer(layer: DecoderLayer, base: Any) -> None:
         ffn_norm = base.output.LayerNorm
     own = layer.self_attention
     pairs = [*zip((own.query, own.key, own.value, own.out), _attention_parts(base), strict=True),
-             (layer.self_norm, norm), (layer.cross_norm, norm), (layer.ffn_norm, ffn_norm), (layer.up, up),
-             (layer.down, down)]
+             (layer.self_norm, norm), (layer.cross_norm, norm), (layer.ffn_norm, ffn_norm)]
+    if layer.up.weight.shape == up.weight.shape:  # a feed-forward layer of another width (head.ffn) starts fresh
+        pairs += [(layer.up, up), (layer.down, down)]
     for target, source in pairs:
         target.load_state_dict(source.state_dict())

@@ -1,0 +1,79 @@
+"""Runs built in the test's own process, and single steps taken with them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from helpers import WORDS, pairs, write_jsonl
+from llmtrain.config.load import compose, to_typed
+from llmtrain.training.runfolder import RunFolder
+from llmtrain.training.setup import Training, build, start_accelerator
+from llmtrain.training.step import StepResult
+
+
+def uneven(n: int, seed: int = 0) -> list[dict[str, str]]:
+    """Rows whose documents and summaries differ much in length: a mean of means shows."""
+    draw = random.Random(seed)
+    rows = []
+    for index in range(n):
+        words = draw.choices(WORDS, k=draw.randint(4, 28))
+        rows.append({"id": f"u{index}", "document": " ".join(words), "summary": " ".join(words[:1 + index % 9])})
+    return rows
+
+
+class Runs:
+    """Makes runs on ``base`` inside ``folder``, with dropout off; :meth:`close` gives their folders free."""
+
+    def __init__(self, base: Path, folder: Path, rows: list[dict[str, str]] | None = None) -> None:
+        self.base, self.folder = base, folder
+        self.train = write_jsonl(folder / "train.jsonl", pairs(40) if rows is None else rows)
+        self.validation = write_jsonl(folder / "validation.jsonl", pairs(8, 1))
+        self._claimed: list[RunFolder] = []
+
+    def config(self, *overrides: str) -> Any:
+        return to_typed("train", compose("train", [
+            f"model.path={self.base}", "head.layers=1", "data=files", f"data.train={self.train}",
+            f"data.validation={self.validation}", "data.max_test_rows=0", "trainer.max_steps=8",
+            f"data.cache_dir={self.folder / 'cache'}", "trainer.batch_size=8", "schedule.warmup_steps=1",
+            "data.max_source_tokens=64", "model.dropout=0", "head.dropout=0", f"run.root={self.folder / 'runs'}",
+            f"run.name=r{len(self._claimed)}", *overrides]))
+
+    def __call__(self, *overrides: str) -> Training:
+        config = self.config(*overrides)
+        folder = RunFolder.claim(config)
+        self._claimed.append(folder)
+        run = build(config, folder, start_accelerator(config, None), None)
+        run.module.train()
+        return run
+
+    def close(self) -> None:
+        for folder in self._claimed:
+            folder.abandon()
+            folder.release()
+        torch.use_deterministic_algorithms(False)
+
+
+def take(run: Training, steps: int = 1) -> list[StepResult]:
+    """The next steps of a run, without its loop."""
+    results: list[StepResult] = []
+    for batch in run.loader.iterate(run.progress.step):
+        if len(results) == steps:
+            break
+        micro = [run.to_device(part) for part in batch.micro]
+        agreed = run.step.agree(micro, 0.0, 0, False)
+        results.append(run.step(micro, agreed, run.progress.step, run.progress.updates))
+        run.progress.step += 1
+        run.progress.skipped += results[-1].skipped
+    return results
+
+
+def copies(run: Training) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in run.module.named_parameters()}
+
+
+def gradients(run: Training) -> dict[str, torch.Tensor]:
+    return {name: p.grad.detach().clone() for name, p in run.module.named_parameters() if p.grad is not None}
