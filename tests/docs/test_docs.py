@@ -32,7 +32,8 @@ def place(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(base: Path, folder: Path) -> list[str]:
     return ["+experiment=bert_sum_bf16", f"model.path={base}", "head.layers=1", "data=files",
             f"data.train={folder / 'train.jsonl'}", f"data.cache_dir={folder / 'cache'}", "trainer.max_steps=2",
-            "trainer.batch_size=4", "data.max_test_rows=2", "data.max_validation_rows=2", "generation.max_new_tokens=4"]
+            "trainer.batch_size=4", "data.max_test_rows=2", "data.max_validation_rows=2", "generation.max_new_tokens=4",
+            "data.max_source_tokens=64"]
 
 
 def test_the_readme_has_commands() -> None:

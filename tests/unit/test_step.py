@@ -9,54 +9,21 @@ from typing import Any
 import pytest
 import torch
 
-from helpers import pairs, write_jsonl
-from llmtrain.config.load import compose, to_typed
-from llmtrain.config.schema import ScheduleConfig, ScheduleName
+from llmtrain.config.schema import ScheduleConfig, ScheduleName, TrainerConfig
 from llmtrain.model.base import layers
 from llmtrain.optim import Schedule
-from llmtrain.training.runfolder import RunFolder
-from llmtrain.training.setup import Training, build, start_accelerator
+from llmtrain.training.length import TimeLimit
+from llmtrain.training.loop import quarters
+from llmtrain.training.module import JointModule
+from llmtrain.training.state import ProgressPart
+from running import Runs, copies, take
 
 
 @pytest.fixture
-def make(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.chdir(tmp_path)
-    train = write_jsonl(tmp_path / "train.jsonl", pairs(40))
-    folders = []
-
-    def made(*overrides: str) -> Training:
-        config = to_typed("train", compose("train", [
-            f"model.path={tiny_base}", "head.layers=1", "data=files", f"data.train={train}", "trainer.max_steps=8",
-            f"data.cache_dir={tmp_path / 'cache'}", "trainer.batch_size=8", "schedule.warmup_steps=1",
-            "model.dropout=0", "head.dropout=0", f"run.name=r{len(folders)}", *overrides]))
-        folder = RunFolder.claim(config)  # type: ignore[arg-type]
-        folders.append(folder)
-        accelerator = start_accelerator(config, None)  # type: ignore[arg-type]
-        run = build(config, folder, accelerator, None)  # type: ignore[arg-type]
-        run.module.train()
-        return run
-
-    yield made
-    for folder in folders:
-        folder.abandon()
-        folder.release()
-    torch.use_deterministic_algorithms(False)
-
-
-def take(run: Training, steps: int = 1) -> list[Any]:
-    results = []
-    for batch in run.loader.iterate(run.progress.step):
-        if len(results) == steps:
-            break
-        agreed = run.step.agree(batch.micro, 0.0, 0, False)
-        results.append(run.step(batch.micro, agreed, run.progress.step, run.progress.updates))
-        run.progress.step += 1
-        run.progress.skipped += results[-1].skipped
-    return results
-
-
-def copies(run: Training) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in run.module.named_parameters()}
+def make(tiny_base: Path, tmp_path: Path) -> Iterator[Runs]:
+    runs = Runs(tiny_base, tmp_path)
+    yield runs
+    runs.close()
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("fp16", torch.float16),
@@ -112,6 +79,58 @@ def test_an_overflow_skips_every_parameter_and_the_schedule(make: Any) -> None:
     assert not torch.equal(before["model.head.transform.weight"], parameter)
 
 
+def test_an_overflow_in_withheld_gradients_alone_is_a_skip(make: Any) -> None:
+    """They are in no norm, but the scaler has seen them and moves no weight."""
+    run = make("precision=fp16", "model.freeze_until_step=6", "optim.ema_decay=0.5")
+    take(run)
+    before, average = copies(run), {k: v.clone() for k, v in run.average.average.items()}
+    scale = run.precision.scaler.get_scale()
+    handle = run.model.trunk.embeddings.word_embeddings.weight.register_hook(lambda gradient: gradient * float("inf"))
+    (result,) = take(run)
+    handle.remove()
+    assert result.skipped and not result.reason  # the scaler's routine
+    assert result.grad_norm == pytest.approx(result.grad_norm) and run.progress.updates == 1
+    assert run.precision.scaler.get_scale() == scale / 2
+    assert all(torch.equal(before[name], value) for name, value in copies(run).items())
+    assert all(torch.equal(average[name], value) for name, value in run.average.average.items())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_skipped_loss_is_named_by_term_and_the_datasets_own_ids(precision: str, make: Any,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the rows in the masked pass only the poisoned one is named, and random state is left as found."""
+    forward = JointModule.forward
+
+    def poisoned(self: Any, batch: Any, step: int) -> Any:
+        sums = forward(self, batch, step)
+        if bool((batch["mlm_input_ids"] == unlucky).any()):
+            sums["mlm"] = sums["mlm"] * float("nan")
+        return sums
+
+    run = make(f"precision={precision}", "trainer.on_nonfinite=skip", "objective.base=mlm", "trainer.accumulate=2",
+               "objective.mlm.fraction=0.7", "model.dropout=0.1")
+    micro = next(run.loader.iterate(0)).micro
+    rows = {int(row): {int(i) for i in ids} for batch in micro for row, ids in _masked_rows(batch)}
+    row, unlucky = next((row, i) for row, ids in rows.items() for i in sorted(ids)
+                        if i > 5 and not any(i in other for r, other in rows.items() if r != row))
+    monkeypatch.setattr(JointModule, "forward", poisoned)
+    before = copies(run)
+    (result,) = take(run)
+    assert result.skipped and len(rows) > 2
+    assert result.reason == f"its loss is not finite (term mlm, rows 0-{row})"
+    assert all(torch.equal(before[name], value) for name, value in copies(run).items())
+
+
+def _masked_rows(batch: Any) -> list[tuple[int, Any]]:
+    """(row, its tokens in the masked pass), found by what the masks left of the row."""
+    found = []
+    for ids, labels in zip(batch["mlm_input_ids"], batch["mlm_labels"], strict=True):
+        whole = torch.where(labels == -100, ids, labels)
+        place = next(i for i, source in enumerate(batch["input_ids"]) if torch.equal(source, whole))
+        found.append((int(batch["example_id"][place]), ids.tolist()))
+    return found
+
+
 def test_frozen_layers_stay_and_withheld_ones_move_later(make: Any) -> None:
     run = make("model.freeze=1")
     before = copies(run)
@@ -163,3 +182,29 @@ def test_schedules() -> None:
     assert rates(ScheduleName.inverse_sqrt)[8] == 0.5
     base = Schedule(ScheduleConfig(warmup_steps=2, base_warmup_steps=8), 10)
     assert base.factor(2, "base") < base.factor(2, "head")
+
+
+def test_a_run_is_validated_at_its_quarters() -> None:
+    assert quarters(150) == {38, 75, 113, 150}
+    assert quarters(1000) == {250, 500, 750, 1000}
+    assert quarters(3) == {1, 2, 3}
+
+
+@pytest.mark.parametrize(("options", "cooldown", "total"), [({"cooldown_steps": 10}, 50, 60),
+                                                            ({"cooldown_fraction": 0.25}, 46, 60)])
+def test_max_minutes_settles_the_cooldown_once(options: dict[str, Any], cooldown: int, total: int) -> None:
+    """60 seconds at a second a step, the first of which took five."""
+    config = ScheduleConfig(name=ScheduleName.constant_cooldown, **options)
+    schedule, progress = Schedule(config, None), ProgressPart()
+    limit = TimeLimit(TrainerConfig(max_minutes=(total + 4) / 60), config, schedule)
+    seconds, lines = 0.0, []
+    while progress.total is None or progress.step < progress.total:
+        if (line := limit.settle(progress, seconds)) is not None:
+            lines.append(line)
+        seconds += 5.0 if progress.step == 0 else 1.0
+        progress.step += 1
+    assert len(lines) == 1
+    assert abs(progress.step - total) <= 1
+    assert schedule.cooldown_start is not None and abs(schedule.cooldown_start - cooldown) <= 2
+    if "cooldown_steps" in options:
+        assert progress.step - schedule.cooldown_start == 10

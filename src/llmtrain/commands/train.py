@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from types import FrameType
 from typing import Any
 
 from llmtrain.config.schema import TrainConfig
-from llmtrain.errors import ConfigError, Stopped
+from llmtrain.errors import Stopped
 
 
 def run(config: TrainConfig) -> int:
@@ -17,8 +16,6 @@ def run(config: TrainConfig) -> int:
     from llmtrain.log import is_main, say
     from llmtrain.training.runfolder import RunFolder
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and config.run.name is None:
-        raise ConfigError("several processes need one run.name; add run.name=NAME")
     signal.signal(signal.SIGTERM, _stop_outside_the_loop)
     folder = RunFolder.claim(config)
     try:
@@ -38,8 +35,8 @@ def run(config: TrainConfig) -> int:
 def _train(config: TrainConfig, folder: Any) -> int:
     from llmtrain.log import is_main, quiet_libraries, say
     from llmtrain.training.finish import finish
-    from llmtrain.training.loop import finished, train
-    from llmtrain.training.saving import find_start, restore
+    from llmtrain.training.loop import ended, train
+    from llmtrain.training.saving import find_start, is_own, restore
     from llmtrain.training.setup import build, start_accelerator
 
     quiet_libraries()
@@ -47,18 +44,18 @@ def _train(config: TrainConfig, folder: Any) -> int:
     accelerator = start_accelerator(config, folder.path)
     start = find_start(folder.path, config)
     decided = None
-    if start is not None:
+    if start is not None and is_own(folder.path, start):  # one that extends another runs in what is asked for
         from llmtrain import checkpoint
 
         decided = checkpoint.load_parts(start, only="precision")[0]["precision"][1]["running"]
-    training = build(config, folder, accelerator, decided)
+    training = build(config, folder, accelerator, decided, fresh=start is None)
     if start is not None:
         restore(training, start)
     else:
         training.metrics.cut(0)
     if accelerator.log_with:
         accelerator.init_trackers("llmtrain")
-    if not finished(training):
+    if not ended(training):
         train(training)
     results = finish(training)
     accelerator.end_training()

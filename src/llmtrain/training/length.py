@@ -14,6 +14,7 @@ from llmtrain.optim import Schedule
 from llmtrain.training.state import ProgressPart
 
 RECENT = 64  # steps whose pace predicts the rest
+ENOUGH = 4  # steps that must be known before a cooldown of so many steps is timed
 
 
 def planned_steps(config: TrainerConfig, steps_per_epoch: int) -> int | None:
@@ -30,22 +31,38 @@ class TimeLimit:
 
     def __init__(self, config: TrainerConfig, schedule_config: ScheduleConfig, schedule: Schedule) -> None:
         self.seconds = None if config.max_minutes is None else 60 * config.max_minutes
-        self._fraction = schedule_config.cooldown_fraction
+        self._fraction, self._steps = schedule_config.cooldown_fraction, schedule_config.cooldown_steps
         self._schedule = schedule
         self._recent: deque[float] = deque(maxlen=RECENT)
+        self._warm = False
 
     def settle(self, progress: ProgressPart, seconds: float) -> str | None:
         """Called before each step with the training time so far; returns a line to print when it settles."""
         if self.seconds is None or progress.total is not None:
             return None
-        self._recent.append(seconds)
-        if seconds < (1 - self._fraction) * self.seconds:
+        if self._warm:  # a start's first step is slow and says nothing about the rest
+            self._recent.append(seconds)
+        self._warm = True
+        if not self._due(seconds):
             return None
-        pace = (self._recent[-1] - self._recent[0]) / max(1, len(self._recent) - 1) or seconds / max(1, progress.step)
+        pace = self._pace() or seconds / max(1, progress.step)
         left = max(1, int((self.seconds - seconds) / max(pace, 1e-9)))
         progress.total = progress.step + left
         self._schedule.fix(progress.updates, progress.updates + left)
         return f"cooldown from step {progress.step + 1} to the end at step {progress.total} ({pace:.3f} s a step)"
+
+    def _due(self, seconds: float) -> bool:
+        """Whether what is left of the time is the cooldown's: so many steps where they are given, else a share."""
+        assert self.seconds is not None
+        if self._steps is None:
+            return seconds >= (1 - self._fraction) * self.seconds
+        if len(self._recent) <= ENOUGH:
+            return seconds >= self.seconds
+        return self.seconds - seconds < (self._steps + 1) * self._pace()
+
+    def _pace(self) -> float:
+        """Mean seconds of the recent steps; 0 when unknown."""
+        return (self._recent[-1] - self._recent[0]) / (len(self._recent) - 1) if len(self._recent) > 1 else 0.0
 
     def quarter(self, seconds: float) -> int:
         """How many quarters of the limit have passed (0 without a limit)."""

@@ -21,33 +21,43 @@ def train(run: Training) -> None:
         Stopped: A signal asked to stop; everything is saved.
         NumericsError: A loss or gradient is not finite and ``trainer.on_nonfinite`` says stop.
     """
-    progress = run.progress
     run.module.train()
-    with StopSignals() as signals, Progress(progress.total, progress.step) as bar:
-        for batch in run.loader.iterate(progress.step):
-            if finished(run):
-                break
-            started = time.perf_counter()
-            micro = [run.to_device(part) for part in batch.micro]
-            agreed = run.step.agree(micro, progress.seconds, signals.requested or 0, signals.take_save_request())
-            if agreed.stop_signal:
-                stop(run, agreed.stop_signal)
-            if (line := run.limit.settle(progress, agreed.seconds)) is not None:
-                say(line)
-                if finished(run):
-                    break
-            result = run.step(micro, agreed, progress.step, progress.updates)
-            advance(run, agreed, result, time.perf_counter() - started)
-            bar.step(progress.step, progress.total)
-            if progress.step % run.config.trainer.log_every == 0 or finished(run):
-                bar.line(log_window(run, result, batch.epoch))
-            evaluated = due_evaluation(run, agreed.seconds) and evaluate(run, batch.epoch)
-            if evaluated or agreed.save_signal or due_save(run) or finished(run):
-                save(run)
-            if out_of_patience(run):
-                say(f"stopping early: {progress.evaluations_without_gain} validations without a better "
-                    f"{run.config.trainer.best_metric}")
-                break
+    with StopSignals() as signals, Progress(run.progress.total, run.progress.step) as bar:
+        take_steps(run, signals, bar)
+    if number := run.step.agree_stop(signals.requested or 0):  # came too late for a step to see it
+        raise Stopped(f"stopped after the last step, which is saved in {run.folder.path}; the same command scores it",
+                      number)
+
+
+def take_steps(run: Training, signals: StopSignals, bar: Progress) -> None:
+    """Step by step to the end of the run."""
+    progress = run.progress
+    for batch in run.loader.iterate(progress.step):
+        started = time.perf_counter()
+        micro = [run.to_device(part) for part in batch.micro]
+        agreed = run.step.agree(micro, progress.seconds, signals.requested or 0, signals.take_save_request())
+        if agreed.stop_signal:
+            stop(run, agreed.stop_signal)
+        if (line := run.limit.settle(progress, agreed.seconds)) is not None:
+            say(line)
+        result = run.step(micro, agreed, progress.step, progress.updates)
+        advance(run, agreed, result, time.perf_counter() - started)
+        bar.step(progress.step, progress.total)
+        if progress.step % run.config.trainer.log_every == 0 or finished(run):
+            bar.line(log_window(run, result, batch.epoch))
+        evaluated = due_evaluation(run, agreed.seconds) and evaluate(run, batch.epoch)
+        if evaluated or agreed.save_signal or due_save(run) or finished(run):
+            save(run)
+        if out_of_patience(run):
+            say(f"stopping early: {progress.evaluations_without_gain} validations without a better "
+                f"{run.config.trainer.best_metric}")
+        if ended(run):
+            break
+
+
+def ended(run: Training) -> bool:
+    """Whether there is nothing left but scoring; told by saved state alone, so a run killed while scoring knows it."""
+    return finished(run) or out_of_patience(run)
 
 
 def finished(run: Training) -> bool:
@@ -82,8 +92,8 @@ def advance(run: Training, agreed: Agreement, result: StepResult, seconds: float
         values |= {f"loss.{name}": value for name, value in result.losses.items()}
     for name, value in values.items():
         window[name] = window.get(name, 0.0) + value
-    if result.skipped and not run.precision.scaler.is_enabled():
-        warn(f"step {progress.step} skipped: its loss or gradient is not finite")
+    if result.reason:
+        warn(f"step {progress.step} skipped: {result.reason}")
 
 
 def log_window(run: Training, result: StepResult, epoch: int) -> str:
@@ -118,9 +128,14 @@ def due_evaluation(run: Training, seconds: float) -> bool:
     if every is not None:
         return progress.step % every == 0
     if run.limit.seconds is None:
-        return progress.step % max(1, (progress.total or 4) // 4) == 0
+        return progress.step in quarters(progress.total or 4)
     quarter, progress.quarter = progress.quarter, run.limit.quarter(seconds)
     return progress.quarter > quarter
+
+
+def quarters(total: int) -> set[int]:
+    """The steps that end the four quarters of a run, halves rounded up."""
+    return {(2 * quarter * total + 4) // 8 for quarter in (1, 2, 3, 4)}
 
 
 def due_save(run: Training) -> bool:

@@ -10,9 +10,10 @@ from typing import Any
 from llmtrain import __version__, checkpoint
 from llmtrain.atomic import write_json
 from llmtrain.config.load import to_dict
-from llmtrain.config.schema import Resume
+from llmtrain.config.schema import Resume, TrainConfig
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.log import say, warn
+from llmtrain.training.length import planned_steps
 from llmtrain.training.setup import Training, load_weights
 
 
@@ -52,12 +53,40 @@ def save(run: Training) -> None:
             run.tokenizer.save_pretrained(folder)
             write_json(folder / "llmtrain.json", meta_of(run))
 
-        if not (checkpoints / f"step-{run.progress.step}").exists():
-            checkpoint.save(checkpoints, run.progress.step, write_model=write_model, parts=parts, meta=meta_of(run))
-        if run.progress.best_step == run.progress.step:
-            checkpoint.point(checkpoints, "best", run.progress.step, {"value": run.progress.best})
+        checkpoint.save(checkpoints, run.progress.step, write_model=write_model, parts=parts, meta=meta_of(run))
+        point_best(run)
         protect = set() if run.progress.best_step is None else {run.progress.best_step}
         checkpoint.prune(checkpoints, run.config.trainer.keep_last, protect)
+    run.accelerator.wait_for_everyone()
+
+
+def point_best(run: Training) -> None:
+    """Let ``best`` say what the progress says, whatever an earlier, interrupted start left there."""
+    checkpoints, best = run.folder.path / "checkpoints", run.progress.best_step
+    if best is None:
+        (checkpoints / "best").unlink(missing_ok=True)
+    elif (checkpoints / f"step-{best}").is_dir():
+        checkpoint.point(checkpoints, "best", best, {"value": run.progress.best})
+
+
+def settle_pointers(run: Training, start: Path) -> None:
+    """Make both pointers agree with the state just restored; a stop can fall between a commit and its pointer.
+
+    A best checkpoint that is damaged or gone is given up for ``start``. Collective.
+    """
+    progress = run.progress
+    best = start if progress.best_step is None else start.parent / f"step-{progress.best_step}"
+    if best != start:
+        try:
+            checkpoint.verify(best)
+        except CheckpointError as error:
+            reason = error.problems[0].partition(";")[0]
+            warn(f"the best checkpoint {best} is damaged or gone ({reason}); taking {start} as the best so far")
+            progress.best, progress.best_step = None, progress.step
+    run.accelerator.wait_for_everyone()  # every process has looked before the first one writes
+    if run.accelerator.is_main_process:
+        checkpoint.point(start.parent, "last", progress.step, {})
+        point_best(run)
     run.accelerator.wait_for_everyone()
 
 
@@ -77,7 +106,7 @@ def note_best(run: Training, metrics: dict[str, float]) -> bool:
     return False
 
 
-def find_start(run_path: Path, config: Any) -> Path | None:
+def find_start(run_path: Path, config: TrainConfig) -> Path | None:
     """The step folder this run goes on from: its own last good one, else the one it extends."""
     own, warnings = checkpoint.latest_valid(run_path / "checkpoints")
     for line in warnings:
@@ -90,13 +119,35 @@ def find_start(run_path: Path, config: Any) -> Path | None:
     folder = source / "checkpoints" if (source / "checkpoints").is_dir() else source
     if (folder / "state").is_dir():
         checkpoint.verify(folder)
-        return folder
-    found, warnings = checkpoint.latest_valid(folder)
-    for line in warnings:
-        warn(line)
+        found: Path | None = folder
+    else:
+        found, warnings = checkpoint.latest_valid(folder)
+        for line in warnings:
+            warn(line)
     if found is None:
         raise CheckpointError(f"no checkpoint to extend at {source}; name a run folder or a step folder")
+    check_longer(config, found)
     return found
+
+
+def check_longer(config: TrainConfig, found: Path) -> None:
+    """Raise ConfigError when the run to extend has come as far as this one shall: lengths count from its first step."""
+    parts, meta = checkpoint.load_parts(found, only="progress")
+    progress, trainer = parts["progress"][1], config.trainer
+    total = planned_steps(trainer, meta["steps_per_epoch"])
+    if total is not None and total <= progress["step"]:
+        name = "max_steps" if trainer.max_steps is not None else "max_epochs"
+        raise ConfigError(f"trainer.{name} ends this run at step {total} and the checkpoint to extend at {found} "
+                          f"stands at step {progress['step']}; raise trainer.{name}, which counts the steps of both")
+    if trainer.max_minutes is not None and 60 * trainer.max_minutes <= progress["seconds"]:
+        raise ConfigError(f"trainer.max_minutes={trainer.max_minutes:g} is over for the checkpoint to extend at "
+                          f"{found}, which trained {progress['seconds'] / 60:.1f} minutes; raise it, it counts the "
+                          "time of both")
+
+
+def is_own(run_path: Path, start: Path) -> bool:
+    """Whether a run goes on from its own checkpoint, and not from one that it extends."""
+    return start.parent.parent == run_path
 
 
 def restore(run: Training, start: Path) -> None:
@@ -107,7 +158,23 @@ def restore(run: Training, start: Path) -> None:
         CheckpointError: The state belongs to another model, objective or precision.
     """
     parts, meta = checkpoint.load_parts(start)
-    own = start.parent.parent == run.folder.path
+    _check_meta(run, start, meta)
+    load_weights(run.model, start / "model")
+    missing = [part.name for part in run.parts if part.name not in parts]
+    if missing:
+        raise CheckpointError(f"state {missing[0]!r} is missing at {start}; the checkpoint belongs to another "
+                              "configuration")
+    if is_own(run.folder.path, start):
+        for part in run.parts:
+            part.load(*parts[part.name])
+        settle_pointers(run, start)
+    else:
+        _extend(run, parts)
+    run.metrics.cut(run.progress.log_size)
+    say(f"going on from step {run.progress.step} ({start.name})")
+
+
+def _check_meta(run: Training, start: Path, meta: dict[str, Any]) -> None:
     if meta["data_hash"] != run.splits.content_hash:
         raise ConfigError(f"data changed since the checkpoint at {start}: its content hash was "
                           f"{meta['data_hash'][:12]}, now {run.splits.content_hash[:12]}; restore the data or choose "
@@ -116,19 +183,20 @@ def restore(run: Training, start: Path) -> None:
     if meta["world_size"] != processes and not run.config.run.allow_world_size_change:
         raise ConfigError(f"the checkpoint at {start} was trained by {meta['world_size']} processes, now {processes} "
                           "run; start as many, or set run.allow_world_size_change=true (not bitwise)")
-    load_weights(run.model, start / "model")
-    planned = run.progress.total
-    schedule_total, cooldown = run.schedule.total, run.schedule.cooldown_start
-    missing = [part.name for part in run.parts if part.name not in parts]
-    if missing:
-        raise CheckpointError(f"state {missing[0]!r} is missing at {start}; the checkpoint belongs to another "
-                              "configuration")
+    before, now = meta["config"]["trainer"]["accumulate"], run.config.trainer.accumulate
+    if before != now:
+        warn(f"trainer.accumulate was {before} and is {now} now: the gradients are the same, dropout draws are not, so "
+             "the run does not repeat bitwise")
+
+
+def _extend(run: Training, parts: checkpoint.Parts) -> None:
+    """Take over step, weights, moments and random state; length, schedule, log, best and precision are its own."""
+    progress, schedule = run.progress, run.schedule
+    total, settled = progress.total, (schedule.total, schedule.cooldown_start)
     for part in run.parts:
-        part.load(*parts[part.name])
-    if not own:  # a longer run than the one it extends: its own length, its own log and best
-        run.progress.total, run.progress.log_size = planned, 0
-        run.progress.best = run.progress.best_step = None
-        run.progress.quarter = 0
-        run.schedule.total, run.schedule.cooldown_start = schedule_total, cooldown
-    run.metrics.cut(run.progress.log_size)
-    say(f"going on from step {run.progress.step} ({start.name})")
+        if part.name != "precision" or parts["precision"][1]["running"] == run.precision.running:
+            part.load(*parts[part.name])
+    progress.total, progress.log_size, progress.window = total, 0, {}
+    progress.best, progress.best_step, progress.evaluations_without_gain = None, None, 0
+    progress.quarter = run.limit.quarter(progress.seconds)
+    schedule.total, schedule.cooldown_start = settled

@@ -6,6 +6,7 @@ import os
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,18 @@ from llmtrain.checkpoint import locate_model
 from llmtrain.config.schema import Device, Tracker, TrainConfig
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features, tokenize
-from llmtrain.data.loader import Batch, StepLoader
+from llmtrain.data.loader import Batch, Collate, StepLoader
 from llmtrain.data.sources import load_splits
 from llmtrain.data.special import special_ids
-from llmtrain.errors import ConfigError
+from llmtrain.errors import ConfigError, DataError
 from llmtrain.log import MetricsLog, say
-from llmtrain.model.base import freeze, layers, load_tokenizer
+from llmtrain.model.base import base_config, base_folder, freeze, layers, load_tokenizer, positions
 from llmtrain.model.model import LlmtrainForSeq2SeqLM
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
 from llmtrain.objectives.joint import Weighting
 from llmtrain.optim import Schedule, WeightAverage, build_optimizer
-from llmtrain.precision import Precision
+from llmtrain.precision import Precision, Speeds, measure_speeds
+from llmtrain.training.blame import Blame
 from llmtrain.training.length import TimeLimit, planned_steps
 from llmtrain.training.module import JointModule
 from llmtrain.training.runfolder import RunFolder
@@ -75,8 +77,12 @@ class Training:
         return self.module.model
 
     def to_device(self, batch: Batch) -> Batch:
-        return {key: value.to(self.accelerator.device, non_blocking=True) if isinstance(value, Tensor) else value
-                for key, value in batch.items()}
+        return moved(batch, self.accelerator.device)
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    return {key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for key, value in batch.items()}
 
 
 def start_accelerator(config: TrainConfig, project_dir: Path | None) -> Any:
@@ -84,6 +90,9 @@ def start_accelerator(config: TrainConfig, project_dir: Path | None) -> Any:
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
+    if config.trainer.tracker is Tracker.tensorboard and find_spec("tensorboard") is None:
+        raise ConfigError("trainer.tracker=tensorboard needs a package that is not installed; run: pip install "
+                          "tensorboard")
     if config.trainer.device is Device.cuda and not torch.cuda.is_available():
         raise ConfigError("trainer.device=cuda but torch sees no CUDA device; use trainer.device=cpu")
     cpu = config.trainer.device is Device.cpu or not torch.cuda.is_available()
@@ -142,27 +151,70 @@ def build_objectives(config: TrainConfig, model: LlmtrainForSeq2SeqLM, tokenizer
         raise ConfigError(f"objective.base=mlm needs a mask token and the tokenizer at {config.model.path} has none; "
                           "use objective.base=select")
     objective = registry.resolve("objective", name)
-    return {name: objective(model, getattr(config.objective, name), vocabulary, config.model.path)}
+    folder = base_folder(config.model.path, config.model.revision)
+    return {name: objective(model, getattr(config.objective, name), vocabulary, folder)}
 
 
-def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str | None) -> Training:
-    """Build a run. ``decided``: the format an earlier start of it settled on."""
-    make_deterministic(config)
-    precision = Precision(config.precision, accelerator.device, decided)
-    say(precision.describe())
-    tokenizer = load_tokenizer(config.model.path, config.model.revision)
+def shared_speeds(accelerator: Any) -> Speeds:
+    """Rank 0's measurement on every process: each by its own clock might settle on another format."""
+    found = [measure_speeds(accelerator.device) if accelerator.is_main_process else None]
+    if accelerator.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        broadcast_object_list(found)
+    assert found[0] is not None
+    return found[0]
+
+
+def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Splits, Features, Features]:
+    """The splits, and the token ids of training and validation rows.
+
+    Raises:
+        ConfigError: Documents would be longer than the base can read, or the processes read different data.
+        DataError: There are no rows to validate on.
+    """
+    limit = positions(base_config(config.model))
+    if config.data.max_source_tokens > limit:
+        raise ConfigError(f"data.max_source_tokens={config.data.max_source_tokens} is more than the {limit} tokens "
+                          f"that the base at {config.model.path} can read; lower it")
     with accelerator.main_process_first():
         splits = load_splits(config.data)
+        if not splits.validation:
+            raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
         train = tokenize(splits.train, tokenizer, config.data)
         validation = tokenize(splits.validation[:config.trainer.eval_rows], tokenizer, config.data)
+    if accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        hashes = gather_object([splits.content_hash])
+        if len(set(hashes)) > 1:
+            told = ", ".join(f"{rank}: {found[:12]}" for rank, found in enumerate(hashes))
+            raise ConfigError(f"the processes read different data (content hash by process: {told}) at "
+                              f"{splits.source}; give every machine the same files")
     say(f"data: {splits.source}, {len(splits.train)} / {len(splits.validation)} / {len(splits.test)} train / "
         f"validation / test pairs, content {splits.content_hash[:12]}; {train.stats.describe()}")
     for note in splits.notes:
         say(f"data: {note}")
+    return splits, train, validation
+
+
+def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str | None, fresh: bool = True,
+          ) -> Training:
+    """Build a run.
+
+    Args:
+        decided: The format an earlier start of it settled on.
+        fresh: No checkpoint will be restored, so that the weights of ``model.init_from`` count.
+    """
+    make_deterministic(config)
+    precision = Precision(config.precision, accelerator.device, decided, shared_speeds(accelerator))
+    say(precision.describe())
+    tokenizer = load_tokenizer(config.model.path, config.model.revision)
+    splits, train, validation = read_data(config, accelerator, tokenizer)
 
     seed_everything(config.run.seed)
     model = LlmtrainForSeq2SeqLM.from_base(config.model, config.head, special_ids(tokenizer))
-    if config.model.init_from is not None:
+    if fresh and config.model.init_from is not None:
         load_weights(model, locate_model(config.model.init_from))
     until = config.model.freeze_until_step
     choice = "all" if until and config.model.freeze == "none" else config.model.freeze
@@ -179,10 +231,16 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     optimizer = build_optimizer({"base": [(n, p) for n, p in named if n.startswith("model.trunk.")],
                                  "head": [(n, p) for n, p in named if not n.startswith("model.trunk.")]}, config.optim)
     transforms = [t for o in module.objectives.values() if isinstance(o, Objective) and (t := o.transform())]
+    padding = special_ids(tokenizer).pad
     loader = StepLoader(train, batch_size=config.trainer.batch_size, accumulate=config.trainer.accumulate,
                         rank=accelerator.process_index, world_size=accelerator.num_processes,
-                        bucket=config.trainer.bucket, seed=config.run.seed, pad_id=special_ids(tokenizer).pad,
-                        transforms=transforms, workers=config.data.workers, timeout=config.trainer.timeout_seconds)
+                        bucket=config.trainer.bucket, seed=config.run.seed, pad_id=padding, transforms=transforms,
+                        workers=config.data.workers, timeout=config.trainer.timeout_seconds)
+    collate = Collate(train, padding, config.run.seed, transforms)
+
+    def alone(step: int, row: int) -> Batch:
+        return moved(collate((step // loader.steps_per_epoch, [row])), accelerator.device)
+
     progress = ProgressPart(total=planned_steps(config.trainer, loader.steps_per_epoch))
     schedule = Schedule(config.schedule, progress.total)
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
@@ -194,7 +252,8 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     step = TrainStep(accelerator=accelerator, module=module, wrapped=wrapped, optimizer=optimizer, schedule=schedule,
                      precision=precision, weighting=weighting, clip_norm=config.optim.clip_norm,
                      on_nonfinite=config.trainer.on_nonfinite, average=average,
-                     withheld=(frozen if until else [], until))
+                     withheld=(frozen if until else [], until),
+                     blame=Blame(accelerator, module, precision, alone, lambda row: splits.train[row].id))
     parts: list[Part] = [progress, SchedulePart(schedule), OptimizerPart(optimizer), PrecisionPart(precision),
                          ModulePart("objectives", dict(module.objectives.named_parameters()))]
     if average is not None:

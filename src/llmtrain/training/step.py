@@ -15,6 +15,7 @@ from llmtrain.errors import NumericsError
 from llmtrain.objectives.joint import Weighting
 from llmtrain.optim import Schedule, WeightAverage
 from llmtrain.precision import Precision
+from llmtrain.training.blame import Blame
 from llmtrain.training.module import JointModule
 
 
@@ -34,7 +35,10 @@ class Agreement:
 
 @dataclass(slots=True)
 class StepResult:
-    """Losses are per item, over all micro-batches and processes; ``skipped`` says that no weight moved."""
+    """Losses are per item, over all micro-batches and processes.
+
+    ``skipped`` says that no weight moved; ``reason`` why, where that is not the loss scaler's routine.
+    """
 
     losses: dict[str, float]
     weights: dict[str, float]
@@ -42,6 +46,7 @@ class StepResult:
     grad_norm: float
     rates: dict[str, float]
     skipped: bool
+    reason: str = ""
 
 
 class TrainStep:
@@ -50,11 +55,11 @@ class TrainStep:
     def __init__(self, *, accelerator: Any, module: JointModule, wrapped: nn.Module,
                  optimizer: torch.optim.Optimizer, schedule: Schedule, precision: Precision, weighting: Weighting,
                  clip_norm: float, on_nonfinite: OnNonFinite, average: WeightAverage | None,
-                 withheld: tuple[list[nn.Parameter], int]) -> None:
+                 withheld: tuple[list[nn.Parameter], int], blame: Blame) -> None:
         self.accelerator, self.module, self.wrapped = accelerator, module, wrapped
         self.optimizer, self.schedule, self.precision = optimizer, schedule, precision
         self.weighting, self.clip_norm, self.on_nonfinite = weighting, clip_norm, on_nonfinite
-        self.average = average
+        self.average, self.blame = average, blame
         self.withheld, self.withheld_until = withheld
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
@@ -77,6 +82,12 @@ class TrainStep:
         return Agreement(dict(zip(counts, every, strict=False)), int(every[len(counts)]), every[len(counts) + 1],
                          int(summed[:, -1].max()), bool(every[len(counts) + 2]))
 
+    def agree_stop(self, signal_number: int) -> int:
+        """The largest signal that any process saw. Collective."""
+        if self.accelerator.num_processes == 1:
+            return signal_number
+        return int(self.accelerator.gather(torch.tensor([signal_number], device=self.accelerator.device)).max())
+
     def __call__(self, micro: list[Batch], agreed: Agreement, step: int, update: int) -> StepResult:
         """Run one step. ``update`` is the number of updates made so far (steps less skipped ones).
 
@@ -91,12 +102,15 @@ class TrainStep:
         rates = self.schedule.apply(self.optimizer, update)
         total = sum(weights[name] * losses[name] for name in weights)
         if not finite:
-            self._report_nonfinite(micro, sums, step)
-            return StepResult(losses, weights, total, float("nan"), rates, skipped=True)
-        norm, skipped = self._update(step)
+            reason = f"its loss is not finite ({self.blame(micro, sums, step)})"
+            if self.on_nonfinite is OnNonFinite.stop:
+                raise NumericsError(f"step {step + 1} stopped: {reason}; look at those rows, lower the learning rates, "
+                                    "or set trainer.on_nonfinite=skip")
+            return StepResult(losses, weights, total, float("nan"), rates, True, reason)
+        norm, skipped, reason = self._update(step)
         if not skipped and self.average is not None:
             self.average.update()
-        return StepResult(losses, weights, total, norm, rates, skipped)
+        return StepResult(losses, weights, total, norm, rates, skipped, reason)
 
     def _backward(self, batch: Batch, step: int, scale: dict[str, float], last: bool) -> Tensor:
         """Backward of one micro-batch; returns its term sums. DDP averages gradients, hence the world size."""
@@ -119,54 +133,29 @@ class TrainStep:
                   for name, value in zip(self.module.terms, total.tolist(), strict=True)}
         return losses, bool(torch.isfinite(total).all())
 
-    def _update(self, step: int) -> tuple[float, bool]:
-        """Unscale, clip, step and scaler update on one optimizer object; returns (gradient norm, skipped)."""
+    def _update(self, step: int) -> tuple[float, bool, str]:
+        """Unscale, clip, step and scaler update on one optimizer object; returns (gradient norm, skipped, reason)."""
         scaler = self.precision.scaler
         scaler.unscale_(self.optimizer)
+        # asked here, since it covers gradients that are withheld below and are in no norm
+        overflow = scaler.is_enabled() and found_inf(scaler, self.optimizer)
         if step < self.withheld_until:  # they stay in DDP's reducer; only their update is withheld
             for parameter in self.withheld:
                 parameter.grad = None
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        overflow = not bool(torch.isfinite(norm))
-        if overflow and not scaler.is_enabled():
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if not scaler.is_enabled() and not bool(torch.isfinite(norm)):
+            reason = f"its gradient norm is {norm.item()}"
             if self.on_nonfinite is OnNonFinite.stop:
-                raise NumericsError(f"gradient norm is {norm.item()} at step {step + 1}; lower optim.base_lr / "
-                                    "optim.head_lr, or set trainer.on_nonfinite=skip")
-            return float(norm), True
+                raise NumericsError(f"step {step + 1} stopped: {reason}; lower optim.base_lr / optim.head_lr, or set "
+                                    "trainer.on_nonfinite=skip")
+            return float(norm), True, reason
         if self.clip_norm > 0 and not overflow:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
         scaler.step(self.optimizer)  # does nothing when unscale_ found an inf
         scaler.update()
-        return float(norm), overflow
+        return float(norm), overflow, ""
 
-    def _report_nonfinite(self, micro: list[Batch], sums: list[Tensor], step: int) -> None:
-        """Name the terms and rows behind a non-finite loss; stop where the configuration says so.
 
-        A row that this process does not hold is named by the process that does.
-        """
-        bad: dict[str, list[int]] = {}
-        for batch, values in zip(micro, sums, strict=True):
-            if not bool(torch.isfinite(values).all()):
-                for name, rows in self._bad_rows(batch, step).items():
-                    bad.setdefault(name, []).extend(rows)
-        found = "; ".join(f"term {name}, rows {', '.join(map(str, rows[:8])) or 'only together'}"
-                          for name, rows in bad.items()) or "rows held by another process"
-        if self.on_nonfinite is OnNonFinite.stop:
-            raise NumericsError(f"loss is not finite at step {step + 1} ({found}); look at those rows, lower the "
-                                "learning rates, or set trainer.on_nonfinite=skip")
-
-    @torch.no_grad()
-    def _bad_rows(self, batch: Batch, step: int) -> dict[str, list[int]]:
-        """For each term whose sum is not finite, the rows whose own sum is not finite either."""
-        with self.precision.autocast():
-            together = self.module(batch, step)
-            bad: dict[str, list[int]] = {n: [] for n in self.module.terms if not bool(torch.isfinite(together[n]))}
-            rows = len(batch["example_id"])
-            for row in range(rows):
-                single = {key: value[row:row + 1] if isinstance(value, Tensor) and len(value) == rows else value
-                          for key, value in batch.items()}
-                for name, value in self.module(single, step).items():
-                    if name in bad and not bool(torch.isfinite(value)):
-                        bad[name].append(int(batch["example_id"][row]))
-        return bad
+def found_inf(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) -> bool:
+    """Whether ``unscale_`` met a gradient that is not finite: then ``scaler.step`` moves no weight."""
+    return any(bool(found) for found in scaler._found_inf_per_device(optimizer).values())

@@ -1,0 +1,104 @@
+"""What two processes do together, for tests/unit/test_contract.py; each is started with RANK and WORLD_SIZE set.
+
+    python two_processes.py BASE OUT     writes NAME-RANK.safetensors (gradients) and facts-RANK.json into OUT
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import torch
+from safetensors.torch import save_file
+
+from llmtrain.data import loader
+from llmtrain.errors import ConfigError
+from llmtrain.precision import Speeds
+from llmtrain.training import module, setup
+from running import Runs, gradients, take, uneven
+
+CASES = {f"{base}-{accumulate}": ("trainer.processes=2", f"trainer.accumulate={accumulate}", f"objective.base={base}")
+         for base in ("select", "mlm") for accumulate in (1, 2)}
+# gradients are left as they are: no clipping, no movement
+STILL = ("optim.clip_norm=0", "optim.base_lr=0", "optim.head_lr=0", "optim.weight_decay=0",
+         "objective.mlm.fraction=0.6", "objective.mlm.warm_steps=0", "trainer.bucket=1")
+POISONED = 3
+
+
+def count_no_sync(run: Any) -> list[int]:
+    """How often a step leaves out DDP's all-reduce."""
+    entered: list[int] = []
+    real = run.step.wrapped.no_sync
+
+    @contextlib.contextmanager
+    def counted() -> Any:
+        entered.append(1)
+        with real():
+            yield
+
+    run.step.wrapped.no_sync = counted
+    return entered
+
+
+def poison(self: Any, batch: Any, step: int) -> Any:
+    sums = FORWARD(self, batch, step)
+    if bool((batch["example_id"] == POISONED).any()):
+        sums["summary"] = sums["summary"] * float("nan")
+    return sums
+
+
+FORWARD = module.JointModule.forward
+
+
+def main(base: str, out: Path) -> None:
+    torch.set_num_threads(1)
+    own = out / f"rank{os.environ['RANK']}"
+    own.mkdir()
+    runs = Runs(Path(base), own, uneven(24))
+    facts: dict[str, Any] = {"no_sync": {}}
+    for name, overrides in CASES.items():
+        run = runs(*overrides, *STILL)
+        rank = run.accelerator.process_index
+        entered = count_no_sync(run)
+        (result,) = take(run)
+        facts["no_sync"][name] = len(entered)
+        save_file({**gradients(run), "losses": torch.tensor(list(result.losses.values()))},
+                  out / f"{name}-{rank}.safetensors")
+
+    facts["stop"] = run.step.agree_stop(15 if rank == 1 else 0)
+    module.JointModule.forward = poison  # type: ignore[method-assign]
+    loader.Order.plan = lambda self, epoch: [list(range(8))] * 3  # type: ignore[method-assign]
+    run = runs("trainer.processes=2", "trainer.on_nonfinite=skip", *STILL)
+    (result,) = take(run)
+    facts["blame"], facts["skipped"] = result.reason, result.skipped
+    module.JointModule.forward = FORWARD  # type: ignore[method-assign]
+
+    clocks = [{"fp32": 1.0, "fp16": 3.0, "bf16": 3.0}, {"fp32": 3.0, "fp16": 1.0, "bf16": 1.0}]
+    setup.measure_speeds = lambda device: Speeds(clocks[rank])  # type: ignore[assignment]
+    run = runs("trainer.processes=2", "precision=bf16", "precision.on_unsupported=fp32")
+    facts["running"] = run.precision.running
+
+    load = setup.load_splits
+
+    def changed(config: Any) -> Any:
+        splits = load(config)
+        splits.content_hash = f"{rank}" * 64
+        return splits
+
+    setup.load_splits = changed  # type: ignore[assignment]
+    try:
+        runs("trainer.processes=2")
+    except ConfigError as error:
+        facts["data"] = str(error)
+    (out / f"facts-{rank}.json").write_text(json.dumps(facts))
+    runs.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
