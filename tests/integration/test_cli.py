@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -120,8 +121,10 @@ def test_multirun_shows_jobs_without_training_them(tmp_path: Path) -> None:
 
 
 CHILD = """
-import signal, sys, time
+import os, signal, sys, time
+assert os.getpgid(0) == os.getpid()  # else a terminal's Ctrl-C would reach it twice
 def stop(number, frame):
+    open("seen", "a").write(f"{number} ")
     time.sleep(1)  # longer than subprocess.run would wait
     open("saved", "a").write(str(number))
     sys.exit(128 + number)
@@ -145,13 +148,14 @@ sys.exit(multirun.run([]))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_multirun_lets_its_job_save_and_starts_no_other(number: int, tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path, env=environment(), text=True,
-                               stdout=subprocess.PIPE)
+                               stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
     while process.stdout.readline() != "ready\n":
         assert process.poll() is None
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # to the whole group, as a terminal's Ctrl-C
     rest = process.communicate(timeout=20)[0]
     assert process.returncode == 128 + number
+    assert (tmp_path / "seen").read_text() == f"{int(number)} "  # once: twice would mean `at once`
     assert (tmp_path / "saved").read_text() == str(int(number))
     assert f"job 0: exit {128 + number}" in rest
     assert "job 1" not in rest

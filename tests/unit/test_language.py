@@ -10,6 +10,7 @@ TEXTS = {
     "en": ["We met at the café on the corner of the street.", "Fast JSON parser for embedded systems",
            "The team of naïve beginners was better than the one with a résumé."],
     "other": ["Die Katze sitzt auf dem Dach und schaut den Vögeln zu.", "Der Hund ist nicht im Garten.",
+              "Schnelles Werkzeug zeigt Prüfsummen großer Dateien verschiedener Verzeichnisse",
               "El gato come pescado en la casa de mi hermana.", "Mañana iré al médico con mi niño.",
               "Le chat mange du poisson dans la cuisine.", "L'élève a été félicité à l'école.",
               "Мы встретились в кафе на углу.", "हम कल बाज़ार गए थे।"],
