@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,9 +17,10 @@ from torch import Tensor
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.data.loader import pad
 from llmtrain.heads.base import EncoderStates
+from llmtrain.surface import CJK, speller
 
-CJK_CHARACTER = r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]"
-CJK_GAP = re.compile(rf"(?<={CJK_CHARACTER}) (?={CJK_CHARACTER})")
+CJK_GAP = re.compile(rf"(?<={CJK}) (?={CJK})")
+SPELLING_PROBE = "Wi-Fi (3.x) à la carte"
 DEFAULTS_LEFT_OUT = {"temperature": 1.0, "top_p": 1.0, "min_new_tokens": 0, "no_repeat_ngram_size": 0}
 
 
@@ -133,3 +134,23 @@ def _forced_pass(model: Any, ids_BS: Tensor, mask_BS: Tensor, rows: list[list[in
 def tidy(text: str) -> str:
     """One line, without the spaces a WordPiece tokenizer puts between CJK characters."""
     return CJK_GAP.sub("", " ".join(text.split()))
+
+
+def spell_as_written(tokenizer: Any, documents: Sequence[str], made: list[Generated]) -> list[Generated]:
+    """Each summary in its document's own case, accents and spacing, as far as the tokenizer does not keep them."""
+    back = _there_and_back(tokenizer)
+    if back == SPELLING_PROBE:
+        return made
+    uncased = back == back.lower()
+    return [replace(one, text=speller(document, uncased)(one.text))
+            for document, one in zip(documents, made, strict=True)]
+
+
+def loses_spelling(tokenizer: Any) -> bool:
+    """Whether text does not come back from this tokenizer as it went in."""
+    return _there_and_back(tokenizer) != SPELLING_PROBE
+
+
+def _there_and_back(tokenizer: Any) -> str:
+    text: str = tokenizer.decode(tokenizer(SPELLING_PROBE, add_special_tokens=False)["input_ids"])
+    return text.strip()

@@ -15,7 +15,7 @@ from llmtrain.config.load import from_dict
 from llmtrain.config.schema import DataConfig, Device, GenerationConfig, PrecisionConfig, PrecisionName, TrainConfig
 from llmtrain.data.features import clean
 from llmtrain.errors import CheckpointError, ConfigError
-from llmtrain.generation import Generated, summarize_batches
+from llmtrain.generation import Generated, spell_as_written, summarize_batches
 from llmtrain.model.base import layers, positions
 from llmtrain.precision import Precision
 
@@ -67,6 +67,7 @@ class Published:
         whole = self._encode([cleaned[i] for i in wanted], with_copies and self.tokenizer.is_fast)
         ids = [_cut(row, limit) for row in whole["input_ids"]]
         made = summarize_batches(self.model, self.tokenizer, ids, generation, self.precision, with_copies=with_copies)
+        made = spell_as_written(self.tokenizer, [cleaned[i] for i in wanted], made)
         summaries = [Generated("", [], 0.0) for _ in texts]
         copied: list[list[Copied] | None] = [None for _ in texts]
         for row, (i, one) in enumerate(zip(wanted, made, strict=True)):

@@ -96,7 +96,7 @@ def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], inpu
         input_ids: Token ids of each example, in order.
         config: Holds ``generation``, ``eval`` and ``run.seed``.
     """
-    from llmtrain.generation import describe, summarize_batches
+    from llmtrain.generation import describe, loses_spelling, spell_as_written, summarize_batches
     from llmtrain.log import Counting
 
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
@@ -105,6 +105,7 @@ def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], inpu
     with Counting("summarizing", len(mine)) as bar, _seeded(config):
         found = summarize_batches(model, tokenizer, [input_ids[i] for i in mine], config.generation, precision,
                                   progress=bar.add)
+    found = spell_as_written(tokenizer, [examples[i].document for i in mine], found)
     seconds = time.perf_counter() - started
     texts = [(i, one.text) for i, one in zip(mine, found, strict=True)]
     if world > 1:
@@ -113,6 +114,7 @@ def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], inpu
         texts = gather_object(texts)
     predictions = [text for _, text in sorted(texts)]
     decoding = describe(config.generation) + (f", seed {config.run.seed}" if config.generation.do_sample else "")
+    decoding += ", the document's spelling" if loses_spelling(tokenizer) else ""
     scores = score_split(examples, predictions, config.eval, decoding=decoding, lead_from=lead_from,
                          baselines=baselines)
     scores.seconds = seconds
