@@ -22,11 +22,11 @@ SHUFFLED = "".join(json.dumps({"id": i, "prediction": f"p{i}"}) + "\n" for i in 
 @pytest.mark.parametrize(("name", "content"), [
     ("p.txt", b"p0\np1\np2\n"),
     ("p.out", b"\xef\xbb\xbfp0\r\np1\r\np2\r\n"),
-    ("p.txt.gz", gzip.compress(b"p0\np1\np2")),
+    ("p.txt.gz", gzip.compress(b"p0\np1\np2", mtime=0)),
     ("p.txt.ZST", zstandard.compress(b"p0\np1\np2\n")),
     ("p.jsonl", b"\xef\xbb\xbf" + SHUFFLED),
     ("p.NDJSON", SHUFFLED),
-    ("p.jsonl.gz", gzip.compress(SHUFFLED)),
+    ("p.jsonl.gz", gzip.compress(SHUFFLED, mtime=0)),
     ("p.csv", b"id,prediction\n1,p1\n0,p0\n2,p2\n"),
     ("p.jsonl", b"".join(json.dumps({"prediction": p}).encode() + b"\n" for p in WANTED)),
 ])

@@ -1,6 +1,6 @@
 """Forward and backward time of the parts a CPU step is made of, against torch's own, interleaved, medians.
 
-    python scripts/benchmarks/kernels.py --rounds 15
+    python scripts/benchmarks/step_parts.py --rounds 15
 """
 
 from __future__ import annotations
