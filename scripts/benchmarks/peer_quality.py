@@ -17,7 +17,8 @@ PACE_STEPS = 20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="run folder whose test split is scored")
+    parser.add_argument("--run", type=Path, required=True, help="finished run folder")
+    parser.add_argument("--scores", type=Path, help="folder where llmtrain eval put its test scores; default: the run")
     parser.add_argument("--peer", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder with train/validation/test.jsonl[.gz]")
     options = parser.parse_args()
@@ -25,13 +26,15 @@ def main() -> None:
     config = ours["config"]
     batch, precision = str(config["trainer"]["batch_size"]), config["precision"]["name"]
     limits = config["data"]["max_source_tokens"], config["data"]["max_summary_tokens"]
+    scored = results(options.scores or options.run)
+    test = scored["metrics"]["test"]
     rows = [["llmtrain", ours["steps"], f"{ours['seconds']:.0f}",
-             *(f"{ours['metrics']['test'][name]['value']:.2f}" for name in ("rouge1", "rouge2", "rougeL"))]]
+             *(f"{test[name]['value']:.2f}" for name in ("rouge1", "rouge2", "rougeL"))]]
     for group in ("0", "1"):
         pace = peer(options.peer, options.data, *limits, precision, str(PACE_STEPS), batch, group)
         steps = round(ours["seconds"] * PACE_STEPS / pace["seconds"])
         found = peer(options.peer, options.data, *limits, precision, str(steps), batch, group,
-                     str(ours["rows"]["test"]))
+                     str(scored["rows"]["test"]))
         rows.append([f"peer GROUP={group}", steps, f"{found['seconds']:.0f}", *(f"{v:.2f}" for v in found["rouge"])])
     print(table(["program", "steps", "seconds", "ROUGE-1", "ROUGE-2", "ROUGE-L"], rows))
 
