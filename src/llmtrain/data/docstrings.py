@@ -45,7 +45,8 @@ def read_docstrings(config: DataConfig) -> Splits:
     """Extract (or read from the cache), filter, deduplicate and split."""
     options = config.docstrings
     roots = {name: root for name in PACKAGES if (root := _root(name)) is not None}
-    versions = {name: _version(name) for name in roots}
+    distributions = packages_distributions()  # reads every installed package's list of files: once is enough
+    versions = {name: version(distributions.get(name, [name])[0]) for name in roots}
     if options.stdlib:
         roots["stdlib"] = Path(sysconfig.get_path("stdlib"))
         versions["stdlib"] = sys.version.split()[0]
@@ -60,10 +61,6 @@ def _root(package: str) -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     return Path(next(iter(spec.submodule_search_locations)))
-
-
-def _version(package: str) -> str:
-    return version(packages_distributions().get(package, [package])[0])
 
 
 def _cached_pairs(roots: dict[str, Path], versions: dict[str, str], folder: Path) -> list[Pair]:

@@ -7,6 +7,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,16 @@ def _packaged(package: str) -> Path:
     found = sorted(root.rglob("model.safetensors"))
     if not found:
         raise ConfigError(f"the package {package} holds no model.safetensors at {root}; choose another model.path")
-    if package == EMBEDDED:
-        with found[0].open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != EMBEDDED_SHA256:
-            raise CheckpointError(f"the embedded base's weights differ from the published ones at {found[0]}; "
-                                  f"reinstall: {EMBEDDED_INSTALL} --force-reinstall")
+    if package == EMBEDDED and _digest(found[0], found[0].stat().st_mtime_ns) != EMBEDDED_SHA256:
+        raise CheckpointError(f"the embedded base's weights differ from the published ones at {found[0]}; "
+                              f"reinstall: {EMBEDDED_INSTALL} --force-reinstall")
     return found[0].parent
+
+
+@cache  # a start asks for the base several times, and reading 90 MB takes a while
+def _digest(path: Path, _changed_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
