@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA_VERSION = 1
-PLAIN_WIDTH = 120  # of the report where stdout is no terminal
+PLAIN_WIDTH = 126  # of the report where stdout is no terminal
 SHOWN_EXAMPLES = 3
 SHOWN_CHARACTERS = 300
 
@@ -58,7 +58,7 @@ def print_report(console: Console, results: dict[str, Any], predictions: Path | 
     table = Table(title="ROUGE F1, 95 % bootstrap intervals")
     table.add_column("", no_wrap=True)
     for heading in ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")  # a narrow terminal puts the interval on a line of its own
     for split, metrics in results["metrics"].items():
         if metrics is not None:
             table.add_row(f"{split} ({_rows(results, split)})", *(_cell(metrics[name]) for name in METRICS))
