@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmtrain.config.schema import OptimConfig, ScheduleConfig, ScheduleName
+from llmtrain.config.choices import ScheduleName
+from llmtrain.config.optim import OptimConfig, ScheduleConfig
 
 
 def build_optimizer(named: dict[str, Iterable[tuple[str, nn.Parameter]]], config: OptimConfig) -> torch.optim.AdamW:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain.allocator import bound_kernel_caches
-from llmtrain.config.schema import OnUnsupported, PrecisionConfig, PrecisionName
+from llmtrain.config.choices import OnUnsupported, PrecisionName
+from llmtrain.config.schema import PrecisionConfig
 from llmtrain.errors import ConfigError
 from llmtrain.heads.half import cpu_has_fp16, linear
 

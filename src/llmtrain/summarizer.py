@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from llmtrain.checkpoint import locate_model, read_model_config
+from llmtrain.config.choices import Device, PrecisionName
+from llmtrain.config.data import DataConfig
 from llmtrain.config.load import from_dict
-from llmtrain.config.schema import DataConfig, Device, GenerationConfig, PrecisionConfig, PrecisionName, TrainConfig
+from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
 from llmtrain.data.features import clean
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.generation import Generated, spell_as_written, summarize_batches

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from llmtrain.config.schema import key
+from llmtrain.config.keys import key
 from llmtrain.heads.base import Head
 from llmtrain.registry import register
 

@@ -12,7 +12,8 @@ from helpers import environment
 
 SCRIPT = """
 import torch
-from llmtrain.config.schema import PrecisionConfig, PrecisionName
+from llmtrain.config.choices import PrecisionName
+from llmtrain.config.schema import PrecisionConfig
 from llmtrain.precision import Precision
 
 def resident():

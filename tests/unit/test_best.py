@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmtrain.config.schema import TrainerConfig
+from llmtrain.config.trainer import TrainerConfig
 from llmtrain.training.saving import note_best
 from llmtrain.training.state import ProgressPart
 

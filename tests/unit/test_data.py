@@ -14,7 +14,8 @@ import torch
 import zstandard
 
 from helpers import pairs, write_jsonl
-from llmtrain.config.schema import DataConfig, HubConfig, OnBadRow
+from llmtrain.config.choices import OnBadRow
+from llmtrain.config.data import DataConfig, HubConfig
 from llmtrain.data.docstrings import near_keys, read_docstrings
 from llmtrain.data.features import Features, describe, tokenize
 from llmtrain.data.loader import StepLoader

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmtrain.config.schema import EvalConfig, Language, References
+from llmtrain.config.choices import Language, References
+from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.evaluation.baselines import best_lead_length, lead, oracle
 from llmtrain.evaluation.bootstrap import interval, paired

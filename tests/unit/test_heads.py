@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from helpers import make_tiny_base
 from llmtrain import attention
 from llmtrain.attention import attend
-from llmtrain.config.schema import ModelConfig
+from llmtrain.config.model import ModelConfig
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
 from llmtrain.heads import half

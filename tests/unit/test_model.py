@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from helpers import environment
-from llmtrain.config.schema import ModelConfig
+from llmtrain.config.model import ModelConfig
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
 from llmtrain.heads.transformer.config import TransformerHeadConfig

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from helpers import pairs
-from llmtrain.config.schema import DataConfig, ModelConfig, ObjectiveConfig
+from llmtrain.config.data import DataConfig
+from llmtrain.config.model import ModelConfig
+from llmtrain.config.objective import ObjectiveConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Context, StepLoader

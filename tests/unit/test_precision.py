@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llmtrain.config.schema import OnUnsupported, PrecisionConfig, PrecisionName
+from llmtrain.config.choices import OnUnsupported, PrecisionName
+from llmtrain.config.schema import PrecisionConfig
 from llmtrain.errors import ConfigError
 from llmtrain.precision import Precision, Speeds, measure_speeds
 

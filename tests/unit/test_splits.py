@@ -13,7 +13,8 @@ import pytest
 import zstandard
 
 from helpers import pairs, write_jsonl
-from llmtrain.config.schema import DataConfig, HubConfig, OnBadRow
+from llmtrain.config.choices import OnBadRow
+from llmtrain.config.data import DataConfig, HubConfig
 from llmtrain.data import hub
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features, tokenize

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from llmtrain.config.schema import ScheduleConfig, ScheduleName, TrainerConfig
+from llmtrain.config.choices import ScheduleName
+from llmtrain.config.optim import ScheduleConfig
+from llmtrain.config.trainer import TrainerConfig
 from llmtrain.model.base import layers
 from llmtrain.optim import Schedule
 from llmtrain.training.length import TimeLimit

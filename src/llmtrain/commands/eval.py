@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from llmtrain.commands.stored import open_stored
+from llmtrain.config.choices import SplitName
 from llmtrain.config.load import path_value, to_dict
 from llmtrain.config.over import compose_over
-from llmtrain.config.schema import EvaluateConfig, SplitName
+from llmtrain.config.schema import EvaluateConfig
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import ConfigError, DataError

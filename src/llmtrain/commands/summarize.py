@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from llmtrain.commands.stored import open_stored
-from llmtrain.config.schema import SummarizeCommandConfig, SummaryFormat
+from llmtrain.config.choices import SummaryFormat
+from llmtrain.config.schema import SummarizeCommandConfig
 from llmtrain.errors import DataError
 
 if TYPE_CHECKING:

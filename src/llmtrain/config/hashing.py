@@ -8,7 +8,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.config.schema import RESULTS, TrainConfig
+from llmtrain.config.keys import RESULTS
+from llmtrain.config.schema import TrainConfig
 from llmtrain.config.typed import plain
 
 HASH_LENGTH = 8

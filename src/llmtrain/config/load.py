@@ -13,17 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtrain import registry
+from llmtrain.config.choices import ScheduleName
 from llmtrain.config.hashing import differing_keys, result_dict, run_hash, run_name
 from llmtrain.config.names import Names
+from llmtrain.config.objective import objective_schema
 from llmtrain.config.paths import path_value, quote_overrides
 from llmtrain.config.reference import SCHEMAS, keys
-from llmtrain.config.schema import (
-    EvaluateConfig,
-    ScheduleName,
-    SummarizeCommandConfig,
-    TrainConfig,
-    objective_schema,
-)
+from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
 from llmtrain.config.typed import build, did_you_mean, from_dict, head_type, to_dict
 from llmtrain.errors import ConfigError
 

@@ -9,7 +9,9 @@ from enum import Enum
 from typing import Any, Union, get_args, get_origin
 
 from llmtrain import registry
-from llmtrain.config.schema import RESULTS, EvaluateConfig, SummarizeCommandConfig, TrainConfig, objective_schema
+from llmtrain.config.keys import RESULTS
+from llmtrain.config.objective import objective_schema
+from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
 from llmtrain.config.typed import hints, plain
 
 SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summarize": SummarizeCommandConfig}

@@ -16,7 +16,8 @@ from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from llmtrain import registry
-from llmtrain.config.schema import TrainConfig, objective_schema
+from llmtrain.config.objective import objective_schema
+from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import ConfigError, LlmtrainError
 
 PARTS = ("head", "objective")  # sections of TrainConfig whose type comes from the registry

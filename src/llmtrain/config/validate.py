@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llmtrain import registry
+from llmtrain.config.choices import ScheduleName
 from llmtrain.config.load import LENGTHS, Config
-from llmtrain.config.schema import ScheduleName, TrainConfig
+from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import ConfigError, LlmtrainError
 
 POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "trainer.batch_size",

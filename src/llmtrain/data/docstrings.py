@@ -22,7 +22,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from llmtrain.atomic import write_text
-from llmtrain.config.schema import DataConfig, DocstringsConfig
+from llmtrain.config.data import DataConfig, DocstringsConfig
 from llmtrain.data.examples import SPLIT_PERCENT, SURROGATE, Example, Splits, digest, share_out
 
 PACKAGES = ("absl", "accelerate", "datasets", "fsspec", "huggingface_hub", "jinja2", "joblib", "networkx", "nltk",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmtrain.config.schema import DataConfig
+from llmtrain.config.data import DataConfig
 from llmtrain.data.docstrings import cache_folder
 from llmtrain.data.examples import Example, digest
 from llmtrain.data.special import special_ids

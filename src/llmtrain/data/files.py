@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from llmtrain.config.schema import DataConfig, OnBadRow
+from llmtrain.config.choices import OnBadRow
+from llmtrain.config.data import DataConfig
 from llmtrain.data.examples import SURROGATE, Example, Splits, take_from_train
 from llmtrain.data.readers import read_rows
 from llmtrain.errors import DataError

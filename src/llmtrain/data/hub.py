@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from llmtrain.config.schema import DataConfig
+from llmtrain.config.data import DataConfig
 from llmtrain.data.examples import Example, Splits, take_from_train
 from llmtrain.data.files import examples_of
 from llmtrain.errors import ConfigError, DataError

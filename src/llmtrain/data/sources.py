@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from llmtrain.config.schema import DataConfig
+from llmtrain.config.data import DataConfig
 from llmtrain.data.docstrings import read_docstrings
 from llmtrain.data.examples import Example, Splits, digest
 from llmtrain.data.files import read_files

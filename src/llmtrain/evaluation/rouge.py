@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from llmtrain.config.schema import Language, References
+from llmtrain.config.choices import Language, References
 from llmtrain.data.examples import Example
 from llmtrain.evaluation.language import detect, sentences, words
 

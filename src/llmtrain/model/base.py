@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmtrain.config.schema import ModelConfig
+from llmtrain.config.model import ModelConfig
 from llmtrain.errors import CheckpointError, ConfigError
 
 PACKAGE = "package:"

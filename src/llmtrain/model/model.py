@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from llmtrain import registry
 from llmtrain.attention import NAME
-from llmtrain.config.schema import ModelConfig
+from llmtrain.config.model import ModelConfig
 from llmtrain.heads.base import BaseParts, EncoderStates, Sizes
 from llmtrain.heads.dropout import cheapen_dropout
 from llmtrain.heads.half import cheapen_linear

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmtrain.config.schema import ObjectiveConfig
+from llmtrain.config.objective import ObjectiveConfig
 
 SUMMARY = "summary"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmtrain.config.schema import key
+from llmtrain.config.keys import key
 from llmtrain.registry import register
 
 

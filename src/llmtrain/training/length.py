@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from llmtrain.config.schema import ScheduleConfig, TrainerConfig
+from llmtrain.config.optim import ScheduleConfig
+from llmtrain.config.trainer import TrainerConfig
 from llmtrain.optim import Schedule
 from llmtrain.training.state import ProgressPart
 

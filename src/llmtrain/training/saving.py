@@ -9,8 +9,9 @@ from typing import Any
 
 from llmtrain import __version__, checkpoint
 from llmtrain.atomic import write_json
+from llmtrain.config.choices import Resume
 from llmtrain.config.load import to_dict
-from llmtrain.config.schema import Resume, TrainConfig
+from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.log import say, warn
 from llmtrain.training.length import planned_steps

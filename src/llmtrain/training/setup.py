@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from llmtrain import registry
 from llmtrain.allocator import keep_freed_memory
 from llmtrain.checkpoint import locate_model
-from llmtrain.config.schema import Device, Tracker, TrainConfig
+from llmtrain.config.choices import Device, Tracker
+from llmtrain.config.schema import TrainConfig
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Batch, Collate, StepLoader

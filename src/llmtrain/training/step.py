@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmtrain.config.schema import OnNonFinite
+from llmtrain.config.choices import OnNonFinite
 from llmtrain.data.loader import Batch
 from llmtrain.errors import NumericsError
 from llmtrain.objectives.joint import Weighting

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmtrain.config.schema import SPEED, key
+from llmtrain.config.keys import SPEED, key
 from llmtrain.registry import register
 
 

@@ -1,0 +1,51 @@
+"""Keys of documents and summaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from llmtrain.config.choices import OnBadRow
+from llmtrain.config.keys import SPEED, WHERE, key
+
+
+@dataclass(kw_only=True, slots=True)
+class DocstringsConfig:
+    stdlib: bool = key(False, "also read the standard library (differs between Python versions)")
+    min_document_words: int = key(12, "shorter documents are left out", "words")
+    max_document_words: int = key(400, "longer documents are left out", "words")
+    min_summary_words: int = key(3, "shorter summaries are left out", "words")
+    max_summary_words: int = key(30, "longer summaries are left out", "words")
+
+
+@dataclass(kw_only=True, slots=True)
+class HubConfig:
+    name: str | None = key(None, "Hugging Face dataset name, or a local folder in the hub's layout")
+    config: str | None = key(None, "dataset configuration")
+    revision: str | None = key(None, "dataset revision")
+    train_split: str = key("train", "name of the training split")
+    validation_split: str = key("validation", "name of the validation split")
+    test_split: str = key("test", "name of the test split")
+
+
+@dataclass(kw_only=True, slots=True)
+class DataConfig:
+    name: str = key("docstrings", "source: docstrings, files or hub")
+    train: Any = key(None, "training file, list of files or glob (data=files)")
+    validation: Any = key(None, "validation file, list or glob; default: split off by a hash of the document")
+    test: Any = key(None, "test file, list or glob; default: split off by a hash of the document when train is given")
+    document: str = key("document", "column that holds the document")
+    summary: str = key("summary", "column that holds the summary")
+    references: str | None = key(None, "column of several references; default: references, if every row lists texts")
+    max_source_tokens: int = key(192, "longer documents are truncated", "tokens")
+    max_summary_tokens: int = key(32, "longer training summaries are truncated", "tokens")
+    max_train_rows: int | None = key(None, "use only this many training rows", "rows")
+    max_validation_rows: int | None = key(None, "use only this many validation rows", "rows")
+    max_test_rows: int | None = key(None, "use only this many test rows (0: leave the test split alone)", "rows")
+    on_bad_row: OnBadRow = key(OnBadRow.error, "error: stop at the first bad rows; skip: count and leave out")
+    cache_dir: str | None = key(None, "folder for tokenised data; default: the user's cache folder", affects=WHERE)
+    workers: int = key(0, "data loader processes", "processes", affects=SPEED)
+    processes: int | None = key(None, "tokenising processes; default: by size, at most the cores", "processes",
+                                affects=SPEED)
+    docstrings: DocstringsConfig = key(DocstringsConfig, "options of data=docstrings")
+    hub: HubConfig = key(HubConfig, "options of data=hub")

@@ -1,0 +1,20 @@
+"""What a documented key is made of.
+
+``affects`` says what a key can change: ``results`` (the trained weights or the scores), ``speed`` (only time and
+memory) or ``where`` (names, folders, logging). The run's hash covers ``results`` keys alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+RESULTS, SPEED, WHERE = "results", "speed", "where"
+
+
+def key(default: Any, meaning: str, unit: str = "", affects: str = RESULTS) -> Any:
+    """A documented field: ``default`` (a callable makes a fresh one), one-line meaning, unit, what it affects."""
+    metadata = {"meaning": meaning, "unit": unit, "affects": affects}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)

@@ -1,0 +1,31 @@
+"""Keys of the optimizer and its schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmtrain.config.choices import ScheduleName
+from llmtrain.config.keys import key
+
+
+@dataclass(kw_only=True, slots=True)
+class OptimConfig:
+    name: str = key("adamw", "optimizer")
+    base_lr: float = key(3.3e-4, "peak learning rate of the base model")
+    head_lr: float = key(1e-3, "peak learning rate of the head and of objective parameters")
+    weight_decay: float = key(0.01, "decoupled weight decay of matrices")
+    beta1: float = key(0.9, "Adam's beta1")
+    beta2: float = key(0.98, "Adam's beta2")
+    eps: float = key(1e-8, "Adam's epsilon")
+    clip_norm: float = key(1.0, "gradients are clipped to this norm (0: no clipping)")
+    ema_decay: float = key(0.0, "decay of the weights' moving average that is evaluated and saved (0: off)")
+
+
+@dataclass(kw_only=True, slots=True)
+class ScheduleConfig:
+    name: ScheduleName = key(ScheduleName.linear, "course of the learning rate after the warm-up")
+    warmup_steps: int = key(40, "linear warm-up", "steps")
+    base_warmup_steps: int | None = key(None, "warm-up of the base's rate; default: warmup_steps", "steps")
+    cooldown_steps: int | None = key(None, "constant_cooldown: length of the linear cooldown; default: a fifth, under "
+                                     "max_minutes cooldown_fraction of the time", "steps")
+    cooldown_fraction: float = key(0.3, "constant_cooldown under max_minutes: share of the time spent cooling down")

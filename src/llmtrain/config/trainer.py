@@ -1,0 +1,39 @@
+"""Keys of lengths, batches and saving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmtrain.config.choices import BestMode, Device, OnNonFinite, Tracker
+from llmtrain.config.keys import SPEED, WHERE, key
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainerConfig:
+    max_steps: int | None = key(None, "optimizer steps to train", "steps")
+    max_epochs: float | None = key(None, "passes over the training rows", "epochs")
+    max_minutes: float | None = key(None, "minutes spent in training steps, resumes included", "minutes")
+    batch_size: int = key(32, "rows per optimizer step, over all processes", "rows")
+    accumulate: int = key(1, "micro-batches per process and step (changes no gradient, but which dropout is drawn)",
+                          "micro-batches", affects=SPEED)
+    bucket: int = key(16, "batches are cut from length-sorted pools of this many batches (1: no pools)", "batches")
+    device: Device = key(Device.auto, "where to train", affects=SPEED)
+    processes: int | None = key(None, "refuse to start unless this many processes run", affects=WHERE)
+    save_every: int | None = key(None, "steps between checkpoints; default: every evaluation", "steps", affects=WHERE)
+    eval_every: int | None = key(None, "steps between validations; default: at each quarter of the run", "steps")
+    eval_rows: int = key(200, "fixed validation rows scored during training", "rows")
+    log_every: int = key(10, "steps between log lines", "steps", affects=WHERE)
+    keep_last: int = key(2, "checkpoints kept besides the best", affects=WHERE)
+    best_metric: str = key("rouge1", "what picks the best checkpoint: a ROUGE, loss.total, loss.TERM[.weighted]")
+    best_mode: BestMode | None = key(None, "which best_metric is best; default: min of a loss, max of a ROUGE")
+    patience: int | None = key(None, "stop after this many validations without a better best_metric", "validations")
+    on_nonfinite: OnNonFinite = key(OnNonFinite.stop, "non-finite loss: stop (exit 4) or skip the step")
+    timeout_seconds: float = key(600.0, "longest wait for another process", "seconds", affects=WHERE)
+    tracker: Tracker = key(Tracker.none, "also log to this tracker", affects=WHERE)
+    threads: int | None = key(None, "CPU threads for torch; default: torch's own", "threads")
+    deterministic: bool = key(True, "deterministic algorithms; off is faster on CUDA and not bitwise repeatable")
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether a checkpoint with more of best_metric is the better one."""
+        return not self.best_metric.startswith("loss.") if self.best_mode is None else self.best_mode is BestMode.max
