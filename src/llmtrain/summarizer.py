@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from llmtrain.data.features import clean
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.generation import Generated, spell_as_written, summarize_batches
 from llmtrain.model.base import layers, positions
+from llmtrain.model.topology import class_of
 from llmtrain.precision import Precision
 
 COPY_LIKELY = 0.5  # a token counts as copied when copying it was likelier than writing it
@@ -120,9 +121,9 @@ def load_published(folder: Path, precision: PrecisionConfig, device: Device = De
     Raises:
         CheckpointError: transformers cannot load it.
     """
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
-    import llmtrain.hf  # noqa: F401  registers the model type
+    import llmtrain.hf  # noqa: F401  registers the model types
 
     cuda = torch.cuda.is_available() and device is not Device.cpu
     if device is Device.cuda and not cuda:
@@ -130,9 +131,9 @@ def load_published(folder: Path, precision: PrecisionConfig, device: Device = De
     where = torch.device("cuda" if cuda else "cpu")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32,
-                                                      trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        head = AutoConfig.from_pretrained(folder, trust_remote_code=False).head["name"]
+        model = cast(Any, class_of(head)).from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         line = " ".join(str(error).split())[:200]
         raise CheckpointError(f"cannot load the model at {folder} ({line}); use another checkpoint") from error
     return Published(model.to(where).eval(), tokenizer, Precision(precision, where))

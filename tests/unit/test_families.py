@@ -10,7 +10,7 @@ import torch
 
 from helpers import make_tiny_base
 from llmtrain.model.base import base_config, first_position, freeze, positions, pretrained_mlm_head
-from llmtrain.model.model import LlmtrainForSeq2SeqLM
+from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 from running import Runs, copies, take
 
 FAMILIES = ["roberta", "distilbert", "xlm-roberta", "camembert"]

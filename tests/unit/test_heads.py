@@ -23,7 +23,7 @@ from llmtrain.heads.transformer.config import TransformerHeadConfig
 from llmtrain.heads.transformer.copy import gold_log_probability
 from llmtrain.heads.transformer.warm_start import chosen_layers
 from llmtrain.model.base import layers, load_tokenizer, pretrained_mlm_head
-from llmtrain.model.model import LlmtrainForSeq2SeqLM
+from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 
 
 def numbers(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -190,7 +190,7 @@ def step(model: LlmtrainForSeq2SeqLM, dtype: torch.dtype = torch.float32) -> tup
     mask[0, 7:] = 0
     model.zero_grad()
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        total, count = model.summary_nll(model.encode(ids, mask), ids[:, 2:7].clone())
+        total, count = model.head.nll(model.encode(ids, mask), ids[:, 2:7].clone())
     (total / count).backward()
     return total.detach() / count, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 

@@ -19,7 +19,7 @@ from llmtrain.errors import ConfigError
 from llmtrain.heads.transformer.config import TransformerHeadConfig
 from llmtrain.heads.transformer.copy import gold_log_probability, mix_all, mix_gold
 from llmtrain.model.base import base_folder, freeze, layers, load_tokenizer, pretrained_mlm_head
-from llmtrain.model.model import LlmtrainForSeq2SeqLM
+from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 
 
 def build(base: Path, seed: int = 0, **head: Any) -> LlmtrainForSeq2SeqLM:
@@ -52,7 +52,7 @@ def test_every_switch_trains_generates_and_round_trips(options: dict[str, Any], 
 
     model = build(tiny_base, **options)
     ids, mask, labels = batch()
-    total, count = model.summary_nll(model.encode(ids, mask), labels)
+    total, count = model.head.nll(model.encode(ids, mask), labels)
     assert int(count) == int((labels != -100).sum())
     assert torch.isfinite(total)
     total.backward()
@@ -73,7 +73,7 @@ def test_chunks_change_nothing(tiny_base: Path) -> None:
     found = []
     for size in (4096, 4):
         model = build(tiny_base, chunk_tokens=size).eval()
-        total, _ = model.summary_nll(model.encode(ids, mask), labels)
+        total, _ = model.head.nll(model.encode(ids, mask), labels)
         total.backward()
         found.append((total.item(), model.head.transform.weight.grad.clone()))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
@@ -102,7 +102,7 @@ def test_copying_survives_fp16(tiny_base: Path) -> None:
     model = build(tiny_base)
     ids, mask, labels = batch()
     with torch.autocast("cpu", torch.float16):
-        total, _ = model.summary_nll(model.encode(ids, mask), labels)
+        total, _ = model.head.nll(model.encode(ids, mask), labels)
     total.backward()
     assert total.dtype == torch.float32
     assert torch.isfinite(total)
@@ -112,7 +112,7 @@ def test_copying_survives_fp16(tiny_base: Path) -> None:
 def test_labels_that_all_count_for_nothing_give_a_connected_zero(tiny_base: Path) -> None:
     model = build(tiny_base)
     ids, mask, labels = batch()
-    total, count = model.summary_nll(model.encode(ids, mask), torch.full_like(labels, -100))
+    total, count = model.head.nll(model.encode(ids, mask), torch.full_like(labels, -100))
     total.backward()
     assert int(count) == 0
     assert total.item() == 0.0
@@ -128,17 +128,17 @@ def test_without_cross_attention_the_summary_is_less_likely(tiny_base: Path) -> 
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(60):
         optimizer.zero_grad()
-        total, count = model.summary_nll(model.encode(ids, mask), labels)
+        total, count = model.head.nll(model.encode(ids, mask), labels)
         (total / count).backward()
         optimizer.step()
     model.eval()
     with torch.no_grad():
         states = model.encode(ids, mask)
-        kept, _ = model.summary_nll(states, labels)
+        kept, _ = model.head.nll(states, labels)
         for layer in model.head.layers:
             layer.cross_attention.out.weight.zero_()
             layer.cross_attention.out.bias.zero_()
-        removed, _ = model.summary_nll(states, labels)
+        removed, _ = model.head.nll(states, labels)
     assert removed > kept + 1
 
 

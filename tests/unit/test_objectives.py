@@ -18,7 +18,7 @@ from llmtrain.data.loader import Context, StepLoader
 from llmtrain.data.special import special_ids
 from llmtrain.heads.transformer.config import TransformerHeadConfig
 from llmtrain.model.base import layers, load_tokenizer
-from llmtrain.model.model import LlmtrainForSeq2SeqLM
+from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 from llmtrain.objectives.base import Objective, Vocabulary
 from llmtrain.objectives.joint import Weighting
 from llmtrain.objectives.mlm import MaskedLm, MaskTokens

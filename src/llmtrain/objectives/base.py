@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from llmtrain.data.loader import Batch, Context
 from llmtrain.heads.base import EncoderStates
-from llmtrain.model.model import LlmtrainForSeq2SeqLM
+from llmtrain.model.summary import SummaryModel
 
 Transform = Callable[[Batch, Context], None]
 
@@ -39,7 +39,7 @@ class Objective(nn.Module):
 
     name: str
 
-    def __init__(self, model: LlmtrainForSeq2SeqLM, options: Any, vocabulary: Vocabulary,
+    def __init__(self, model: SummaryModel, options: Any, vocabulary: Vocabulary,
                  base_folder: Path | None) -> None:
         super().__init__()
 
@@ -51,7 +51,7 @@ class Objective(nn.Module):
         """How many items the batch gives this term (0-dim, no gradient)."""
         raise NotImplementedError
 
-    def forward(self, model: LlmtrainForSeq2SeqLM, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+    def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
         """The term's sum over the batch (0-dim, fp32), connected to its parameters also when the count is 0."""
         raise NotImplementedError
 

@@ -18,7 +18,7 @@ from llmtrain.data.loader import IGNORED, Batch, Context
 from llmtrain.heads.base import EncoderStates
 from llmtrain.heads.half import Linear, linear
 from llmtrain.model.base import pretrained_mlm_head
-from llmtrain.model.model import LlmtrainForSeq2SeqLM
+from llmtrain.model.summary import SummaryModel
 from llmtrain.objectives.base import Objective, Transform, Vocabulary, connected_zero, row_generator
 from llmtrain.objectives.options import MlmConfig
 
@@ -93,7 +93,7 @@ class MlmHead(nn.Module):
 class MaskedLm(Objective):
     name = "mlm"
 
-    def __init__(self, model: LlmtrainForSeq2SeqLM, options: MlmConfig, vocabulary: Vocabulary,
+    def __init__(self, model: SummaryModel, options: MlmConfig, vocabulary: Vocabulary,
                  base_folder: Path | None) -> None:
         super().__init__(model, options, vocabulary, base_folder)
         self.options = options
@@ -110,7 +110,7 @@ class MaskedLm(Objective):
     def count(self, batch: Batch) -> Tensor:
         return (batch["mlm_labels"] != IGNORED).sum()
 
-    def forward(self, model: LlmtrainForSeq2SeqLM, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+    def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
         labels_BS = batch["mlm_labels"]
         at = (labels_BS != IGNORED).reshape(-1).nonzero().squeeze(1)
         if at.numel() == 0:

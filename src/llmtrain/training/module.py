@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from llmtrain.data.loader import Batch
-from llmtrain.model.model import LlmtrainForSeq2SeqLM
+from llmtrain.model.summary import SummaryModel
 from llmtrain.objectives.base import Objective
 from llmtrain.objectives.joint import SUMMARY
 
@@ -22,7 +22,7 @@ class JointModule(nn.Module):
         objectives: Base terms by name; the summary term is the head's own ``nll``.
     """
 
-    def __init__(self, model: LlmtrainForSeq2SeqLM, objectives: dict[str, Objective]) -> None:
+    def __init__(self, model: SummaryModel, objectives: dict[str, Objective]) -> None:
         super().__init__()
         self.model = model
         self.objectives = nn.ModuleDict(objectives)
@@ -34,13 +34,13 @@ class JointModule(nn.Module):
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Items each term counts in a batch; needs no forward pass."""
         counts = {name: objective.count(batch) for name, objective in self._base_terms()}
-        return counts | {SUMMARY: (batch["labels"] != -100).sum()}
+        return counts | {SUMMARY: self.model.summary_count(batch)}
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Sums of every term over the batch, fp32 and 0-dim."""
-        states = self.model.encode(batch["input_ids"], batch["attention_mask"])
+        states = self.model.read(batch)
         sums = {name: objective(self.model, states, batch, step) for name, objective in self._base_terms()}
-        summary_sum, _count = self.model.summary_nll(states, batch["labels"])
+        summary_sum, _count = self.model.summary_nll(states, batch)
         return sums | {SUMMARY: summary_sum}
 
     def _base_terms(self) -> list[tuple[str, Objective]]:

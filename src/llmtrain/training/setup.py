@@ -27,7 +27,8 @@ from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError, DataError
 from llmtrain.log import MetricsLog, say
 from llmtrain.model.base import base_config, base_folder, freeze, layers, load_tokenizer, positions
-from llmtrain.model.model import LlmtrainForSeq2SeqLM
+from llmtrain.model.summary import SummaryModel
+from llmtrain.model.topology import new_model
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
 from llmtrain.objectives.joint import Weighting
 from llmtrain.optim import Schedule, WeightAverage, build_optimizer
@@ -74,7 +75,7 @@ class Training:
     metrics: MetricsLog
 
     @property
-    def model(self) -> LlmtrainForSeq2SeqLM:
+    def model(self) -> SummaryModel:
         return self.module.model
 
     def to_device(self, batch: Batch) -> Batch:
@@ -141,7 +142,7 @@ def continuation_of(tokenizer: Any) -> Tensor:
                          for token in tokens])
 
 
-def build_objectives(config: TrainConfig, model: LlmtrainForSeq2SeqLM, tokenizer: Any) -> dict[str, Objective]:
+def build_objectives(config: TrainConfig, model: SummaryModel, tokenizer: Any) -> dict[str, Objective]:
     """The base term the configuration names, under the run's seed."""
     name = config.objective.base
     if name == "none":
@@ -214,7 +215,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     splits, train, validation = read_data(config, accelerator, tokenizer)
 
     seed_everything(config.run.seed)
-    model = LlmtrainForSeq2SeqLM.from_base(config.model, config.head, special_ids(tokenizer))
+    model = new_model(config.model, config.head, special_ids(tokenizer))
     if fresh and config.model.init_from is not None:
         load_weights(model, locate_model(config.model.init_from))
     until = config.model.freeze_until_step
@@ -265,7 +266,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
                     step, progress, parts, MetricsLog(folder.path / "metrics.jsonl", accelerator.is_main_process))
 
 
-def load_weights(model: LlmtrainForSeq2SeqLM, folder: Path) -> None:
+def load_weights(model: SummaryModel, folder: Path) -> None:
     """Put a published model's weights into ``model``. Raises ConfigError when they are of another shape."""
     from safetensors.torch import load_model
 

@@ -1,20 +1,18 @@
-"""The published model: a pretrained encoder and a head that writes, as one PreTrainedModel.
+"""What training, scoring and publishing ask of every model: a pretrained trunk and a summary head on its states.
 
-It loads with ``import llmtrain.hf; AutoModelForSeq2SeqLM.from_pretrained(folder)`` and generates as any other; it
-carries no training code beyond the head's own likelihood.
+One class a topology derives from it (``topology.py``), since ``generate`` treats each in its own way.
 
-Shapes: B rows, S source tokens, T summary tokens, D width of the trunk, V vocabulary.
+Shapes: B rows, S source tokens, D width of the trunk, V vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from dataclasses import asdict
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, GenerationMixin, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from llmtrain import registry
 from llmtrain.attention import NAME
@@ -32,37 +30,19 @@ from llmtrain.model.base import (
     positions,
     pretrained_mlm_head,
 )
-from llmtrain.model.config import LlmtrainSeq2SeqConfig
+
+IGNORED = -100  # a label that counts for nothing, torch's default ignore_index
 
 
-@dataclass
-class SourceOutput(BaseModelOutput):
-    """The encoder's output in generation; the source ids ride along for the copy gate, beam expansion included."""
+class SummaryModel(PreTrainedModel):
+    """Trunk and head of any topology; built by transformers from a config with ``base`` and ``head``."""
 
-    source_ids: Tensor | None = None
-
-
-class Encoder:
-    """What ``generate`` calls as the encoder; no Module, since the model already owns the trunk."""
-
-    def __init__(self, model: LlmtrainForSeq2SeqLM) -> None:
-        self._model = model
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> SourceOutput:
-        states = self._model.encode(input_ids, attention_mask)
-        return SourceOutput(last_hidden_state=cast(Any, states.hidden_BSD), source_ids=input_ids)
-
-    __call__ = forward
-
-
-class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
-    config_class = LlmtrainSeq2SeqConfig
     base_model_prefix = "trunk"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
 
-    def __init__(self, config: LlmtrainSeq2SeqConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         base = AutoConfig.for_model(**config.base)
         self.trunk = AutoModel.from_config(base, attn_implementation=NAME, **pooler_arguments(base.model_type))
@@ -74,7 +54,7 @@ class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
         self.post_init()
 
     @classmethod
-    def from_base(cls, config: ModelConfig, head: Any, special: Any) -> LlmtrainForSeq2SeqLM:
+    def from_base(cls, config: ModelConfig, head: Any, special: Any) -> Self:
         """A new model on a pretrained base: the head under torch's current seed, started as its options say.
 
         Args:
@@ -85,7 +65,7 @@ class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
             ConfigError: The base cannot be loaded, or the head's options do not fit it (told before weights are read).
         """
         base = base_config(config)
-        model = cls(LlmtrainSeq2SeqConfig(
+        model = cls(cls.config_class(
             base=base.to_diff_dict() | {"model_type": base.model_type}, head=asdict(head), vocab_size=base.vocab_size,
             hidden_size=base.hidden_size, bos_token_id=special.bos, eos_token_id=special.eos, pad_token_id=special.pad,
             decoder_start_token_id=special.bos))
@@ -115,45 +95,20 @@ class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
         hidden_BSD = self.trunk(input_ids=input_ids_BS, attention_mask=mask).last_hidden_state
         return EncoderStates(hidden_BSD, attention_mask_BS, input_ids_BS, self.input_embedding_VD)
 
-    def summary_nll(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """(sum, count) of the summary cross-entropy l2."""
-        return cast(tuple[Tensor, Tensor], self.head.nll(states, labels_BT))
+    def read(self, batch: dict[str, Any]) -> EncoderStates:
+        """The trunk's states of a training batch, which every term shares; a topology may read more of the batch."""
+        return self.encode(batch["input_ids"], batch["attention_mask"])
 
-    def forward(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,
-                decoder_input_ids: Tensor | None = None, encoder_outputs: Any = None, past_key_values: Any = None,
-                labels: Tensor | None = None, use_cache: bool | None = None, token_type_ids: Tensor | None = None,
-                **_: Any) -> Seq2SeqLMOutput:
-        """Standard sequence-to-sequence forward. ``logits`` (B, T, V) are normalised log-probabilities.
+    def summary_count(self, batch: dict[str, Any]) -> Tensor:
+        """How many items of a batch the summary term l2 counts; needs no forward pass."""
+        return cast(Tensor, (batch["labels"] != IGNORED).sum())
 
-        ``token_type_ids`` is taken, since BERT tokenizers make it, and not used: a document is one segment.
-        """
-        if encoder_outputs is None:
-            encoder_outputs = Encoder(self).forward(cast(Tensor, input_ids), attention_mask)
-        source = encoder_outputs.source_ids
-        mask = torch.ones_like(source) if attention_mask is None else attention_mask
-        states = EncoderStates(encoder_outputs.last_hidden_state, mask, source, self.input_embedding_VD)
-        loss = None
-        if labels is not None:
-            total, count = self.summary_nll(states, labels)
-            loss = total / count.clamp_min(1)
-            if decoder_input_ids is None:
-                decoder_input_ids = self.head.shift(labels)
-        logits = self.head.log_probabilities(decoder_input_ids, states, past_key_values)
-        return Seq2SeqLMOutput(loss=loss, logits=logits, past_key_values=past_key_values,
-                               encoder_last_hidden_state=encoder_outputs.last_hidden_state)
-
-    def get_encoder(self, modality: str | None = None) -> Any:
-        return Encoder(self)
+    def summary_nll(self, states: EncoderStates, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """(sum, count) of the summary term l2, fp32 and 0-dim."""
+        return cast(tuple[Tensor, Tensor], self.head.nll(states, batch["labels"]))
 
     def get_input_embeddings(self) -> nn.Module:
         return cast(nn.Module, self.trunk.get_input_embeddings())
-
-    def prepare_inputs_for_generation(self, input_ids: Tensor, past_key_values: Any = None,
-                                      attention_mask: Tensor | None = None, encoder_outputs: Any = None,
-                                      use_cache: bool | None = None, **kwargs: Any) -> dict[str, Any]:
-        past = 0 if past_key_values is None else past_key_values.get_seq_length()
-        return {"decoder_input_ids": input_ids[:, past:], "past_key_values": past_key_values,
-                "encoder_outputs": encoder_outputs, "attention_mask": attention_mask, "use_cache": use_cache}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -168,7 +123,7 @@ class LlmtrainForSeq2SeqLM(PreTrainedModel, GenerationMixin):
             cast(Any, module).start()
 
 
-def sizes_of(base: Any, config: LlmtrainSeq2SeqConfig) -> Sizes:
+def sizes_of(base: Any, config: Any) -> Sizes:
     ffn = base.hidden_dim if base.model_type == "distilbert" else base.intermediate_size
     return Sizes(width=base.hidden_size, heads=base.num_attention_heads, ffn=ffn, vocabulary=base.vocab_size,
                  positions=positions(base), start_id=config.decoder_start_token_id)

@@ -1,0 +1,78 @@
+"""The sequence-to-sequence topology: a pretrained trunk reads, a head writes.
+
+It loads with ``import llmtrain.hf; AutoModelForSeq2SeqLM.from_pretrained(folder)`` and generates as any other; it
+carries no training code beyond the head's own likelihood.
+
+Shapes: B rows, S source tokens, T summary tokens, D width of the trunk, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import GenerationMixin
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+
+from llmtrain.heads.base import EncoderStates
+from llmtrain.model.config import LlmtrainSeq2SeqConfig
+from llmtrain.model.summary import SummaryModel
+
+
+@dataclass
+class SourceOutput(BaseModelOutput):
+    """The encoder's output in generation; the source ids ride along for the copy gate, beam expansion included."""
+
+    source_ids: Tensor | None = None
+
+
+class Encoder:
+    """What ``generate`` calls as the encoder; no Module, since the model already owns the trunk."""
+
+    def __init__(self, model: LlmtrainForSeq2SeqLM) -> None:
+        self._model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> SourceOutput:
+        states = self._model.encode(input_ids, attention_mask)
+        return SourceOutput(last_hidden_state=cast(Any, states.hidden_BSD), source_ids=input_ids)
+
+    __call__ = forward
+
+
+class LlmtrainForSeq2SeqLM(SummaryModel, GenerationMixin):
+    config_class = LlmtrainSeq2SeqConfig
+
+    def forward(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,
+                decoder_input_ids: Tensor | None = None, encoder_outputs: Any = None, past_key_values: Any = None,
+                labels: Tensor | None = None, use_cache: bool | None = None, token_type_ids: Tensor | None = None,
+                **_: Any) -> Seq2SeqLMOutput:
+        """Standard sequence-to-sequence forward. ``logits`` (B, T, V) are normalised log-probabilities.
+
+        ``token_type_ids`` is taken, since BERT tokenizers make it, and not used: a document is one segment.
+        """
+        if encoder_outputs is None:
+            encoder_outputs = Encoder(self).forward(cast(Tensor, input_ids), attention_mask)
+        source = encoder_outputs.source_ids
+        mask = torch.ones_like(source) if attention_mask is None else attention_mask
+        states = EncoderStates(encoder_outputs.last_hidden_state, mask, source, self.input_embedding_VD)
+        loss = None
+        if labels is not None:
+            total, count = self.head.nll(states, labels)
+            loss = total / count.clamp_min(1)
+            if decoder_input_ids is None:
+                decoder_input_ids = self.head.shift(labels)
+        logits = self.head.log_probabilities(decoder_input_ids, states, past_key_values)
+        return Seq2SeqLMOutput(loss=loss, logits=logits, past_key_values=past_key_values,
+                               encoder_last_hidden_state=encoder_outputs.last_hidden_state)
+
+    def get_encoder(self, modality: str | None = None) -> Any:
+        return Encoder(self)
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, past_key_values: Any = None,
+                                      attention_mask: Tensor | None = None, encoder_outputs: Any = None,
+                                      use_cache: bool | None = None, **kwargs: Any) -> dict[str, Any]:
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        return {"decoder_input_ids": input_ids[:, past:], "past_key_values": past_key_values,
+                "encoder_outputs": encoder_outputs, "attention_mask": attention_mask, "use_cache": use_cache}
