@@ -10,7 +10,9 @@ from typing import Any
 
 from llmtrain.config.choices import Language, References
 from llmtrain.data.examples import Example
-from llmtrain.evaluation.language import detect, sentences, words
+from llmtrain.data.language import detect
+from llmtrain.data.sentences import sentences
+from llmtrain.evaluation.language import words
 
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 Scores = dict[str, float]
