@@ -17,10 +17,10 @@ from llmtrain.config.model import ModelConfig
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
 from llmtrain.heads import half
+from llmtrain.heads.copy import gold_log_probability
 from llmtrain.heads.dropout import Dropout, cheapen_dropout, dropout_factor
 from llmtrain.heads.half import Linear, cheapen_linear, linear, product
 from llmtrain.heads.transformer.config import TransformerHeadConfig
-from llmtrain.heads.transformer.copy import gold_log_probability
 from llmtrain.heads.transformer.warm_start import chosen_layers
 from llmtrain.model.base import layers, load_tokenizer, pretrained_mlm_head
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
@@ -234,7 +234,7 @@ def test_the_pointer_goes_on_where_a_copied_phrase_stands(tiny_base: Path) -> No
     with torch.no_grad():
         model.head.pointer_query.weight.zero_()
         model.head.pointer_query.bias.zero_()
-        scores = model.head._pointer(model.head.decode(torch.tensor([[2, 51, 60]]), states),
+        scores = model.head.pointer_scores(model.head.decode(torch.tensor([[2, 51, 60]]), states),
                                      torch.tensor([[2, 51, 60]]), states)
     assert scores.argmax(1).tolist()[:2] == [1, 3]  # behind the start token, and behind 51
     assert scores[2].abs().max() == 0  # 60 stands nowhere

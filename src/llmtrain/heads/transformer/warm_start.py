@@ -33,25 +33,17 @@ def warm_start(head: Any, base: BaseParts) -> None:
     if (types := getattr(embeddings, "token_type_embeddings", None)) is not None:
         head.positions.weight.add_(types.weight[0])
     head.embedding_norm.load_state_dict(embeddings.LayerNorm.state_dict())
-    if not head.options.tie_embeddings:
-        head.embedding.weight.copy_(embeddings.word_embeddings.weight)
-        head.output.weight.copy_(embeddings.word_embeddings.weight)
     for layer, source in zip(head.layers, chosen_layers(len(base.layers), len(head.layers)), strict=True):
         assert isinstance(layer, DecoderLayer)
         _copy_layer(layer, base.layers[source])
     if head.options.copy_gate:
-        query, key, *_ = _attention_parts(base.layers[-1])
+        query, key, *_ = attention_parts(base.layers[-1])
         head.pointer_query.load_state_dict(query.state_dict())
         head.pointer_key.load_state_dict(key.state_dict())
-    if (mlm_head := base.mlm_head) is not None:
-        head.transform.weight.copy_(mlm_head["dense.weight"])
-        head.transform.bias.copy_(mlm_head["dense.bias"])
-        head.transform_norm.weight.copy_(mlm_head["norm.weight"])
-        head.transform_norm.bias.copy_(mlm_head["norm.bias"])
-        head.output_bias.copy_(mlm_head["bias"])
+    head.start_output_from(base)
 
 
-def _attention_parts(base: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
+def attention_parts(base: Any) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
     """Query, key, value and output projection of one of the base's layers."""
     if hasattr(base, "sa_layer_norm"):  # DistilBERT
         return base.attention.q_lin, base.attention.k_lin, base.attention.v_lin, base.attention.out_lin
@@ -66,7 +58,7 @@ def _copy_layer(layer: DecoderLayer, base: Any) -> None:
         norm, up, down = base.attention.output.LayerNorm, base.intermediate.dense, base.output.dense
         ffn_norm = base.output.LayerNorm
     own = layer.self_attention
-    pairs = [*zip((own.query, own.key, own.value, own.out), _attention_parts(base), strict=True),
+    pairs = [*zip((own.query, own.key, own.value, own.out), attention_parts(base), strict=True),
              (layer.self_norm, norm), (layer.cross_norm, norm), (layer.ffn_norm, ffn_norm)]
     if layer.up.weight.shape == up.weight.shape:  # a feed-forward layer of another width (head.ffn) starts fresh
         pairs += [(layer.up, up), (layer.down, down)]
