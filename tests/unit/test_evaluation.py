@@ -13,10 +13,10 @@ from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.language import detect
 from llmtrain.data.sentences import sentences
+from llmtrain.data.words import words
 from llmtrain.evaluation.baselines import best_lead_length, lead, oracle
 from llmtrain.evaluation.bootstrap import interval, paired
 from llmtrain.evaluation.evaluate import extras, score_split
-from llmtrain.evaluation.language import words
 from llmtrain.evaluation.report import build_results, print_report
 from llmtrain.evaluation.rouge import Rouge, several_asked_in_vain
 

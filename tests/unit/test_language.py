@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmtrain.data.language import detect
-from llmtrain.evaluation.language import words
+from llmtrain.data.words import words
 
 TEXTS = {
     "en": ["We met at the café on the corner of the street.", "Fast JSON parser for embedded systems",

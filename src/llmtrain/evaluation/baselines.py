@@ -8,7 +8,7 @@ from typing import Any
 
 from llmtrain.data.examples import Example
 from llmtrain.data.sentences import sentences
-from llmtrain.evaluation.language import words
+from llmtrain.data.words import words
 from llmtrain.evaluation.rouge import Rouge
 
 LENGTHS = (*range(1, 31), *range(32, 61, 2), *range(65, 101, 5), *range(110, 301, 10))

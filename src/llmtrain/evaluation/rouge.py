@@ -12,7 +12,7 @@ from llmtrain.config.choices import Language, References
 from llmtrain.data.examples import Example
 from llmtrain.data.language import detect
 from llmtrain.data.sentences import sentences
-from llmtrain.evaluation.language import words
+from llmtrain.data.words import words
 
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 Scores = dict[str, float]
