@@ -11,7 +11,7 @@ import torch
 from helpers import pairs
 from llmtrain.config.data import DataConfig
 from llmtrain.config.model import ModelConfig
-from llmtrain.config.objective import ObjectiveConfig
+from llmtrain.config.objective import ObjectiveConfig, terms_of
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Context, StepLoader
@@ -47,7 +47,8 @@ def joint(base: Path, name: str, **options: Any) -> JointModule:
         objectives["mlm"] = MaskedLm(model, MlmConfig(warm_steps=0, **options), vocabulary, base)
     elif name == "select":
         objectives["select"] = ContentSelection(model, SelectConfig(**options), vocabulary, base)
-    return JointModule(model, objectives)
+    terms = terms_of(ObjectiveConfig(base=name))
+    return JointModule(model, objectives, terms)
 
 
 def first_batch(module: JointModule, features: Features) -> Any:
@@ -135,5 +136,5 @@ def test_whole_words_are_masked_together() -> None:
 
 def test_lambda_moves_linearly() -> None:
     course = Weighting(ObjectiveConfig(base="select", lam=1.0, lam_start=3.0, lam_steps=4))
-    assert [course.lam(step) for step in (0, 2, 4, 9)] == [3.0, 2.0, 1.0, 1.0]
+    assert [course.weights(step)["summary"] for step in (0, 2, 4, 9)] == [3.0, 2.0, 1.0, 1.0]
     assert Weighting(ObjectiveConfig(base="none")).weights(0) == {"summary": 1.0}

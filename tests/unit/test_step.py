@@ -210,3 +210,23 @@ def test_max_minutes_settles_the_cooldown_once(options: dict[str, Any], cooldown
     assert schedule.cooldown_start is not None and abs(schedule.cooldown_start - cooldown) <= 2
     if "cooldown_steps" in options:
         assert progress.step - schedule.cooldown_start == 10
+
+
+def test_the_base_alone_leaves_the_head_as_it_is(make: Any) -> None:
+    run = make("objective.base=select", "objective.lam=null", "trainer.best_metric=loss.total")
+    assert run.module.terms == ["select"] and run.weighting.weights(0) == {"select": 1.0}
+    before = copies(run)
+    (result,) = take(run)
+    moved = {name for name, value in copies(run).items() if not torch.equal(before[name], value)}
+    assert list(result.losses) == ["select"] and not result.skipped
+    assert moved and not any(name.startswith("model.head.") for name in moved)
+    assert "objectives.select.scorer.weight" in moved and "model.trunk.embeddings.word_embeddings.weight" in moved
+
+
+def test_three_terms_add_up(make: Any) -> None:
+    run = make("objective.terms=[{name: mlm}, {name: select, lam: 0.3}, {name: summary, lam: 0.5}]",
+               "objective.mlm.fraction=0.6")
+    (result,) = take(run)
+    assert list(result.losses) == ["mlm", "select", "summary"]
+    assert result.total == pytest.approx(result.losses["mlm"] + 0.3 * result.losses["select"]
+                                         + 0.5 * result.losses["summary"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from llmtrain import registry
 from llmtrain.config.keys import RESULTS
+from llmtrain.config.objective import base_terms_of, terms_of
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.typed import plain
 
@@ -19,11 +20,17 @@ def result_dict(config: Any) -> dict[str, Any]:
     """Flat dotted keys and plain values of everything that can change weights or scores.
 
     Options of a base objective or data source that is not in use are left out: installing a plugin changes no hash.
+    The terms of the joint loss count as resolved, as objective.lam.TERM: the short form and the equal list are alike.
     """
     flat: dict[str, Any] = {}
     _collect(config, "", flat)
-    unused = [f"objective.{part.name}." for part in registry.parts("objective")
-              if isinstance(config, TrainConfig) and part.name != config.objective.base]
+    unused = []
+    if isinstance(config, TrainConfig):
+        used = base_terms_of(config.objective)
+        unused += [f"objective.{part.name}." for part in registry.parts("objective") if part.name not in used]
+        for name in ("base", "lam", "terms"):
+            del flat[f"objective.{name}"]
+        flat |= {f"objective.lam.{term.name}": term.lam for term in terms_of(config.objective)}
     unused += [f"data.{name}." for name in ("docstrings", "hub") if name != config.data.name]
     return {key: value for key, value in flat.items() if not key.startswith(tuple(unused))}
 

@@ -5,12 +5,13 @@ Hydra is used through its compose API alone: no output folder, no logging set-up
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import field, make_dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from llmtrain import registry
 from llmtrain.config.choices import ScheduleName
@@ -164,6 +165,8 @@ def _one_line(command: str, error: Exception) -> str:
 
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = keys(command).get(str(getattr(cause, "full_key", None) or ""))
+    if key is None and (entry := _entry_problem(command, str(error).splitlines()[0], str(cause).splitlines()[0])):
+        return entry
     value = getattr(cause, "value", None)
     text = " ".join(line.strip() for line in str(cause).splitlines() if not line.strip().startswith("object_type="))
     if key is None:
@@ -178,8 +181,18 @@ def _one_line(command: str, error: Exception) -> str:
         f"{key.path}={value} is not {key.expects}{' or null' if key.optional else ''}; give one")
 
 
+def _entry_problem(command: str, line: str, cause: str) -> str | None:
+    """One line for an entry of a list that does not fit; Hydra names the list in its own first line alone."""
+    named = re.search(r"override '?([\w.]+)", line)
+    key = keys(command).get(named[1]) if named else None
+    if key is None or get_origin(key.type) is not list:
+        return None
+    return f"{key.path} has an entry that does not fit ({cause}); give {key.expects}"
+
+
 def _apply_presets(config: DictConfig, parsed: list[Any], experiment: str | None) -> dict[str, str]:
-    """The run length named on the command line unsets a yaml's; max_minutes implies constant_cooldown.
+    """The run length named on the command line unsets a yaml's; max_minutes implies constant_cooldown; a list of
+    terms unsets a yaml's objective.base and lam.
 
     Returns what set each key that this changed.
     """
@@ -201,6 +214,10 @@ def _apply_presets(config: DictConfig, parsed: list[Any], experiment: str | None
     minutes = OmegaConf.select(config, "trainer.max_minutes")
     if minutes is not None and not {"schedule", "schedule.name"} & named:
         change("schedule.name", ScheduleName.constant_cooldown, "trainer.max_minutes")
+    if OmegaConf.select(config, "objective.terms") is not None:  # the list wins over a yaml's short form
+        for name in ("objective.base", "objective.lam"):
+            if name not in named:
+                change(name, None, "objective.terms")
     if experiment and "experiment_name" not in named:
         change("experiment_name", experiment.replace("/", "-"), f"+experiment={experiment}")
     return changed

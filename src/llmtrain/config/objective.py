@@ -2,21 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, make_dataclass
 from functools import cache
 
 from llmtrain import registry
 from llmtrain.config.keys import key
 
+SUMMARY = "summary"  # the head's own term l2
+
+
+@dataclass(kw_only=True, slots=True)
+class TermConfig:
+    name: str = key("", "a registered objective, or summary: the head's own loss")
+    lam: float = key(1.0, "weight of the term's mean loss", "ratio")
+
 
 @dataclass(kw_only=True, slots=True)
 class ObjectiveConfig:
-    """l1 (``base``) and its ratio to l2. Options of each base objective live under its own name."""
+    """l1 (``base``) and its ratio to l2, or any number of terms. Options of each objective live under its own name."""
 
-    base: str = key("select", "base model's own loss l1: none, or a registered objective")
-    lam: float = key(0.5, "lambda: weight of l2 relative to l1", "ratio")
+    base: str | None = key("select", "base model's own loss l1: none, or a registered objective")
+    lam: float | None = key(0.5, "lambda: weight of l2 relative to l1; null: l1 alone", "ratio")
+    terms: list[TermConfig] | None = key(None, "every term with its weight, [{name: mlm, lam: 1}, {name: summary, "
+                                               "lam: 0.5}]; what base and lam are the short form of")
     lam_start: float | None = key(None, "lambda at step 0, moving linearly to lam; default: lam throughout", "ratio")
     lam_steps: int = key(0, "steps over which lambda moves from lam_start to lam", "steps")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One term of the joint loss: ``summary`` (the head's) or a base objective, and the weight of its mean."""
+
+    name: str
+    lam: float
+
+
+def terms_of(objective: ObjectiveConfig) -> tuple[Term, ...]:
+    """The terms that ``objective.terms``, or ``base`` and ``lam``, name: base terms by name, the summary last.
+
+    The short form and the equal list give equal tuples, whatever the list's order. A run without a summary term
+    trains the base alone. What cannot be a joint loss is told by :func:`problems_of_terms`.
+    """
+    if objective.terms is not None:
+        terms = [Term(term.name, term.lam) for term in objective.terms]
+        return tuple(sorted(terms, key=lambda term: (term.name == SUMMARY, term.name)))
+    if objective.base in (None, "none"):
+        return () if objective.base is None or objective.lam is None else (Term(SUMMARY, 1.0),)
+    assert objective.base is not None
+    base = Term(objective.base, 1.0)
+    return (base,) if objective.lam is None else (base, Term(SUMMARY, objective.lam))
+
+
+def base_terms_of(objective: ObjectiveConfig) -> tuple[str, ...]:
+    """Names of the base objectives in use."""
+    return tuple(term.name for term in terms_of(objective) if term.name != SUMMARY)
+
+
+def trains_summary(objective: ObjectiveConfig) -> bool:
+    """Whether the summary's loss l2 is a term: without it the base alone is trained."""
+    return any(term.name == SUMMARY for term in terms_of(objective))
+
+
+def problems_of_terms(objective: ObjectiveConfig) -> Iterator[str]:
+    """What is wrong with the terms, one line each."""
+    terms = terms_of(objective)
+    if not terms:
+        yield ("the objective has no term; set objective.base to a registered objective or objective.lam to a number, "
+               "or list objective.terms=[{name: NAME, lam: 1}, ...]")
+    for name in sorted({term.name for term in terms}):
+        if name in ("", "none"):
+            yield "objective.terms has a term without a name; write {name: NAME, lam: WEIGHT}"
+        if sum(term.name == name for term in terms) > 1:
+            yield f"objective.terms names {name} twice; keep one of them"
+    for term in terms:
+        if term.lam < 0 and objective.terms is not None:
+            yield f"objective.terms: {term.name}'s lam={term.lam:g} must be 0 or more; change it"
+    if terms and objective.terms is not None and all(term.lam == 0 for term in terms):
+        yield "objective.terms has no term with a lam of more than 0; raise one"
+    if objective.terms is not None and (said := _contradiction(objective, {term.name: term.lam for term in terms})):
+        yield f"{said} and objective.terms contradict; leave one of them out (objective.terms=null takes the list out)"
+
+
+def _contradiction(objective: ObjectiveConfig, lams: dict[str, float]) -> str | None:
+    """The key of the short form that says something else than the list."""
+    if objective.base is not None and {objective.base} - {"none"} != lams.keys() - {SUMMARY}:
+        return f"objective.base={objective.base}"
+    base = lams.get(objective.base or "", 1.0)
+    if objective.lam is not None and objective.base != "none" and lams.get(SUMMARY) != objective.lam * base:
+        return f"objective.lam={objective.lam:g}"
+    return None
 
 
 def objective_schema() -> type:

@@ -50,6 +50,9 @@ class Key:
         """What a value must be, for messages."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
+        entry = (get_args(self.type) or (None,))[0]
+        if isinstance(entry, type) and is_dataclass(entry):
+            return f"a list of {{{', '.join(f'{field.name}: ...' for field in fields(entry))}}}"
         kinds = {int: "a whole number", float: "a number", str: "a text", list: "a list"}
         return kinds.get(get_origin(self.type) or self.type, "a value of this key's type")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from llmtrain import registry
 from llmtrain.config.choices import ScheduleName
 from llmtrain.config.load import LENGTHS, Config
+from llmtrain.config.objective import base_terms_of, problems_of_terms, terms_of
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import ConfigError, LlmtrainError
 
@@ -79,19 +80,21 @@ def _lengths(config: TrainConfig) -> Iterator[str]:
 
 def _best(config: TrainConfig) -> Iterator[str]:
     """What validation logs is known before it runs: every score, and a loss for each term."""
-    terms = [name for name in (config.objective.base, "summary") if name != "none"]
-    known = [*SCORES, "loss.total", *(f"loss.{name}{end}" for name in terms for end in ("", ".weighted"))]
+    names = [term.name for term in terms_of(config.objective)]
+    known = [*SCORES, "loss.total", *(f"loss.{name}{end}" for name in names for end in ("", ".weighted"))]
     if (name := config.trainer.best_metric) not in known:
         yield f"trainer.best_metric={name} is not logged by the validation; choose from {', '.join(known)}"
 
 
 def _objective(config: TrainConfig) -> Iterator[str]:
     objective = config.objective
-    if objective.base != "none":
+    yield from problems_of_terms(objective)
+    for name in base_terms_of(objective):
         try:
-            registry.get("objective", objective.base)
+            if name not in ("", "none"):
+                registry.get("objective", name)
         except LlmtrainError as error:
-            yield f"objective.base: {error}"
+            yield f"objective.{'base' if objective.terms is None else 'terms'}: {error}"
     if objective.lam_start is not None and objective.lam_steps == 0:
         yield "objective.lam_start needs objective.lam_steps, the steps over which lambda moves; set it"
     if objective.lam_start is None and objective.lam_steps > 0:

@@ -8,34 +8,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmtrain.config.objective import ObjectiveConfig
-
-SUMMARY = "summary"
+from llmtrain.config.objective import SUMMARY, ObjectiveConfig, terms_of, trains_summary
 
 
 @dataclass(frozen=True, slots=True)
 class Weighting:
-    """The weight of each term at a step: 1 for the base's term, lambda for the summary (1 when it is alone)."""
+    """The weight of each term at a step: its own lam; the summary's may move there."""
 
     config: ObjectiveConfig
 
-    def lam(self, step: int) -> float:
-        start, end, steps = self.config.lam_start, self.config.lam, self.config.lam_steps
-        if start is None or steps <= 0 or step >= steps:
-            return end
-        return start + (end - start) * step / steps
-
     def weights(self, step: int) -> dict[str, float]:
-        if self.config.base == "none":
-            return {SUMMARY: 1.0}
-        return {self.config.base: 1.0, SUMMARY: self.lam(step)}
+        weights = {term.name: term.lam for term in terms_of(self.config)}
+        start, steps = self.config.lam_start, self.config.lam_steps
+        if SUMMARY in weights and start is not None and step < steps:
+            weights[SUMMARY] = start + (weights[SUMMARY] - start) * step / steps
+        return weights
 
     def describe(self) -> str:
         """The startup line: what lambda means in this run."""
-        if self.config.base == "none":
+        terms = terms_of(self.config)
+        if not trains_summary(self.config):
+            return f"objective: {' + '.join(f'{t.lam:g} * {t.name}' for t in terms)} (the base alone, no summary term)"
+        if len(terms) == 1:
             return "objective: summary cross-entropy alone (no base term, lambda unused)"
-        course = f"{self.config.lam:g}"
+        *base, summary = terms
+        course = f"{summary.lam:g}"
         if self.config.lam_start is not None and self.config.lam_steps > 0:
-            course = f"{self.config.lam_start:g} -> {self.config.lam:g} over {self.config.lam_steps} steps"
-        return (f"objective: {self.config.base} + lambda * summary, lambda = {course}: under Adam the ratio of the two "
-                "losses on the shared base; no effect on the head alone")
+            course = f"{self.config.lam_start:g} -> {course} over {self.config.lam_steps} steps"
+        first = " + ".join(term.name if term.lam == 1 else f"{term.lam:g} * {term.name}" for term in base)
+        return (f"objective: {first} + lambda * summary, lambda = {course}: under Adam the ratio of the losses on the "
+                "shared base; no effect on the head alone")

@@ -18,6 +18,7 @@ from llmtrain import registry
 from llmtrain.allocator import keep_freed_memory
 from llmtrain.checkpoint import locate_model
 from llmtrain.config.choices import Device, Tracker
+from llmtrain.config.objective import base_terms_of, terms_of
 from llmtrain.config.schema import TrainConfig
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features, tokenize
@@ -143,18 +144,18 @@ def continuation_of(tokenizer: Any) -> Tensor:
 
 
 def build_objectives(config: TrainConfig, model: SummaryModel, tokenizer: Any) -> dict[str, Objective]:
-    """The base term the configuration names, under the run's seed."""
-    name = config.objective.base
-    if name == "none":
+    """The base terms the configuration names, under the run's seed."""
+    names = base_terms_of(config.objective)
+    if not names:
         return {}
     vocabulary = Vocabulary(model.input_embedding_VD.shape[0], tokenizer.mask_token_id,
                             frozenset(tokenizer.all_special_ids), continuation_of(tokenizer))
-    if name == "mlm" and vocabulary.mask_id is None:
+    if "mlm" in names and vocabulary.mask_id is None:
         raise ConfigError(f"objective.base=mlm needs a mask token and the tokenizer at {config.model.path} has none; "
                           "use objective.base=select")
-    objective = registry.resolve("objective", name)
     folder = base_folder(config.model.path, config.model.revision)
-    return {name: objective(model, getattr(config.objective, name), vocabulary, folder)}
+    return {name: registry.resolve("objective", name)(model, getattr(config.objective, name), vocabulary, folder)
+            for name in names}
 
 
 def shared_speeds(accelerator: Any) -> Speeds:
@@ -223,7 +224,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     frozen = freeze(model.trunk, choice)
     for parameter in [] if until else frozen:
         parameter.requires_grad_(False)
-    module = JointModule(model, build_objectives(config, model, tokenizer))
+    module = JointModule(model, build_objectives(config, model, tokenizer), terms_of(config.objective))
     module.to(accelerator.device)
     seed_everything(config.run.seed * 1_000_003 + accelerator.process_index)  # dropout differs between processes
     wrapped = accelerator.prepare_model(module)
