@@ -27,11 +27,22 @@ from llmtrain.fetch.known import SOURCES
 from llmtrain.fetch.store import fetch
 
 TEXTS = [
-    "how much protein should a female eat", "The quick brown fox jumps over the lazy dog.",
-    "今天天气很好，我们去公园散步。", "深度学习模型需要大量的数据～", "Der schnelle braune Fuchs springt über den Hund.",
-    "Быстрая коричневая лиса прыгает через ленивую собаку.", "القطة تجلس على السجادة", "素早い茶色の狐がのろまな犬を飛び越える",
-    "빠른 갈색 여우가 게으른 개를 뛰어넘는다", "नमस्ते दुनिया, आज मौसम अच्छा है", "ﬁne ½ ① Ｆｕｌｌ width\u00a0and   spaces\ttabs",
-    "emoji 😀 and rare 𠜎 signs", "a", "1234567890 --- ... !!!", "Xin chào thế giới", "Ελληνικά γράμματα με τόνους",
+    "how much protein should a female eat",
+    "The quick brown fox jumps over the lazy dog.",
+    "今天天气很好，我们去公园散步。",
+    "深度学习模型需要大量的数据～",
+    "Der schnelle braune Fuchs springt über den Hund.",
+    "Быстрая коричневая лиса прыгает через ленивую собаку.",
+    "القطة تجلس على السجادة",
+    "素早い茶色の狐がのろまな犬を飛び越える",
+    "빠른 갈색 여우가 게으른 개를 뛰어넘는다",
+    "नमस्ते दुनिया, आज मौसम अच्छा है",
+    "ﬁne ½ ① Ｆｕｌｌ width\u00a0and   spaces\ttabs",
+    "emoji 😀 and rare 𠜎 signs",
+    "a",
+    "1234567890 --- ... !!!",
+    "Xin chào thế giới",
+    "Ελληνικά γράμματα με τόνους",
 ]
 ENGLISH = [
     "The quick brown fox jumps over the lazy dog. It was a sunny day, and the children were playing in the park.",
