@@ -17,7 +17,8 @@ from llmtrain.errors import ConfigError
 
 KINDS = ("head", "objective")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
-BUILTIN_MODULES = ("llmtrain.heads.transformer.config", "llmtrain.objectives.options")  # torch-free, imported late
+BUILTIN_MODULES = (  # torch-free, imported late
+    "llmtrain.heads.transformer.config", "llmtrain.heads.rnn.config", "llmtrain.objectives.options")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,13 +52,17 @@ def cheapen_linear(module: nn.Module) -> None:
             child.__class__ = Linear
 
 
-def _must_round(x: Tensor) -> bool:
+def half_on_cpu(x: Tensor) -> bool:
+    """Whether a product of ``x`` is to be fp16 on a CPU: by its own dtype, or autocast's where that is on."""
     if x.device.type != "cpu":
         return False
-    half = x.dtype == torch.float16
     if torch.is_autocast_enabled("cpu"):
-        half = torch.get_autocast_dtype("cpu") == torch.float16
-    return half and not cpu_has_fp16()
+        return torch.get_autocast_dtype("cpu") == torch.float16
+    return x.dtype == torch.float16
+
+
+def _must_round(x: Tensor) -> bool:
+    return half_on_cpu(x) and not cpu_has_fp16()
 
 
 def _half(x: Tensor) -> Tensor:

@@ -1,0 +1,46 @@
+"""Recurrent layers over a sequence by torch's kernels, in every precision.
+
+Under bf16 autocast torch's CPU kernels take 16-bit products and are 1.4 (GRU) to 1.7 (LSTM) times as fast as in fp32.
+In fp16 on a CPU they are no use (docs/log.md): a GRU takes twenty times the time of fp32, an LSTM is refused by oneDNN.
+There the operands are rounded to fp16 and the layers computed by the fp32 kernel, as attention is
+(llmtrain/attention.py); the result is rounded to fp16, the state between two tokens is not.
+
+Shapes: L layers, B rows, T tokens, W width. A state is (h_LBW,) of a GRU or (h_LBW, c_LBW) of an LSTM.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from llmtrain.heads.half import half_on_cpu
+
+State = tuple[Tensor, ...]
+
+
+def recur(rnn: nn.GRU | nn.LSTM, x_BTI: Tensor, state: State) -> tuple[Tensor, State]:
+    """Outputs (B, T, W) of the top layer, and the state behind the last token."""
+    if half_on_cpu(x_BTI):
+        with torch.autocast("cpu", enabled=False):
+            weights = [_rounded(weight) for layer in rnn.all_weights for weight in layer]
+            output, state = _call(rnn, _rounded(x_BTI), tuple(_rounded(part) for part in state), weights)
+        return output.half(), state
+    state = tuple(part.to(x_BTI.dtype) for part in state)
+    if isinstance(rnn, nn.LSTM):
+        return rnn(x_BTI, state)
+    output, hidden = rnn(x_BTI, state[0])
+    return output, (hidden,)
+
+
+def _rounded(x: Tensor) -> Tensor:
+    return x.half().float()
+
+
+def _call(rnn: nn.GRU | nn.LSTM, x: Tensor, state: State, weights: list[Tensor]) -> tuple[Tensor, State]:
+    """The layers with other weights than their own."""
+    how = (weights, True, rnn.num_layers, rnn.dropout, rnn.training, False, True)
+    if isinstance(rnn, nn.LSTM):
+        output, *after = torch.lstm(x, state, *how)
+        return output, tuple(after)
+    output, hidden = torch.gru(x, state[0], *how)
+    return output, (hidden,)
