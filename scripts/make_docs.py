@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmtrain import registry
 from llmtrain.config.reference import SCHEMAS, Key, keys
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
@@ -22,13 +23,19 @@ def row(key: Key) -> str:
     return f"| `{key.path}` | {default} | {key.unit} | {key.affects} | {key.meaning}{choices} |".replace("|  |", "| |")
 
 
+def table(chosen: list[Key]) -> list[str]:
+    return ["| key | default | unit | changes | meaning |", "|---|---|---|---|---|", *map(row, chosen)]
+
+
 def text() -> str:
-    parts = [HEADER]
     train = keys("train")
+    parts = [HEADER, "\n## train\n", *table([key for path, key in train.items() if not path.startswith("head.")])]
+    for head in registry.parts("head"):
+        own = [key for path, key in keys("train", head.name).items() if path.startswith("head.")]
+        parts += [f"\n### head={head.name}: {head.summary}\n", *table(own)]
     for command in SCHEMAS:
-        chosen = [key for path, key in keys(command).items() if command == "train" or path not in train]
-        parts += [f"\n## {command}\n", "| key | default | unit | changes | meaning |", "|---|---|---|---|---|",
-                  *(row(key) for key in chosen)]
+        if command != "train":
+            parts += [f"\n## {command}\n", *table([key for path, key in keys(command).items() if path not in train])]
     return "\n".join(parts) + "\n"
 
 

@@ -111,11 +111,13 @@ def test_eval_paths_as_a_shell_user_types_them(key: str, name: str, tmp_path: Pa
 
 
 def test_experiments_set_no_key_inside_head_or_model() -> None:
+    """They choose a head as a whole, which the command line may choose again."""
     for path in (config_dir() / "experiment").glob("*.yaml"):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert not {"head", "model"} & content.keys(), path
-        lists = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
-        assert not any("head" in name for entry in lists for name in entry), path
+    for head in ("transformer", "lstm"):
+        chosen = to_typed("train", compose("train", ["+experiment=bert_gru_bf16", f"head={head}"]))
+        assert chosen.head.name == head  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("override", ["summarize.batch=0", "data.max_test_rows=-5", "generation.num_beams=0",

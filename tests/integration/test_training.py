@@ -189,7 +189,8 @@ def test_init_from_and_extend_from(tiny_base: Path, rows: Path, tmp_path: Path) 
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-@pytest.mark.parametrize("experiment", ["bert_sum_fp32", "bert_sum_fp16", "bert_sum_bf16", "debug_three_steps"])
+@pytest.mark.parametrize("experiment", ["bert_sum_fp32", "bert_sum_fp16", "bert_sum_bf16", "bert_gru_bf16",
+                                        "bert_lstm_bf16", "debug_three_steps"])
 def test_every_experiment_trains(experiment: str, tiny_base: Path, rows: Path, tmp_path: Path) -> None:
     result = warm_cli("train", f"+experiment={experiment}", *arguments(tiny_base, rows, "trainer.max_steps=2"),
                       cwd=tmp_path)
