@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
-from llmtrain.model.config import LlmtrainSeq2SeqConfig
+from llmtrain.model.config import LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
+from llmtrain.model.prefix import LlmtrainForPrefixLM
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 
-AutoConfig.register(LlmtrainSeq2SeqConfig.model_type, LlmtrainSeq2SeqConfig, exist_ok=True)
-AutoModelForSeq2SeqLM.register(LlmtrainSeq2SeqConfig, LlmtrainForSeq2SeqLM, exist_ok=True)
+for model in (LlmtrainForSeq2SeqLM, LlmtrainForPrefixLM):
+    AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
+    AutoModelForSeq2SeqLM.register(model.config_class, model, exist_ok=True)
 
-__all__ = ["LlmtrainForSeq2SeqLM", "LlmtrainSeq2SeqConfig"]
+__all__ = ["LlmtrainForPrefixLM", "LlmtrainForSeq2SeqLM", "LlmtrainPrefixConfig", "LlmtrainSeq2SeqConfig"]

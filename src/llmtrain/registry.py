@@ -18,7 +18,8 @@ from llmtrain.errors import ConfigError
 KINDS = ("head", "objective")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
 BUILTIN_MODULES = (  # torch-free, imported late
-    "llmtrain.heads.transformer.config", "llmtrain.heads.rnn.config", "llmtrain.objectives.options")
+    "llmtrain.heads.transformer.config", "llmtrain.heads.rnn.config", "llmtrain.heads.prefix_lm.config",
+    "llmtrain.objectives.options")
 
 
 @dataclass(frozen=True, slots=True)

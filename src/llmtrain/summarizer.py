@@ -56,15 +56,15 @@ class Published:
         """A layer inside the trunk whose output dtype shows the effective precision."""
         return next(m for m in reversed(list(layers(self.model.trunk)[0].modules())) if isinstance(m, nn.Linear))
 
-    @property
-    def positions(self) -> int:
-        """The longest document the base can read, in tokens."""
-        return positions(self.model.trunk.config)
+    def source_limit(self, generation: GenerationConfig) -> int:
+        """The longest document the base can read beside such summaries, in tokens."""
+        limit: int = self.model.source_limit(positions(self.model.trunk.config), generation.max_new_tokens)
+        return limit
 
     def summarize(self, texts: Sequence[str], data: DataConfig, generation: GenerationConfig,
                   with_copies: bool = False) -> Summarized:
         """Summaries in the order of the texts. An empty text gives an empty summary; a long one is cut."""
-        limit = min(data.max_source_tokens, self.positions)
+        limit = min(data.max_source_tokens, self.source_limit(generation))
         cleaned = [clean(text) for text in texts]
         wanted = [i for i, text in enumerate(cleaned) if text.strip()]
         whole = self._encode([cleaned[i] for i in wanted], with_copies and self.tokenizer.is_fast)

@@ -61,10 +61,11 @@ def _score_checkpoint(overrides: list[str]) -> int:
 
     quiet_libraries()
     loaded = load_published(folder, config.precision, config.trainer.device)
-    if (longest := config.data.max_source_tokens) > loaded.positions:
-        print(f"llmtrain: data.max_source_tokens={longest} is more than the {loaded.positions} positions of the base; "
+    limit = loaded.source_limit(config.generation)
+    if (longest := config.data.max_source_tokens) > limit:
+        print(f"llmtrain: data.max_source_tokens={longest} is more than the {limit} positions of the base; "
               "longer documents are cut there", file=sys.stderr)
-        config.data.max_source_tokens = loaded.positions
+        config.data.max_source_tokens = limit
     features = tokenize(examples, loaded.tokenizer, config.data)
     loaded.precision.watch(loaded.first_linear())
     scores = generate_and_score(loaded.model, loaded.tokenizer, examples, features.input_ids, config, loaded.precision,

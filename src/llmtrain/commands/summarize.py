@@ -40,8 +40,8 @@ def run(overrides: list[str]) -> int:
     if config.generation.do_sample:
         torch.manual_seed(config.run.seed)
     limit = f"data.max_source_tokens={config.data.max_source_tokens}"
-    if config.data.max_source_tokens > loaded.positions:
-        limit = f"the {loaded.positions} positions of the base"
+    if config.data.max_source_tokens > (readable := loaded.source_limit(config.generation)):
+        limit = f"the {readable} positions of the base"
         print(f"llmtrain: data.max_source_tokens={config.data.max_source_tokens} is more than {limit}; longer "
               "documents are cut there", file=sys.stderr)
     as_json = config.summarize.format is SummaryFormat.jsonl

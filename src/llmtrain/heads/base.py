@@ -5,6 +5,7 @@ Shapes: B rows, S source tokens, T summary tokens, D width of the trunk, V vocab
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +22,15 @@ class EncoderStates:
         attention_mask_BS: 1 for real tokens.
         input_ids_BS: The source tokens, which a copy gate points at.
         embedding_VD: The trunk's token embeddings, for heads that tie theirs to them.
+        go_on: Where the base itself writes: (summary tokens (B, T), cache or None) -> (B, T, D), the trunk's states
+            behind the document.
     """
 
     hidden_BSD: Tensor
     attention_mask_BS: Tensor
     input_ids_BS: Tensor
     embedding_VD: Tensor
+    go_on: Callable[[Tensor, Any], Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,10 @@ class WritingHead(Head):
         if not self.options.tie_embeddings:
             self.embedding = nn.Embedding(sizes.vocabulary, sizes.width)
             self.output = Linear(sizes.width, sizes.vocabulary, bias=False)
+        self.add_pointer(width, sizes)
+
+    def add_pointer(self, width: int, sizes: Sizes) -> None:
+        """Make the copy gate, where the options ask for it."""
         if self.options.copy_gate:
             self.pointer_query = Linear(width, width)
             self.pointer_key = Linear(sizes.width, width)

@@ -28,3 +28,13 @@ class LlmtrainSeq2SeqConfig(PretrainedConfig):
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads
+
+
+class LlmtrainPrefixConfig(LlmtrainSeq2SeqConfig):
+    """The same where the base itself writes. ``prompt_ids`` stand between the document and the start token."""
+
+    model_type = "llmtrain_prefix"
+
+    def __init__(self, prompt_ids: list[int] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.prompt_ids = prompt_ids or []

@@ -35,14 +35,27 @@ class Encoder:
         self._model = model
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> SourceOutput:
-        states = self._model.encode(input_ids, attention_mask)
-        return SourceOutput(last_hidden_state=cast(Any, states.hidden_BSD), source_ids=input_ids)
+        return self._model.encode_source(input_ids, attention_mask)
 
     __call__ = forward
 
 
 class LlmtrainForSeq2SeqLM(SummaryModel, GenerationMixin):
     config_class = LlmtrainSeq2SeqConfig
+
+    def encode_source(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None) -> SourceOutput:
+        """The documents as ``generate`` carries them from step to step."""
+        states = self.encode(input_ids_BS, attention_mask_BS)
+        return SourceOutput(last_hidden_state=cast(Any, states.hidden_BSD), source_ids=input_ids_BS)
+
+    def states_of(self, source: SourceOutput, attention_mask_BS: Tensor) -> EncoderStates:
+        """What the head reads, from :meth:`encode_source`'s output."""
+        return EncoderStates(cast(Tensor, source.last_hidden_state), attention_mask_BS, cast(Tensor, source.source_ids),
+                             self.input_embedding_VD)
+
+    def written(self, cache: Any) -> int:
+        """How many of the summary's tokens, the start token included, the cache has seen."""
+        return 0 if cache is None else int(cache.get_seq_length())
 
     def forward(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,
                 decoder_input_ids: Tensor | None = None, encoder_outputs: Any = None, past_key_values: Any = None,
@@ -54,9 +67,8 @@ class LlmtrainForSeq2SeqLM(SummaryModel, GenerationMixin):
         """
         if encoder_outputs is None:
             encoder_outputs = Encoder(self).forward(cast(Tensor, input_ids), attention_mask)
-        source = encoder_outputs.source_ids
-        mask = torch.ones_like(source) if attention_mask is None else attention_mask
-        states = EncoderStates(encoder_outputs.last_hidden_state, mask, source, self.input_embedding_VD)
+        mask = torch.ones_like(encoder_outputs.source_ids) if attention_mask is None else attention_mask
+        states = self.states_of(encoder_outputs, mask)
         loss = None
         if labels is not None:
             total, count = self.head.nll(states, labels)
@@ -73,6 +85,5 @@ class LlmtrainForSeq2SeqLM(SummaryModel, GenerationMixin):
     def prepare_inputs_for_generation(self, input_ids: Tensor, past_key_values: Any = None,
                                       attention_mask: Tensor | None = None, encoder_outputs: Any = None,
                                       use_cache: bool | None = None, **kwargs: Any) -> dict[str, Any]:
-        past = 0 if past_key_values is None else past_key_values.get_seq_length()
-        return {"decoder_input_ids": input_ids[:, past:], "past_key_values": past_key_values,
+        return {"decoder_input_ids": input_ids[:, self.written(past_key_values):], "past_key_values": past_key_values,
                 "encoder_outputs": encoder_outputs, "attention_mask": attention_mask, "use_cache": use_cache}

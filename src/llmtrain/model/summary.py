@@ -77,6 +77,11 @@ class SummaryModel(PreTrainedModel):
             model.trunk.gradient_checkpointing_enable({"use_reentrant": False})
         return model
 
+    @classmethod
+    def source_limit(cls, positions: int, summary_tokens: int) -> int:
+        """The longest document of a base with so many positions, beside summaries of so many tokens."""
+        return positions
+
     @property
     def hidden_size(self) -> int:
         return int(self.config.hidden_size)

@@ -10,7 +10,8 @@ from llmtrain.config.model import ModelConfig
 from llmtrain.model.summary import SummaryModel
 
 SEQ2SEQ = "seq2seq"
-TOPOLOGIES = {SEQ2SEQ: "llmtrain.model.seq2seq:LlmtrainForSeq2SeqLM"}
+TOPOLOGIES = {SEQ2SEQ: "llmtrain.model.seq2seq:LlmtrainForSeq2SeqLM",
+              "prefix": "llmtrain.model.prefix:LlmtrainForPrefixLM"}
 
 
 def topology_of(head: str) -> str:

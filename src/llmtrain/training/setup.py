@@ -29,7 +29,7 @@ from llmtrain.errors import ConfigError, DataError
 from llmtrain.log import MetricsLog, say
 from llmtrain.model.base import base_config, base_folder, freeze, layers, load_tokenizer, positions
 from llmtrain.model.summary import SummaryModel
-from llmtrain.model.topology import new_model
+from llmtrain.model.topology import class_of, new_model
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
 from llmtrain.objectives.joint import Weighting
 from llmtrain.optim import Schedule, WeightAverage, build_optimizer
@@ -176,10 +176,11 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Sp
         ConfigError: Documents would be longer than the base can read, or the processes read different data.
         DataError: There are no rows to validate on.
     """
-    limit = positions(base_config(config.model))
+    limit = class_of(config.head.name).source_limit(
+        positions(base_config(config.model)), max(config.data.max_summary_tokens, config.generation.max_new_tokens))
     if config.data.max_source_tokens > limit:
         raise ConfigError(f"data.max_source_tokens={config.data.max_source_tokens} is more than the {limit} tokens "
-                          f"that the base at {config.model.path} can read; lower it")
+                          f"that the base at {config.model.path} can read with head={config.head.name}; lower it")
     with accelerator.main_process_first():
         splits = load_splits(config.data)
         if not splits.validation:

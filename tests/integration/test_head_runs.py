@@ -1,4 +1,4 @@
-"""Recurrent heads through the commands: trained, stopped and resumed, scored, and summarizing."""
+"""Writing heads beside the default one, through the commands: trained, stopped and resumed, scored, summarizing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def stop_behind_step_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 CASES = [("gru", "bf16", ("head.dropout=0.1", "head.layers=2")), ("lstm", "fp16", ("head.layers=2",)),
          ("lstm", "fp32", ("head.width=48", "objective=summary_only")), ("gru", "fp16", ("head.input_feeding=true",)),
-         ("lstm", "bf16", ("head.attention=additive", "trainer.accumulate=2"))]
+         ("lstm", "bf16", ("head.attention=additive", "trainer.accumulate=2")),
+         ("prefix_lm", "bf16", ("objective.base=mlm", "trainer.accumulate=2")),
+         ("prefix_lm", "fp16", ("head.copy_gate=true", "model.dropout=0.1")),
+         ("prefix_lm", "fp32", ("head.prompt=of it",))]
 
 
 @pytest.mark.parametrize(("head", "precision", "options"), CASES, ids=str)
@@ -65,7 +68,7 @@ def test_runs_resume_bitwise_score_and_write(head: str, precision: str, options:
     assert made.returncode == 0, made.stderr
     row, document = json.loads(made.stdout), pairs(1, 7)[0]["document"]
     assert row["score"] < 0
-    assert all(document[word["start"]:word["end"]] == word["text"] for word in row["copied"])
+    assert all(document[word["start"]:word["end"]] == word["text"] for word in row.get("copied", []))
 
 
 @pytest.mark.parametrize("head", ["gru", "lstm"])
@@ -89,9 +92,18 @@ def test_a_recurrent_head_learns_its_batch_and_copies(head: str, tiny_base: Path
 @pytest.mark.parametrize(("overrides", "told"), [
     (("head=gru", "head.attention=concat"), "choose from general, dot, additive"),
     (("head=lstm", "head.layers=0"), "head.layers=0 must be more than 0"), (("head=lstm", "head.ffn=3"), "head."),
-    (("head=gru", "head.dropout=1.5"), "head.dropout=1.5 must be from 0 to 1"), (("head=gruu",), "did you mean")])
+    (("head=gru", "head.dropout=1.5"), "head.dropout=1.5 must be from 0 to 1"), (("head=gruu",), "did you mean"),
+    (("head=prefix_lm", "head.chunk_tokens=0"), "head.chunk_tokens=0 must be more than 0")])
 def test_what_does_not_fit_is_one_line(overrides: tuple[str, ...], told: str, tmp_path: Path) -> None:
     result = warm_cli("train", "trainer.max_steps=1", *overrides, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert told in result.stderr
+
+
+def test_document_and_summary_must_fit_the_base_that_writes(tiny_base: Path, tmp_path: Path) -> None:
+    rows = write_jsonl(tmp_path / "rows.jsonl", pairs(8))
+    result = warm_cli("train", "head=prefix_lm", f"model.path={tiny_base}", "data=files", f"data.train={rows}",
+                      f"data.cache_dir={tmp_path / 'cache'}", "trainer.max_steps=1", "data.max_source_tokens=120",
+                      "data.max_summary_tokens=8", "generation.max_new_tokens=9", cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("max_source_tokens=120 is more than the 119 tokens")) == (2, 1)
