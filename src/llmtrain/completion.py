@@ -19,7 +19,7 @@ BASH = r"""_llmtrain() {
 }
 complete -F _llmtrain llmtrain"""
 COMMANDS = ("train", "eval", "summarize", "fetch", "list", "config", "version")
-LISTS = ("experiments", "models", "heads", "objectives", "data")
+LISTS = ("experiments", "models", "heads", "objectives", "optimizers", "data")
 
 
 def candidates(arguments: list[str]) -> list[str]:

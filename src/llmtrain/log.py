@@ -32,13 +32,20 @@ def warn(line: str) -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep transformers' and datasets' own bars and reports off the terminal; their errors still come."""
+    """Keep transformers' and datasets' own bars and reports off the terminal; their errors still come.
+
+    transformers imports torchao where it is installed, which warns of kernels for other devices and of deprecations.
+    """
+    import logging as standard
+
     from datasets import disable_progress_bars
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     disable_progress_bars()
+    for name in ("torchao", "torch.utils._pytree"):
+        standard.getLogger(name).setLevel(standard.ERROR)
 
 
 class Lenient:

@@ -15,11 +15,12 @@ from typing import Any
 
 from llmtrain.errors import ConfigError
 
-KINDS = ("head", "objective")
+KINDS = ("head", "objective", "optimizer")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
 BUILTIN_MODULES = (  # torch-free, imported late
     "llmtrain.heads.transformer.config", "llmtrain.heads.rnn.config", "llmtrain.heads.prefix_lm.config",
-    "llmtrain.objectives.options")
+    "llmtrain.objectives.options",
+    "llmtrain.optim.options")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from llmtrain.config.choices import ScheduleName
 from llmtrain.config.optim import ScheduleConfig
 from llmtrain.config.trainer import TrainerConfig
 from llmtrain.model.base import layers
-from llmtrain.optim import Schedule
+from llmtrain.optim.schedule import Schedule
 from llmtrain.training.length import TimeLimit
 from llmtrain.training.loop import quarters
 from llmtrain.training.module import JointModule

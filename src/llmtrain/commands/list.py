@@ -9,7 +9,7 @@ from llmtrain.config.load import config_dir
 from llmtrain.config.typed import did_you_mean
 from llmtrain.errors import ConfigError
 
-KINDS = ("experiments", "models", "heads", "objectives", "data")
+KINDS = ("experiments", "models", "heads", "objectives", "optimizers", "data")
 FOLDERS = {"experiments": "experiment", "models": "model", "data": "data"}
 
 

@@ -14,13 +14,15 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.config.typed import plain
 
 HASH_LENGTH = 8
+ADAM_KEYS = ("optim.beta1", "optim.beta2", "optim.eps")
 
 
 def result_dict(config: Any) -> dict[str, Any]:
     """Flat dotted keys and plain values of everything that can change weights or scores.
 
-    Options of a base objective or data source that is not in use are left out: installing a plugin changes no hash.
-    The terms of the joint loss count as resolved, as objective.lam.TERM: the short form and the equal list are alike.
+    Options of a base objective, optimizer or data source that is not in use are left out: installing a plugin changes
+    no hash. So are Adam's shared keys under an optimizer that does not read them. The terms of the joint loss count as
+    resolved, as objective.lam.TERM: the short form and the equal list are alike.
     """
     flat: dict[str, Any] = {}
     _collect(config, "", flat)
@@ -31,6 +33,11 @@ def result_dict(config: Any) -> dict[str, Any]:
         for name in ("base", "lam", "terms"):
             del flat[f"objective.{name}"]
         flat |= {f"objective.lam.{term.name}": term.lam for term in terms_of(config.objective)}
+        for part in registry.parts("optimizer"):
+            if part.name != config.optim.name:
+                unused.append(f"optim.{part.name}.")
+            elif not part.requires.get("betas"):
+                unused += ADAM_KEYS
     unused += [f"data.{name}." for name in ("docstrings", "hub") if name != config.data.name]
     return {key: value for key, value in flat.items() if not key.startswith(tuple(unused))}
 

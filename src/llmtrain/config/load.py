@@ -18,10 +18,11 @@ from llmtrain.config.choices import ScheduleName
 from llmtrain.config.hashing import differing_keys, result_dict, run_hash, run_name
 from llmtrain.config.names import Names
 from llmtrain.config.objective import objective_schema
+from llmtrain.config.optim import optim_schema
 from llmtrain.config.paths import path_value, quote_overrides
 from llmtrain.config.reference import SCHEMAS, keys
 from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
-from llmtrain.config.typed import build, did_you_mean, from_dict, head_type, to_dict
+from llmtrain.config.typed import build, did_you_mean, from_dict, part_sections, to_dict
 from llmtrain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,14 +55,18 @@ def register_schemas() -> None:
     for command, schema in SCHEMAS.items():
         node: type = schema
         if command == "train":
-            objective = objective_schema()
-            node = make_dataclass("TrainSchema", [("objective", objective, field(default_factory=objective))],
+            typed = {"objective": objective_schema(), "optim": optim_schema()}
+            node = make_dataclass("TrainSchema", [(name, section, field(default_factory=section))
+                                                  for name, section in typed.items()],
                                   bases=(TrainConfig,), kw_only=True)
         store.store(name=f"{command}_schema", node=node)
     for part in registry.parts("head"):
         store.store(group="schema/head", name=part.name, node=part.options)
         if not (config_dir() / "head" / f"{part.name}.yaml").is_file():
             store.store(group="head", name=part.name, node=part.options)  # a plugin head without a yaml of its own
+    for part in registry.parts("optimizer"):
+        if not (config_dir() / "optim" / f"{part.name}.yaml").is_file():
+            store.store(group="optim", name=part.name, node={"name": part.name})
 
 
 def text_keys(command: str) -> set[str]:
@@ -243,7 +248,7 @@ def to_typed(command: str, config: DictConfig) -> Config:
     """
     values = to_container(config)
     if command == "train":
-        typed: Config = build(TrainConfig, values, head=head_type(values.get("head")), objective=objective_schema())
+        typed: Config = build(TrainConfig, values, "", **part_sections(values))
     else:
         typed = build(SCHEMAS[command], values)
     return typed

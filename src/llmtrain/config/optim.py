@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
+from functools import cache
 
+from llmtrain import registry
 from llmtrain.config.choices import ScheduleName
 from llmtrain.config.keys import key
 
 
 @dataclass(kw_only=True, slots=True)
 class OptimConfig:
-    name: str = key("adamw", "optimizer")
-    base_lr: float = key(3.3e-4, "peak learning rate of the base model")
+    """What all optimizers share. Options of each live under its own name."""
+
+    name: str = key("adamw", "a registered optimizer")
+    base_lr: float = key(3.3e-4, "peak learning rate of the base model (adafactor: relative to a parameter's size)")
     head_lr: float = key(1e-3, "peak learning rate of the head and of objective parameters")
+    layer_decay: float = key(1.0, "rate of each of the base's layers as a share of the next one's above, embeddings "
+                             "the lowest (1: all alike)")
     weight_decay: float = key(0.01, "decoupled weight decay of matrices")
     beta1: float = key(0.9, "Adam's beta1")
     beta2: float = key(0.98, "Adam's beta2")
     eps: float = key(1e-8, "Adam's epsilon")
     clip_norm: float = key(1.0, "gradients are clipped to this norm (0: no clipping)")
     ema_decay: float = key(0.0, "decay of the weights' moving average that is evaluated and saved (0: off)")
+
+
+def optim_schema() -> type:
+    """OptimConfig plus one field for the options of each registered optimizer (``optim.muon.momentum``)."""
+    return _optim_schema(tuple((p.name, p.options, p.summary) for p in registry.parts("optimizer")))
+
+
+@cache  # one class for one set of parts, so that equal configurations compare equal
+def _optim_schema(parts: tuple[tuple[str, type, str], ...]) -> type:
+    fields = [(name, options, key(options, f"options of optim.name={name}: {summary}"))
+              for name, options, summary in parts]
+    return make_dataclass("OptimSchema", fields, bases=(OptimConfig,), kw_only=True)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin
 from llmtrain import registry
 from llmtrain.config.keys import RESULTS
 from llmtrain.config.objective import objective_schema
+from llmtrain.config.optim import optim_schema
 from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
 from llmtrain.config.typed import hints, plain
 
@@ -43,6 +44,8 @@ class Key:
             return ["true", "false"]
         if self.path == "objective.base":
             return ["none", *(part.name for part in registry.parts("objective"))]
+        if self.path == "optim.name":
+            return [part.name for part in registry.parts("optimizer")]
         return []
 
     @property
@@ -86,6 +89,7 @@ def keys(command: str, head: str | None = None) -> dict[str, Key]:
     found: dict[str, Key] = {}
     names = [part.name for part in registry.parts("head")] if head is None else [head]
     for name in names:
-        sections = {"head": registry.get("head", name).options, "objective": objective_schema()}
+        sections = {"head": registry.get("head", name).options, "objective": objective_schema(),
+                    "optim": optim_schema()}
         found |= {key.path: key for key in _walk(TrainConfig, "", sections) if key.path not in found}
     return found

@@ -9,7 +9,7 @@ from llmtrain.config.choices import Language, OnUnsupported, PrecisionName, Refe
 from llmtrain.config.data import DataConfig
 from llmtrain.config.keys import SPEED, WHERE, key
 from llmtrain.config.model import ModelConfig
-from llmtrain.config.optim import OptimConfig, ScheduleConfig
+from llmtrain.config.optim import ScheduleConfig
 from llmtrain.config.trainer import TrainerConfig
 
 
@@ -82,11 +82,12 @@ class _Shared:
 
 @dataclass(kw_only=True, slots=True)
 class TrainConfig(_Shared):
-    """The whole configuration of ``llmtrain train``. ``head`` and ``objective`` are typed from the registry."""
+    """The whole configuration of ``llmtrain train``. ``head``, ``objective`` and ``optim`` are typed from the
+    registry."""
 
     head: Any = key(None, "summary head; options depend on head.name")
     objective: Any = key(None, "joint loss")
-    optim: OptimConfig = key(OptimConfig, "optimizer")
+    optim: Any = key(None, "optimizer")
     schedule: ScheduleConfig = key(ScheduleConfig, "learning-rate schedule")
     experiment_name: str = key("train", "name of the chosen experiment", affects=WHERE)
 

@@ -17,10 +17,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from llmtrain import registry
 from llmtrain.config.objective import objective_schema
+from llmtrain.config.optim import optim_schema
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import ConfigError, LlmtrainError
-
-PARTS = ("head", "objective")  # sections of TrainConfig whose type comes from the registry
 
 
 @cache
@@ -56,7 +55,7 @@ def did_you_mean(name: str, names: Iterable[str], otherwise: str) -> str:
 def build(schema: type, values: Any, path: str = "", **sections: type) -> Any:
     """An instance of ``schema`` from a plain mapping; missing keys take their defaults.
 
-    ``sections`` gives the types of fields that the schema leaves open (head and objective).
+    ``sections`` gives the types of fields that the schema leaves open (see :func:`part_sections`).
     Raises ConfigError with every unknown key and every value of a wrong type.
     """
     problems: list[str] = []
@@ -164,6 +163,11 @@ def head_type(values: Any) -> type:
     return registry.get("head", values["name"]).options
 
 
+def part_sections(values: dict[str, Any]) -> dict[str, type]:
+    """Types of the sections of a plain train configuration that come from the registry."""
+    return {"head": head_type(values.get("head")), "objective": objective_schema(), "optim": optim_schema()}
+
+
 def from_dict(stored: dict[str, Any], at: str | None = None, error: type[LlmtrainError] = ConfigError) -> TrainConfig:
     """The TrainConfig behind a stored dictionary, read strictly: no Hydra, no interpolation, nothing instantiated.
 
@@ -174,11 +178,11 @@ def from_dict(stored: dict[str, Any], at: str | None = None, error: type[Llmtrai
     try:
         if not isinstance(stored, dict):
             raise ConfigError("a configuration is a group of keys")
-        config: TrainConfig = build(TrainConfig, stored, head=head_type(stored.get("head")),
-                                    objective=objective_schema())
+        config: TrainConfig = build(TrainConfig, stored, "", **part_sections(stored))
     except ConfigError as problem:
         raise error(f"stored configuration{where} does not fit this version: {line}" for line in problem.problems
                     ) from problem
-    if config.objective is None:
-        config.objective = objective_schema()()
+    for name in ("objective", "optim"):
+        if getattr(config, name) is None:
+            setattr(config, name, part_sections(stored)[name]())
     return config

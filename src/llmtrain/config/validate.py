@@ -32,7 +32,7 @@ SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 def validate(config: TrainConfig) -> None:
     """Raise ConfigError with one line for each problem of a whole training configuration."""
     problems = [*_ranges(config), *_lengths(config), *_best(config), *_objective(config), *_model(config),
-                *_data(config), *_decoding(config)]
+                *_optim(config), *_data(config), *_decoding(config)]
     if problems:
         raise ConfigError(problems)
 
@@ -104,10 +104,21 @@ def _objective(config: TrainConfig) -> Iterator[str]:
 def _model(config: TrainConfig) -> Iterator[str]:
     if config.model.freeze not in ("none", "all") and not config.model.freeze.isdecimal():
         yield f"model.freeze={config.model.freeze} is none of none, all and a number of layers; use one of them"
-    if config.optim.name != "adamw":
-        yield f"unknown optim.name={config.optim.name!r}; choose from adamw"
     if hasattr(config.head, "problems"):  # what a head's own options say of each other
         yield from config.head.problems()
+
+
+def _optim(config: TrainConfig) -> Iterator[str]:
+    optim = config.optim
+    try:
+        registry.get("optimizer", optim.name)
+    except LlmtrainError as error:
+        yield f"optim.name: {error}"
+    if not 0 < optim.layer_decay <= 1:
+        yield f"optim.layer_decay={optim.layer_decay:g} must be more than 0 and at most 1; change it"
+    options = getattr(optim, optim.name, None)
+    if hasattr(options, "problems"):  # what an optimizer's own options say of themselves
+        yield from options.problems()
 
 
 def _data(config: TrainConfig) -> Iterator[str]:

@@ -11,7 +11,7 @@ from collections import deque
 
 from llmtrain.config.optim import ScheduleConfig
 from llmtrain.config.trainer import TrainerConfig
-from llmtrain.optim import Schedule
+from llmtrain.optim.schedule import Schedule
 from llmtrain.training.state import ProgressPart
 
 RECENT = 64  # steps whose pace predicts the rest

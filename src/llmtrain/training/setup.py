@@ -32,16 +32,18 @@ from llmtrain.model.summary import SummaryModel
 from llmtrain.model.topology import class_of, new_model
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
 from llmtrain.objectives.joint import Weighting
-from llmtrain.optim import Schedule, WeightAverage, build_optimizer
+from llmtrain.optim.average import WeightAverage
+from llmtrain.optim.builders import build_optimizer, check_installed
+from llmtrain.optim.schedule import Schedule
 from llmtrain.precision import Precision, Speeds, measure_speeds
 from llmtrain.training.blame import Blame
 from llmtrain.training.length import TimeLimit, planned_steps
 from llmtrain.training.module import JointModule
+from llmtrain.training.optimizer_state import OptimizerPart
 from llmtrain.training.runfolder import RunFolder
 from llmtrain.training.state import (
     AveragePart,
     ModulePart,
-    OptimizerPart,
     Part,
     PrecisionPart,
     ProgressPart,
@@ -96,6 +98,7 @@ def start_accelerator(config: TrainConfig, project_dir: Path | None) -> Any:
     if config.trainer.tracker is Tracker.tensorboard and find_spec("tensorboard") is None:
         raise ConfigError("trainer.tracker=tensorboard needs a package that is not installed; run: pip install "
                           "tensorboard")
+    check_installed(config.optim.name)
     if config.trainer.device is Device.cuda and not torch.cuda.is_available():
         raise ConfigError("trainer.device=cuda but torch sees no CUDA device; use trainer.device=cpu")
     cpu = config.trainer.device is Device.cpu or not torch.cuda.is_available()
@@ -231,9 +234,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     wrapped = accelerator.prepare_model(module)
     precision.watch(next(m for m in reversed(list(layers(model.trunk)[0].modules())) if isinstance(m, nn.Linear)))
 
-    named = list(module.named_parameters())
-    optimizer = build_optimizer({"base": [(n, p) for n, p in named if n.startswith("model.trunk.")],
-                                 "head": [(n, p) for n, p in named if not n.startswith("model.trunk.")]}, config.optim)
+    optimizer = build_optimizer(module, model.trunk, config.optim)
     transforms = [t for o in module.objectives.values() if isinstance(o, Objective) and (t := o.transform())]
     padding = special_ids(tokenizer).pad
     loader = StepLoader(train, batch_size=config.trainer.batch_size, accumulate=config.trainer.accumulate,

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain.errors import CheckpointError
-from llmtrain.optim import Schedule, WeightAverage
+from llmtrain.optim.average import WeightAverage
+from llmtrain.optim.schedule import Schedule
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]
 
@@ -71,35 +72,6 @@ class ModulePart:
         check_names(self.name, set(self._parameters), set(tensors))
         for key, parameter in self._parameters.items():
             parameter.copy_(tensors[key])
-
-
-class OptimizerPart:
-    """AdamW's moments, by parameter name."""
-
-    name = "optimizer"
-
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self._optimizer = optimizer
-
-    def _named(self) -> dict[str, nn.Parameter]:
-        return {name: p for group in self._optimizer.param_groups
-                for name, p in zip(group["param_names"], group["params"], strict=True)}
-
-    def save(self) -> Saved:
-        tensors = {}
-        for name, parameter in self._named().items():
-            for key, value in self._optimizer.state.get(parameter, {}).items():
-                tensors[f"{name}/{key}"] = value.detach().cpu()
-        return tensors, {}
-
-    def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
-        named = self._named()
-        check_names(self.name, set(named), {key.rpartition("/")[0] for key in tensors}, subset=True)
-        for key, value in tensors.items():
-            name, _, slot = key.rpartition("/")
-            parameter = named[name]
-            # a fused CPU AdamW keeps its step counter beside the parameter, as fp32
-            self._optimizer.state[parameter][slot] = value.to(parameter.device).clone()
 
 
 class SchedulePart:

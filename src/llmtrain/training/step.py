@@ -13,7 +13,8 @@ from llmtrain.config.choices import OnNonFinite
 from llmtrain.data.loader import Batch
 from llmtrain.errors import NumericsError
 from llmtrain.objectives.joint import Weighting
-from llmtrain.optim import Schedule, WeightAverage
+from llmtrain.optim.average import WeightAverage
+from llmtrain.optim.schedule import Schedule
 from llmtrain.precision import Precision
 from llmtrain.training.blame import Blame
 from llmtrain.training.module import JointModule
