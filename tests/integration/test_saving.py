@@ -331,7 +331,7 @@ def test_a_resume_is_bitwise_with(case: str, train: Any, tmp_path: Path, monkeyp
 def test_what_cannot_run_is_one_line(overrides: tuple[str, ...], told: str, train: Any, tmp_path: Path,
                                      monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "find_spec", lambda name: None)
-    monkeypatch.setattr("llmtrain.model.seq2seq.load_trunk", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr("llmtrain.model.summary.load_trunk", lambda *_: pytest.fail("weights were read"))
     result = train(*overrides)
     assert result.returncode == 2
     assert told in result.stderr and result.stderr.count("\n") == 1
