@@ -136,9 +136,15 @@ def tidy(text: str) -> str:
     return CJK_GAP.sub("", " ".join(text.split()))
 
 
-def spell_as_written(tokenizer: Any, documents: Sequence[str], made: list[Generated]) -> list[Generated]:
-    """Each summary in its document's own case, accents and spacing, as far as the tokenizer does not keep them."""
-    back = _there_and_back(tokenizer)
+def spell_as_written(tokenizer: Any, documents: Sequence[str], made: list[Generated],
+                     read: Callable[[str], str] = str) -> list[Generated]:
+    """Each summary in its document's own case, accents and spacing, as far as the model is not given them.
+
+    Args:
+        documents: As they were before preprocessing.
+        read: What preprocessing makes of a training summary.
+    """
+    back = _there_and_back(tokenizer, read)
     if back == SPELLING_PROBE:
         return made
     uncased = back == back.lower()
@@ -146,11 +152,11 @@ def spell_as_written(tokenizer: Any, documents: Sequence[str], made: list[Genera
             for document, one in zip(documents, made, strict=True)]
 
 
-def loses_spelling(tokenizer: Any) -> bool:
-    """Whether text does not come back from this tokenizer as it went in."""
-    return _there_and_back(tokenizer) != SPELLING_PROBE
+def loses_spelling(tokenizer: Any, read: Callable[[str], str] = str) -> bool:
+    """Whether text does not come back from preprocessing and this tokenizer as it went in."""
+    return _there_and_back(tokenizer, read) != SPELLING_PROBE
 
 
-def _there_and_back(tokenizer: Any) -> str:
-    text: str = tokenizer.decode(tokenizer(SPELLING_PROBE, add_special_tokens=False)["input_ids"])
+def _there_and_back(tokenizer: Any, read: Callable[[str], str]) -> str:
+    text: str = tokenizer.decode(tokenizer(read(SPELLING_PROBE), add_special_tokens=False)["input_ids"])
     return text.strip()

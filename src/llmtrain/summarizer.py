@@ -16,6 +16,7 @@ from llmtrain.config.data import DataConfig
 from llmtrain.config.load import from_dict
 from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
 from llmtrain.data.features import clean
+from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.generation import Generated, spell_as_written, summarize_batches
 from llmtrain.model.base import layers, positions
@@ -37,11 +38,15 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Summarized:
-    """Summaries of some texts, in their order; which texts were cut; the words copied from each, when asked for."""
+    """Summaries of some texts, in their order; which texts were cut; the words copied from each, when asked for.
+
+    ``read`` is each text as the model read it, where preprocessing changed it: the copied words stand in that one.
+    """
 
     summaries: list[Generated]
     cut: list[int]
     copied: list[list[Copied] | None]
+    read: list[str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +70,23 @@ class Published:
                   with_copies: bool = False) -> Summarized:
         """Summaries in the order of the texts. An empty text gives an empty summary; a long one is cut."""
         limit = min(data.max_source_tokens, self.source_limit(generation))
+        pipeline = Pipeline(data.preprocess)
         cleaned = [clean(text) for text in texts]
-        wanted = [i for i, text in enumerate(cleaned) if text.strip()]
-        whole = self._encode([cleaned[i] for i in wanted], with_copies and self.tokenizer.is_fast)
+        read = [pipeline.document(text) for text in cleaned]
+        wanted = [i for i, text in enumerate(read) if text.strip()]
+        whole = self._encode([read[i] for i in wanted], with_copies and self.tokenizer.is_fast)
         ids = [_cut(row, limit) for row in whole["input_ids"]]
         made = summarize_batches(self.model, self.tokenizer, ids, generation, self.precision, with_copies=with_copies)
-        made = spell_as_written(self.tokenizer, [cleaned[i] for i in wanted], made)
+        made = spell_as_written(self.tokenizer, [cleaned[i] for i in wanted], made, pipeline.summary)
         summaries = [Generated("", [], 0.0) for _ in texts]
         copied: list[list[Copied] | None] = [None for _ in texts]
         for row, (i, one) in enumerate(zip(wanted, made, strict=True)):
             summaries[i] = one
             if one.copied is not None and "offset_mapping" in whole:
-                copied[i] = copied_words(cleaned[i], one.copied, _cut(whole["offset_mapping"][row], limit),
+                copied[i] = copied_words(read[i], one.copied, _cut(whole["offset_mapping"][row], limit),
                                          _cut(whole.word_ids(row), limit))
         return Summarized(summaries, [i for i, row in zip(wanted, whole["input_ids"], strict=True) if len(row) > limit],
-                          copied)
+                          copied, [new if new != old else None for new, old in zip(read, cleaned, strict=True)])
 
     def _encode(self, texts: list[str], with_offsets: bool) -> Any:
         if not texts:

@@ -9,7 +9,8 @@ from llmtrain.config.load import config_dir
 from llmtrain.config.typed import did_you_mean
 from llmtrain.errors import ConfigError
 
-KINDS = ("experiments", "models", "heads", "objectives", "optimizers", "data")
+KINDS = ("experiments", "models", "heads", "objectives", "optimizers", "data", "preprocess")
+REGISTERED = {kind + "s": kind for kind in ("head", "objective", "optimizer")}  # kinds of the registry
 FOLDERS = {"experiments": "experiment", "models": "model", "data": "data"}
 
 
@@ -31,7 +32,7 @@ def entries(kind: str) -> list[tuple[str, str]]:
     """(name, one line) of everything of a kind."""
     if kind in FOLDERS:
         return [(path.stem, first_comment(path)) for path in sorted((config_dir() / FOLDERS[kind]).glob("*.yaml"))]
-    return [(part.name, part.summary) for part in registry.parts(kind.removesuffix("s"))]
+    return [(part.name, part.summary) for part in registry.parts(REGISTERED.get(kind, kind))]
 
 
 def first_comment(path: Path) -> str:

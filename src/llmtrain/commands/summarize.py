@@ -65,10 +65,11 @@ def _places(batch: Batch, made: Summarized) -> str:
 
 
 def _write(made: Summarized, as_json: bool) -> None:
-    for one, copied in zip(made.summaries, made.copied, strict=True):
+    for one, copied, read in zip(made.summaries, made.copied, made.read, strict=True):
         row: dict[str, Any] = {"summary": one.text, "score": one.score}
         if copied is not None:
             row["copied"] = [asdict(word) | {"probability": round(word.probability, 4)} for word in copied]
+            row |= {} if read is None else {"read": read}  # the text that start and end are places in
         sys.stdout.write((json.dumps(row, ensure_ascii=False) if as_json else one.text) + "\n")
     sys.stdout.flush()
 

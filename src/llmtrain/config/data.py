@@ -42,6 +42,8 @@ class DataConfig:
     max_train_rows: int | None = key(None, "use only this many training rows", "rows")
     max_validation_rows: int | None = key(None, "use only this many validation rows", "rows")
     max_test_rows: int | None = key(None, "use only this many test rows (0: leave the test split alone)", "rows")
+    preprocess: list[Any] = key(list, "steps that change documents and training summaries, in order: names, or "
+                                      "{name: NAME, option: value}; `llmtrain list preprocess` shows them")
     on_bad_row: OnBadRow = key(OnBadRow.error, "error: stop at the first bad rows; skip: count and leave out")
     cache_dir: str | None = key(None, "folder for tokenised data; default: the user's cache folder", affects=WHERE)
     workers: int = key(0, "data loader processes", "processes", affects=SPEED)

@@ -39,6 +39,8 @@ def result_dict(config: Any) -> dict[str, Any]:
             elif not part.requires.get("betas"):
                 unused += ADAM_KEYS
     unused += [f"data.{name}." for name in ("docstrings", "hub") if name != config.data.name]
+    if not flat.get("data.preprocess"):
+        unused.append("data.preprocess")
     return {key: value for key, value in flat.items() if not key.startswith(tuple(unused))}
 
 

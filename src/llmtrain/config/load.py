@@ -20,6 +20,7 @@ from llmtrain.config.names import Names
 from llmtrain.config.objective import objective_schema
 from llmtrain.config.optim import optim_schema
 from llmtrain.config.paths import path_value, quote_overrides
+from llmtrain.config.preprocess import settled
 from llmtrain.config.reference import SCHEMAS, keys
 from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
 from llmtrain.config.typed import build, did_you_mean, from_dict, part_sections, to_dict
@@ -251,4 +252,5 @@ def to_typed(command: str, config: DictConfig) -> Config:
         typed: Config = build(TrainConfig, values, "", **part_sections(values))
     else:
         typed = build(SCHEMAS[command], values)
+    typed.data.preprocess = settled(typed.data.preprocess)
     return typed

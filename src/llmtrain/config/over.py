@@ -10,12 +10,14 @@ from typing import Any
 
 from llmtrain.config import load
 from llmtrain.config.paths import quote_overrides
+from llmtrain.config.preprocess import settled
 from llmtrain.config.reference import SCHEMAS
 from llmtrain.config.typed import build, from_dict, to_dict
 from llmtrain.config.validate import validate_stored
 from llmtrain.errors import CheckpointError, ConfigError
 
 FIXED = ("model", "head", "objective", "optim", "schedule", "tokenizer")
+TEXT_SHAPING = ("preprocess",)  # keys of data that a model needs wherever its documents come from
 OWN = ("checkpoint", "predictions", "input", "summarize")  # of the command alone: never stored
 
 
@@ -44,8 +46,10 @@ def compose_over(stored: dict[str, Any] | None, overrides: list[str], command: s
               for field in fields(SCHEMAS[command])}
     parsed = load.parse(quote_overrides(overrides, load.text_keys(command)))
     groups = [o.key_or_group for o in parsed if o.key_or_group in result and isinstance(o.value(), str)]
+    of_the_model = {name: base["data"][name] for name in TEXT_SHAPING}
     for name in groups:
         result[name] = values[name]
+    result["data"] = result["data"] | of_the_model
     for override in parsed:
         if override.key_or_group not in groups and not override.key_or_group.startswith("hydra"):
             _replace(result, values, override.key_or_group.split("."))
@@ -54,6 +58,7 @@ def compose_over(stored: dict[str, Any] | None, overrides: list[str], command: s
 
 def _typed(command: str, values: dict[str, Any]) -> load.Config:
     typed: load.Config = build(SCHEMAS[command], values)
+    typed.data.preprocess = settled(typed.data.preprocess)
     validate_stored(typed)
     return typed
 

@@ -8,6 +8,7 @@ from llmtrain import registry
 from llmtrain.config.choices import ScheduleName
 from llmtrain.config.load import LENGTHS, Config
 from llmtrain.config.objective import base_terms_of, problems_of_terms, terms_of
+from llmtrain.config.preprocess import steps_for_l1
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import ConfigError, LlmtrainError
 
@@ -127,6 +128,30 @@ def _data(config: TrainConfig) -> Iterator[str]:
         yield "data=files needs data.train; name a file, a list or a glob"
     if data.name == "hub" and not data.hub.name:
         yield "data=hub needs data.hub.name; give a dataset name or a local folder in the hub's layout"
+    try:
+        l1_steps = steps_for_l1(data.preprocess)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    for name in l1_steps:
+        yield from _l1_text(config, name)
+
+
+def _l1_text(config: TrainConfig, step: str) -> Iterator[str]:
+    """A text for l1 alone needs a base objective that reads it in a pass of its own."""
+    used = base_terms_of(config.objective)
+    able = [part.name for part in registry.parts("objective") if part.requires.get("own_pass")]
+    reading = [name for name in used if name in able]
+    another = f"data.preprocess: {step} with apply=l1 gives the base's own term another text and"
+    if not used:
+        yield (f"data.preprocess: {step} with apply=l1 shapes the text of the base's own term and objective.base=none "
+               "has none; use apply=document, or choose objective.base")
+    elif not reading:
+        yield (f"{another} objective.base={','.join(used)} reads the summary's; use apply=document, or an "
+               f"objective.base of {', '.join(able)}")
+    elif all(getattr(getattr(config.objective, name), "shared_pass", False) for name in reading):
+        yield (f"{another} objective.{reading[0]}.shared_pass=true reads the summary's; use apply=document, or "
+               "shared_pass=false")
 
 
 def _decoding(config: Config) -> Iterator[str]:

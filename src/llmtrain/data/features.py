@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llmtrain.config.data import DataConfig
 from llmtrain.data.docstrings import cache_folder
 from llmtrain.data.examples import Example, digest
+from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.data.special import special_ids
 
 ROWS_PER_PROCESS = 20_000  # below this a second process costs more than it saves
@@ -27,11 +28,13 @@ class Stats:
     cut_summaries: int
     max_source_tokens: int
     max_summary_tokens: int
+    empty: int = 0  # documents of which preprocessing left no token
 
     def describe(self) -> str:
         share = [100 * count / max(1, self.rows) for count in (self.cut_documents, self.cut_summaries)]
+        empty = f"; of {self.empty} documents data.preprocess leaves no token" if self.empty else ""
         return (f"{share[0]:.1f} % of documents cut to {self.max_source_tokens} tokens, {share[1]:.1f} % of summaries "
-                f"to {self.max_summary_tokens}")
+                f"to {self.max_summary_tokens}{empty}")
 
 
 class Ragged:
@@ -53,11 +56,15 @@ class Ragged:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Token ids of a split: ``input_ids`` with the tokenizer's special tokens, ``labels`` ending with the end token."""
+    """Token ids of a split: ``input_ids`` with the tokenizer's special tokens, ``labels`` ending with the end token.
+
+    ``l1_input_ids`` is the document as the base's own term reads it, where preprocessing makes a text for it alone.
+    """
 
     input_ids: Ragged
     labels: Ragged
     stats: Stats
+    l1_input_ids: Ragged | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -67,31 +74,33 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig) -> Fea
     """Tokenise examples, or read them from the cache that an earlier start left."""
     from datasets import Dataset, disable_progress_bars
 
+    pipeline = Pipeline(config.preprocess)
     if not examples:  # datasets forget the columns of a table without rows
         none = Ragged(np.zeros(0, np.int64), np.zeros(1, np.int64))
-        return Features(none, none, Stats(0, 0, 0, config.max_source_tokens, config.max_summary_tokens))
+        return Features(none, none, Stats(0, 0, 0, config.max_source_tokens, config.max_summary_tokens),
+                        none if pipeline.has_l1 else None)
     if not os.isatty(2):
         disable_progress_bars()
     documents = [clean(e.document) for e in examples]
     summaries = [clean(e.summary) for e in examples]
     content = digest("\0".join(documents) + "\1" + "\0".join(summaries))
     key = digest("\0".join([content, describe(tokenizer), type(tokenizer).__name__, str(config.max_source_tokens),
-                            str(config.max_summary_tokens), str(FORMAT)]))[:24]
+                            str(config.max_summary_tokens), str(FORMAT), pipeline.describe()]))[:24]
     folder = cache_folder(config) / "features"
     folder.mkdir(parents=True, exist_ok=True)
     processes = config.processes or max(1, min(os.cpu_count() or 1, len(examples) // ROWS_PER_PROCESS))
     rows = Dataset.from_dict({"document": documents, "summary": summaries}).map(
         _encode, batched=True, remove_columns=["document", "summary"], new_fingerprint=key,
         cache_file_name=str(folder / f"{key}.arrow"), num_proc=processes if processes > 1 else None,
-        fn_kwargs={"tokenizer": tokenizer, "eos": special_ids(tokenizer).eos, "source": config.max_source_tokens,
-                   "summary": config.max_summary_tokens})
-    columns = {name: _ragged(rows, name) for name in ("input_ids", "labels")}
+        fn_kwargs={"tokenizer": tokenizer, "pipeline": pipeline, "eos": special_ids(tokenizer).eos,
+                   "source": config.max_source_tokens, "summary": config.max_summary_tokens})
     stats = Stats(len(rows), sum(rows["cut_document"]), sum(rows["cut_summary"]), config.max_source_tokens,
-                  config.max_summary_tokens)
-    return Features(columns["input_ids"], columns["labels"], stats)
+                  config.max_summary_tokens, sum(rows["empty"]))
+    return Features(_ragged(rows, "input_ids"), _ragged(rows, "labels"), stats,
+                    _ragged(rows, "l1_input_ids") if pipeline.has_l1 else None)
 
 
-FORMAT = 1  # raise when _encode changes
+FORMAT = 2  # raise when _encode changes
 
 
 def describe(tokenizer: Any) -> str:
@@ -107,13 +116,20 @@ def clean(text: str) -> str:
     return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
 
 
-def _encode(rows: dict[str, list[str]], tokenizer: Any, eos: int, source: int, summary: int) -> dict[str, list[Any]]:
-    documents = tokenizer(rows["document"], truncation=True, max_length=source)["input_ids"]
-    whole = tokenizer(rows["document"], add_special_tokens=False, verbose=False)["input_ids"]
+def _encode(rows: dict[str, list[str]], tokenizer: Any, pipeline: Pipeline, eos: int, source: int, summary: int,
+            ) -> dict[str, list[Any]]:
+    read = [pipeline.document(text) for text in rows["document"]]
+    documents = tokenizer(read, truncation=True, max_length=source)["input_ids"]
+    whole = tokenizer(read, add_special_tokens=False, verbose=False)["input_ids"]
     extra = tokenizer.num_special_tokens_to_add()
-    summaries = tokenizer(rows["summary"], add_special_tokens=False, verbose=False)["input_ids"]
-    return {"input_ids": documents, "labels": [[*ids[:summary - 1], eos] for ids in summaries],
-            "cut_document": [len(ids) + extra > source for ids in whole],
+    written = [pipeline.summary(text) for text in rows["summary"]]
+    summaries = tokenizer(written, add_special_tokens=False, verbose=False)["input_ids"]
+    l1 = {}
+    if pipeline.has_l1:
+        alone = [pipeline.l1_document(text) for text in rows["document"]]
+        l1["l1_input_ids"] = tokenizer(alone, truncation=True, max_length=source)["input_ids"]
+    return {"input_ids": documents, "labels": [[*ids[:summary - 1], eos] for ids in summaries], **l1,
+            "empty": [not ids for ids in whole], "cut_document": [len(ids) + extra > source for ids in whole],
             "cut_summary": [len(ids) + 1 > summary for ids in summaries]}
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import regex
 
 CJK = regex.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+LETTER = regex.compile(r"\p{L}")
+ASCII_LETTER = regex.compile("[A-Za-z]")
 SAMPLE = 200  # texts that decide the language
 ENGLISH = "the and of to with from for this that by are is were which on it has have was been".split()  # noqa: SIM905
 OTHERS = """der die das und ist nicht ein eine einen den dem mit von zum zur für auf werden wird
@@ -23,11 +25,9 @@ def detect(texts: Iterable[str]) -> str:
     """
     letters = cjk = ascii_letters = english = others = 0
     for _, text in zip(range(SAMPLE), texts, strict=False):
-        for character in text:
-            if character.isalpha():
-                letters += 1
-                ascii_letters += character.isascii()
-                cjk += bool(CJK.match(character))
+        letters += len(LETTER.findall(text))
+        ascii_letters += len(ASCII_LETTER.findall(text))
+        cjk += len(CJK.findall(text))
         found = text.lower().split()
         english += sum(word in ENGLISH for word in found)
         others += sum(word in OTHERS for word in found)

@@ -17,6 +17,7 @@ from llmtrain.errors import DataError, ResourceError
 
 Batch = dict[str, Any]
 IGNORED = -100  # a label that counts for nothing, torch's default ignore_index
+L1 = "l1_"  # before the names of l1's own text
 MULTIPLE = 8  # source widths are padded to a multiple of this
 
 
@@ -47,9 +48,19 @@ def pad(rows: list[NDArray[np.int64]], value: int, multiple: int = 1) -> Tensor:
     return torch.from_numpy(padded)
 
 
+def _padded(prefix: str, sources: list[NDArray[np.int64]], pad_id: int) -> Batch:
+    """input_ids and attention_mask (B, S) of some documents, their names behind ``prefix``."""
+    input_ids = pad(sources, pad_id, MULTIPLE)
+    lengths = torch.tensor([len(source) for source in sources])
+    return {f"{prefix}input_ids": input_ids,
+            f"{prefix}attention_mask": (torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)).long()}
+
+
 @dataclass(frozen=True)
 class Collate:
     """Rows of features to a batch: example_id (B,), input_ids and attention_mask (B, S), labels (B, T).
+
+    Where preprocessing makes a text for l1 alone, l1_input_ids and l1_attention_mask (B, S') hold it.
 
     No rows at all make a dummy of row 0 that counts for nothing: a process without rows must still take part.
     """
@@ -62,12 +73,11 @@ class Collate:
     def __call__(self, request: tuple[int, list[int]]) -> Batch:
         epoch, indices = request
         rows = indices or [0]
-        sources = [self.features.input_ids[i] for i in rows]
-        input_ids = pad(sources, self.pad_id, MULTIPLE)
-        lengths = torch.tensor([len(source) for source in sources])
-        batch: Batch = {"example_id": torch.tensor(rows), "input_ids": input_ids,
-                        "attention_mask": (torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)).long(),
+        batch: Batch = {"example_id": torch.tensor(rows),
+                        **_padded("", [self.features.input_ids[i] for i in rows], self.pad_id),
                         "labels": pad([self.features.labels[i] for i in rows], IGNORED), "dummy": not indices}
+        if self.features.l1_input_ids is not None:
+            batch |= _padded(L1, [self.features.l1_input_ids[i] for i in rows], self.pad_id)
         if not indices:
             batch["labels"].fill_(IGNORED)
         for transform in self.transforms:

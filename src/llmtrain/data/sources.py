@@ -9,6 +9,7 @@ from llmtrain.data.docstrings import read_docstrings
 from llmtrain.data.examples import Example, Splits, digest
 from llmtrain.data.files import read_files
 from llmtrain.data.hub import read_hub
+from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.errors import ConfigError, DataError
 
 
@@ -25,13 +26,28 @@ def load_splits(config: DataConfig, only: str | None = None) -> Splits:
     splits = _read(config, only)
     if only is None and not splits.train:
         raise DataError(f"no training rows in {splits.source}; check data.train and the filters")
+    pipeline = Pipeline(config.preprocess)
+    _leave_out(splits, pipeline)
     splits.notes += _overlaps(splits)
     splits.whole = {name: len(getattr(splits, name)) for name in ("train", "validation", "test")}
     splits.train = subset(splits.train, config.max_train_rows)
     splits.validation = subset(splits.validation, config.max_validation_rows)
     splits.test = subset(splits.test, config.max_test_rows)
-    splits.content_hash = content_hash(splits)
+    splits.content_hash = content_hash(splits, pipeline.describe())
     return splits
+
+
+def _leave_out(splits: Splits, pipeline: Pipeline) -> None:
+    """Rows that data.preprocess leaves out, counted and told. Raises DataError when no training row is left."""
+    for name in ("train", "validation", "test"):
+        before = getattr(splits, name)
+        kept, reasons = pipeline.kept(before, name)
+        setattr(splits, name, kept)
+        if reasons:
+            told = ", ".join(f"{count} for a {reason}" for reason, count in sorted(reasons.items()))
+            splits.notes.append(f"data.preprocess left out {reasons.total()} of {len(before)} rows of {name}: {told}")
+            if not kept:
+                raise DataError(f"data.preprocess left out every row of {name} ({told}) in {splits.source}; loosen it")
 
 
 def _read(config: DataConfig, only: str | None) -> Splits:
@@ -52,9 +68,9 @@ def subset(examples: list[Example], limit: int | None) -> list[Example]:
     return [examples[i] for i in sorted(order[:limit])]
 
 
-def content_hash(splits: Splits) -> str:
-    """sha256 over every split's ids, documents, summaries and references, in order."""
-    total = hashlib.sha256()
+def content_hash(splits: Splits, preprocessing: str = "") -> str:
+    """sha256 over every split's ids, documents, summaries and references, in order, and what is done to them."""
+    total = hashlib.sha256(preprocessing.encode())
     for name, examples in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
         total.update(name.encode())
         for example in examples:

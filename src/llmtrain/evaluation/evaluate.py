@@ -12,6 +12,7 @@ from llmtrain import __version__
 from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.words import words
+from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.evaluation.baselines import best_lead_length, lead, oracle
 from llmtrain.evaluation.bootstrap import Interval, interval
 from llmtrain.evaluation.rouge import METRICS, Rouge
@@ -94,7 +95,7 @@ def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], inpu
 
     Args:
         input_ids: Token ids of each example, in order.
-        config: Holds ``generation``, ``eval`` and ``run.seed``.
+        config: Holds ``data.preprocess``, ``generation``, ``eval`` and ``run.seed``.
     """
     from llmtrain.generation import describe, loses_spelling, spell_as_written, summarize_batches
     from llmtrain.log import Counting
@@ -105,7 +106,8 @@ def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], inpu
     with Counting("summarizing", len(mine)) as bar, _seeded(config):
         found = summarize_batches(model, tokenizer, [input_ids[i] for i in mine], config.generation, precision,
                                   progress=bar.add)
-    found = spell_as_written(tokenizer, [examples[i].document for i in mine], found)
+    read = Pipeline(config.data.preprocess).summary
+    found = spell_as_written(tokenizer, [examples[i].document for i in mine], found, read)
     seconds = time.perf_counter() - started
     texts = [(i, one.text) for i, one in zip(mine, found, strict=True)]
     if world > 1:
@@ -114,7 +116,7 @@ def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], inpu
         texts = gather_object(texts)
     predictions = [text for _, text in sorted(texts)]
     decoding = describe(config.generation) + (f", seed {config.run.seed}" if config.generation.do_sample else "")
-    decoding += ", the document's spelling" if loses_spelling(tokenizer) else ""
+    decoding += ", the document's spelling" if loses_spelling(tokenizer, read) else ""
     scores = score_split(examples, predictions, config.eval, decoding=decoding, lead_from=lead_from,
                          baselines=baselines)
     scores.seconds = seconds

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from llmtrain.data.loader import IGNORED, Batch, Context
+from llmtrain.data.loader import IGNORED, L1, Batch, Context
 from llmtrain.heads.base import EncoderStates
 from llmtrain.heads.half import Linear, linear
 from llmtrain.model.base import pretrained_mlm_head
@@ -30,14 +30,16 @@ class MaskTokens:
     """Adds mlm_input_ids, mlm_attention_mask and mlm_labels (B', S) for the rows chosen for the masked pass.
 
     The choice and the masks are a pure function of (seed, epoch, example id). 80 % of the predicted tokens become
-    the mask token, 10 % a random one, 10 % stay. In a shared pass ``input_ids`` themselves are masked.
+    the mask token, 10 % a random one, 10 % stay. In a shared pass ``input_ids`` themselves are masked. Where
+    preprocessing made a text for this term alone, that one is masked.
     """
 
     options: MlmConfig
     vocabulary: Vocabulary
 
     def __call__(self, batch: Batch, context: Context) -> None:
-        source_BS, mask_BS = batch["input_ids"], batch["attention_mask"]
+        own = L1 if f"{L1}input_ids" in batch else ""  # a text that preprocessing made for this term alone
+        source_BS, mask_BS = batch[f"{own}input_ids"], batch[f"{own}attention_mask"]
         rows, inputs, labels = [], [], []
         for row, example in enumerate(batch["example_id"].tolist()):
             generator = row_generator(context.seed, context.epoch, example, STREAM)

@@ -1,0 +1,35 @@
+"""What a preprocessing step is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DOCUMENT, SUMMARY, L1 = "document", "summary", "l1"
+
+
+class Step:
+    """One step. A subclass changes texts, or leaves rows out, or both; it must be picklable.
+
+    ``options.apply`` says which texts: document, summary, both, or l1 (the base's own term alone).
+
+    Args:
+        options: The step's typed options.
+    """
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Which of document, summary and l1 the step changes. What changes the document changes l1's text too."""
+        apply = getattr(self.options, "apply", "")
+        return {"both": frozenset({DOCUMENT, SUMMARY, L1}), DOCUMENT: frozenset({DOCUMENT, L1}),
+                SUMMARY: frozenset({SUMMARY}), L1: frozenset({L1})}.get(apply, frozenset())
+
+    def change(self, text: str) -> str:
+        """The text after this step; a pure function of the text. Raises DataError for one it cannot take."""
+        return text
+
+    def refuse(self, document: str, summary: str, split: str) -> str | None:
+        """Why a row is left out of a split, in a few words; None keeps it."""
+        return None
