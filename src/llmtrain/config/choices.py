@@ -71,6 +71,12 @@ class SplitName(Enum):
     test = "test"
 
 
+class DataSplit(Enum):
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
 class Tracker(Enum):
     none = "none"
     tensorboard = "tensorboard"

@@ -93,3 +93,8 @@ def keys(command: str, head: str | None = None) -> dict[str, Key]:
                     "optim": optim_schema()}
         found |= {key.path: key for key in _walk(TrainConfig, "", sections) if key.path not in found}
     return found
+
+
+def section_keys(schema: type, prefix: str) -> list[Key]:
+    """The keys of one section, as those of a command that takes another's overrides beside its own."""
+    return list(_walk(schema, prefix, {}))

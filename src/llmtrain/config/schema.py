@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llmtrain.config.choices import Language, OnUnsupported, PrecisionName, References, Resume, SplitName, SummaryFormat
+from llmtrain.config.choices import (
+    DataSplit,
+    Language,
+    OnUnsupported,
+    PrecisionName,
+    References,
+    Resume,
+    SplitName,
+    SummaryFormat,
+)
 from llmtrain.config.data import DataConfig
 from llmtrain.config.keys import SPEED, WHERE, key
 from llmtrain.config.model import ModelConfig
@@ -67,6 +76,16 @@ class SummarizeConfig:
     format: SummaryFormat = key(SummaryFormat.text, "text: one summary a line; jsonl: with scores and copied words",
                                 affects=WHERE)
     batch: int = key(32, "documents read ahead and decoded together", "documents", affects=SPEED)
+
+
+@dataclass(kw_only=True, slots=True)
+class ShowConfig:
+    """What ``llmtrain data show`` takes beside train's own keys."""
+
+    split: DataSplit = key(DataSplit.train, "split whose lengths are drawn and rows are shown", affects=WHERE)
+    rows: int = key(3, "rows shown, chosen by a hash of the document", "rows", affects=WHERE)
+    sample: int = key(5000, "rows of each split that lengths are measured on", "rows", affects=WHERE)
+    near: bool = key(True, "look for documents of validation and test in train", affects=WHERE)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -11,8 +11,8 @@ from typing import Any
 from llmtrain import __version__
 from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
-from llmtrain.data.words import words
 from llmtrain.data.preprocess.pipeline import Pipeline
+from llmtrain.data.words import words
 from llmtrain.evaluation.baselines import best_lead_length, lead, oracle
 from llmtrain.evaluation.bootstrap import Interval, interval
 from llmtrain.evaluation.rouge import METRICS, Rouge

@@ -1,0 +1,182 @@
+"""``llmtrain data show``: rows as the model will read them, lengths, cuts, copied words, overlaps. No weights."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from llmtrain.config.load import compose, parse, path_value, to_typed
+from llmtrain.config.schema import ShowConfig
+from llmtrain.config.typed import build
+from llmtrain.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from llmtrain.data.examples import Splits
+    from llmtrain.data.inspect import Overlap, Profile, Reading
+
+BINS = 16
+BAR = 40  # characters of the longest bar
+SHOWN_CHARACTERS = 600
+SPLITS = ("train", "validation", "test")
+
+
+def run(arguments: list[str]) -> int:
+    """``data show [OVERRIDE ...]``: train's overrides, or ``checkpoint=PATH`` and eval's; ``show.*`` are its own."""
+    if not arguments or arguments[0] != "show":
+        raise ConfigError(f"unknown command data {' '.join(arguments[:1])!r}; use llmtrain data show [OVERRIDE ...]")
+    overrides = [one for one in arguments[1:] if not one.startswith("show.")]
+    show = _own([one for one in arguments[1:] if one.startswith("show.")])
+    config, base = _configuration(overrides)
+
+    from llmtrain.data.inspect import Reader, overlaps_with_train
+    from llmtrain.data.sources import load_splits, subset
+    from llmtrain.log import quiet_libraries
+    from llmtrain.model.base import load_tokenizer
+
+    quiet_libraries()
+    if not any(one.startswith("data.on_bad_row=") for one in overrides):
+        config.data.on_bad_row = type(config.data.on_bad_row)("skip")
+    splits = load_splits(config.data)
+    reader = Reader(load_tokenizer(*base), config.data)
+    profiles = {name: reader.profile(subset(getattr(splits, name), show.sample)) for name in SPLITS}
+    examples = getattr(splits, show.split.value)
+    if not examples:
+        raise DataError(f"no {show.split.value} rows in {splits.source}; choose show.split or name data."
+                        f"{show.split.value}")
+
+    from rich.console import Console
+
+    from llmtrain.evaluation.report import PLAIN_WIDTH
+
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+    _print_head(console, splits)
+    _print_table(console, splits, profiles, config.data)
+    _print_histogram(console, show.split.value, profiles[show.split.value], config.data.max_source_tokens)
+    _print_overlaps(console, overlaps_with_train(splits) if show.near else [], len(splits.train))
+    for example in subset(examples, show.rows):
+        _print_row(console, example.id, example.document, example.summary, reader.read(example))
+    return 0
+
+
+def _own(overrides: list[str]) -> ShowConfig:
+    values = {o.key_or_group.removeprefix("show."): o.value() for o in parse(overrides)}
+    show: ShowConfig = build(ShowConfig, values, "show")
+    for name in ("rows", "sample"):
+        if getattr(show, name) < 1:
+            raise ConfigError(f"show.{name}={getattr(show, name)} must be more than 0; change it")
+    return show
+
+
+def _configuration(overrides: list[str]) -> tuple[Any, tuple[str, str | None]]:
+    """The configuration, and (path, revision) of the tokenizer."""
+    if path_value(overrides, "checkpoint") is not None:
+        from llmtrain.commands.stored import open_stored
+
+        folder, _, stored = open_stored(overrides, "eval")
+        return stored, (str(folder), None)
+    from llmtrain.config.validate import validate
+
+    config = to_typed("train", compose("train", overrides))
+    validate(config)  # type: ignore[arg-type]
+    return config, (config.model.path, config.model.revision)
+
+
+def _print_head(console: Console, splits: Splits) -> None:
+    from llmtrain.data.language import detect
+
+    language = detect(example.document for name in SPLITS for example in getattr(splits, name))
+    console.print(f"data: {splits.source}, content {splits.content_hash[:12]}, language {language}", markup=False)
+    for note in splits.notes:
+        console.print(f"data: {note}", markup=False)
+
+
+def _print_table(console: Console, splits: Splits, profiles: dict[str, Profile], data: Any) -> None:
+    from rich.table import Table
+
+    table = Table(title="as the model reads them; tokens: median, 90th percentile, longest")
+    for heading in ("", "rows", "document tokens", "cut", "summary tokens", "cut", "sentences", "copied",
+                    "of what is read"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    sampled = []
+    for name, profile in profiles.items():
+        rows, measured = len(getattr(splits, name)), len(profile.document_tokens)
+        if not measured:
+            table.add_row(name, "0", *[""] * 7)
+            continue
+        if measured < rows:
+            sampled.append(f"{measured:,} of {name}")
+        table.add_row(name, f"{rows:,}", _spread(profile.document_tokens),
+                      f"{(profile.document_tokens > data.max_source_tokens).mean():.1%}",
+                      _spread(profile.summary_tokens),
+                      f"{(profile.summary_tokens > data.max_summary_tokens).mean():.1%}",
+                      f"{profile.sentences.mean():.1f}", f"{profile.copied.mean():.1%}",
+                      f"{profile.copied_read.mean():.1%}")
+    console.print(table)
+    console.print(f"cut: longer than data.max_source_tokens={data.max_source_tokens}, data.max_summary_tokens="
+                  f"{data.max_summary_tokens}; copied: share of a summary's tokens that stand in its document"
+                  + (f"; measured on {', '.join(sampled)} rows (show.sample)" if sampled else ""), markup=False)
+
+
+def _spread(values: NDArray[np.int64]) -> str:
+    import numpy as np
+
+    middle, high = np.percentile(values, [50, 90])
+    return f"{middle:.0f} {high:.0f} {values.max()}"
+
+
+def _print_histogram(console: Console, split: str, profile: Profile, limit: int) -> None:
+    """Bars of document lengths up to the 99th percentile; those behind the limit in another colour."""
+    import numpy as np
+
+    values = profile.document_tokens
+    top = max(BINS, int(np.percentile(values, 99)) + 1)
+    width = max(1, -(-top // BINS))
+    counts = np.bincount(np.minimum(values // width, BINS))
+    console.print(f"\n{split}: document tokens", markup=False)
+    for index, count in enumerate(counts):
+        low = index * width
+        name = f"{low:>6} -" + (f" {low + width - 1:>6}" if index < BINS else " longer")
+        bar = "█" * round(BAR * count / counts.max()) or ("▏" if count else "")
+        mark = "  <- data.max_source_tokens" if low <= limit < low + width or (index == BINS and limit >= low) else ""
+        console.print(f"{name} {bar:<{BAR}} {count}{mark}", markup=False, style="red" if low > limit else None)
+
+
+def _print_overlaps(console: Console, overlaps: list[Overlap], train_rows: int) -> None:
+    if overlaps:
+        console.print()
+    for one in overlaps:
+        looked = "" if one.looked_at == train_rows else f", among {one.looked_at:,} of the training rows"
+        console.print(f"{one.split} in train: {one.documents} of {one.rows} documents "
+                      f"({one.documents / one.rows:.1%}), "
+                      f"{one.near} with more than 80 % of their 8-grams there ({one.near / one.rows:.1%}{looked}), "
+                      f"{one.summaries} summaries ({one.summaries / one.rows:.1%})", markup=False)
+
+
+def _print_row(console: Console, name: str, document: str, summary: str, read: Reading) -> None:
+    """Texts as they are and as they are read, tokens with ``‖`` where they are cut."""
+    console.print(f"\nrow {name}", style="bold", markup=False)
+    lines = [("document", document), ("read as", read.document if read.document != document else None),
+             ("l1 reads", read.l1_document), ("tokens", _tokens(read.tokens, read.kept)), ("summary", summary),
+             ("learnt as", read.summary if read.summary != summary else None),
+             ("tokens", _tokens(read.summary_tokens, read.kept_summary))]
+    for label, text in lines:
+        if text is not None:
+            console.print(f"{label + ':':<11}{_short(text)}", markup=False)
+
+
+def _short(text: str) -> str:
+    text = text.replace("\n", "⏎")
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ... ({len(text):,} characters)"
+
+
+def _tokens(tokens: list[str], kept: int) -> str:
+    """The tokens around the cut, or all of a short text's."""
+    if kept >= len(tokens):
+        return " ".join(tokens)
+    begin = " ".join(tokens[:20]) + " ... " + " ".join(tokens[max(20, kept - 10):kept]) if kept > 30 else (
+        " ".join(tokens[:kept]))
+    return f"{begin} ‖ {' '.join(tokens[kept:kept + 10])} ... ({kept} of {len(tokens)} tokens)"

@@ -1,0 +1,141 @@
+"""What data are like, as the model will read them: lengths, cuts, sentences, copied words, and rows in two splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmtrain.config.data import DataConfig
+from llmtrain.data.examples import Example, Splits
+from llmtrain.data.features import clean
+from llmtrain.data.language import detect
+from llmtrain.data.preprocess.pipeline import Pipeline
+from llmtrain.data.sentences import sentences
+from llmtrain.data.words import words
+
+NEAR_WORDS = 8  # words of an n-gram
+NEAR_SHARE = 0.8  # of a document's n-grams in the training documents: a near-duplicate
+NEAR_GRAMS = 20_000_000  # of training documents kept in memory (about 1.5 GB); further rows are not looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One row as the model reads it: texts after preprocessing, their tokens, and how many of them are kept."""
+
+    document: str
+    l1_document: str | None
+    summary: str
+    tokens: list[str]
+    kept: int
+    summary_tokens: list[str]
+    kept_summary: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Counts of some rows of a split, an entry a row; tokens with the tokenizer's special ones.
+
+    ``copied`` is the share of a summary's tokens that stand in its document, ``copied_read`` in the part that is read.
+    """
+
+    document_tokens: NDArray[np.int64]
+    summary_tokens: NDArray[np.int64]
+    sentences: NDArray[np.int64]
+    copied: NDArray[np.float64]
+    copied_read: NDArray[np.float64]
+
+
+class Reader:
+    """Preprocessing and tokenizer of a configuration; loads no weights."""
+
+    def __init__(self, tokenizer: Any, config: DataConfig) -> None:
+        self._tokenizer, self._config = tokenizer, config
+        self._pipeline = Pipeline(config.preprocess)
+
+    def read(self, example: Example) -> Reading:
+        document = self._pipeline.document(clean(example.document))
+        summary = self._pipeline.summary(clean(example.summary))
+        ids = self._tokenizer(document, verbose=False)["input_ids"]
+        kept = self._tokenizer(document, truncation=True, max_length=self._config.max_source_tokens)["input_ids"]
+        written = self._tokenizer(summary, add_special_tokens=False, verbose=False)["input_ids"]
+        l1 = self._pipeline.l1_document(clean(example.document)) if self._pipeline.has_l1 else None
+        return Reading(document, l1, summary, self._named(ids), len(kept), self._named(written),
+                       min(len(written), self._config.max_summary_tokens - 1))
+
+    def _named(self, ids: list[int]) -> list[str]:
+        """Tokens as texts: byte-level ones are decoded, since their own names are no letters."""
+        if not self._tokenizer.is_fast or any(token.startswith("##") for token in self._tokenizer.get_vocab()):
+            return list(self._tokenizer.convert_ids_to_tokens(ids))
+        return [self._tokenizer.decode([one]) for one in ids]
+
+    def profile(self, examples: list[Example]) -> Profile:
+        """Counts of every given row."""
+        if not examples:
+            none, nothing = np.zeros(0, np.int64), np.zeros(0)
+            return Profile(none, none, none, nothing, nothing)
+        documents = [self._pipeline.document(clean(e.document)) for e in examples]
+        summaries = [self._pipeline.summary(clean(e.summary)) for e in examples]
+        whole = self._tokenizer(documents, verbose=False)["input_ids"]
+        read = self._tokenizer(documents, truncation=True, max_length=self._config.max_source_tokens)["input_ids"]
+        written = self._tokenizer(summaries, add_special_tokens=False, verbose=False)["input_ids"]
+        return Profile(np.array([len(ids) for ids in whole]), np.array([len(ids) + 1 for ids in written]),
+                       np.array([len(sentences(text)) for text in documents]),
+                       np.array([share_in(ids, set(known)) for ids, known in zip(written, whole, strict=True)]),
+                       np.array([share_in(ids, set(known)) for ids, known in zip(written, read, strict=True)]))
+
+
+def share_in(ids: list[int], known: set[int]) -> float:
+    """The share of ``ids`` that are known; 0 for none at all."""
+    return sum(one in known for one in ids) / len(ids) if ids else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Rows of a split that stand in another one too: equal documents, near-duplicates, equal summaries.
+
+    ``rows`` counts those of the split, ``looked_at`` the training rows whose n-grams were compared.
+    """
+
+    split: str
+    rows: int
+    documents: int
+    near: int
+    summaries: int
+    looked_at: int
+
+
+def overlaps_with_train(splits: Splits) -> list[Overlap]:
+    """What validation and test share with train, of the rows in use.
+
+    A near-duplicate has more than 80 % of its 8-grams of words in the training documents, taken together.
+    """
+    others = [(name, getattr(splits, name)) for name in ("validation", "test") if getattr(splits, name)]
+    if not splits.train or not others:
+        return []
+    language = detect(e.document for e in splits.train)
+    documents = {e.document for e in splits.train}
+    summaries = {e.summary for e in splits.train}
+    known: set[int] = set()
+    looked_at = 0
+    for example in splits.train:
+        if len(known) > NEAR_GRAMS:
+            break
+        known |= grams(example.document, language)
+        looked_at += 1
+    found = []
+    for name, examples in others:
+        own = [grams(e.document, language) for e in examples]
+        found.append(Overlap(name, len(examples), sum(e.document in documents for e in examples),
+                             sum(len(some & known) > NEAR_SHARE * len(some) for some in own),
+                             sum(e.summary in summaries for e in examples), looked_at))
+    return found
+
+
+def grams(text: str, language: str) -> set[int]:
+    """Hashes of the n-grams of a text's words; a shorter text is one."""
+    found = words(text, language)
+    last = max(1, len(found) - NEAR_WORDS + 1)
+    return {hash(tuple(found[i:i + NEAR_WORDS])) for i in range(last)}
