@@ -20,6 +20,8 @@ def row(key: Key) -> str:
     default = "null" if key.default is None else key.default
     if isinstance(default, bool):
         default = str(default).lower()
+    if isinstance(default, str):
+        default = default.replace("\n", "\\n")
     choices = f" ({', '.join(key.choices)})" if key.choices and key.type is not bool else ""
     return f"| `{key.path}` | {default} | {key.unit} | {key.affects} | {key.meaning}{choices} |".replace("|  |", "| |")
 
