@@ -5,6 +5,7 @@ Importing the package is cheap; ``Summarizer`` (and with it torch) loads on firs
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Summarizer", "__version__"]
+
+
+if "LLMTRAIN_PLUGINS" in os.environ:  # a child of a process that loaded plugin files may need their modules
+    from llmtrain.plugins import serve
+
+    serve()
 
 
 def __getattr__(name: str) -> Any:

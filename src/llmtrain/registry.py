@@ -8,9 +8,11 @@ imported by :func:`resolve` only after the whole configuration has been validate
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field, is_dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from llmtrain.errors import ConfigError
@@ -34,6 +36,7 @@ class Part:
         target: ``"module:Class"``.
         summary: One line for ``llmtrain list``.
         requires: Facts other parts check before any weight is read, e.g. ``{"writes": True}`` for a head.
+        origin: Where it comes from: "" for our own, else a plugin file's name or ``"distribution version"``.
     """
 
     kind: str
@@ -42,21 +45,30 @@ class Part:
     target: str
     summary: str
     requires: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
 
 
 _parts: dict[tuple[str, str], Part] = {}
 _loaded = False
+_origin = ""
 
 
 def register(
-    kind: str, name: str, options: type, target: str, summary: str, **requires: Any
+    kind: str, name: str, options: type, target: str | type, summary: str, **requires: Any
 ) -> Part:
-    """Register a part. Raises ConfigError for an unknown kind, a bad options type or a name already taken."""
+    """Register a part. ``target`` is ``"module:Class"``, or the class itself where importing torch first is no matter.
+
+    Raises ConfigError for an unknown kind, a bad options type or a name already taken.
+    """
     if kind not in KINDS:
         raise ConfigError(f"cannot register {kind!r} {name!r}; the kinds are {', '.join(KINDS)}")
-    if not (isinstance(options, type) and is_dataclass(options)):
-        raise ConfigError(f"options of {kind} {name!r} must be a dataclass type, got {options!r}")
-    part = Part(kind, name, options, target, summary, requires)
+    if not name.isidentifier():
+        raise ConfigError(f"{kind} {name!r} cannot be named on the command line; use letters, digits and _")
+    if (problem := _options_problem(kind, name, options)) is not None:
+        raise ConfigError(f"options of {kind} {name!r} {problem}")
+    if isinstance(target, type):
+        target = f"{target.__module__}:{target.__qualname__}"
+    part = Part(kind, name, options, target, summary, requires, _origin or _package_of(target))
     known = _parts.get((kind, name))
     if known is not None and known.target != target:
         raise ConfigError(
@@ -64,6 +76,39 @@ def register(
         )
     _parts[kind, name] = part
     return part
+
+
+def _options_problem(kind: str, name: str, options: Any) -> str | None:
+    if not (isinstance(options, type) and is_dataclass(options)):
+        return f"must be a dataclass type, got {options!r}; write @dataclass(kw_only=True)"
+    for option in fields(options):
+        if option.default is MISSING and option.default_factory is MISSING:
+            return f"have no default for {option.name}; write {option.name}: TYPE = key(DEFAULT, MEANING)"
+    if kind == "head" and not any(option.name == "name" and option.default == name for option in fields(options)):
+        return f'must know their name; write name: str = key("{name}", "registered name of the head")'
+    return None
+
+
+def _package_of(target: str) -> str:
+    package = target.partition(":")[0].partition(".")[0]
+    return "" if package == "llmtrain" else package
+
+
+@contextmanager
+def registering(origin: str) -> Iterator[None]:
+    """What is registered inside comes from ``origin``."""
+    global _origin
+    before, _origin = _origin, origin
+    try:
+        yield
+    finally:
+        _origin = before
+
+
+def drop(origin: str) -> None:
+    """Forget the parts that came from ``origin``."""
+    for part in [part for part in _parts.values() if part.origin == origin]:
+        del _parts[part.kind, part.name]
 
 
 def _load() -> None:
@@ -76,12 +121,17 @@ def _load() -> None:
         import_module(module)
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         try:
-            entry.load()
+            with registering(_named(entry)):
+                entry.load()
         except ConfigError:
             raise
         except Exception as error:
             raise ConfigError(f"plugin {entry.name!r} at {entry.value} cannot be imported ({error}); repair or "
                               "uninstall it") from error
+
+
+def _named(entry: EntryPoint) -> str:
+    return entry.name if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
 
 
 def parts(kind: str) -> list[Part]:
@@ -97,11 +147,19 @@ def get(kind: str, name: str) -> Part:
         return part
     names = [p.name for p in parts(kind)]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}"
+    hint = f"did you mean {near[0]!r}?" if near else (
+        f"choose from {', '.join(names)}, or name a plugin that has it with --plugin FILE")
     raise ConfigError(f"unknown {kind} {name!r}; {hint}")
 
 
 def resolve(kind: str, name: str) -> Any:
-    """Import and return the class behind a part."""
-    module, _, attribute = get(kind, name).target.partition(":")
-    return getattr(import_module(module), attribute)
+    """Import and return the class behind a part. Raises ConfigError when its target names none."""
+    part = get(kind, name)
+    module, _, attribute = part.target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        if not part.origin:
+            raise
+        raise ConfigError(f"{kind} {name!r} of {part.origin} names the class {part.target}, which is not there "
+                          f"({error}); mend its register line") from error

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from llmtrain.checkpoint import locate_model, read_model_config
+from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
 from llmtrain.config.choices import Device, PrecisionName
 from llmtrain.config.data import DataConfig
 from llmtrain.config.load import from_dict
@@ -21,6 +21,7 @@ from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.generation import Generated, spell_as_written, summarize_batches
 from llmtrain.model.base import layers, positions
 from llmtrain.model.topology import class_of
+from llmtrain.plugins import load as load_plugin
 from llmtrain.precision import Precision
 
 COPY_LIKELY = 0.5  # a token counts as copied when copying it was likelier than writing it
@@ -153,16 +154,23 @@ class Summarizer:
         folder: A run folder (its best checkpoint), a pointer, a step folder or a lone model folder.
         precision: fp32, fp16 or bf16.
         device: auto, cpu or cuda.
+        plugins: Python files that register what the model was trained with (its head); they are run.
         generation: Decode settings under transformers' names (``num_beams=4``); default: the run's own.
 
     Raises:
         CheckpointError: The folder is damaged or is no llmtrain model.
-        ConfigError: An unknown decode setting.
+        ConfigError: An unknown decode setting, or a plugin that is missing or cannot be run.
     """
 
-    def __init__(self, folder: str | Path, precision: str = "fp32", device: str = "auto", **generation: Any) -> None:
+    def __init__(self, folder: str | Path, precision: str = "fp32", device: str = "auto",
+                 plugins: Sequence[str | Path] = (), **generation: Any) -> None:
+        for file in plugins:
+            load_plugin(file)
         self.folder = locate_model(Path(folder))
-        self.config: TrainConfig = from_dict(read_model_config(self.folder)["config"])
+        stored = read_model_config(self.folder)
+        check_plugins(stored, self.folder)
+        self.config: TrainConfig = from_dict(stored["config"], str(self.folder / "llmtrain.json"), CheckpointError,
+                                             scoring=True)
         self.published = load_published(self.folder, PrecisionConfig(name=PrecisionName(precision)), Device(device))
         self.generation = self.config.generation
         for name, value in generation.items():

@@ -10,10 +10,10 @@
 
 from __future__ import annotations
 
-from llmtrain.checkpoint.locate import has_checkpoint, latest_valid, locate_model, read_model_config
+from llmtrain.checkpoint.locate import check_plugins, has_checkpoint, latest_valid, locate_model, read_model_config
 from llmtrain.checkpoint.parts import Parts, load_parts
 from llmtrain.checkpoint.save import point, prune, save
 from llmtrain.checkpoint.verify import verify
 
-__all__ = ["Parts", "has_checkpoint", "latest_valid", "load_parts", "locate_model", "point", "prune",
+__all__ = ["Parts", "check_plugins", "has_checkpoint", "latest_valid", "load_parts", "locate_model", "point", "prune",
            "read_model_config", "save", "verify"]

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from llmtrain import plugins
 from llmtrain.atomic import read_json
 from llmtrain.checkpoint.manifest import MANIFEST
 from llmtrain.checkpoint.verify import verify
@@ -121,3 +122,16 @@ def read_model_config(model_dir: Path | str) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise CheckpointError(f"no JSON object at {path}; use another checkpoint")
     return body
+
+
+def check_plugins(stored: dict[str, Any], at: Path) -> None:
+    """Warn of each plugin that is not the one the model at ``at`` was trained with.
+
+    Raises:
+        ConfigError: The model's head came from a plugin that is not loaded.
+    """
+    config = stored.get("config")
+    head = config.get("head") if isinstance(config, dict) else None
+    name = str(head.get("name")) if isinstance(head, dict) else ""
+    for line in plugins.check_record(stored.get("plugins"), name, str(at)):
+        warn(line)

@@ -5,23 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmtrain import registry
-from llmtrain.config.load import config_dir
+from llmtrain.config.load import config_dir, register_schemas
 from llmtrain.config.typed import did_you_mean
 from llmtrain.errors import ConfigError
 
-KINDS = ("experiments", "models", "heads", "objectives", "optimizers", "data", "preprocess")
-REGISTERED = {kind + "s": kind for kind in ("head", "objective", "optimizer")}  # kinds of the registry
-FOLDERS = {"experiments": "experiment", "models": "model", "data": "data"}
+GROUPS = ("experiment", "model", "data", "tuning", "schedule")  # of yaml files; registered parts come by themselves
+
+
+def kinds() -> list[str]:
+    """What can be listed: groups of yaml files and kinds of registered parts, in the plural."""
+    groups = [group for group in GROUPS if (config_dir() / group).is_dir()]
+    return [_plural(name) for name in dict.fromkeys([*groups[:2], *registry.KINDS, *groups[2:]])]
 
 
 def run(arguments: list[str]) -> int:
     """Print one kind, or all of them."""
+    known = kinds()
     for kind in arguments:
-        if kind not in KINDS:
-            raise ConfigError(f"unknown list {kind!r}; {did_you_mean(kind, KINDS, 'choose from ' + ', '.join(KINDS))}")
-    for kind in arguments or KINDS:
+        if kind not in known:
+            raise ConfigError(f"unknown list {kind!r}; {did_you_mean(kind, known, 'choose from ' + ', '.join(known))}")
+    for kind in arguments or known:
         rows = entries(kind)
-        width = max(len(name) for name, _ in rows)
+        width = max((len(name) for name, _ in rows), default=0)
         print(f"{kind}:")
         for name, summary in rows:
             print(f"  {name:<{width}}  {summary}".rstrip())
@@ -29,10 +34,26 @@ def run(arguments: list[str]) -> int:
 
 
 def entries(kind: str) -> list[tuple[str, str]]:
-    """(name, one line) of everything of a kind."""
-    if kind in FOLDERS:
-        return [(path.stem, first_comment(path)) for path in sorted((config_dir() / FOLDERS[kind]).glob("*.yaml"))]
-    return [(part.name, part.summary) for part in registry.parts(REGISTERED.get(kind, kind))]
+    """(name, one line) of everything of a kind; what a plugin brought says so."""
+    for group in registry.KINDS:
+        if _plural(group) == kind:
+            return [(part.name, part.summary + (f" (from {part.origin})" if part.origin else ""))
+                    for part in registry.parts(group)]
+    group = next(group for group in GROUPS if _plural(group) == kind)
+    files = {path.stem: first_comment(path) for path in (config_dir() / group).glob("*.yaml")}
+    return sorted(files.items()) + [(name, "(registered in code)") for name in _in_code(group) if name not in files]
+
+
+def _in_code(group: str) -> list[str]:
+    """Options of a group that a plugin put into Hydra's ConfigStore."""
+    from hydra.core.config_store import ConfigStore
+
+    register_schemas()
+    return sorted(name.removesuffix(".yaml") for name in ConfigStore.instance().repo.get(group, {}))
+
+
+def _plural(name: str) -> str:
+    return name if name in ("data", "preprocess") else f"{name}s"
 
 
 def first_comment(path: Path) -> str:

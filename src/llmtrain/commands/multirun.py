@@ -11,6 +11,7 @@ import sys
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from llmtrain import plugins
 from llmtrain.config.load import compose, parse, text_keys, to_container, to_typed
 from llmtrain.config.paths import quote_overrides
 from llmtrain.config.schema import TrainConfig
@@ -63,7 +64,7 @@ def run(overrides: list[str]) -> int:
     with _Forwarding() as forwarding:
         for number, job in enumerate(jobs):
             print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
-            code = forwarding.run([sys.executable, "-m", "llmtrain", "train", *job])
+            code = forwarding.run([sys.executable, "-m", "llmtrain", "train", *plugins.arguments(), *job])
             codes.append(code if code >= 0 else 128 - code)
             if forwarding.signals or codes[-1] in (130, 143):
                 break

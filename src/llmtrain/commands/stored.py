@@ -16,13 +16,14 @@ def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
         ConfigError: No checkpoint is named, or nothing is there.
         CheckpointError: It is damaged.
     """
-    from llmtrain.checkpoint import locate_model, read_model_config
+    from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
 
     named = path_value(overrides, "checkpoint")
     if named is None:
         raise ConfigError(f"{command} needs checkpoint=PATH; name a run folder, a pointer, a step or a model folder")
     folder = locate_model(Path(named))
     stored = read_model_config(folder)
+    check_plugins(stored, folder)
     return folder, int(stored["step"]), compose_over(stored["config"], overrides, command,
                                                      at=str(folder / "llmtrain.json"))
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["compose", "config_dir", "differing_keys", "from_dict", "path_value", "result_dict", "run_hash", "run_name",
            "to_dict", "to_typed"]
 
+PROVIDER = "llmtrain"  # who put a node into Hydra's ConfigStore
 LENGTHS = ("max_steps", "max_epochs", "max_minutes")
 Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig
 
@@ -61,13 +62,33 @@ def register_schemas() -> None:
                                                   for name, section in typed.items()],
                                   bases=(TrainConfig,), kw_only=True)
         store.store(name=f"{command}_schema", node=node)
-    for part in registry.parts("head"):
-        store.store(group="schema/head", name=part.name, node=part.options)
-        if not (config_dir() / "head" / f"{part.name}.yaml").is_file():
-            store.store(group="head", name=part.name, node=part.options)  # a plugin head without a yaml of its own
     for part in registry.parts("optimizer"):
         if not (config_dir() / "optim" / f"{part.name}.yaml").is_file():
             store.store(group="optim", name=part.name, node={"name": part.name})
+    _store_heads(store)
+
+
+def _store_heads(store: Any) -> None:
+    """The options of each head; a plugin's head without a yaml of its own is an option of the group as it is."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    heads = {part.name: part for part in registry.parts("head")}
+    for group in ("head", "schema/head"):
+        nodes = store.repo
+        for name in group.split("/"):
+            nodes = nodes.get(name, {})
+        for file in [file for file, node in nodes.items() if getattr(node, "provider", None) == PROVIDER
+                     and file.removesuffix(".yaml") not in heads]:
+            del nodes[file]  # its plugin was unloaded
+    for part in heads.values():
+        try:
+            store.store(group="schema/head", name=part.name, node=part.options, provider=PROVIDER)
+            if not (config_dir() / "head" / f"{part.name}.yaml").is_file():
+                store.store(group="head", name=part.name, node=part.options, provider=PROVIDER)
+        except OmegaConfBaseException as error:
+            line = " ".join(str(error).split())
+            raise ConfigError(f"options of head {part.name!r} cannot be a configuration ({line}); use numbers, texts, "
+                              "lists, enums and groups of keys") from error
 
 
 def text_keys(command: str) -> set[str]:

@@ -40,7 +40,7 @@ def compose_over(stored: dict[str, Any] | None, overrides: list[str], command: s
     values = load.to_container(load.compose(command, overrides))
     if stored is None:
         return _typed(command, values)
-    base = to_dict(from_dict(stored, at, CheckpointError))
+    base = to_dict(from_dict(stored, at, CheckpointError, scoring=True))
     base["eval"]["output"] = None  # the run's own output folder; scoring again must not overwrite it
     result = {field.name: values[field.name] if field.name in OWN else base[field.name]
               for field in fields(SCHEMAS[command])}

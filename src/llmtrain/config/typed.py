@@ -168,21 +168,34 @@ def part_sections(values: dict[str, Any]) -> dict[str, type]:
     return {"head": head_type(values.get("head")), "objective": objective_schema(), "optim": optim_schema()}
 
 
-def from_dict(stored: dict[str, Any], at: str | None = None, error: type[LlmtrainError] = ConfigError) -> TrainConfig:
+def from_dict(stored: dict[str, Any], at: str | None = None, error: type[LlmtrainError] = ConfigError,
+              scoring: bool = False) -> TrainConfig:
     """The TrainConfig behind a stored dictionary, read strictly: no Hydra, no interpolation, nothing instantiated.
 
     ``at`` names the file in the message; ``error`` is the type raised when the dictionary does not fit the schema
-    (CheckpointError for one that comes out of a checkpoint).
+    (CheckpointError for one that comes out of a checkpoint). Options of objectives that are not installed here are left
+    out where the run does not use them, and where it is only scored: a published model holds no training code.
     """
     where = f" at {at}" if at else ""
     try:
         if not isinstance(stored, dict):
             raise ConfigError("a configuration is a group of keys")
-        config: TrainConfig = build(TrainConfig, stored, "", **part_sections(stored))
+        here = {name: _here(stored.get(name), schema, scoring)
+                for name, schema in (("objective", objective_schema()), ("optim", optim_schema()))}
+        config: TrainConfig = build(TrainConfig, stored | here, "", **part_sections(stored))
     except ConfigError as problem:
         raise error(f"stored configuration{where} does not fit this version: {line}" for line in problem.problems
                     ) from problem
-    for name in ("objective", "optim"):
-        if getattr(config, name) is None:
-            setattr(config, name, part_sections(stored)[name]())
     return config
+
+
+def _here(section: Any, schema: type, scoring: bool) -> Any:
+    """A stored section without the options of parts that are unknown here and not needed."""
+    if not isinstance(section, dict):
+        return {} if section is None else section
+    terms = section.get("terms")
+    used = {value for value in section.values() if isinstance(value, str)}
+    used |= {term.get("name") for term in (terms if isinstance(terms, list) else ()) if isinstance(term, dict)}
+    known = hints(schema)
+    return {name: value for name, value in section.items()
+            if name in known or not isinstance(value, dict) or (name in used and not scoring)}

@@ -24,6 +24,7 @@ class EncoderStates:
         embedding_VD: The trunk's token embeddings, for heads that tie theirs to them.
         go_on: Where the base itself writes: (summary tokens (B, T), cache or None) -> (B, T, D), the trunk's states
             behind the document.
+        shared: In a training step, what several loss terms need and the first of them computes; None: nothing is kept.
     """
 
     hidden_BSD: Tensor
@@ -31,6 +32,7 @@ class EncoderStates:
     input_ids_BS: Tensor
     embedding_VD: Tensor
     go_on: Callable[[Tensor, Any], Tensor] | None = None
+    shared: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,13 @@ class Head(nn.Module):
     def log_probabilities(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:
         """(B, T, V) fp32 log-probabilities of the next token, for generation."""
         raise NotImplementedError
+
+    def attention(self, states: EncoderStates, labels_BT: Tensor) -> Tensor | None:
+        """(B, T, S) fp32: the share of the document's tokens in writing each token of ``labels_BT``, with a gradient.
+
+        Shares of a token sum to 1, padding has none. None for a head that has no such distribution.
+        """
+        return None
 
     def copy_evidence(self, summary_ids_BT: Tensor, states: EncoderStates) -> tuple[Tensor, Tensor] | None:
         """(B, T) probability of copying and (B, T) source place pointed at; None for a head that does not copy."""

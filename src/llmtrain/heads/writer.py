@@ -79,15 +79,12 @@ class WritingHead(Head):
 
     def nll(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
         """(sum, count) over labels that are not -100; teacher forcing, fp32. A count of 0 gives a connected zero."""
-        input_BT = self.shift(labels_BT)
-        decoded_BTW = self.decode(input_BT, states)
+        decoded_BTW, every_score = self.forced(states, labels_BT)
         at_N = (labels_BT != -100).reshape(-1).nonzero().squeeze(1)
         gold_N = labels_BT.reshape(-1).index_select(0, at_N)
         row_N = at_N // labels_BT.shape[1]
         decoded_NW = decoded_BTW.flatten(0, 1).index_select(0, at_N)
-        scores_NS = None
-        if self.options.copy_gate:
-            scores_NS = self.pointer_scores(decoded_BTW, input_BT, states).index_select(0, at_N)
+        scores_NS = None if every_score is None else every_score.index_select(0, at_N)
         losses, size = [], self.options.chunk_tokens
         for start in range(0, max(1, len(gold_N)), size):
             part = slice(start, start + size)
@@ -98,6 +95,26 @@ class WritingHead(Head):
             else:
                 losses.append(self._losses(*inputs).sum())
         return torch.stack(losses).sum(), torch.tensor(len(gold_N), device=labels_BT.device)
+
+    def forced(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, T, W) decoder states of teacher forcing and (B * T, S) fp32 pointer logits, None without a copy gate.
+
+        Decoded once in a training step, however many terms ask.
+        """
+        known = None if states.shared is None else states.shared.get("forced")
+        if known is not None and known[0] is labels_BT:
+            return known[1], known[2]
+        input_BT = self.shift(labels_BT)
+        decoded_BTW = self.decode(input_BT, states)
+        scores = self.pointer_scores(decoded_BTW, input_BT, states) if self.options.copy_gate else None
+        if states.shared is not None:
+            states.shared["forced"] = labels_BT, decoded_BTW, scores
+        return decoded_BTW, scores
+
+    def attention(self, states: EncoderStates, labels_BT: Tensor) -> Tensor | None:
+        """The pointer's distribution: what the copy gate copies from."""
+        _, scores = self.forced(states, labels_BT)
+        return None if scores is None else torch.softmax(scores, 1).unflatten(0, labels_BT.shape)
 
     def _losses(self, decoded_NW: Tensor, scores_NS: Tensor | None, gold_N: Tensor, source_NS: Tensor,
                 embedding_VD: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from llmtrain import registry
 from llmtrain.attention import NAME
 from llmtrain.config.model import ModelConfig
+from llmtrain.errors import ConfigError
 from llmtrain.heads.base import BaseParts, EncoderStates, Sizes
 from llmtrain.heads.dropout import cheapen_dropout
 from llmtrain.heads.half import cheapen_linear
@@ -48,7 +49,7 @@ class SummaryModel(PreTrainedModel):
         self.trunk = AutoModel.from_config(base, attn_implementation=NAME, **pooler_arguments(base.model_type))
         cheapen_dropout(self.trunk)
         cheapen_linear(self.trunk)
-        part = registry.get("head", config.head["name"])
+        part = head_part(config.head["name"])
         self.head = registry.resolve("head", part.name)(part.options(**config.head), sizes_of(base, config))
         config.num_hidden_layers, config.num_attention_heads = self.head.cache_layers, self.head.cache_heads
         self.post_init()
@@ -126,6 +127,14 @@ class SummaryModel(PreTrainedModel):
             nn.init.zeros_(module.bias)
         elif module is self.head:
             cast(Any, module).start()
+
+
+def head_part(name: str) -> registry.Part:
+    """The registered head behind a model. Raises ConfigError, which tells how a plugin's head is made known."""
+    if name not in {part.name for part in registry.parts("head")}:
+        raise ConfigError(f"the model's head {name!r} is unknown; if a plugin file has it, add --plugin FILE, or in "
+                          "Python call llmtrain.plugins.load(FILE) first")
+    return registry.get("head", name)
 
 
 def sizes_of(base: Any, config: Any) -> Sizes:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from llmtrain import __version__
+from llmtrain import __version__, plugins
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "safetensors", "tokenizers", "numpy", "hydra-core",
              "rouge-score")
@@ -20,10 +20,12 @@ _FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_b
 
 def describe(threads: int | None) -> dict[str, Any]:
     """Facts that can change results in the last bits. ``threads``: as configured, None for torch's own choice."""
+    added = {record["name"]: record["sha256"] for record in plugins.records()}
     return {"llmtrain": __version__, "commit": _commit(), "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}", "libc": " ".join(platform.libc_ver()).strip(),
             "packages": {name: found for name in _PACKAGES if (found := _version(name))},
-            "cpu": _cpu(), "cores": _cores(), "threads": threads or _omp_threads() or _cores()}
+            "cpu": _cpu(), "cores": _cores(), "threads": threads or _omp_threads() or _cores()} | (
+                {"plugins": added} if added else {})
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
@@ -31,6 +33,8 @@ def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -
     lines = []
     for name in sorted(before.keys() | now.keys()):
         old, new = before.get(name), now.get(name)
+        if name == "plugins":  # left out where there are none
+            old, new = old or {}, new or {}
         if isinstance(old, dict) and isinstance(new, dict):
             lines += differences(old, new, f"{prefix}{name}.")
         elif old != new and prefix + name not in ("commit", "cores"):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llmtrain import __version__, checkpoint
+from llmtrain import __version__, checkpoint, plugins
 from llmtrain.atomic import write_json
 from llmtrain.config.choices import Resume
 from llmtrain.config.load import to_dict
@@ -37,7 +37,7 @@ def meta_of(run: Training) -> dict[str, Any]:
             "world_size": run.accelerator.num_processes, "steps_per_epoch": run.loader.steps_per_epoch,
             "precision": {"requested": run.precision.requested, "running": run.precision.running,
                           "effective": run.precision.effective},
-            "config": to_dict(run.config)}
+            "plugins": plugins.records(), "config": to_dict(run.config)}
 
 
 def save(run: Training) -> None:

@@ -1,0 +1,243 @@
+"""Parts from a user's own file, by --plugin: trained, scored, resumed, listed, and refused in one line.
+
+The files of docs/extending.md are taken from there as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from helpers import Finished, pairs, run_cli, warm_cli, write_jsonl
+from llmtrain import plugins, registry
+from llmtrain.errors import ConfigError
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+
+
+def documented(name: str, folder: Path) -> Path:
+    """A file of docs/extending.md, written into ``folder``."""
+    blocks = re.findall(r"```python\n(# (\S+\.py)\n.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
+    (text,) = (block for block, file in blocks if file == name)
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def place(tiny_base: Path, tmp_path: Path) -> Path:
+    write_jsonl(tmp_path / "train.jsonl", pairs(24))
+    write_jsonl(tmp_path / "held.jsonl", pairs(4, 1))
+    return tmp_path
+
+
+def train(place: Path, base: Path, *more: str, run: str = "run") -> Finished:
+    return warm_cli("train", f"model.path={base}", "data=files", "data.train=train.jsonl",
+                    "data.validation=held.jsonl", "data.test=held.jsonl", f"data.cache_dir={place / 'cache'}",
+                    "data.max_source_tokens=32", "trainer.batch_size=8", "trainer.max_steps=4", "trainer.eval_every=2",
+                    "generation.max_new_tokens=4", "eval.bootstrap_samples=5", f"run.name={run}", *more, cwd=place)
+
+
+def test_the_documented_coverage_loss_trains_resumes_and_scores(place: Path, tiny_base: Path) -> None:
+    file = documented("coverage.py", place)
+    assert len(file.read_text().splitlines()) < 60
+    more = ["--plugin", "coverage.py", "head.layers=1", "objective.base=coverage", "objective.lam=1",
+            "model.dropout=0.1", "trainer.accumulate=2"]
+    whole = train(place, tiny_base, *more, run="whole")
+    assert whole.returncode == 0, whole.stderr
+    log = [json.loads(line) for line in (place / "runs/whole/metrics.jsonl").read_text().splitlines()]
+    held = [row["loss.coverage"] for row in log if row["split"] == "validation"]
+    assert all(0 < value < 1 for value in held) and len(set(held)) == len(held)
+
+    stopped = place / "runs/stopped"
+    shutil.copytree(place / "runs/whole", stopped)
+    shutil.rmtree(stopped / "checkpoints/step-4")
+    (stopped / "results.json").unlink()
+    again = train(place, tiny_base, *more, run="stopped")
+    assert again.returncode == 0 and "going on from step 2" in again.stdout, again.stderr
+    first, second = (load_file(place / "runs" / name / "checkpoints/step-4/model/model.safetensors")
+                     for name in ("whole", "stopped"))
+    assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+    scored = warm_cli("eval", "checkpoint=runs/whole", "--plugin=coverage.py", cwd=place)
+    assert scored.returncode == 0, scored.stderr
+    without = warm_cli("eval", "checkpoint=runs/whole", cwd=place)  # training code is not needed to score
+    assert without.returncode == 0, without.stderr
+    other = train(place, tiny_base, *more, "head.copy_gate=false", run="no_gate")
+    assert other.returncode == 2 and "set head.copy_gate=true" in other.stderr
+
+
+def test_coverage_is_the_papers_sum(place: Path, tiny_base: Path) -> None:
+    """Against the definition, token by token, on one batch of a real model."""
+    from running import Runs
+
+    with_plugin = plugins.load(documented("coverage.py", place))
+    runs = Runs(tiny_base, place)
+    try:
+        run = runs("objective.base=coverage", "objective.lam=1")
+        (batch, *_), = (step.micro for step, _ in zip(run.loader.iterate(0), range(1), strict=False))
+        states = run.model.read(batch)
+        states.shared = {}  # as in a training step
+        objective = run.module.objectives["coverage"]
+        attention = run.model.head.attention(states, batch["labels"]).detach()
+        assert torch.allclose(attention.sum(2), torch.ones(attention.shape[:2]), atol=1e-5)
+        expected = 0.0
+        for row, length in enumerate((batch["labels"] != -100).sum(1).tolist()):
+            covered = torch.zeros(attention.shape[2])
+            for token in range(length):
+                expected += float(torch.minimum(attention[row, token], covered).sum())
+                covered = covered + attention[row, token]
+        assert float(objective(run.model, states, batch, 0).detach()) == pytest.approx(expected, rel=1e-4)
+        decoded = []
+        run.model.head.decode = lambda *_: decoded.append(1)  # type: ignore[method-assign]
+        run.model.head.nll(states, batch["labels"])
+        assert not decoded  # the summary's own loss takes what is decoded already
+        del run.model.head.decode
+    finally:
+        runs.close()
+        plugins.unload(with_plugin)
+
+
+def test_the_documented_head_trains_and_is_loaded_again(place: Path, tiny_base: Path) -> None:
+    file = documented("bag_head.py", place)
+    made = train(place, tiny_base, "--plugin", "bag_head.py", "head=bag", "head.hidden=8")
+    assert made.returncode == 0, made.stderr
+    results = json.loads((place / "runs/run/results.json").read_text())
+    assert results["config"]["head"] == {"name": "bag", "hidden": 8}
+    model = place / "runs/run/checkpoints/step-4/model"
+    config = json.loads((model / "config.json").read_text())
+    assert (config["num_hidden_layers"], config["head"]) == (1, {"name": "bag", "hidden": 8})
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert json.loads((model / "llmtrain.json").read_text())["plugins"] == [
+        {"name": "bag_head.py", "sha256": sha256, "parts": ["head bag"]}]
+    assert json.loads((place / "runs/run/environment.json").read_text())["plugins"] == {"bag_head.py": sha256}
+    assert "bag" not in {part.name for part in registry.parts("head")}, "a command leaves no plugin behind"
+
+    told = warm_cli("summarize", "checkpoint=runs/run", cwd=place)
+    assert told.returncode == 2 and told.stderr.count("\n") == 1
+    assert "'bag'" in told.stderr and "--plugin bag_head.py" in told.stderr and sha256[:12] in told.stderr
+    with pytest.raises(ConfigError, match=r"'bag'.*plugins=\['bag_head.py'\]"):
+        from llmtrain import Summarizer
+
+        Summarizer(place / "runs/run")
+    import llmtrain.hf  # noqa: F401
+    from transformers import AutoModelForSeq2SeqLM
+
+    with pytest.raises(ConfigError, match="'bag' is unknown.*llmtrain.plugins.load"):
+        AutoModelForSeq2SeqLM.from_pretrained(model)
+    scored = warm_cli("eval", "checkpoint=runs/run", "--plugin", "bag_head.py", cwd=place)
+    assert scored.returncode == 0, scored.stderr
+
+    file.write_text(file.read_text() + "\n# changed\n")
+    changed = warm_cli("eval", "checkpoint=runs/run", "--plugin", "bag_head.py", cwd=place)
+    assert changed.returncode == 0 and "is not the file that the model" in changed.stderr
+    again = train(place, tiny_base, "--plugin", "bag_head.py", "head=bag", "head.hidden=8", "run.extend_from=runs/run",
+                  "trainer.max_steps=6", run="longer")
+    assert again.returncode == 0, again.stderr
+    try:
+        (one,) = Summarizer(place / "runs/run", plugins=[file]).details(["a b c"], with_copies=True)
+        assert one.token_ids and one.copied is None
+        AutoModelForSeq2SeqLM.from_pretrained(model)
+    finally:
+        for plugin in plugins.loaded():
+            plugins.unload(plugin)
+
+
+def test_every_command_takes_a_plugin(place: Path, tiny_base: Path) -> None:
+    documented("bag_head.py", place)
+    documented("coverage.py", place)
+    both = ["--plugin", "bag_head.py", "--plugin=coverage.py"]
+    listed = warm_cli("list", "heads", "objectives", *both, cwd=place).stdout
+    assert re.search(r"^  bag +a bag of words \(from bag_head.py\)$", listed, re.M)
+    assert "(from coverage.py)" in listed
+    assert "from " not in warm_cli("list", "heads", cwd=place).stdout
+    assert "head.hidden: 12" in warm_cli("config", *both, "head=bag", "head.hidden=12", cwd=place).stdout
+    assert "hidden: 9" in warm_cli("train", "--cfg", "job", *both, "head=bag", "head.hidden=9", cwd=place).stdout
+    assert "usage" in warm_cli("train", "--plugin", "nowhere.py", "--help", cwd=place).stdout
+    shown = warm_cli("train", "--multirun", "--cfg", "job", *both, "head=bag,transformer", cwd=place).stdout
+    assert shown.count("# job") == 2
+    wrong = warm_cli("train", *both, "head=bag", "head.hiden=9", "trainer.max_steps=1", cwd=place)
+    assert wrong.returncode == 2 and "head.hidden" in wrong.stderr
+
+
+def test_children_read_the_plugin_too(place: Path, tiny_base: Path) -> None:
+    """--multirun starts a process a job, each of which must know the head."""
+    documented("bag_head.py", place)
+    made = run_cli("train", "--multirun", "--plugin", "bag_head.py", "head=bag", "head.hidden=4,8",
+                   f"model.path={tiny_base}", "data=files", "data.train=train.jsonl", "data.validation=held.jsonl",
+                   "data.max_test_rows=0", f"data.cache_dir={place / 'cache'}", "trainer.max_steps=1",
+                   "data.max_source_tokens=32", "trainer.batch_size=4", "generation.max_new_tokens=2", "run.name=job",
+                   cwd=place)
+    assert made.returncode == 0, made.stderr
+    assert [json.loads((place / f"runs/job-{n}/results.json").read_text())["config"]["head"]["hidden"]
+            for n in (0, 1)] == [4, 8]
+
+
+BAD = {
+    "nowhere.py": (None, "no plugin file at nowhere.py"),
+    "folder.py": ("/", "cannot read the plugin at folder.py"),
+    "plugin.txt": ("", "is no Python file"),
+    "syntax.py": ("x = 1\ndef broken(:\n", "syntax.py:2 has a syntax error"),
+    "raises.py": ("import math\n\nmath.sqrt('a')\n", "raises.py:3 raised TypeError"),
+    "leaves.py": ("import sys\nsys.exit(0)\n", "leaves.py:2 raised SystemExit"),
+    "nothing.py": ("x = 1\n", "registers nothing"),
+    "taken.py": ("from dataclasses import dataclass\nfrom llmtrain.registry import register\n\n@dataclass\nclass O:\n"
+                 "    name: str = 'transformer'\n\nregister('head', 'transformer', O, 'a:B', '')\n", "taken.py:8: head"),
+    "kind.py": ("from llmtrain.registry import register\nregister('hed', 'x', int, 'a:B', '')\n", "the kinds are head"),
+    "options.py": ("from llmtrain.registry import register\nregister('objective', 'x', int, 'a:B', '')\n",
+                   "must be a dataclass type"),
+    "default.py": ("from dataclasses import dataclass\nfrom llmtrain.registry import register\n\n@dataclass\nclass O:\n"
+                   "    width: int\n\nregister('objective', 'x', O, 'a:B', '')\n", "have no default for width"),
+    "nameless.py": ("from dataclasses import dataclass\nfrom llmtrain.registry import register\n\n@dataclass\nclass O:\n"
+                    "    width: int = 1\n\nregister('head', 'x', O, 'a:B', '')\n", 'write name: str = key("x"'),
+    "type.py": ("from dataclasses import dataclass\nfrom typing import Literal\nfrom llmtrain.registry import register\n"
+                "\n@dataclass\nclass O:\n    name: str = 'x'\n    mode: Literal['a', 'b'] = 'a'\n\n"
+                "register('head', 'x', O, 'a:B', '')\n", "options of head 'x' cannot be a configuration"),
+    "dash.py": ("from dataclasses import dataclass\nfrom llmtrain.registry import register\n\n@dataclass\nclass O:\n"
+                "    name: str = 'x-y'\n\nregister('head', 'x-y', O, 'a:B', '')\n", "use letters, digits and _"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_plugin_ends_in_one_line(name: str, tmp_path: Path) -> None:
+    text, told = BAD[name]
+    if text == "/":
+        (tmp_path / name).mkdir()
+    elif text is not None:
+        (tmp_path / name).write_text(text)
+    result = warm_cli("train", "--plugin", name, "trainer.max_steps=1", cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert told in result.stderr
+    assert not plugins.loaded() and not list(tmp_path.glob("__pycache__"))
+
+
+def test_a_class_that_is_not_there_is_told(place: Path, tiny_base: Path) -> None:
+    (place / "lost.py").write_text(
+        "from dataclasses import dataclass\nfrom llmtrain.registry import register\n\n@dataclass\nclass O:\n"
+        "    name: str = 'lost'\n\nregister('head', 'lost', O, f'{__name__}:Lost', '')\n")
+    result = train(place, tiny_base, "--plugin", "lost.py", "head=lost")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert "lost.py names the class llmtrain_plugin_lost:Lost" in result.stderr
+
+
+def test_options_without_a_file(tmp_path: Path) -> None:
+    for words in (["--plugin"], ["--plugin="], ["--plugin", "--cfg", "job"]):
+        result = warm_cli("train", *words, cwd=tmp_path)
+        assert result.returncode == 2 and "--plugin needs a file" in result.stderr
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        documented("bag_head.py", tmp_path / folder)
+    result = warm_cli("list", "--plugin", "a/bag_head.py", "--plugin", "b/bag_head.py", cwd=tmp_path)
+    assert result.returncode == 2 and "two plugins have one name" in result.stderr
+    twice = warm_cli("list", "--plugin", "a/bag_head.py", "--plugin", "a/../a/bag_head.py", cwd=tmp_path)
+    assert twice.returncode == 0, twice.stderr
