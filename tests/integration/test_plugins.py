@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers import Finished, pairs, run_cli, warm_cli, write_jsonl
+from helpers import SOURCE, Finished, pairs, run_cli, warm_cli, write_jsonl
 from llmtrain import plugins, registry
 from llmtrain.errors import ConfigError
 
@@ -71,7 +72,8 @@ def test_the_documented_coverage_loss_trains_resumes_and_scores(place: Path, tin
     without = warm_cli("eval", "checkpoint=runs/whole", cwd=place)  # training code is not needed to score
     assert without.returncode == 0, without.stderr
     other = train(place, tiny_base, *more, "head.copy_gate=false", run="no_gate")
-    assert other.returncode == 2 and "set head.copy_gate=true" in other.stderr
+    assert other.returncode == 2 and "head.copy_gate=true" in other.stderr
+    assert "run:" not in other.stdout, "told before anything starts"
 
 
 def test_coverage_is_the_papers_sum(place: Path, tiny_base: Path) -> None:
@@ -127,8 +129,9 @@ def test_the_documented_head_trains_and_is_loaded_again(place: Path, tiny_base: 
         from llmtrain import Summarizer
 
         Summarizer(place / "runs/run")
-    import llmtrain.hf  # noqa: F401
     from transformers import AutoModelForSeq2SeqLM
+
+    import llmtrain.hf  # noqa: F401
 
     with pytest.raises(ConfigError, match="'bag' is unknown.*llmtrain.plugins.load"):
         AutoModelForSeq2SeqLM.from_pretrained(model)
@@ -170,14 +173,20 @@ def test_every_command_takes_a_plugin(place: Path, tiny_base: Path) -> None:
 def test_children_read_the_plugin_too(place: Path, tiny_base: Path) -> None:
     """--multirun starts a process a job, each of which must know the head."""
     documented("bag_head.py", place)
-    made = run_cli("train", "--multirun", "--plugin", "bag_head.py", "head=bag", "head.hidden=4,8",
+    made = run_cli("train", "--multirun", "--plugin", "bag_head.py", "head=bag", "head.hidden=8",
                    f"model.path={tiny_base}", "data=files", "data.train=train.jsonl", "data.validation=held.jsonl",
                    "data.max_test_rows=0", f"data.cache_dir={place / 'cache'}", "trainer.max_steps=1",
                    "data.max_source_tokens=32", "trainer.batch_size=4", "generation.max_new_tokens=2", "run.name=job",
                    cwd=place)
     assert made.returncode == 0, made.stderr
-    assert [json.loads((place / f"runs/job-{n}/results.json").read_text())["config"]["head"]["hidden"]
-            for n in (0, 1)] == [4, 8]
+    assert json.loads((place / "runs/job-0/results.json").read_text())["config"]["head"] == {"name": "bag", "hidden": 8}
+
+
+def part(call: str, *fields: str) -> str:
+    """A plugin's text: options with these fields, and a call that registers them."""
+    return "\n".join(["from dataclasses import dataclass", "from typing import Literal",
+                      "from llmtrain.registry import register", "", "@dataclass", "class O:",
+                      *(f"    {field}" for field in fields or ("x: int = 1",)), "", f"register({call}, 'a:B', '')", ""])
 
 
 BAD = {
@@ -188,20 +197,14 @@ BAD = {
     "raises.py": ("import math\n\nmath.sqrt('a')\n", "raises.py:3 raised TypeError"),
     "leaves.py": ("import sys\nsys.exit(0)\n", "leaves.py:2 raised SystemExit"),
     "nothing.py": ("x = 1\n", "registers nothing"),
-    "taken.py": ("from dataclasses import dataclass\nfrom llmtrain.registry import register\n\n@dataclass\nclass O:\n"
-                 "    name: str = 'transformer'\n\nregister('head', 'transformer', O, 'a:B', '')\n", "taken.py:8: head"),
-    "kind.py": ("from llmtrain.registry import register\nregister('hed', 'x', int, 'a:B', '')\n", "the kinds are head"),
-    "options.py": ("from llmtrain.registry import register\nregister('objective', 'x', int, 'a:B', '')\n",
-                   "must be a dataclass type"),
-    "default.py": ("from dataclasses import dataclass\nfrom llmtrain.registry import register\n\n@dataclass\nclass O:\n"
-                   "    width: int\n\nregister('objective', 'x', O, 'a:B', '')\n", "have no default for width"),
-    "nameless.py": ("from dataclasses import dataclass\nfrom llmtrain.registry import register\n\n@dataclass\nclass O:\n"
-                    "    width: int = 1\n\nregister('head', 'x', O, 'a:B', '')\n", 'write name: str = key("x"'),
-    "type.py": ("from dataclasses import dataclass\nfrom typing import Literal\nfrom llmtrain.registry import register\n"
-                "\n@dataclass\nclass O:\n    name: str = 'x'\n    mode: Literal['a', 'b'] = 'a'\n\n"
-                "register('head', 'x', O, 'a:B', '')\n", "options of head 'x' cannot be a configuration"),
-    "dash.py": ("from dataclasses import dataclass\nfrom llmtrain.registry import register\n\n@dataclass\nclass O:\n"
-                "    name: str = 'x-y'\n\nregister('head', 'x-y', O, 'a:B', '')\n", "use letters, digits and _"),
+    "taken.py": (part("'head', 'transformer', O", "name: str = 'transformer'"), "taken.py:9: head 'transformer'"),
+    "kind.py": (part("'hed', 'x', O"), "the kinds are head"),
+    "options.py": (part("'objective', 'x', int"), "must be a dataclass type"),
+    "default.py": (part("'objective', 'x', O", "width: int"), "have no default for width"),
+    "nameless.py": (part("'head', 'x', O"), 'write name: str = key("x"'),
+    "type.py": (part("'head', 'x', O", "name: str = 'x'", "mode: Literal['a'] = 'a'"), "cannot be a configuration"),
+    "key.py": (part("'objective', 'lam', O"), "objective 'lam' has the name of a key"),
+    "dash.py": (part("'head', 'x-y', O", "name: str = 'x-y'"), "use letters, digits and _"),
 }
 
 
@@ -220,8 +223,7 @@ def test_a_bad_plugin_ends_in_one_line(name: str, tmp_path: Path) -> None:
 
 def test_a_class_that_is_not_there_is_told(place: Path, tiny_base: Path) -> None:
     (place / "lost.py").write_text(
-        "from dataclasses import dataclass\nfrom llmtrain.registry import register\n\n@dataclass\nclass O:\n"
-        "    name: str = 'lost'\n\nregister('head', 'lost', O, f'{__name__}:Lost', '')\n")
+        part("'head', 'lost', O", "name: str = 'lost'").replace("'a:B'", "f'{__name__}:Lost'"))
     result = train(place, tiny_base, "--plugin", "lost.py", "head=lost")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
     assert "lost.py names the class llmtrain_plugin_lost:Lost" in result.stderr
@@ -241,3 +243,81 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     assert result.returncode == 2 and "two plugins have one name" in result.stderr
     twice = warm_cli("list", "--plugin", "a/bag_head.py", "--plugin", "a/../a/bag_head.py", cwd=tmp_path)
     assert twice.returncode == 0, twice.stderr
+
+
+SPAWNED = """
+import multiprocessing
+from dataclasses import dataclass
+
+from llmtrain.config.keys import key
+from llmtrain.objectives.select import ContentSelection
+from llmtrain.registry import register
+
+multiprocessing.set_start_method("spawn", force=True)  # as on systems that cannot fork
+
+
+@dataclass(kw_only=True, slots=True)
+class SpawnedConfig:
+    positive_weight: float = key(1.0, "weight of the tokens that are in the summary")
+
+
+def mark(batch, context):
+    batch["marked"] = batch["example_id"] + 1
+
+
+class Spawned(ContentSelection):
+    name = "spawned"
+
+    def transform(self):
+        return mark
+
+    def count(self, batch):
+        assert batch["marked"].equal(batch["example_id"] + 1)
+        return super().count(batch)
+
+
+register("objective", "spawned", SpawnedConfig, Spawned, "a transform that data workers must find")
+"""
+
+
+def test_data_workers_started_afresh_find_the_plugin(place: Path, tiny_base: Path) -> None:
+    (place / "spawned.py").write_text(SPAWNED)
+    made = run_cli("train", "--plugin", "spawned.py", "objective.base=spawned", "data.workers=1", "head.layers=1",
+                   f"model.path={tiny_base}", "data=files", "data.train=train.jsonl", "data.validation=held.jsonl",
+                   "data.max_test_rows=0", f"data.cache_dir={place / 'cache'}", "trainer.max_steps=1",
+                   "data.max_source_tokens=32", "trainer.batch_size=4", "generation.max_new_tokens=2", "run.name=run",
+                   cwd=place)
+    assert made.returncode == 0, made.stderr
+
+
+def install(folder: Path, files: dict[str, Path], entries: dict[str, str]) -> dict[str, str]:
+    """A distribution as pip leaves it, on the path of a child process: modules and a dist-info with entry points."""
+    for module, file in files.items():
+        shutil.copy(file, folder / f"{module}.py")
+    info = folder / "own_parts-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-parts\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text(
+        "[llmtrain.plugins]\n" + "".join(f"{name} = {module}\n" for name, module in entries.items()))
+    return {"PYTHONPATH": os.pathsep.join([str(SOURCE), str(folder)])}
+
+
+def test_parts_of_an_installed_package(place: Path, tiny_base: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (place / "spawned.py").write_text(SPAWNED)
+    env = install(site, {"own_bag": documented("bag_head.py", place), "own_select": place / "spawned.py"},
+                  {"bag": "own_bag", "spawned": "own_select"})
+    listed = run_cli("list", "heads", "objectives", cwd=place, env=env)
+    assert "a bag of words (from own-parts 1.2)" in listed.stdout, listed.stderr
+    assert "must find (from own-parts 1.2)" in listed.stdout
+    made = run_cli("train", "head=bag", "objective.base=spawned", f"model.path={tiny_base}", "data=files",
+                   "data.train=train.jsonl", "data.validation=held.jsonl", "data.test=held.jsonl",
+                   f"data.cache_dir={place / 'cache'}", "trainer.max_steps=1", "data.max_source_tokens=32",
+                   "trainer.batch_size=4", "generation.max_new_tokens=2", "run.name=run", cwd=place, env=env)
+    assert made.returncode == 0, made.stderr
+    without = warm_cli("eval", "checkpoint=runs/run", cwd=place)
+    assert without.returncode == 2 and "own-parts 1.2; install that package" in without.stderr
+    (site / "own_bag.py").write_text("import nowhere_to_be_found\n")
+    broken = run_cli("list", cwd=place, env=env)
+    assert broken.returncode == 2 and "plugin 'bag' at own_bag cannot be imported" in broken.stderr

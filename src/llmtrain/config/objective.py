@@ -8,6 +8,7 @@ from functools import cache
 
 from llmtrain import registry
 from llmtrain.config.keys import key
+from llmtrain.errors import ConfigError
 
 SUMMARY = "summary"  # the head's own term l2
 
@@ -101,6 +102,9 @@ def objective_schema() -> type:
 
 @cache  # one class for one set of parts, so that equal configurations compare equal
 def _objective_schema(parts: tuple[tuple[str, type, str], ...]) -> type:
+    for name, _, _ in parts:
+        if name in ("none", SUMMARY) or name in ObjectiveConfig.__dataclass_fields__:
+            raise ConfigError(f"objective {name!r} has the name of a key or a term of the joint loss; rename it")
     fields = [(name, options, key(options, f"options of objective.base={name}: {summary}"))
               for name, options, summary in parts]
     return make_dataclass("ObjectiveSchema", fields, bases=(ObjectiveConfig,), kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from llmtrain import registry
 from llmtrain.config.choices import ScheduleName
@@ -94,6 +95,7 @@ def _objective(config: TrainConfig) -> Iterator[str]:
         try:
             if name not in ("", "none"):
                 registry.get("objective", name)
+                yield from _beside(getattr(objective, name), config)
         except LlmtrainError as error:
             yield f"objective.{'base' if objective.terms is None else 'terms'}: {error}"
     if objective.lam_start is not None and objective.lam_steps == 0:
@@ -107,6 +109,13 @@ def _model(config: TrainConfig) -> Iterator[str]:
         yield f"model.freeze={config.model.freeze} is none of none, all and a number of layers; use one of them"
     if hasattr(config.head, "problems"):  # what a head's own options say of each other
         yield from config.head.problems()
+    yield from _beside(config.head, config)
+
+
+def _beside(options: Any, config: TrainConfig) -> Iterator[str]:
+    """What the options of a registered part say of the rest of the configuration."""
+    if hasattr(options, "problems_in"):
+        yield from options.problems_in(config)
 
 
 def _optim(config: TrainConfig) -> Iterator[str]:
