@@ -88,7 +88,7 @@ def test_coverage_is_the_papers_sum(place: Path, tiny_base: Path) -> None:
         states = run.model.read(batch)
         states.shared = {}  # as in a training step
         objective = run.module.objectives["coverage"]
-        attention = run.model.head.attention(states, batch["labels"]).detach()
+        attention = run.model.head.attention_weights(states, batch["labels"]).detach()
         assert torch.allclose(attention.sum(2), torch.ones(attention.shape[:2]), atol=1e-5)
         expected = 0.0
         for row, length in enumerate((batch["labels"] != -100).sum(1).tolist()):

@@ -8,6 +8,7 @@ from functools import cache
 from llmtrain import registry
 from llmtrain.config.choices import ScheduleName
 from llmtrain.config.keys import key
+from llmtrain.errors import ConfigError
 
 
 @dataclass(kw_only=True, slots=True)
@@ -34,6 +35,9 @@ def optim_schema() -> type:
 
 @cache  # one class for one set of parts, so that equal configurations compare equal
 def _optim_schema(parts: tuple[tuple[str, type, str], ...]) -> type:
+    for name, _, _ in parts:
+        if name in OptimConfig.__dataclass_fields__:
+            raise ConfigError(f"optimizer {name!r} has the name of a key of optim; rename it")
     fields = [(name, options, key(options, f"options of optim.name={name}: {summary}"))
               for name, options, summary in parts]
     return make_dataclass("OptimSchema", fields, bases=(OptimConfig,), kw_only=True)

@@ -194,7 +194,7 @@ def _here(section: Any, schema: type, scoring: bool) -> Any:
     if not isinstance(section, dict):
         return {} if section is None else section
     terms = section.get("terms")
-    used = {value for value in section.values() if isinstance(value, str)}
+    used: set[Any] = {value for value in section.values() if isinstance(value, str)}
     used |= {term.get("name") for term in (terms if isinstance(terms, list) else ()) if isinstance(term, dict)}
     known = hints(schema)
     return {name: value for name, value in section.items()

@@ -95,7 +95,7 @@ class Head(nn.Module):
         """(B, T, V) fp32 log-probabilities of the next token, for generation."""
         raise NotImplementedError
 
-    def attention(self, states: EncoderStates, labels_BT: Tensor) -> Tensor | None:
+    def attention_weights(self, states: EncoderStates, labels_BT: Tensor) -> Tensor | None:
         """(B, T, S) fp32: the share of the document's tokens in writing each token of ``labels_BT``, with a gradient.
 
         Shares of a token sum to 1, padding has none. None for a head that has no such distribution.

@@ -111,7 +111,7 @@ class WritingHead(Head):
             states.shared["forced"] = labels_BT, decoded_BTW, scores
         return decoded_BTW, scores
 
-    def attention(self, states: EncoderStates, labels_BT: Tensor) -> Tensor | None:
+    def attention_weights(self, states: EncoderStates, labels_BT: Tensor) -> Tensor | None:
         """The pointer's distribution: what the copy gate copies from."""
         _, scores = self.forced(states, labels_BT)
         return None if scores is None else torch.softmax(scores, 1).unflatten(0, labels_BT.shape)
