@@ -45,6 +45,7 @@ class JointModule(nn.Module):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Sums of every term over the batch, fp32 and 0-dim."""
         states = self.model.read(batch)
+        states.shared = {}
         sums = {name: objective(self.model, states, batch, step) for name, objective in self._base_terms()}
         if SUMMARY in self.terms:
             sums[SUMMARY], _count = self.model.summary_nll(states, batch)
