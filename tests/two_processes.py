@@ -21,7 +21,7 @@ from llmtrain.data import loader
 from llmtrain.errors import ConfigError
 from llmtrain.precision import Speeds
 from llmtrain.training import module, setup
-from running import Runs, gradients, take, uneven
+from running import Runs, copies, gradients, take, uneven
 
 CASES = {f"{base}-{accumulate}": ("trainer.processes=2", f"trainer.accumulate={accumulate}", f"objective.base={base}")
          for base in ("select", "mlm") for accumulate in (1, 2)}
@@ -29,6 +29,9 @@ CASES = {f"{base}-{accumulate}": ("trainer.processes=2", f"trainer.accumulate={a
 STILL = ("optim.clip_norm=0", "optim.base_lr=0", "optim.head_lr=0", "optim.weight_decay=0",
          "objective.mlm.fraction=0.6", "objective.mlm.warm_steps=0", "trainer.bucket=1")
 POISONED = 3
+# unfreezing withholds gradients that the reducer has waited for; Muon must orthogonalise alike on every rank
+MOVING = ("optim=muon", "model.unfreeze_every=1", "optim.layer_decay=0.8", "trainer.bucket=1",
+          "schedule.warmup_steps=0")
 
 
 def count_no_sync(run: Any) -> list[int]:
@@ -70,6 +73,10 @@ def main(base: str, out: Path) -> None:
         facts["no_sync"][name] = len(entered)
         save_file({**gradients(run), "losses": torch.tensor(list(result.losses.values()))},
                   out / f"{name}-{rank}.safetensors")
+
+    run = runs("trainer.processes=2", *MOVING)
+    take(run, 2)
+    save_file(copies(run), out / f"moved-{rank}.safetensors")
 
     facts["stop"] = run.step.agree_stop(15 if rank == 1 else 0)
     module.JointModule.forward = poison  # type: ignore[method-assign]

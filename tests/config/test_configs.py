@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from llmtrain.config.over import compose_over
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.validate import validate
 from llmtrain.errors import ConfigError
+from llmtrain.optim.schedule import Schedule
 
 GROUPS = sorted(path.relative_to(config_dir()) for path in config_dir().glob("*/*.yaml"))
 
@@ -53,6 +55,37 @@ def test_naming_a_length_unsets_the_experiments() -> None:
     assert config.trainer.max_steps is None  # type: ignore[union-attr]
     assert config.schedule.name.value == "constant_cooldown"  # type: ignore[union-attr]
     validate(config)  # type: ignore[arg-type]
+
+
+def test_presumm_is_the_published_recipe_and_brings_its_schedule() -> None:
+    """Liu and Lapata 2019, section 3.2: peaks 2e-3 and 0.1, warm-ups 20,000 and 10,000, beta2 0.999."""
+    for more in (["trainer.max_steps=1"], ["trainer.max_minutes=1"], ["+experiment=bert_sum_bf16"]):
+        config: Any = to_typed("train", compose("train", ["optim=presumm", *more]))
+        validate(config)
+        optim, schedule = config.optim, config.schedule
+        assert (optim.name, optim.base_lr, optim.head_lr, optim.weight_decay) == ("adamw", 2e-3, 0.1, 0.0)
+        assert (optim.beta1, optim.beta2, optim.clip_norm) == (0.9, 0.999, 0.0)
+        assert (schedule.name.value, schedule.warmup_steps, schedule.base_warmup_steps) == ("noam", 10000, 20000)
+        rates = [Schedule(schedule, None).factor(step - 1, group) for group, step in (("base", 20000), ("head", 10000))]
+        assert rates == [pytest.approx(20000 ** -0.5), pytest.approx(10000 ** -0.5)]
+    chosen: Any = to_typed("train", compose("train", ["optim=presumm", "schedule=linear", "trainer.max_steps=1"]))
+    assert chosen.schedule.name.value == "linear"
+
+
+def test_a_bad_optimizer_option_is_one_line() -> None:
+    for override, told in (("optim.name=adamm", "did you mean 'adamw'"), ("optim.layer_decay=0", "more than 0"),
+                           ("optim.layer_decay=1.1", "at most 1"), ("model.unfreeze_every=-1", "0 or more")):
+        with pytest.raises(ConfigError, match=told):
+            validate(train_config(override))
+    for override in ("muon.momentum=1", "muon.ns_steps=100", "muon.ns_steps=0", "adafactor.clip=0.5",
+                     "adafactor.min_scale=0", "adafactor.beta2_decay=0.1", "adam8bit.block_size=0"):
+        name = override.partition(".")[0]
+        with pytest.raises(ConfigError, match=f"optim.{override}"):
+            validate(train_config(f"optim={name}", f"optim.{override}"))
+        validate(train_config(f"optim.{override}"))  # adamw does not read it
+    for other in ("model.freeze_until_step=2", "model.freeze=all"):
+        with pytest.raises(ConfigError, match=f"model.unfreeze_every and {other.removesuffix('=2')}"):
+            validate(train_config("model.unfreeze_every=2", other))
 
 
 def test_two_lengths_on_the_command_line_are_refused() -> None:

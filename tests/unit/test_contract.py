@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from helpers import environment
 from running import Runs, copies, gradients, take, uneven
-from two_processes import CASES, STILL
+from two_processes import CASES, MOVING, STILL
 
 SCRIPT = Path(__file__).resolve().parents[1] / "two_processes.py"
 TOLERANCE = {"atol": 2e-6, "rtol": 2e-4}  # fp32: the same sums in another order
@@ -71,6 +71,21 @@ def test_a_step_is_the_same_in_micro_batches_and_processes(base: str, runs: Runs
         assert parts.keys() == whole.keys()
         for name in whole:
             assert torch.allclose(whole[name], parts[name], **TOLERANCE), (how, name)
+
+
+def test_muon_and_unfreezing_on_two_processes_are_those_of_one(runs: Runs, two: Path) -> None:
+    run = runs(*MOVING)
+    start = copies(run)
+    take(run, 2)
+    alone = copies(run)
+    first, second = (load_file(two / f"moved-{rank}.safetensors") for rank in (0, 1))
+    apart = torch.cat([(first[name] - value).flatten() for name, value in alone.items()])
+    whole = torch.cat([(value - start[name]).flatten() for name, value in alone.items()])
+    assert float(apart.norm()) < 0.02 * float(whole.norm())  # Newton-Schulz runs in bf16
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    moved = {name for name, value in first.items() if not torch.equal(start[name], value)}
+    assert any(".layer.1." in name for name in moved) and any(name.startswith("model.head.") for name in moved)
+    assert not any(".layer.0." in name or name.startswith("model.trunk.embeddings") for name in moved)
 
 
 def test_what_two_processes_agree_on(two: Path) -> None:

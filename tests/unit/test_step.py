@@ -182,6 +182,7 @@ def test_schedules() -> None:
     assert held[2:7] == [1.0] * 5
     assert held[8] == 0.5
     assert rates(ScheduleName.inverse_sqrt)[8] == 0.5
+    assert rates(ScheduleName.noam)[:4] == [pytest.approx(n ** -0.5 if n > 2 else n * 2 ** -1.5) for n in (1, 2, 3, 4)]
     base = Schedule(ScheduleConfig(warmup_steps=2, base_warmup_steps=8), 10)
     assert base.factor(2, "base") < base.factor(2, "head")
 

@@ -35,6 +35,7 @@ class ScheduleName(Enum):
     cosine = "cosine"
     constant_cooldown = "constant_cooldown"
     inverse_sqrt = "inverse_sqrt"
+    noam = "noam"
 
 
 class OnBadRow(Enum):

@@ -218,8 +218,8 @@ def _entry_problem(command: str, line: str, cause: str) -> str | None:
 
 
 def _apply_presets(config: DictConfig, parsed: list[Any], experiment: str | None) -> dict[str, str]:
-    """The run length named on the command line unsets a yaml's; max_minutes implies constant_cooldown; a list of
-    terms unsets a yaml's objective.base and lam.
+    """The run length named on the command line unsets a yaml's; max_minutes turns a schedule that needs a
+    known number of steps into constant_cooldown; a list of terms unsets a yaml's objective.base and lam.
 
     Returns what set each key that this changed.
     """
@@ -239,7 +239,8 @@ def _apply_presets(config: DictConfig, parsed: list[Any], experiment: str | None
             if name not in lengths and f"trainer.{name}" not in named:
                 change(f"trainer.{name}", None, f"trainer.{lengths[0]}")
     minutes = OmegaConf.select(config, "trainer.max_minutes")
-    if minutes is not None and not {"schedule", "schedule.name"} & named:
+    needs_steps = OmegaConf.select(config, "schedule.name") in (ScheduleName.linear, ScheduleName.cosine)
+    if minutes is not None and needs_steps and not {"schedule", "schedule.name"} & named:
         change("schedule.name", ScheduleName.constant_cooldown, "trainer.max_minutes")
     if OmegaConf.select(config, "objective.terms") is not None:  # the list wins over a yaml's short form
         for name in ("objective.base", "objective.lam"):

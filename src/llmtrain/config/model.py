@@ -15,6 +15,8 @@ class ModelConfig:
     revision: str | None = key(None, "hub revision of the base")
     freeze: str = key("none", "none, all, or N: embeddings and the N lowest layers stay as they are")
     freeze_until_step: int = key(0, "freeze ends at this step (0: never ends)", "steps")
+    unfreeze_every: int = key(0, "gradual unfreezing: the head alone for so many steps, then one more layer from the "
+                              "top at each multiple (0: all from the start)", "steps")
     gradient_checkpointing: bool = key(False, "recompute trunk activations in the backward pass", affects=SPEED)
     dropout: float | None = key(0.0, "dropout inside the base (null: the base's own); raise it for many epochs",
                                 "probability")

@@ -23,8 +23,9 @@ POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "t
             "precision.init_scale", "precision.growth_interval", "optim.eps")
 NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "optim.base_lr", "optim.head_lr",
                 "optim.weight_decay", "optim.clip_norm", "schedule.warmup_steps", "schedule.base_warmup_steps",
-                "schedule.cooldown_steps", "model.freeze_until_step", "data.workers", "eval.bootstrap_samples",
-                "generation.min_new_tokens", "generation.no_repeat_ngram_size", "data.max_test_rows", "run.seed")
+                "schedule.cooldown_steps", "model.freeze_until_step", "model.unfreeze_every", "data.workers",
+                "eval.bootstrap_samples", "generation.min_new_tokens", "generation.no_repeat_ngram_size",
+                "data.max_test_rows", "run.seed")
 SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta2", "optim.ema_decay",
           "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
           "head.dropout", "head.label_smoothing", "generation.top_p")
@@ -107,6 +108,9 @@ def _objective(config: TrainConfig) -> Iterator[str]:
 def _model(config: TrainConfig) -> Iterator[str]:
     if config.model.freeze not in ("none", "all") and not config.model.freeze.isdecimal():
         yield f"model.freeze={config.model.freeze} is none of none, all and a number of layers; use one of them"
+    if config.model.unfreeze_every and (config.model.freeze_until_step or config.model.freeze == "all"):
+        other = "freeze_until_step" if config.model.freeze_until_step else "freeze=all"
+        yield f"model.unfreeze_every and model.{other} both hold the whole base back; choose one of them"
     if hasattr(config.head, "problems"):  # what a head's own options say of each other
         yield from config.head.problems()
     yield from _beside(config.head, config)

@@ -17,7 +17,9 @@ class Schedule:
     """Learning-rate factors as a pure function of the number of updates made.
 
     ``constant_cooldown`` under a time limit learns its ``cooldown_start`` and ``total`` once, from the loop
-    (:meth:`fix`), and never reads a clock itself.
+    (:meth:`fix`), and never reads a clock itself. ``noam`` is min(n ** -0.5, n * warm-up ** -1.5) at update n = 1, 2,
+    ... (Vaswani et al. 2017, section 5.3; Liu and Lapata 2019, "Text Summarization with Pretrained Encoders", section
+    3.2): its highest factor is warm-up ** -0.5.
     """
 
     config: ScheduleConfig
@@ -33,11 +35,22 @@ class Schedule:
         """Settle where the cooldown starts and where the run ends."""
         self.cooldown_start, self.total = start, total
 
+    def notes(self) -> list[str]:
+        """What to tell of a schedule that does not fit the run's length."""
+        warmups = [w for w in (self.config.warmup_steps, self.config.base_warmup_steps) if w is not None]
+        if self.config.name is not ScheduleName.noam or self.total is None or max(warmups) < self.total:
+            return []
+        return [f"schedule: the warm-up of {max(warmups)} steps is longer than this run of {self.total}, so rates stay "
+                "far below their highest; scale schedule.warmup_steps and base_warmup_steps (docs/optim.md says how)"]
+
     def factor(self, update: int, group: str) -> float:
         """Share of the peak rate for the update with this index (0-based)."""
         warmup = self.config.warmup_steps
         if group == "base" and self.config.base_warmup_steps is not None:
             warmup = self.config.base_warmup_steps
+        if self.config.name is ScheduleName.noam:
+            warmup = max(1, warmup)
+            return min((update + 1) ** -0.5, (update + 1) * warmup ** -1.5)
         if update < warmup:
             return (update + 1) / (warmup + 1)
         return self._after_warmup(update, warmup)

@@ -34,6 +34,7 @@ from llmtrain.objectives.base import Objective, Transform, Vocabulary
 from llmtrain.objectives.joint import Weighting
 from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.builders import build_optimizer, check_installed
+from llmtrain.optim.groups import TRUNK
 from llmtrain.optim.schedule import Schedule
 from llmtrain.precision import Precision, Speeds, measure_speeds
 from llmtrain.training.blame import Blame
@@ -51,6 +52,7 @@ from llmtrain.training.state import (
     SchedulePart,
 )
 from llmtrain.training.step import TrainStep
+from llmtrain.training.withhold import plan
 
 
 @dataclass(slots=True)
@@ -252,12 +254,14 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     average = WeightAverage(trained, config.optim.ema_decay) if config.optim.ema_decay > 0 else None
     weighting = Weighting(config.objective)
     say(weighting.describe())
-    if frozen:
-        say(f"base: {len(frozen)} tensors frozen" + (f" until step {until}" if until else ""))
+    head_first = any(not name.startswith(TRUNK) for name in trained)
+    withheld, lines = plan(config.model, model.trunk, frozen, head_first, progress.total)
+    for line in [*lines, *schedule.notes()]:
+        say(line)
     step = TrainStep(accelerator=accelerator, module=module, wrapped=wrapped, optimizer=optimizer, schedule=schedule,
                      precision=precision, weighting=weighting, clip_norm=config.optim.clip_norm,
                      on_nonfinite=config.trainer.on_nonfinite, average=average,
-                     withheld=(frozen if until else [], until),
+                     withheld=withheld,
                      blame=Blame(accelerator, module, precision, alone, lambda row: splits.train[row].id))
     parts: list[Part] = [progress, SchedulePart(schedule), OptimizerPart(optimizer), PrecisionPart(precision),
                          ModulePart("objectives", dict(module.objectives.named_parameters()))]

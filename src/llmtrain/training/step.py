@@ -18,6 +18,7 @@ from llmtrain.optim.schedule import Schedule
 from llmtrain.precision import Precision
 from llmtrain.training.blame import Blame
 from llmtrain.training.module import JointModule
+from llmtrain.training.withhold import Withheld
 
 
 @dataclass(slots=True)
@@ -56,12 +57,11 @@ class TrainStep:
     def __init__(self, *, accelerator: Any, module: JointModule, wrapped: nn.Module,
                  optimizer: torch.optim.Optimizer, schedule: Schedule, precision: Precision, weighting: Weighting,
                  clip_norm: float, on_nonfinite: OnNonFinite, average: WeightAverage | None,
-                 withheld: tuple[list[nn.Parameter], int], blame: Blame) -> None:
+                 withheld: Withheld, blame: Blame) -> None:
         self.accelerator, self.module, self.wrapped = accelerator, module, wrapped
         self.optimizer, self.schedule, self.precision = optimizer, schedule, precision
         self.weighting, self.clip_norm, self.on_nonfinite = weighting, clip_norm, on_nonfinite
-        self.average, self.blame = average, blame
-        self.withheld, self.withheld_until = withheld
+        self.average, self.withheld, self.blame = average, withheld, blame
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def agree(self, micro: list[Batch], seconds: float, stop_signal: int, save_signal: bool) -> Agreement:
@@ -140,9 +140,7 @@ class TrainStep:
         scaler.unscale_(self.optimizer)
         # asked here, since it covers gradients that are withheld below and are in no norm
         overflow = scaler.is_enabled() and found_inf(scaler, self.optimizer)
-        if step < self.withheld_until:  # they stay in DDP's reducer; only their update is withheld
-            for parameter in self.withheld:
-                parameter.grad = None
+        self.withheld.drop_gradients(step)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if not scaler.is_enabled() and not bool(torch.isfinite(norm)):
             reason = f"its gradient norm is {norm.item()}"
