@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from llmtrain.config.data import DataConfig
 from llmtrain.config.load import from_dict
 from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
 from llmtrain.data.features import clean
+from llmtrain.data.long import cut_of
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.generation import Generated, spell_as_written, summarize_batches
@@ -63,7 +65,9 @@ class Published:
         return next(m for m in reversed(list(layers(self.model.trunk)[0].modules())) if isinstance(m, nn.Linear))
 
     def source_limit(self, generation: GenerationConfig) -> int:
-        """The longest document the base can read beside such summaries, in tokens."""
+        """The longest document the model can read beside such summaries, in tokens; in windows, any."""
+        if getattr(self.model.config, "window_overlap", None) is not None:
+            return sys.maxsize
         limit: int = self.model.source_limit(positions(self.model.trunk.config), generation.max_new_tokens)
         return limit
 
@@ -71,12 +75,13 @@ class Published:
                   with_copies: bool = False) -> Summarized:
         """Summaries in the order of the texts. An empty text gives an empty summary; a long one is cut."""
         limit = min(data.max_source_tokens, self.source_limit(generation))
+        cut = cut_of(self.tokenizer, data, limit)
         pipeline = Pipeline(data.preprocess)
         cleaned = [clean(text) for text in texts]
         read = [pipeline.document(text) for text in cleaned]
         wanted = [i for i, text in enumerate(read) if text.strip()]
         whole = self._encode([read[i] for i in wanted], with_copies and self.tokenizer.is_fast)
-        ids = [_cut(row, limit) for row in whole["input_ids"]]
+        ids = [cut(row) for row in whole["input_ids"]]
         made = summarize_batches(self.model, self.tokenizer, ids, generation, self.precision, with_copies=with_copies)
         made = spell_as_written(self.tokenizer, [cleaned[i] for i in wanted], made, pipeline.summary)
         summaries = [Generated("", [], 0.0) for _ in texts]
@@ -84,8 +89,8 @@ class Published:
         for row, (i, one) in enumerate(zip(wanted, made, strict=True)):
             summaries[i] = one
             if one.copied is not None and "offset_mapping" in whole:
-                copied[i] = copied_words(read[i], one.copied, _cut(whole["offset_mapping"][row], limit),
-                                         _cut(whole.word_ids(row), limit))
+                copied[i] = copied_words(read[i], one.copied, cut(whole["offset_mapping"][row]),
+                                         cut(whole.word_ids(row)))
         return Summarized(summaries, [i for i, row in zip(wanted, whole["input_ids"], strict=True) if len(row) > limit],
                           copied, [new if new != old else None for new, old in zip(read, cleaned, strict=True)])
 
@@ -93,10 +98,6 @@ class Published:
         if not texts:
             return {"input_ids": []}
         return self.tokenizer(texts, verbose=False, return_offsets_mapping=with_offsets)
-
-
-def _cut(row: list[Any], limit: int) -> list[Any]:
-    return row if len(row) <= limit else [*row[:limit - 1], row[-1]]  # the end token stays
 
 
 def copied_words(document: str, pointed: list[tuple[str, float, int]], offsets: list[tuple[int, int]],

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmtrain.data.inspect import Overlap, Profile, Reading
 
 BINS = 16
+FRAME = 2  # special tokens that end a document, at most
 BAR = 40  # characters of the longest bar
 SHOWN_CHARACTERS = 600
 SPLITS = ("train", "validation", "test")
@@ -160,7 +161,7 @@ def _print_row(console: Console, name: str, document: str, summary: str, read: R
     """Texts as they are and as they are read, tokens with ``‖`` where they are cut."""
     console.print(f"\nrow {name}", style="bold", markup=False)
     lines = [("document", document), ("read as", read.document if read.document != document else None),
-             ("l1 reads", read.l1_document), ("tokens", _tokens(read.tokens, read.kept)), ("summary", summary),
+             ("l1 reads", read.l1_document), ("tokens", _cut_tokens(read.tokens, read.kept)), ("summary", summary),
              ("learnt as", read.summary if read.summary != summary else None),
              ("tokens", _tokens(read.summary_tokens, read.kept_summary))]
     for label, text in lines:
@@ -171,6 +172,15 @@ def _print_row(console: Console, name: str, document: str, summary: str, read: R
 def _short(text: str) -> str:
     text = text.replace("\n", "⏎")
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ... ({len(text):,} characters)"
+
+
+def _cut_tokens(tokens: list[str], kept: list[int]) -> str:
+    """A document's tokens; where the middle was cut out (head_tail), both ends around it."""
+    gap = next((i for i, place in enumerate(kept) if place != i), None)
+    if gap is None or len(kept) - gap <= FRAME:
+        return _tokens(tokens, len(kept) if gap is None else gap)
+    middle = " ‖ ... ‖ ".join(" ".join(tokens[i] for i in part) for part in (kept[:gap][-10:], kept[gap:][:10]))
+    return f"{' '.join(tokens[:10])} ... {middle} ... {' '.join(tokens[-10:])} ({len(kept)} of {len(tokens)} tokens)"
 
 
 def _tokens(tokens: list[str], kept: int) -> str:

@@ -38,6 +38,13 @@ class ScheduleName(Enum):
     noam = "noam"
 
 
+class LongMode(Enum):
+    truncate = "truncate"
+    head_tail = "head_tail"
+    sliding = "sliding"
+    interpolate = "interpolate"
+
+
 class OnBadRow(Enum):
     error = "error"
     skip = "skip"

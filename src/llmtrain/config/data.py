@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llmtrain.config.choices import OnBadRow
+from llmtrain.config.choices import LongMode, OnBadRow
 from llmtrain.config.keys import SPEED, WHERE, key
 
 
@@ -37,7 +37,11 @@ class DataConfig:
     document: str = key("document", "column that holds the document")
     summary: str = key("summary", "column that holds the summary")
     references: str | None = key(None, "column of several references; default: references, if every row lists texts")
-    max_source_tokens: int = key(192, "longer documents are truncated", "tokens")
+    max_source_tokens: int = key(192, "longer documents are cut", "tokens")
+    long: LongMode = key(LongMode.truncate, "truncate: keep the first tokens; head_tail: keep both ends; beyond the "
+                         "base's positions, sliding: windows, joined; interpolate: its positions stretched")
+    head_share: float = key(0.25, "long=head_tail: share of the kept tokens that are the document's first", "share")
+    window_overlap: int = key(64, "long=sliding: tokens that two windows share", "tokens")
     max_summary_tokens: int = key(32, "longer training summaries are truncated", "tokens")
     max_train_rows: int | None = key(None, "use only this many training rows", "rows")
     max_validation_rows: int | None = key(None, "use only this many validation rows", "rows")

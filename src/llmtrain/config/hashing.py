@@ -14,6 +14,7 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.config.typed import plain
 
 HASH_LENGTH = 8
+LONG_OPTIONS = {"head_share": "head_tail", "window_overlap": "sliding"}  # the mode of data.long that reads each
 ADAM_KEYS = ("optim.beta1", "optim.beta2", "optim.eps")
 
 
@@ -41,6 +42,9 @@ def result_dict(config: Any) -> dict[str, Any]:
     unused += [f"data.{name}." for name in ("docstrings", "hub") if name != config.data.name]
     if not flat.get("data.preprocess"):
         unused.append("data.preprocess")
+    unused += [f"data.{name}" for name, mode in LONG_OPTIONS.items() if flat.get("data.long") != mode]
+    if flat.get("data.long") == "truncate":
+        unused.append("data.long")
     return {key: value for key, value in flat.items() if not key.startswith(tuple(unused))}
 
 

@@ -17,7 +17,8 @@ from llmtrain.config.validate import validate_stored
 from llmtrain.errors import CheckpointError, ConfigError
 
 FIXED = ("model", "head", "objective", "optim", "schedule", "tokenizer")
-TEXT_SHAPING = ("preprocess",)  # keys of data that a model needs wherever its documents come from
+TEXT_SHAPING = ("preprocess", "long", "head_share", "window_overlap")  # of data: a model needs them on any documents
+FIXED_KEYS = ("data.long", "data.window_overlap")  # what the model itself was built for
 OWN = ("checkpoint", "predictions", "input", "summarize")  # of the command alone: never stored
 
 
@@ -78,7 +79,7 @@ def _refuse_fixed(overrides: list[str], command: str) -> None:
     for override in overrides:
         name = override.lstrip("+~").partition("=")[0].partition("@")[0].strip()
         section = name.replace("/", ".").partition(".")[0]
-        if section in FIXED:
+        if section in FIXED or name in FIXED_KEYS:
             problems.append(f"{name} is fixed by the checkpoint and cannot be given to {command}; leave it out")
         elif section in ("experiment", "debug"):
             problems.append(f"{override} configures a training run and cannot be given to {command}; leave it out, or "

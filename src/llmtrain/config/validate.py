@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.config.choices import ScheduleName
+from llmtrain.config.choices import LongMode, ScheduleName
 from llmtrain.config.load import LENGTHS, Config
 from llmtrain.config.objective import base_terms_of, problems_of_terms, terms_of
 from llmtrain.config.preprocess import steps_for_l1
@@ -25,10 +25,10 @@ NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "
                 "optim.weight_decay", "optim.clip_norm", "schedule.warmup_steps", "schedule.base_warmup_steps",
                 "schedule.cooldown_steps", "model.freeze_until_step", "model.unfreeze_every", "data.workers",
                 "eval.bootstrap_samples", "generation.min_new_tokens", "generation.no_repeat_ngram_size",
-                "data.max_test_rows", "run.seed")
+                "data.max_test_rows", "run.seed", "data.window_overlap")
 SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta2", "optim.ema_decay",
           "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
-          "head.dropout", "head.label_smoothing", "generation.top_p")
+          "head.dropout", "head.label_smoothing", "generation.top_p", "data.head_share")
 SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
@@ -141,6 +141,10 @@ def _data(config: TrainConfig) -> Iterator[str]:
         yield "data=files needs data.train; name a file, a list or a glob"
     if data.name == "hub" and not data.hub.name:
         yield "data=hub needs data.hub.name; give a dataset name or a local folder in the hub's layout"
+    head = registry.get("head", config.head.name)
+    if data.long is LongMode.sliding and not head.requires.get("windows", True):
+        yield (f"data.long=sliding reads a document in windows and head={head.name} reads and writes in one piece; use "
+               "data.long=interpolate or head_tail")
     try:
         l1_steps = steps_for_l1(data.preprocess)
     except ConfigError as error:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llmtrain.config.data import DataConfig
 from llmtrain.data.docstrings import cache_folder
 from llmtrain.data.examples import Example, digest
+from llmtrain.data.long import Cut, cut_of
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.data.special import special_ids
 
@@ -29,12 +30,13 @@ class Stats:
     max_source_tokens: int
     max_summary_tokens: int
     empty: int = 0  # documents of which preprocessing left no token
+    kept: str = ""  # which part of a cut document is kept
 
     def describe(self) -> str:
         share = [100 * count / max(1, self.rows) for count in (self.cut_documents, self.cut_summaries)]
         empty = f"; of {self.empty} documents data.preprocess leaves no token" if self.empty else ""
-        return (f"{share[0]:.1f} % of documents cut to {self.max_source_tokens} tokens, {share[1]:.1f} % of summaries "
-                f"to {self.max_summary_tokens}{empty}")
+        return (f"{share[0]:.1f} % of documents cut to {self.max_source_tokens} tokens{self.kept}, {share[1]:.1f} % of "
+                f"summaries to {self.max_summary_tokens}{empty}")
 
 
 class Ragged:
@@ -84,8 +86,9 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig) -> Fea
     documents = [clean(e.document) for e in examples]
     summaries = [clean(e.summary) for e in examples]
     content = digest("\0".join(documents) + "\1" + "\0".join(summaries))
+    cut = cut_of(tokenizer, config)
     key = digest("\0".join([content, describe(tokenizer), type(tokenizer).__name__, str(config.max_source_tokens),
-                            str(config.max_summary_tokens), str(FORMAT), pipeline.describe()]))[:24]
+                            str(config.max_summary_tokens), str(FORMAT), str(cut), pipeline.describe()]))[:24]
     folder = cache_folder(config) / "features"
     folder.mkdir(parents=True, exist_ok=True)
     processes = config.processes or max(1, min(os.cpu_count() or 1, len(examples) // ROWS_PER_PROCESS))
@@ -93,14 +96,14 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig) -> Fea
         _encode, batched=True, remove_columns=["document", "summary"], new_fingerprint=key,
         cache_file_name=str(folder / f"{key}.arrow"), num_proc=processes if processes > 1 else None,
         fn_kwargs={"tokenizer": tokenizer, "pipeline": pipeline, "eos": special_ids(tokenizer).eos,
-                   "source": config.max_source_tokens, "summary": config.max_summary_tokens})
+                   "cut": cut, "summary": config.max_summary_tokens})
     stats = Stats(len(rows), sum(rows["cut_document"]), sum(rows["cut_summary"]), config.max_source_tokens,
-                  config.max_summary_tokens, sum(rows["empty"]))
+                  config.max_summary_tokens, sum(rows["empty"]), cut.describe())
     return Features(_ragged(rows, "input_ids"), _ragged(rows, "labels"), stats,
                     _ragged(rows, "l1_input_ids") if pipeline.has_l1 else None)
 
 
-FORMAT = 2  # raise when _encode changes
+FORMAT = 3  # raise when _encode changes
 
 
 def describe(tokenizer: Any) -> str:
@@ -116,20 +119,18 @@ def clean(text: str) -> str:
     return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
 
 
-def _encode(rows: dict[str, list[str]], tokenizer: Any, pipeline: Pipeline, eos: int, source: int, summary: int,
+def _encode(rows: dict[str, list[str]], tokenizer: Any, pipeline: Pipeline, cut: Cut, eos: int, summary: int,
             ) -> dict[str, list[Any]]:
-    read = [pipeline.document(text) for text in rows["document"]]
-    documents = tokenizer(read, truncation=True, max_length=source)["input_ids"]
-    whole = tokenizer(read, add_special_tokens=False, verbose=False)["input_ids"]
-    extra = tokenizer.num_special_tokens_to_add()
+    whole = tokenizer([pipeline.document(text) for text in rows["document"]], verbose=False)["input_ids"]
     written = [pipeline.summary(text) for text in rows["summary"]]
     summaries = tokenizer(written, add_special_tokens=False, verbose=False)["input_ids"]
     l1 = {}
     if pipeline.has_l1:
         alone = [pipeline.l1_document(text) for text in rows["document"]]
-        l1["l1_input_ids"] = tokenizer(alone, truncation=True, max_length=source)["input_ids"]
-    return {"input_ids": documents, "labels": [[*ids[:summary - 1], eos] for ids in summaries], **l1,
-            "empty": [not ids for ids in whole], "cut_document": [len(ids) + extra > source for ids in whole],
+        l1["l1_input_ids"] = [cut(ids) for ids in tokenizer(alone, verbose=False)["input_ids"]]
+    return {"input_ids": [cut(ids) for ids in whole], "labels": [[*ids[:summary - 1], eos] for ids in summaries], **l1,
+            "empty": [len(ids) <= cut.before + cut.after for ids in whole],
+            "cut_document": [len(ids) > cut.limit for ids in whole],
             "cut_summary": [len(ids) + 1 > summary for ids in summaries]}
 
 

@@ -12,6 +12,7 @@ from llmtrain.config.data import DataConfig
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import clean
 from llmtrain.data.language import detect
+from llmtrain.data.long import cut_of
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.data.sentences import sentences
 from llmtrain.data.words import words
@@ -23,13 +24,13 @@ NEAR_GRAMS = 20_000_000  # of training documents kept in memory (about 1.5 GB); 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One row as the model reads it: texts after preprocessing, their tokens, and how many of them are kept."""
+    """One row as the model reads it: texts after preprocessing, their tokens, and which of the document's are kept."""
 
     document: str
     l1_document: str | None
     summary: str
     tokens: list[str]
-    kept: int
+    kept: list[int]
     summary_tokens: list[str]
     kept_summary: int
 
@@ -54,15 +55,15 @@ class Reader:
     def __init__(self, tokenizer: Any, config: DataConfig) -> None:
         self._tokenizer, self._config = tokenizer, config
         self._pipeline = Pipeline(config.preprocess)
+        self._cut = cut_of(tokenizer, config)
 
     def read(self, example: Example) -> Reading:
         document = self._pipeline.document(clean(example.document))
         summary = self._pipeline.summary(clean(example.summary))
         ids = self._tokenizer(document, verbose=False)["input_ids"]
-        kept = self._tokenizer(document, truncation=True, max_length=self._config.max_source_tokens)["input_ids"]
         written = self._tokenizer(summary, add_special_tokens=False, verbose=False)["input_ids"]
         l1 = self._pipeline.l1_document(clean(example.document)) if self._pipeline.has_l1 else None
-        return Reading(document, l1, summary, self._named(ids), len(kept), self._named(written),
+        return Reading(document, l1, summary, self._named(ids), self._cut(list(range(len(ids)))), self._named(written),
                        min(len(written), self._config.max_summary_tokens - 1))
 
     def _named(self, ids: list[int]) -> list[str]:
@@ -79,7 +80,7 @@ class Reader:
         documents = [self._pipeline.document(clean(e.document)) for e in examples]
         summaries = [self._pipeline.summary(clean(e.summary)) for e in examples]
         whole = self._tokenizer(documents, verbose=False)["input_ids"]
-        read = self._tokenizer(documents, truncation=True, max_length=self._config.max_source_tokens)["input_ids"]
+        read = [self._cut(ids) for ids in whole]
         written = self._tokenizer(summaries, add_special_tokens=False, verbose=False)["input_ids"]
         return Profile(np.array([len(ids) for ids in whole]), np.array([len(ids) + 1 for ids in written]),
                        np.array([len(sentences(text)) for text in documents]),

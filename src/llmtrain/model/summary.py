@@ -31,6 +31,7 @@ from llmtrain.model.base import (
     positions,
     pretrained_mlm_head,
 )
+from llmtrain.model.long import encode_windows
 
 IGNORED = -100  # a label that counts for nothing, torch's default ignore_index
 
@@ -94,11 +95,18 @@ class SummaryModel(PreTrainedModel):
         return weight
 
     def encode(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None) -> EncoderStates:
-        """Run the trunk. Without padding no mask is passed, which keeps attention on its fastest path."""
+        """Run the trunk, in windows where the rows are longer than it reads and ``config.window_overlap`` is set.
+
+        Without padding no mask is passed, which keeps attention on its fastest path.
+        """
         if attention_mask_BS is None:
             attention_mask_BS = torch.ones_like(input_ids_BS)
-        mask = None if bool(attention_mask_BS.all()) else attention_mask_BS
-        hidden_BSD = self.trunk(input_ids=input_ids_BS, attention_mask=mask).last_hidden_state
+        overlap = getattr(self.config, "window_overlap", None)
+        if overlap is not None and input_ids_BS.shape[1] > positions(self.trunk.config):
+            hidden_BSD = encode_windows(self, input_ids_BS, attention_mask_BS, overlap)
+        else:
+            mask = None if bool(attention_mask_BS.all()) else attention_mask_BS
+            hidden_BSD = self.trunk(input_ids=input_ids_BS, attention_mask=mask).last_hidden_state
         return EncoderStates(hidden_BSD, attention_mask_BS, input_ids_BS, self.input_embedding_VD)
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
@@ -139,5 +147,6 @@ def head_part(name: str) -> registry.Part:
 
 def sizes_of(base: Any, config: Any) -> Sizes:
     ffn = base.hidden_dim if base.model_type == "distilbert" else base.intermediate_size
+    written = getattr(config, "written_positions", None) or positions(base)  # stretched ones are for documents
     return Sizes(width=base.hidden_size, heads=base.num_attention_heads, ffn=ffn, vocabulary=base.vocab_size,
-                 positions=positions(base), start_id=config.decoder_start_token_id)
+                 positions=written, start_id=config.decoder_start_token_id)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from llmtrain import registry
 from llmtrain.allocator import keep_freed_memory
 from llmtrain.checkpoint import locate_model
-from llmtrain.config.choices import Device, Tracker
+from llmtrain.config.choices import Device, LongMode, PrecisionName, Tracker
 from llmtrain.config.objective import base_terms_of, terms_of
 from llmtrain.config.schema import TrainConfig
 from llmtrain.data.examples import Splits
@@ -28,6 +28,8 @@ from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError, DataError
 from llmtrain.log import MetricsLog, say
 from llmtrain.model.base import base_config, base_folder, freeze, layers, load_tokenizer, positions
+from llmtrain.model.long import check_length, is_stretched, read_long
+from llmtrain.model.long import describe as describe_long
 from llmtrain.model.summary import SummaryModel
 from llmtrain.model.topology import class_of, new_model
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
@@ -174,6 +176,13 @@ def shared_speeds(accelerator: Any) -> Speeds:
     return found[0]
 
 
+def behind_document(config: TrainConfig) -> int:
+    """How many of the base's positions the head takes behind the document."""
+    written = max(config.data.max_summary_tokens, config.generation.max_new_tokens)
+    many = 1 << 30
+    return many - class_of(config.head.name).source_limit(many, written)
+
+
 def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Splits, Features, Features]:
     """The splits, and the token ids of training and validation rows.
 
@@ -181,11 +190,8 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Sp
         ConfigError: Documents would be longer than the base can read, or the processes read different data.
         DataError: There are no rows to validate on.
     """
-    limit = class_of(config.head.name).source_limit(
-        positions(base_config(config.model)), max(config.data.max_summary_tokens, config.generation.max_new_tokens))
-    if config.data.max_source_tokens > limit:
-        raise ConfigError(f"data.max_source_tokens={config.data.max_source_tokens} is more than the {limit} tokens "
-                          f"that the base at {config.model.path} can read with head={config.head.name}; lower it")
+    base = base_config(config.model)
+    check_length(config.data, base, positions(base) - behind_document(config), config.model.path, config.head.name)
     with accelerator.main_process_first():
         splits = load_splits(config.data)
         if not splits.validation:
@@ -204,6 +210,10 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Sp
         f"validation / test pairs, content {splits.content_hash[:12]}; {train.stats.describe()}")
     for note in splits.notes:
         say(f"data: {note}")
+    if config.data.long is not LongMode.truncate:
+        rows = -(-config.trainer.batch_size // (config.trainer.accumulate * accelerator.num_processes))
+        size = 4 if config.precision.name is PrecisionName.fp32 else 2
+        say(describe_long(config.data, base, int(train.input_ids.lengths.max()), rows, size))
     return splits, train, validation
 
 
@@ -223,8 +233,12 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
 
     seed_everything(config.run.seed)
     model = new_model(config.model, config.head, special_ids(tokenizer))
-    if fresh and config.model.init_from is not None:
-        load_weights(model, locate_model(config.model.init_from))
+    start = locate_model(config.model.init_from) if fresh and config.model.init_from is not None else None
+    if start is not None and not is_stretched(start):
+        load_weights(model, start)
+    read_long(model, config.data, config.data.max_source_tokens + behind_document(config))
+    if start is not None and is_stretched(start):
+        load_weights(model, start)
     until = config.model.freeze_until_step
     choice = "all" if until and config.model.freeze == "none" else config.model.freeze
     frozen = freeze(model.trunk, choice)

@@ -28,4 +28,4 @@ class PrefixLmHeadConfig:
 
 register("head", "prefix_lm", PrefixLmHeadConfig, "llmtrain.heads.prefix_lm.head:PrefixLmHead",
          "the base itself writes behind the document it has read (UniLM's mask on an encoder)", writes=True,
-         topology="prefix")
+         topology="prefix", windows=False)

@@ -1,0 +1,215 @@
+"""Documents beyond the base's positions: cuts, windows, stretched positions, and models that keep them."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import WORDS, make_tiny_base, warm_cli, write_jsonl
+from llmtrain.config.hashing import run_hash
+from llmtrain.config.load import compose, to_typed
+from llmtrain.config.over import compose_over
+from llmtrain.config.typed import to_dict
+from llmtrain.config.validate import validate
+from llmtrain.data.long import Cut, frame
+from llmtrain.errors import ConfigError
+from llmtrain.model.base import load_tokenizer, positions
+from llmtrain.model.long import plan_windows, stretch_positions
+from llmtrain.summarizer import Summarizer
+from running import Runs, take
+
+
+def test_cuts_keep_special_tokens_and_the_asked_ends() -> None:
+    row = [101, *range(10), 102]
+    assert Cut(6, 1, 1)(row) == [101, 0, 1, 2, 3, 102]
+    assert Cut(6, 1, 1, 0.25)(row) == [101, 0, 7, 8, 9, 102]
+    assert Cut(6, 1, 0, 0.5)(row[:-1]) == [101, 0, 1, 7, 8, 9]
+    assert Cut(6, 0, 0)(row) == row[:6]
+    assert Cut(12, 1, 1, 0.5)(row) == row
+    assert Cut(1, 1, 1)(row) == [101, 102]
+
+
+def test_the_tokenizers_frame(tiny_base: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_base))
+    assert frame(tokenizer) == (1, 1)
+    text = " ".join(WORDS)
+    cut = Cut(20, 1, 1)(tokenizer(text)["input_ids"])
+    assert cut == tokenizer(text, truncation=True, max_length=20)["input_ids"]
+
+
+@pytest.mark.parametrize(("width", "overlap", "before", "after"),
+                         [(12, 4, 1, 1), (12, 0, 1, 1), (9, 3, 1, 0), (8, 4, 0, 0)])
+def test_every_token_takes_the_state_with_most_context(width: int, overlap: int, before: int, after: int) -> None:
+    lengths = np.array([31, 7, 12, 13, 40, before + after + 1])
+    plan = plan_windows(lengths, width, overlap, before, after)
+    assert plan.real_NX.sum(1).max() == width
+    where = plan.column_NX.flatten()
+    for row, length in enumerate(lengths):
+        own = plan.row_N == row
+        room = width - before - after
+        content = length - before - after
+        assert own.sum() == 1 + max(0, -(-(content - room) // (room - overlap)))
+        columns = [plan.column_NX[n][plan.real_NX[n]] for n in np.flatnonzero(own)]
+        for window in columns:  # framed by the row's own special tokens, whole pieces between
+            assert list(window[:before]) == list(range(before))
+            assert list(window[len(window) - after:]) == list(range(length - after, length))
+            assert (np.diff(window[before:len(window) - after]) == 1).all()
+        places = plan.place_BS[row, :length]
+        assert (where[places] == np.arange(length)).all()
+        assert (plan.row_N[places // plan.column_NX.shape[1]] == row).all()
+        for column in range(before, length - after):
+            contexts = [min(column - w[before], w[len(w) - after - 1] - column) for w in columns
+                        if w[before] <= column <= w[len(w) - after - 1]]
+            chosen = plan.column_NX[places[column] // plan.column_NX.shape[1]]
+            chosen = chosen[plan.real_NX[places[column] // plan.column_NX.shape[1]]]
+            assert min(column - chosen[before], chosen[len(chosen) - after - 1] - column) >= max(contexts) - 1
+
+
+def long_rows(count: int, words: int, seed: int = 0) -> list[dict[str, str]]:
+    draw = random.Random(seed)
+    rows = []
+    for index in range(count):
+        found = draw.choices(WORDS, k=words if index % 2 else 10)
+        rows.append({"id": f"l{index}", "document": " ".join(found), "summary": " ".join(found[-5:])})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    made = Runs(tiny_base, tmp_path_factory.mktemp("long"), rows=long_rows(16, 300))
+    yield made
+    made.close()
+
+
+def test_short_documents_are_read_as_ever_and_long_ones_in_windows(runs: Any) -> None:
+    plain, sliding = runs("data.max_source_tokens=128"), runs("data.long=sliding", "data.max_source_tokens=400",
+                                                               "data.window_overlap=16")
+    ids = torch.randint(5, 100, (2, 100))
+    with torch.no_grad():
+        assert torch.equal(plain.model.encode(ids).hidden_BSD, sliding.model.encode(ids).hidden_BSD)
+        row = torch.cat([torch.tensor([2]), torch.randint(5, 100, (298,)), torch.tensor([3])])
+        long = torch.stack([row, torch.cat([row[:129], torch.tensor([3]), torch.zeros(170, dtype=torch.long)])])
+        mask = (torch.arange(300) < torch.tensor([[300], [130]])).long()
+        states = sliding.model.encode(long, mask).hidden_BSD
+        first = torch.cat([row[:127], torch.tensor([3])])[None]  # the window that the row begins with, framed
+        wanted = sliding.model.trunk(input_ids=first).last_hidden_state[0, :100]
+    assert states.shape == (2, 300, 32)
+    torch.testing.assert_close(states[0, :100], wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(states[1, :60], wanted[:60], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(states[0, 150], states[0, 20])
+    first_ids, second_ids = (run.loader._collate.features.input_ids for run in (plain, sliding))
+    assert max(first_ids.lengths) == 128 and max(second_ids.lengths) > 300
+
+
+def test_windows_are_trained_through(runs: Any) -> None:
+    run = runs("data.long=sliding", "data.max_source_tokens=400", "data.window_overlap=16", "objective.base=mlm",
+               "objective.mlm.fraction=1")
+    before = {name: p.detach().clone() for name, p in run.model.trunk.named_parameters()}
+    results = take(run, 2)
+    assert all(np.isfinite(result.losses["summary"]) for result in results)
+    changed = [name for name, p in run.model.trunk.named_parameters() if not torch.equal(p, before[name])]
+    assert "embeddings.position_embeddings.weight" in changed and len(changed) > 20
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+def test_positions_are_stretched_between_their_ends(family: str, tmp_path: Path) -> None:
+    base = make_tiny_base(tmp_path / family, family)
+    made = Runs(base, tmp_path)
+    short = 127 if family == "roberta" else 128
+    run, plain = made("data.long=interpolate", "data.max_source_tokens=255"), made()
+    try:
+        old = plain.model.trunk.embeddings.position_embeddings.weight
+        new = run.model.trunk.embeddings.position_embeddings.weight
+        first = len(old) - short
+        assert positions(run.model.trunk.config) == 255 and len(new) == 255 + first
+        assert torch.equal(new[:first + 1], old[:first + 1]) and torch.allclose(new[-1], old[-1])
+        torch.testing.assert_close(new[first + 127], old[first:].mean(0) * 0 + (
+            old[first + 63] if short == 127 else (old[first + 63] + old[first + 64]) / 2), atol=1e-5, rtol=1e-5)
+        head = run.model.head.positions.weight
+        assert torch.equal(head, plain.model.head.positions.weight)
+        with torch.no_grad():
+            assert run.model.encode(torch.randint(5, 100, (1, 250))).hidden_BSD.isfinite().all()
+    finally:
+        made.close()
+
+
+def test_nothing_is_stretched_that_fits(runs: Any) -> None:
+    run = runs("data.long=interpolate", "data.max_source_tokens=64")
+    weight = run.model.trunk.embeddings.position_embeddings.weight.clone()
+    stretch_positions(run.model, 128)
+    assert torch.equal(weight, run.model.trunk.embeddings.position_embeddings.weight)
+    assert getattr(run.model.config, "written_positions", None) is None
+
+
+@pytest.mark.parametrize(("overrides", "told"), [
+    (["data.max_source_tokens=200"], "data.max_source_tokens=200 is more than the 128 tokens that the base at"),
+    (["data.max_source_tokens=200", "data.long=head_tail"], "lower it, or choose data.long=sliding or interpolate"),
+    (["data.max_source_tokens=200", "data.long=sliding", "data.window_overlap=64"],
+     "data.window_overlap=64 is more than half of the 126 tokens of a window"),
+])
+def test_what_cannot_be_read_is_refused(runs: Any, overrides: list[str], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        runs(*overrides)
+    assert told in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(("overrides", "told"), [
+    (["head=prefix_lm", "data.long=sliding"], "head=prefix_lm reads and writes in one piece; use data.long=int"),
+    (["data.long=head_tail", "data.head_share=1.5"], "data.head_share=1.5 must be from 0 to 1"),
+    (["data.long=sliding", "data.window_overlap=-1"], "data.window_overlap=-1 must be 0 or more"),
+])
+def test_what_the_configuration_tells_alone(overrides: list[str], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate(to_typed("train", compose("train", overrides)))  # type: ignore[arg-type]
+    assert any(told in problem for problem in caught.value.problems)
+
+
+def test_the_hash_is_of_what_is_used() -> None:
+    def hash_of(*overrides: str) -> str:
+        return run_hash(to_typed("train", compose("train", list(overrides))))  # type: ignore[arg-type]
+
+    plain = hash_of()
+    assert plain == hash_of("data.head_share=0.5", "data.window_overlap=10") != hash_of("data.long=sliding")
+    assert hash_of("data.long=sliding", "data.head_share=0.5") == hash_of("data.long=sliding")
+    assert hash_of("data.long=sliding", "data.window_overlap=1") != hash_of("data.long=sliding")
+
+
+def test_a_checkpoint_keeps_its_way_of_reading() -> None:
+    stored = to_dict(to_typed("train", compose("train", ["data.long=head_tail", "data.head_share=0.5"])))
+    again = compose_over(stored, ["data=files", "data.test=x"], "eval")
+    assert again.data.long.value == "head_tail" and again.data.head_share == 0.5
+    with pytest.raises(ConfigError, match=r"data.long is fixed by the checkpoint"):
+        compose_over(stored, ["data.long=sliding"], "eval")
+
+
+@pytest.mark.parametrize("mode", ["head_tail", "sliding", "interpolate"])
+def test_trained_scored_and_written_through_the_commands(mode: str, tiny_base: Path, tmp_path: Path) -> None:
+    """The last words of the document reach the model, in training and at work, in every mode."""
+    train, validation = (write_jsonl(tmp_path / f"{name}.jsonl", long_rows(12, 250, seed))
+                         for seed, name in enumerate("ab"))
+    tokens = 100 if mode == "head_tail" else 300
+    done = warm_cli("train", f"model.path={tiny_base}", "data=files", f"data.train={train}",
+                    f"data.validation={validation}", f"data.long={mode}", f"data.max_source_tokens={tokens}",
+                    "data.window_overlap=16", "data.max_test_rows=0", f"data.cache_dir={tmp_path / 'cache'}",
+                    "head.layers=1", "trainer.max_steps=2", "trainer.batch_size=4", "schedule.warmup_steps=1",
+                    "run.name=r", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"long documents: {mode}, up to {min(tokens, 252)} tokens" in done.stdout
+    assert ("(25% from the beginning, the rest from the end)" in done.stdout) == (mode == "head_tail")
+    assert (", the longest in 3 windows of 128 that share 16;" in done.stdout) == (mode == "sliding")
+    checkpoint = f"checkpoint={tmp_path / 'runs' / 'r'}"
+    scored = warm_cli("eval", checkpoint, "eval.split=validation", f"eval.output={tmp_path / 'e'}", cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    own = json.loads((tmp_path / "runs" / "r" / "results.json").read_text())["metrics"]["validation"]
+    assert json.loads((tmp_path / "e" / "results.json").read_text())["metrics"]["validation"]["rougeL"] == own["rougeL"]
+    summarizer = Summarizer(tmp_path / "runs" / "r")
+    text = long_rows(2, 250)[1]["document"]
+    other = text.rsplit(" ", 5)[0] + " red red red red red"
+    one, two = summarizer.details([text, other], with_copies=True)
+    assert one.score != two.score
