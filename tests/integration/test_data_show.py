@@ -39,6 +39,8 @@ def test_it_shows_rows_lengths_cuts_and_overlaps(show) -> None:  # type: ignore[
     assert "validation in train: 1 of 10 documents (10.0%), 2 with more than 80 % of their 8-grams there (20.0%)" in out
     assert "read as: the red table the red table" in out and "l1 reads: red table red table" in out
     assert "‖" in out and "(64 of 126 tokens)" in out
+    both = " ".join(show("show.rows=40", "show.near=false", "data.long=head_tail").stdout.split())
+    assert "‖ ... ‖" in both and "(64 of 126 tokens)" in both
     assert "<- data.max_source_tokens" in out
     counts = [int(m) for m in re.findall(r"^ +\d+ - +(?:\d+|longer) [█▏ ]+ (\d+)", told.stdout, re.MULTILINE)]
     assert sum(counts) == 40

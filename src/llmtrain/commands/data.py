@@ -178,15 +178,15 @@ def _cut_tokens(tokens: list[str], kept: list[int]) -> str:
     """A document's tokens; where the middle was cut out (head_tail), both ends around it."""
     gap = next((i for i, place in enumerate(kept) if place != i), None)
     if gap is None or len(kept) - gap <= FRAME:
-        return _tokens(tokens, len(kept) if gap is None else gap)
+        return _tokens(tokens, len(kept) if gap is None else gap, len(kept))
     middle = " ‖ ... ‖ ".join(" ".join(tokens[i] for i in part) for part in (kept[:gap][-10:], kept[gap:][:10]))
     return f"{' '.join(tokens[:10])} ... {middle} ... {' '.join(tokens[-10:])} ({len(kept)} of {len(tokens)} tokens)"
 
 
-def _tokens(tokens: list[str], kept: int) -> str:
-    """The tokens around the cut, or all of a short text's."""
+def _tokens(tokens: list[str], kept: int, counted: int | None = None) -> str:
+    """The tokens around the cut, or all of a short text's; ``counted`` counts special tokens behind the cut too."""
     if kept >= len(tokens):
         return " ".join(tokens)
     begin = " ".join(tokens[:20]) + " ... " + " ".join(tokens[max(20, kept - 10):kept]) if kept > 30 else (
         " ".join(tokens[:kept]))
-    return f"{begin} ‖ {' '.join(tokens[kept:kept + 10])} ... ({kept} of {len(tokens)} tokens)"
+    return f"{begin} ‖ {' '.join(tokens[kept:kept + 10])} ... ({counted or kept} of {len(tokens)} tokens)"
