@@ -1,0 +1,377 @@
+"""Every combination: which parts go together, each pair of them in a row that trains, resumes bitwise and is scored.
+
+The factors come from the registry, so a part that is added appears by itself. A combination that is refused must be
+refused with exit code 2 in one line, before any weight is read; its smallest guilty part is found by taking the others
+away one by one.
+
+    python combinations.py CELLS.json OUT.json      runs cells as one of several processes, with RANK and WORLD_SIZE set
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from helpers import WORDS, Finished, environment, make_tiny_base, warm_cli, write_jsonl
+
+Cell = dict[str, str]  # factor -> value
+BASES = ("bert", "roberta", "distilbert", "gpt2", "llama")
+NEUTRAL = {"head": "transformer", "base": "bert", "objective": "select", "weighting": "fixed", "precision": "fp32",
+           "processes": "1", "accumulate": "1", "optimizer": "adamw", "tuning": "full"}
+SMALL = {"layers": "1", "width": None, "ffn": "32"}  # options that a head may have, made small
+
+
+def factors() -> dict[str, list[str]]:
+    """What there is to combine, here and now."""
+    from llmtrain import registry
+    from llmtrain.config.load import config_dir
+
+    found = {"head": names("head"), "base": list(BASES), "objective": ["none", *names("objective")],
+             "precision": ["fp32", "fp16", "bf16"], "processes": ["1", "2"], "accumulate": ["1", "2"]}
+    for kind in ("weighting", "optimizer"):
+        if kind in registry.KINDS:
+            found[kind] = names(kind)
+    if (tuning := config_dir() / "tuning").is_dir():
+        found["tuning"] = sorted(path.stem for path in tuning.glob("*.yaml"))
+    return {factor: sorted(values, key=lambda value, first=NEUTRAL[factor]: value != first)  # type: ignore[misc]
+            for factor, values in found.items()}
+
+
+def names(kind: str) -> list[str]:
+    from llmtrain import registry
+
+    return [part.name for part in registry.parts(kind) if not part.origin]
+
+
+def overrides(cell: Cell) -> list[str]:
+    """The command line of a cell, but for its base's folder."""
+    from llmtrain import registry
+
+    options = registry.get("head", cell["head"]).options
+    small = [f"head.{name}={value}" for name, value in SMALL.items()
+             if value is not None and name in options.__dataclass_fields__]
+    objective = ["objective=summary_only"] if cell["objective"] == "none" else [f"objective.base={cell['objective']}"]
+    return [f"head={cell['head']}", *small, *objective, f"precision={cell['precision']}",
+            f"trainer.accumulate={cell['accumulate']}",
+            *([f"objective.weighting={cell['weighting']}"] if "weighting" in cell else []),
+            *([f"optim={cell['optimizer']}"] if "optimizer" in cell else []),
+            *([f"tuning={cell['tuning']}"] if "tuning" in cell else [])]
+
+
+def named(cell: Cell) -> str:
+    return "-".join(cell.values())
+
+
+# ------------------------------------------------------------------------------------------------ covering arrays
+
+Pair = tuple[tuple[str, str], ...]
+
+
+def covering(values: dict[str, list[str]], strength: int, forbidden: Iterable[Cell] = (), seed: int = 0,
+             candidates: int = 20) -> tuple[list[Cell], list[Pair]]:
+    """Rows that hold every combination of ``strength`` factors' values, greedily few; and those no row can hold.
+
+    No row holds all of a forbidden cell. The same arguments give the same rows.
+    """
+    draw, forbidden = random.Random(seed), list(forbidden)
+    open_ = {tuple(zip(chosen, combination, strict=True)) for chosen in itertools.combinations(values, strength)
+             for combination in itertools.product(*(values[factor] for factor in chosen))}
+    rows: list[Cell] = []
+    impossible: list[Pair] = []
+    while open_:
+        start = min(open_)
+        made = [row for _ in range(candidates)
+                if (row := _row(values, dict(draw.choice(sorted(open_))), open_, forbidden, draw)) is not None]
+        if not made and (row := _search(values, dict(start), forbidden)) is None:
+            impossible.append(start)
+            open_.remove(start)
+            continue
+        best = max(made, key=lambda row: len(_held(row, open_, strength))) if made else row
+        assert best is not None
+        open_ -= _held(best, open_, strength)
+        rows.append({factor: best[factor] for factor in values})
+    return rows, impossible
+
+
+def _held(row: Cell, open_: set[Pair], strength: int) -> set[Pair]:
+    return {pair for pair in itertools.combinations(row.items(), strength) if pair in open_}
+
+
+def _allowed(row: Cell, forbidden: list[Cell]) -> bool:
+    return not any(cell.items() <= row.items() for cell in forbidden)
+
+
+def _row(values: dict[str, list[str]], row: Cell, open_: set[Pair], forbidden: list[Cell], draw: random.Random,
+         ) -> Cell | None:
+    """A whole row from a part of one, each further value the one that holds most open combinations."""
+    others = [factor for factor in values if factor not in row]
+    draw.shuffle(others)
+    for factor in others:
+        choices = [value for value in values[factor] if _allowed(row | {factor: value}, forbidden)]
+        if not choices:
+            return None
+        draw.shuffle(choices)
+        row[factor] = max(choices, key=lambda value: sum(
+            all(row.get(f, value if f == factor else None) == v for f, v in pair) for pair in open_
+            if (factor, value) in pair))  # noqa: B023  used at once
+    row = {factor: row[factor] for factor in values}
+    return row if _allowed(row, forbidden) else None
+
+
+def _search(values: dict[str, list[str]], row: Cell, forbidden: list[Cell]) -> Cell | None:
+    """Any allowed row that holds a part of one."""
+    if not _allowed(row, forbidden):
+        return None
+    factor = next((factor for factor in values if factor not in row), None)
+    if factor is None:
+        return row
+    return next((found for value in values[factor]
+                 if (found := _search(values, row | {factor: value}, forbidden)) is not None), None)
+
+
+# ------------------------------------------------------------------------------------------------ running cells
+
+
+class Reached(BaseException):
+    """The weights would be read now."""
+
+
+@contextmanager
+def no_weights() -> Iterator[None]:
+    """Inside, reading a base's weights raises Reached."""
+    from transformers import AutoModel
+
+    def reached(*_: Any, **__: Any) -> None:
+        raise Reached
+
+    before = AutoModel.__dict__["from_pretrained"]
+    AutoModel.from_pretrained = reached
+    try:
+        yield
+    finally:
+        AutoModel.from_pretrained = before
+
+
+class Bench:
+    """Runs cells in ``folder``: tiny bases and data are made there once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / "train.jsonl").exists():
+            write_jsonl(folder / "train.jsonl", articles(24, 0))
+            write_jsonl(folder / "validation.jsonl", articles(4, 1))
+
+    def base(self, family: str) -> Path:
+        path = self.folder / "bases" / family
+        if not (path / "config.json").exists():
+            make_tiny_base(path, family)
+        return path
+
+    def command(self, cell: Cell, name: str) -> list[str]:
+        return [*overrides(cell), f"model.path={self.base(cell['base'])}", f"run.name={name}",
+                f"run.root={self.folder / 'runs'}", "data=files", f"data.train={self.folder / 'train.jsonl'}",
+                f"data.validation={self.folder / 'validation.jsonl'}", "data.max_test_rows=0",
+                f"data.cache_dir={self.folder / 'cache'}", "data.max_source_tokens=64", "data.max_summary_tokens=8",
+                "trainer.batch_size=8", "trainer.max_steps=3", "trainer.save_every=1", "trainer.keep_last=3",
+                "trainer.eval_every=3", "trainer.eval_rows=4", "trainer.log_every=1", "trainer.device=cpu",
+                "schedule.warmup_steps=1", "generation.max_new_tokens=4", "eval.bootstrap_samples=2",
+                "eval.baselines=false"]
+
+    def train(self, cell: Cell, name: str) -> Finished:
+        return warm_cli("train", *self.command(cell, name), cwd=self.folder)
+
+    def refusal(self, cell: Cell) -> str | None:
+        """Why a cell cannot be trained, or None when its command comes as far as the weights.
+
+        Raises AssertionError when it ends before them in any other way than exit code 2 and one line a problem.
+        """
+        try:
+            with no_weights():
+                ended = self.train(cell, "probe")
+        except Reached:
+            return None
+        finally:
+            self.remove("probe")
+        lines = ended.stderr.splitlines()
+        assert ended.returncode == 2 and lines and all(line.startswith("llmtrain: ") for line in lines), (cell, ended)
+        return "; ".join(dict.fromkeys(line.removeprefix("llmtrain: ") for line in lines))
+
+    def guilty(self, cell: Cell, reason: str) -> Cell:
+        """The part of a refused cell that is refused for the same reason whatever stands beside it."""
+        kept = dict(cell)
+        for factor in sorted(cell, key=lambda factor: factor in ("objective", "head", "base")):
+            if kept[factor] != NEUTRAL[factor] and self.refusal(kept | {factor: NEUTRAL[factor]}) == reason:
+                kept[factor] = NEUTRAL[factor]
+        return {factor: value for factor, value in kept.items() if value != NEUTRAL[factor]}
+
+    def check(self, cell: Cell) -> str:
+        """Train three steps, go on from the second again, score. Returns "" or what is wrong."""
+        name = named(cell)
+        problem = self.trains(cell, name) or self.resumes(cell, name) or self.scores(cell, name)
+        if not problem:
+            self.remove(name)
+        return problem
+
+    def trains(self, cell: Cell, name: str) -> str:
+        ended = self.train(cell, name)
+        return "" if ended.returncode == 0 else f"train ended with {ended.returncode}: {last(ended.stderr)}"
+
+    def resumes(self, cell: Cell, name: str) -> str:
+        run, rank = self.folder / "runs" / name, os.environ.get("RANK", "0")
+        if rank == "0":
+            shutil.copytree(run, self.folder / "runs" / f"{name}-again")
+            forget_the_third_step(self.folder / "runs" / f"{name}-again")
+        wait(self.folder)
+        ended = self.train(cell, f"{name}-again")
+        if ended.returncode != 0:
+            return f"resume ended with {ended.returncode}: {last(ended.stderr)}"
+        return difference(run, self.folder / "runs" / f"{name}-again") if rank == "0" else ""
+
+    def scores(self, cell: Cell, name: str) -> str:
+        if os.environ.get("RANK", "0") != "0":
+            return ""
+        run = self.folder / "runs" / name
+        with alone():
+            ended = warm_cli("eval", f"checkpoint={run}", "eval.split=validation", f"eval.output={run / 'scored'}",
+                             "trainer.device=cpu", cwd=self.folder)
+        if ended.returncode != 0:
+            return f"eval ended with {ended.returncode}: {last(ended.stderr)}"
+        first, again = (json.loads((folder / "results.json").read_text())["metrics"]["validation"]["rouge1"]
+                        for folder in (run, run / "scored"))
+        # two processes decode in batches of other sizes
+        same = cell["processes"] != "1" or first["value"] == again["value"]
+        return "" if same else f"eval gives ROUGE-1 {again['value']}, the run {first['value']}"
+
+    def remove(self, name: str) -> None:
+        for folder in (name, f"{name}-again"):
+            shutil.rmtree(self.folder / "runs" / folder, ignore_errors=True)
+
+
+def articles(n: int, seed: int) -> list[dict[str, str]]:
+    """Documents of several sentences, and summaries made of words of one of them."""
+    draw = random.Random(seed)
+    rows = []
+    for index in range(n):
+        sentences = [draw.choices(WORDS, k=draw.randint(4, 8)) for _ in range(draw.randint(2, 4))]
+        chosen = sentences[draw.randrange(len(sentences))]
+        rows.append({"id": f"{seed}-{index}", "summary": " ".join(chosen[:4]),
+                     "document": " ".join(" ".join(words).capitalize() + "." for words in sentences)})
+    return rows
+
+
+def last(text: str) -> str:
+    return " | ".join(text.strip().splitlines()[-3:])[:300]
+
+
+def forget_the_third_step(run: Path) -> None:
+    """Leave a run as a stop after its second step leaves it."""
+    (run / "results.json").unlink()
+    shutil.rmtree(run / "checkpoints" / "step-3")
+    body = json.loads((run / "checkpoints" / "step-2" / "manifest.json").read_text())
+    assert body["step"] == 2
+    for pointer in ("last", "best"):
+        (run / "checkpoints" / pointer).unlink(missing_ok=True)
+
+
+def difference(first: Path, second: Path) -> str:
+    """What is not bitwise the same in two runs' third step and logs, timings apart; "" for nothing."""
+    import torch
+    from safetensors.torch import load_file
+
+    one, two = (run / "checkpoints" / "step-3" for run in (first, second))
+    files = sorted(path.relative_to(one) for path in one.rglob("*.safetensors"))
+    if not files or files != sorted(path.relative_to(two) for path in two.rglob("*.safetensors")):
+        return "resumed: other files in the third step"
+    for file in files:
+        left, right = load_file(one / file), load_file(two / file)
+        wrong = [key for key in sorted(left.keys() | right.keys()) if key not in left or key not in right
+                 or not torch.equal(left[key], right[key])]
+        if wrong:
+            return f"resumed: {len(wrong)} tensors differ in {file}, first {wrong[0]}"
+    for file in sorted((one / "state").glob("*.json")):
+        if file.stem != "progress" and file.read_text() != (two / "state" / file.name).read_text():
+            return f"resumed: state/{file.name} differs"
+    logs = [[{key: value for key, value in json.loads(line).items() if not key.startswith("time.")}
+             for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (first, second)]
+    return "" if logs[0] == logs[1] else "resumed: metrics.jsonl differs"
+
+
+# ------------------------------------------------------------------------------------------------ several processes
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this process is not one of several."""
+    held = {name: os.environ.pop(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE") if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(held)
+
+
+def wait(folder: Path) -> None:
+    """Until every process is here."""
+    import torch.distributed as dist
+
+    if "RANK" in os.environ:
+        fresh_group()
+        dist.barrier()
+
+
+def fresh_group() -> None:
+    """A process group for the next command: each ends the one before it, as at a process's end."""
+    import torch.distributed as dist
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+    if not dist.is_initialized():
+        dist.init_process_group("gloo")
+
+
+def pairwise_in_processes(cells: list[Cell], folder: Path) -> list[str]:
+    """What :meth:`Bench.check` says of each cell, run by two processes."""
+    for cell in cells:
+        Bench(folder).base(cell["base"])
+    asked, out = folder / "cells.json", folder / "outcomes.json"
+    asked.write_text(json.dumps(cells))
+    out.unlink(missing_ok=True)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    started = [subprocess.Popen([sys.executable, __file__, str(asked), str(out)], cwd=folder, env=environment(
+        {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+         "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True) for rank in range(2)]
+    told = [process.communicate(timeout=900)[0] for process in started]
+    outcomes: list[str] = json.loads(out.read_text()) if out.exists() else []
+    return outcomes + [f"the processes ended: {last(told[0])} / {last(told[1])}"] * (len(cells) - len(outcomes))
+
+
+def main(asked: Path, out: Path) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    bench = Bench(asked.parent)
+    outcomes = []
+    for cell in json.loads(asked.read_text()):
+        outcomes.append(bench.check(cell))
+        if os.environ["RANK"] == "0":
+            out.write_text(json.dumps(outcomes))
+        wait(asked.parent)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
