@@ -6,6 +6,7 @@ import os
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,7 @@ def start_accelerator(config: TrainConfig, project_dir: Path | None) -> Any:
 def make_deterministic(config: TrainConfig) -> None:
     """Seed every generator and ask torch for repeatable algorithms, on the CPU too."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    import_module("rich.console")  # draws from Python's generator the first time: now, before it is seeded
     keep_freed_memory()
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
