@@ -1,14 +1,17 @@
-"""docs/configuration.md, from the schema that the program itself checks against."""
+"""docs/configuration.md, from the schema that the program checks against, and docs/combinations.md, from its run."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from llmtrain import registry
 from llmtrain.config.reference import SCHEMAS, Key, keys, section_keys
 from llmtrain.config.schema import ShowConfig
 
-TARGET = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+TARGET, COMBINATIONS = DOCS / "configuration.md", DOCS / "combinations.json"
 HEADER = """# Every key
 
 Written by `scripts/make_docs`; a test compares it with the schema. *Changes*: `results` keys make another run (they are
@@ -45,5 +48,49 @@ def text() -> str:
     return "\n".join(parts) + "\n"
 
 
-if __name__ == "__main__":
+COMBINED = """# Every combination
+
+Written by `scripts/combinations`, which runs what stands here on tiny bases: {rows} rows hold every pair of values of
+two different columns that can be trained, {pairs} pairs. Each row trained three steps, went on from the second again
+bit by bit, and was scored; `well` says that all three held. `tests/integration/test_combinations.py` runs some of them
+each time.
+
+## Refused
+
+With exit code 2 and one line, before any weight is read.
+
+| what | why |
+|---|---|
+{refused}
+
+## Trained
+
+{table}
+"""
+
+
+def combinations() -> str:
+    """The text of docs/combinations.md."""
+    content = json.loads(COMBINATIONS.read_text(encoding="utf-8"))
+    columns = [*content["factors"], "outcome"]
+    rows = [f"| {' | '.join(row[column] for column in columns)} |" for row in content["rows"]]
+    refused = [f"| {', '.join(f'{factor} {value}' for factor, value in entry['cell'].items())} | {entry['reason']} |"
+               for entry in content["refused"]]
+    table = "\n".join([f"| {' | '.join(columns)} |", "|" + "---|" * len(columns), *rows])
+    return COMBINED.format(rows=len(rows), pairs=len(pairs(content)), refused="\n".join(refused), table=table)
+
+
+def pairs(content: dict[str, Any]) -> set[tuple[tuple[str, str], ...]]:
+    """The pairs of two factors' values that some row holds."""
+    names = list(content["factors"])
+    return {((one, row[one]), (two, row[two])) for row in content["rows"]
+            for index, one in enumerate(names) for two in names[index + 1:]}
+
+
+def write() -> None:
     TARGET.write_text(text(), encoding="utf-8")
+    COMBINATIONS.with_suffix(".md").write_text(combinations(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

@@ -125,7 +125,7 @@ def _row(values: dict[str, list[str]], row: Cell, open_: set[Pair], forbidden: l
         draw.shuffle(choices)
         row[factor] = max(choices, key=lambda value: sum(
             all(row.get(f, value if f == factor else None) == v for f, v in pair) for pair in open_
-            if (factor, value) in pair))  # noqa: B023  used at once
+            if (factor, value) in pair))
     row = {factor: row[factor] for factor in values}
     return row if _allowed(row, forbidden) else None
 
@@ -206,7 +206,8 @@ class Bench:
             self.remove("probe")
         lines = ended.stderr.splitlines()
         assert ended.returncode == 2 and lines and all(line.startswith("llmtrain: ") for line in lines), (cell, ended)
-        return "; ".join(dict.fromkeys(line.removeprefix("llmtrain: ") for line in lines))
+        told = "; ".join(dict.fromkeys(line.removeprefix("llmtrain: ") for line in lines))
+        return told.replace(str(self.base(cell["base"])), "FOLDER")
 
     def guilty(self, cell: Cell, reason: str) -> Cell:
         """The part of a refused cell that is refused for the same reason whatever stands beside it."""

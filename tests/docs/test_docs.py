@@ -75,6 +75,8 @@ def test_the_reference_is_up_to_date() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.TARGET.read_text(encoding="utf-8") == module.text(), "run scripts/make_docs"
+    page = module.COMBINATIONS.with_suffix(".md")
+    assert page.read_text(encoding="utf-8") == module.combinations(), "run scripts/make_docs"
 
 
 def test_every_doc_that_is_linked_exists() -> None:

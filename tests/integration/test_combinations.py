@@ -1,0 +1,103 @@
+"""Every combination trains, resumes bitwise and is scored, or is refused with the reason before any weight is read.
+
+The whole of docs/combinations.md is `scripts/combinations`; here each value stands in some row, and every refusal of
+that page is asked for again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from combinations import NEUTRAL, Bench, Cell, covering, difference, factors, named, pairwise_in_processes
+from helpers import warm_cli
+
+PAGE: dict[str, Any] = json.loads((Path(__file__).resolve().parents[2] / "docs/combinations.json").read_text())
+REFUSED: list[Cell] = [entry["cell"] for entry in PAGE["refused"]]
+ROWS = covering(factors(), 1, REFUSED, seed=1)[0]
+SEVERAL = covering(factors(), 2, [*REFUSED, {"processes": "1"}], seed=2)[0][:2]
+NOT_INSTALLED = "is not installed; run: pip install"  # an extra's package, which not every machine has
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("combinations"))
+
+
+def holds(rows: list[Cell], pair: tuple[tuple[str, str], ...]) -> bool:
+    return any(dict(pair).items() <= row.items() for row in rows)
+
+
+def test_the_rows_hold_every_pair_that_may_be() -> None:
+    values = {"a": ["1", "2", "3"], "b": ["x", "y"], "c": ["p", "q", "r"], "d": ["0", "1"]}
+    forbidden = [{"a": "1", "b": "x"}, {"a": "2", "c": "q", "d": "0"}, {"b": "y", "c": "r"}, {"c": "r", "a": "1"}]
+    rows, impossible = covering(values, 2, forbidden, seed=3)
+    assert (rows, impossible) == covering(values, 2, forbidden, seed=3)
+    assert not [row for row in rows for cell in forbidden if cell.items() <= row.items()]
+    told = {frozenset(pair) for pair in impossible}
+    assert told == {frozenset(cell.items()) for cell in forbidden if len(cell) == 2}
+    for one, two in itertools.combinations(values, 2):
+        for pair in itertools.product(values[one], values[two]):
+            named_pair = ((one, pair[0]), (two, pair[1]))
+            assert holds(rows, named_pair) != (frozenset(named_pair) in told), named_pair
+    assert len(rows) <= 12, "9 are the least without what is forbidden"
+    assert len(covering(values, 1)[0]) == 3
+
+
+def test_the_page_is_of_these_parts() -> None:
+    assert PAGE["factors"] == factors(), "parts came or went: run scripts/combinations"
+    assert all(row["outcome"] == "well" for row in PAGE["rows"])
+    rows = [{name: row[name] for name in PAGE["factors"]} for row in PAGE["rows"]]
+    assert rows == covering(PAGE["factors"], 2, REFUSED, PAGE["seed"])[0]
+
+
+@pytest.mark.parametrize("entry", PAGE["refused"], ids=lambda entry: "-".join(entry["cell"].values()))
+def test_what_is_refused_is_refused_before_weights_are_read(entry: dict[str, Any], bench: Bench) -> None:
+    cell = {factor: NEUTRAL[factor] for factor in factors()} | entry["cell"]
+    assert bench.refusal(cell) == entry["reason"]
+
+
+@pytest.mark.parametrize("row", [row | {"processes": "1"} for row in ROWS], ids=named)
+def test_each_part_trains_resumes_and_is_scored(row: Cell, bench: Bench) -> None:
+    problem = bench.check(row)
+    if NOT_INSTALLED in problem:
+        pytest.skip(problem)
+    assert problem == ""
+
+
+def test_so_it_is_with_two_processes(bench: Bench) -> None:
+    outcomes = zip(map(named, SEVERAL), pairwise_in_processes(SEVERAL, bench.folder), strict=True)
+    assert not {name: problem for name, problem in outcomes if problem and NOT_INSTALLED not in problem}
+
+
+def test_a_resumed_run_that_is_another_is_told(bench: Bench) -> None:
+    """Else the tests above could pass on anything."""
+    assert bench.trains({factor: NEUTRAL[factor] for factor in factors()}, "told") == ""
+    run, other = bench.folder / "runs/told", bench.folder / "runs/other"
+    shutil.copytree(run, other)
+    assert difference(run, other) == ""
+    file = other / "checkpoints/step-3/state/optimizer.safetensors"
+    tensors = load_file(file)
+    name = sorted(tensors)[-1]
+    save_file(tensors | {name: tensors[name] + 1e-6}, file)
+    assert difference(run, other) == f"resumed: 1 tensors differ in state/optimizer.safetensors, first {name}"
+    save_file(tensors, file)
+    log = other / "metrics.jsonl"
+    log.write_text(log.read_text().replace('"grad_norm": ', '"grad_norm": 1'))
+    assert difference(run, other) == "resumed: metrics.jsonl differs"
+
+
+@pytest.mark.parametrize("factor", ["head", "objective"])
+def test_all_compose_in_a_multirun(factor: str, bench: Bench) -> None:
+    values = [value for value in factors()[factor] if value != "none"]
+    key = {"head": "head", "objective": "objective.base"}[factor]
+    shown = warm_cli("train", "--multirun", "--cfg", "job", f"{key}={','.join(values)}", "precision=bf16,fp16",
+                     "trainer.max_steps=1", cwd=bench.folder)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count("# job") == 2 * len(values)
