@@ -1,0 +1,40 @@
+"""Every shipped experiment trains: its own parts and options, on a tiny base of its base's kind and a few rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from combinations import Bench
+from helpers import warm_cli
+from llmtrain.config.load import compose, config_dir
+
+EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
+KINDS = {"smollm2": "llama", "gpt2": "gpt2", "roberta_base": "roberta", "distilbert": "distilbert"}  # else a BERT
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("experiments"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_trains(name: str, bench: Bench) -> None:
+    config = compose("train", [f"+experiment={name}"])
+    base = bench.base(KINDS.get(config.model.name, "bert"))
+    ended = warm_cli(
+        "train", f"+experiment={name}", f"model.path={base}", "data=files",
+        f"data.train={bench.folder / 'train.jsonl'}", f"data.validation={bench.folder / 'validation.jsonl'}",
+        f"data.test={bench.folder / 'validation.jsonl'}", "data.max_test_rows=2", "data.max_source_tokens=64",
+        f"data.cache_dir={bench.folder / 'cache'}", "trainer.max_steps=2", "trainer.batch_size=4",
+        "trainer.eval_every=2", "trainer.eval_rows=2", "generation.max_new_tokens=4", "eval.bootstrap_samples=2",
+        f"run.name={name}", cwd=bench.folder)
+    assert ended.returncode == 0, ended.stderr
+    results = json.loads((bench.folder / "runs" / name / "results.json").read_text())
+    assert results["steps"] == 2
+    assert results["config"]["head"]["name"] == config.head.name
+    assert results["config"]["objective"]["base"] == config.objective.base
+    wanted = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[config.precision.name.value]
+    assert results["precision"]["effective"] == wanted
