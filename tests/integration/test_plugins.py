@@ -219,6 +219,13 @@ def test_a_bad_plugin_ends_in_one_line(name: str, tmp_path: Path) -> None:
     assert not plugins.loaded() and not list(tmp_path.glob("__pycache__"))
 
 
+def test_our_own_parts_come_first(tmp_path: Path) -> None:
+    """In a process that has loaded nothing yet a name taken twice is still the plugin's fault."""
+    (tmp_path / "taken.py").write_text(BAD["taken.py"][0] or "")
+    result = run_cli("list", "--plugin", "taken.py", cwd=tmp_path)
+    assert result.returncode == 2 and BAD["taken.py"][1] in result.stderr
+
+
 def test_a_class_that_is_not_there_is_told(place: Path, tiny_base: Path) -> None:
     (place / "lost.py").write_text(
         part("'head', 'lost', O", "name: str = 'lost'").replace("'a:B'", "f'{__name__}:Lost'"))
