@@ -30,7 +30,10 @@ Cell = dict[str, str]  # factor -> value
 BASES = ("bert", "roberta", "distilbert", "gpt2", "llama")
 NEUTRAL = {"head": "transformer", "base": "bert", "objective": "select", "weighting": "fixed", "precision": "fp32",
            "processes": "1", "accumulate": "1", "optimizer": "adamw", "tuning": "full"}
-SMALL = {"layers": "1", "width": None, "ffn": "32"}  # options that a head may have, made small
+HEAD = {"layers": "1", "ffn": "32", "dropout": "0.1"}  # options that a head may have: small, and with random numbers
+OWN = {"mlm": {"mlm.fraction": "1", "mlm.warm_steps": "1"}, "clm": {"clm.fraction": "1"},  # else nothing may happen
+       "dwa": {"dwa.window": "1"}, "step": {"step.steps": "1"}, "linear": {"lam_start": "0.1", "lam_steps": "3"},
+       "cosine": {"lam_start": "0.1", "lam_steps": "3"}}  # in three steps
 
 
 def factors() -> dict[str, list[str]]:
@@ -60,12 +63,13 @@ def overrides(cell: Cell) -> list[str]:
     from llmtrain import registry
 
     options = registry.get("head", cell["head"]).options
-    small = [f"head.{name}={value}" for name, value in SMALL.items()
-             if value is not None and name in options.__dataclass_fields__]
+    small = [f"head.{name}={value}" for name, value in HEAD.items() if name in options.__dataclass_fields__]
     objective = ["objective=summary_only"] if cell["objective"] == "none" else [f"objective.base={cell['objective']}"]
-    return [f"head={cell['head']}", *small, *objective, f"precision={cell['precision']}",
+    weighting = [f"objective.weighting={cell['weighting']}"] if "weighting" in cell else []
+    own = [f"objective.{key}={value}" for factor in ("objective", "weighting")
+           for key, value in OWN.get(cell.get(factor, ""), {}).items()]
+    return [f"head={cell['head']}", *small, *objective, *weighting, *own, f"precision={cell['precision']}",
             f"trainer.accumulate={cell['accumulate']}",
-            *([f"objective.weighting={cell['weighting']}"] if "weighting" in cell else []),
             *([f"optim={cell['optimizer']}"] if "optimizer" in cell else []),
             *([f"tuning={cell['tuning']}"] if "tuning" in cell else [])]
 

@@ -162,6 +162,11 @@ def test_every_command_takes_a_plugin(place: Path, tiny_base: Path) -> None:
     assert "head.hidden: 12" in warm_cli("config", *both, "head=bag", "head.hidden=12", cwd=place).stdout
     assert "hidden: 9" in warm_cli("train", "--cfg", "job", *both, "head=bag", "head.hidden=9", cwd=place).stdout
     assert "usage" in warm_cli("train", "--plugin", "nowhere.py", "--help", cwd=place).stdout
+    assert "bag_bf16 " in warm_cli("list", "experiments", *both, cwd=place).stdout
+    own = warm_cli("config", "--defaults", *both, "+experiment=bag_bf16", cwd=place).stdout
+    assert "trainer.max_steps: 150" in own and "set by experiment/bag_bf16, registered in code" in own
+    assert "precision.name: bf16" in own and "head.name: bag" in own
+    assert "registered in code" not in warm_cli("config", "--defaults", *both, cwd=place).stdout
     shown = warm_cli("train", "--multirun", "--cfg", "job", *both, "head=bag,transformer", cwd=place).stdout
     assert shown.count("# job") == 2
     wrong = warm_cli("train", *both, "head=bag", "head.hiden=9", "trainer.max_steps=1", cwd=place)
@@ -201,6 +206,7 @@ BAD = {
     "default.py": (part("'objective', 'x', O", "width: int"), "have no default for width"),
     "nameless.py": (part("'head', 'x', O"), 'write name: str = key("x"'),
     "type.py": (part("'head', 'x', O", "name: str = 'x'", "mode: Literal['a'] = 'a'"), "cannot be a configuration"),
+    "typed.py": (part("'objective', 'x', O", "mode: Literal['a'] = 'a'"), "cannot be a configuration"),
     "key.py": (part("'objective', 'lam', O"), "objective 'lam' has the name of a key"),
     "dash.py": (part("'head', 'x-y', O", "name: str = 'x-y'"), "use letters, digits and _"),
 }

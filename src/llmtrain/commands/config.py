@@ -8,6 +8,7 @@ from llmtrain.config.load import compose_told, config_dir, session, to_container
 from llmtrain.config.paths import quote_overrides
 from llmtrain.config.reference import SCHEMAS, Key, keys
 from llmtrain.config.schema import TrainConfig
+from llmtrain.config.store import TYPES
 from llmtrain.config.validate import validate, validate_stored
 from llmtrain.errors import ConfigError
 from llmtrain.log import warn
@@ -57,8 +58,6 @@ def _line(key: Key, value: Any, origin: str | None) -> str:
 
 def _origins(command: str, overrides: list[str]) -> dict[str, str]:
     """The last yaml file, or the command line, that set each key."""
-    import yaml
-
     known = keys(command)
     plain = {o: o.partition("=")[0].lstrip("+~") for o in overrides}
     groups = [o for o in overrides if plain[o] not in known and "." not in plain[o]]
@@ -68,13 +67,27 @@ def _origins(command: str, overrides: list[str]) -> dict[str, str]:
 
         tree = loader.compute_defaults_list(command, quote_overrides(groups, set()), RunMode.RUN)
         for entry in tree.defaults:
-            path = config_dir() / f"{entry.config_path}.yaml"
-            if path.is_file() and not entry.config_path.startswith("hydra"):
-                content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            if not entry.config_path.startswith("hydra"):
+                content, origin = _content(entry.config_path)
                 content.pop("defaults", None)
                 package = entry.package or ""
-                _note(content, f"{package}." if package else "", f"configs/{entry.config_path}.yaml", found)
+                _note(content, f"{package}." if package else "", origin, found)
     return found | {name: "the command line" for override, name in plain.items() if override not in groups}
+
+
+def _content(name: str) -> tuple[dict[str, Any], str]:
+    """What an entry of the defaults list says, and where: a yaml file or a plugin's code; nothing for a schema."""
+    import yaml
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    path = config_dir() / f"{name}.yaml"
+    if path.is_file():
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}, f"configs/{name}.yaml"
+    node = ConfigStore.instance().load(f"{name}.yaml")
+    content = OmegaConf.to_container(node.node) if node.provider != TYPES else {}
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}, f"{name}, registered in code"
 
 
 def _note(content: dict[str, Any], prefix: str, origin: str, found: dict[str, str]) -> None:

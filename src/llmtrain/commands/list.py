@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmtrain import registry
-from llmtrain.config.load import config_dir, register_schemas
+from llmtrain.config.load import config_dir
+from llmtrain.config.store import register_schemas
 from llmtrain.config.typed import did_you_mean
 from llmtrain.errors import ConfigError
 
@@ -48,7 +49,7 @@ def _in_code(group: str) -> list[str]:
     """Options of a group that a plugin put into Hydra's ConfigStore."""
     from hydra.core.config_store import ConfigStore
 
-    register_schemas()
+    register_schemas(config_dir())
     return sorted(name.removesuffix(".yaml") for name in ConfigStore.instance().repo.get(group, {}))
 
 

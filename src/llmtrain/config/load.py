@@ -8,21 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import field, make_dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
-from llmtrain import registry
 from llmtrain.config.choices import ScheduleName
 from llmtrain.config.hashing import differing_keys, result_dict, run_hash, run_name
 from llmtrain.config.names import Names
-from llmtrain.config.objective import objective_schema
-from llmtrain.config.optim import optim_schema
 from llmtrain.config.paths import path_value, quote_overrides
 from llmtrain.config.preprocess import settled
 from llmtrain.config.reference import SCHEMAS, keys
 from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
+from llmtrain.config.store import register_schemas
 from llmtrain.config.typed import build, did_you_mean, from_dict, part_sections, to_dict
 from llmtrain.errors import ConfigError
 
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["compose", "config_dir", "differing_keys", "from_dict", "path_value", "result_dict", "run_hash", "run_name",
            "to_dict", "to_typed"]
 
-PROVIDER = "llmtrain"  # who put a node into Hydra's ConfigStore
 LENGTHS = ("max_steps", "max_epochs", "max_minutes")
 Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig
 
@@ -49,48 +45,6 @@ def config_dir() -> Path:
     raise ConfigError(f"no configs folder beside {package}; install llmtrain again")
 
 
-def register_schemas() -> None:
-    """Tell Hydra's ConfigStore the typed root of each command and the options of every registered head."""
-    from hydra.core.config_store import ConfigStore
-
-    store = ConfigStore.instance()
-    for command, schema in SCHEMAS.items():
-        node: type = schema
-        if command == "train":
-            typed = {"objective": objective_schema(), "optim": optim_schema()}
-            node = make_dataclass("TrainSchema", [(name, section, field(default_factory=section))
-                                                  for name, section in typed.items()],
-                                  bases=(TrainConfig,), kw_only=True)
-        store.store(name=f"{command}_schema", node=node)
-    for part in registry.parts("optimizer"):
-        if not (config_dir() / "optim" / f"{part.name}.yaml").is_file():
-            store.store(group="optim", name=part.name, node={"name": part.name})
-    _store_heads(store)
-
-
-def _store_heads(store: Any) -> None:
-    """The options of each head; a plugin's head without a yaml of its own is an option of the group as it is."""
-    from omegaconf.errors import OmegaConfBaseException
-
-    heads = {part.name: part for part in registry.parts("head")}
-    for group in ("head", "schema/head"):
-        nodes = store.repo
-        for name in group.split("/"):
-            nodes = nodes.get(name, {})
-        for file in [file for file, node in nodes.items() if getattr(node, "provider", None) == PROVIDER
-                     and file.removesuffix(".yaml") not in heads]:
-            del nodes[file]  # its plugin was unloaded
-    for part in heads.values():
-        try:
-            store.store(group="schema/head", name=part.name, node=part.options, provider=PROVIDER)
-            if not (config_dir() / "head" / f"{part.name}.yaml").is_file():
-                store.store(group="head", name=part.name, node=part.options, provider=PROVIDER)
-        except OmegaConfBaseException as error:
-            line = " ".join(str(error).split())
-            raise ConfigError(f"options of head {part.name!r} cannot be a configuration ({line}); use numbers, texts, "
-                              "lists, enums and groups of keys") from error
-
-
 def text_keys(command: str) -> set[str]:
     """Keys whose value is a text, so that what Hydra's grammar cannot read may be quoted."""
     return {path for path, key in keys(command).items() if key.type is str}
@@ -102,7 +56,7 @@ def session() -> Iterator[Any]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    register_schemas()
+    register_schemas(config_dir())
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
 
