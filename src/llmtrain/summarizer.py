@@ -15,6 +15,7 @@ from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
 from llmtrain.config.choices import Device, PrecisionName
 from llmtrain.config.data import DataConfig
 from llmtrain.config.load import from_dict
+from llmtrain.config.objective import trains_summary
 from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
 from llmtrain.data.features import clean
 from llmtrain.data.long import cut_of
@@ -148,6 +149,13 @@ def load_published(folder: Path, precision: PrecisionConfig, device: Device = De
     return Published(model.to(where).eval(), tokenizer, Precision(precision, where))
 
 
+def check_writes(stored: dict[str, Any], folder: Path) -> None:
+    """Raise CheckpointError for a base that was trained alone: it writes no summaries."""
+    if not trains_summary(from_dict(stored["config"], at=str(folder / "llmtrain.json")).objective):
+        raise CheckpointError(f"the model at {folder} is a base that was trained alone and writes no summaries; start "
+                              f"a summarizer from it: llmtrain train model.init_from={folder}")
+
+
 class Summarizer:
     """A trained model, ready to summarize.
 
@@ -170,6 +178,7 @@ class Summarizer:
         self.folder = locate_model(Path(folder))
         stored = read_model_config(self.folder)
         check_plugins(stored, self.folder)
+        check_writes(stored, self.folder)
         self.config: TrainConfig = from_dict(stored["config"], str(self.folder / "llmtrain.json"), CheckpointError,
                                              scoring=True)
         self.published = load_published(self.folder, PrecisionConfig(name=PrecisionName(precision)), Device(device))

@@ -17,6 +17,7 @@ def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
         CheckpointError: It is damaged.
     """
     from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
+    from llmtrain.summarizer import check_writes
 
     named = path_value(overrides, "checkpoint")
     if named is None:
@@ -24,6 +25,7 @@ def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
     folder = locate_model(Path(named))
     stored = read_model_config(folder)
     check_plugins(stored, folder)
+    check_writes(stored, folder)
     return folder, int(stored["step"]), compose_over(stored["config"], overrides, command,
                                                      at=str(folder / "llmtrain.json"))
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_origin
 from llmtrain.config.choices import ScheduleName
 from llmtrain.config.hashing import differing_keys, result_dict, run_hash, run_name
 from llmtrain.config.names import Names
+from llmtrain.config.objective import trains_summary
 from llmtrain.config.paths import path_value, quote_overrides
 from llmtrain.config.preprocess import settled
 from llmtrain.config.reference import SCHEMAS, keys
@@ -225,7 +226,10 @@ def to_typed(command: str, config: DictConfig) -> Config:
     """
     values = to_container(config)
     if command == "train":
-        typed: Config = build(TrainConfig, values, "", **part_sections(values))
+        trained: TrainConfig = build(TrainConfig, values, "", **part_sections(values))
+        if trained.trainer.best_metric == "auto":
+            trained.trainer.best_metric = "rouge1" if trains_summary(trained.objective) else "loss.total"
+        typed: Config = trained
     else:
         typed = build(SCHEMAS[command], values)
     typed.data.preprocess = settled(typed.data.preprocess)

@@ -24,7 +24,8 @@ class TrainerConfig:
     eval_rows: int = key(200, "fixed validation rows scored during training", "rows")
     log_every: int = key(10, "steps between log lines", "steps", affects=WHERE)
     keep_last: int = key(2, "checkpoints kept besides the best", affects=WHERE)
-    best_metric: str = key("rouge1", "what picks the best checkpoint: a ROUGE, loss.total, loss.TERM[.weighted]")
+    best_metric: str = key("auto", "what picks the best checkpoint: a ROUGE, loss.total, loss.TERM[.weighted]; auto: "
+                                   "rouge1, or loss.total where no summary is trained")
     best_mode: BestMode | None = key(None, "which best_metric is best; default: min of a loss, max of a ROUGE")
     patience: int | None = key(None, "stop after this many validations without a better best_metric", "validations")
     on_nonfinite: OnNonFinite = key(OnNonFinite.stop, "non-finite loss: stop (exit 4) or skip the step")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmtrain import registry
 from llmtrain.atomic import write_json, write_text
 from llmtrain.evaluation.evaluate import Intervals, SplitScores
 from llmtrain.evaluation.rouge import METRICS
@@ -65,7 +67,8 @@ def print_report(console: Console, results: dict[str, Any], predictions: Path | 
     for name, metrics in results["baselines"].items():
         table.add_row({"lead": "lead baseline", "oracle": "extractive oracle"}.get(name, name),
                       *(_cell(metrics[metric]) for metric in METRICS))
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     for line in _facts(results):
         console.print(line, markup=False, highlight=False)
     if predictions is not None and predictions.is_file():
@@ -105,9 +108,17 @@ def _facts(results: dict[str, Any]) -> list[str]:
         lines.append(f"output: length ratio {e['length_ratio']:.2f}, repeated trigrams {e['repeated_trigrams']:.1%}, "
                      f"novel words {e['novel_unigrams']:.1%}, novel bigrams {e['novel_bigrams']:.1%}, empty "
                      f"{e['empty_outputs']:.0f}")
+    for split, losses in results.get("losses", {}).items():
+        lines.append(f"{split} loss: " + ", ".join(_loss(name.removeprefix("loss."), value) for name, value in
+                                                   losses.items() if name.count(".") == 1 and name != "loss.total"))
     if results["signature"]:
         lines.append(f"signature: {results['signature']}")
     return lines
+
+
+def _loss(term: str, value: float) -> str:
+    predicts = registry.get("objective", term).requires.get("predicts_tokens", False)
+    return f"{term} {value:.3f}" + (f" (perplexity {math.exp(min(value, 50.0)):,.1f})" if predicts else "")
 
 
 def _first_rows(predictions: Path) -> list[dict[str, Any]]:

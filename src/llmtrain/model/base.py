@@ -176,7 +176,17 @@ def pretrained_mlm_head(folder: Path | str | None) -> dict[str, Tensor] | None:
         return None
     from safetensors import safe_open
 
-    family = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("model_type")
+    wanted = mlm_head_names(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("model_type"))
+    with safe_open(str(Path(folder) / "model.safetensors"), "pt") as file:
+        stored = set(file.keys())
+        names = {name: next((n for n in choices if n in stored), None) for name, choices in wanted.items()}
+        if None in names.values():
+            return None
+        return {name: file.get_tensor(found).float() for name, found in names.items()}
+
+
+def mlm_head_names(family: str) -> dict[str, tuple[str, ...]]:
+    """What each part of the masked-LM head may be called in a base's file, the usual name first."""
     if family == "distilbert":
         dense, norm, bias = "vocab_transform", "vocab_layer_norm", "vocab_projector"
     elif family in ROBERTAS:
@@ -184,12 +194,6 @@ def pretrained_mlm_head(folder: Path | str | None) -> dict[str, Tensor] | None:
     else:
         dense, norm, bias = "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions"
     # the oldest checkpoints, google-bert's among them, call a norm's weight and bias gamma and beta
-    wanted = {"dense.weight": (f"{dense}.weight",), "dense.bias": (f"{dense}.bias",),
-              "norm.weight": (f"{norm}.weight", f"{norm}.gamma"), "norm.bias": (f"{norm}.bias", f"{norm}.beta"),
-              "bias": (f"{bias}.bias", f"{bias}.decoder.bias")}
-    with safe_open(str(Path(folder) / "model.safetensors"), "pt") as file:
-        stored = set(file.keys())
-        names = {name: next((n for n in choices if n in stored), None) for name, choices in wanted.items()}
-        if None in names.values():
-            return None
-        return {name: file.get_tensor(found).float() for name, found in names.items()}
+    return {"dense.weight": (f"{dense}.weight",), "dense.bias": (f"{dense}.bias",),
+            "norm.weight": (f"{norm}.weight", f"{norm}.gamma"), "norm.bias": (f"{norm}.bias", f"{norm}.beta"),
+            "bias": (f"{bias}.bias", f"{bias}.decoder.bias")}

@@ -24,6 +24,6 @@ class SelectConfig:
 
 
 register("objective", "mlm", MlmConfig, "llmtrain.objectives.mlm:MaskedLm",
-         "masked language modelling (Devlin et al. 2019)", own_pass=True)
+         "masked language modelling (Devlin et al. 2019)", own_pass=True, predicts_tokens=True)
 register("objective", "select", SelectConfig, "llmtrain.objectives.select:ContentSelection",
-         "is this source token in the summary (Gehrmann et al. 2018)")
+         "is this source token in the summary (Gehrmann et al. 2018)", reads_summary=True)

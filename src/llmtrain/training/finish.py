@@ -1,4 +1,7 @@
-"""After the last step: score the best checkpoint on validation and test, once, and write results.json."""
+"""After the last step: score the best checkpoint on validation and test, once, and write results.json.
+
+A base that was trained alone writes no summaries; its held-out losses are told instead.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ import torch
 
 from llmtrain import checkpoint
 from llmtrain.config.load import to_dict
+from llmtrain.config.objective import trains_summary
 from llmtrain.data.features import tokenize
 from llmtrain.evaluation.evaluate import SplitScores, generate_and_score
 from llmtrain.evaluation.report import build_results, write_outputs
 from llmtrain.log import say
 from llmtrain.training.setup import Training, load_weights
+from llmtrain.training.validation import held_out_losses
 
 
 def peak_memory_bytes(device: torch.device) -> int:
@@ -37,16 +42,20 @@ def finish(run: Training) -> dict[str, Any]:
     train_peak = peak_memory_bytes(run.accelerator.device)
     best_step = load_best(run)
     run.module.eval()
-    scores: dict[str, SplitScores | None] = {}
-    for split, examples in (("validation", run.splits.validation), ("test", run.splits.test)):
+    scores: dict[str, SplitScores | None] = dict.fromkeys(("validation", "test"))
+    losses: dict[str, dict[str, float]] = {}
+    for split in scores:
+        examples = getattr(run.splits, split)
         if not examples:
-            scores[split] = None
             continue
         say(f"scoring {len(examples)} {split} documents with the checkpoint of step {best_step}")
         features = tokenize(examples, run.tokenizer, run.config.data)
-        scores[split] = generate_and_score(
-            run.model, run.tokenizer, examples, features.input_ids, run.config, run.precision,
-            accelerator=run.accelerator, baselines=run.config.eval.baselines, lead_from=run.splits.validation)
+        if trains_summary(run.config.objective):
+            scores[split] = generate_and_score(
+                run.model, run.tokenizer, examples, features.input_ids, run.config, run.precision,
+                accelerator=run.accelerator, baselines=run.config.eval.baselines, lead_from=run.splits.validation)
+        else:
+            losses[split] = held_out_losses(run, features)
     progress = run.progress
     results = build_results(
         precision={"requested": run.precision.requested, "effective": run.precision.effective},
@@ -54,7 +63,7 @@ def finish(run: Training) -> dict[str, Any]:
         skipped_steps=progress.skipped, seconds=progress.seconds,
         tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
         peak_memory_bytes=train_peak)
-    results |= {"best_step": best_step, "data_hash": run.splits.content_hash,
+    results |= {"losses": losses, "best_step": best_step, "data_hash": run.splits.content_hash,
                 "world_size": run.accelerator.num_processes, "config": to_dict(run.config)}
     if run.accelerator.is_main_process:
         shown = scores["test"] or scores["validation"]

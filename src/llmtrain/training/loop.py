@@ -151,8 +151,10 @@ def evaluate(run: Training, epoch: int) -> bool:
     row = {"step": run.progress.step, "epoch": epoch, "split": "validation", **scores}
     write_row(run, row | {"time.evaluation": time.perf_counter() - started})
     losses = "  ".join(f"{name} {scores[f'loss.{name}']:.3f}" for name in run.module.terms)
-    say(f"validation at step {run.progress.step}: {losses}  ROUGE-1/2/L {scores['rouge1']:.2f} / "
-        f"{scores['rouge2']:.2f} / {scores['rougeL']:.2f}{'  (best so far)' if best else ''}")
+    rouge = ""
+    if "rouge1" in scores:
+        rouge = f"  ROUGE-1/2/L {scores['rouge1']:.2f} / {scores['rouge2']:.2f} / {scores['rougeL']:.2f}"
+    say(f"validation at step {run.progress.step}: {losses}{rouge}{'  (best so far)' if best else ''}")
     return True
 
 

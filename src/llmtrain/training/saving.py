@@ -11,9 +11,11 @@ from llmtrain import __version__, checkpoint, plugins
 from llmtrain.atomic import write_json
 from llmtrain.config.choices import Resume
 from llmtrain.config.load import to_dict
+from llmtrain.config.objective import trains_summary
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.log import say, warn
+from llmtrain.model.publish import publish_base
 from llmtrain.training.length import planned_steps
 from llmtrain.training.setup import Training, load_weights
 
@@ -40,6 +42,15 @@ def meta_of(run: Training) -> dict[str, Any]:
             "plugins": plugins.records(), "config": to_dict(run.config)}
 
 
+def publish(run: Training, folder: Path) -> None:
+    """Write the model; the base alone where no head was trained."""
+    if trains_summary(run.config.objective):
+        run.model.save_pretrained(folder)
+        return
+    head = getattr(run.module.objectives["mlm"], "head", None) if "mlm" in run.module.objectives else None
+    publish_base(run.model.trunk, folder, None if head is None else head.state_dict())
+
+
 def save(run: Training) -> None:
     """Write step-N, point ``last`` (and ``best``) at it, prune. Collective: every process must call it."""
     run.metrics.sync()
@@ -50,7 +61,7 @@ def save(run: Training) -> None:
 
         def write_model(folder: Path) -> None:
             with averaged_weights(run):
-                run.model.save_pretrained(folder)
+                publish(run, folder)
             run.tokenizer.save_pretrained(folder)
             write_json(folder / "llmtrain.json", meta_of(run))
 

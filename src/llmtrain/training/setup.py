@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from llmtrain import registry
 from llmtrain.allocator import keep_freed_memory
-from llmtrain.checkpoint import locate_model
+from llmtrain.checkpoint import locate_model, read_model_config
 from llmtrain.config.choices import Device, LongMode, PrecisionName, Tracker
+from llmtrain.config.model import ModelConfig
 from llmtrain.config.objective import base_terms_of, terms_of
 from llmtrain.config.schema import TrainConfig
 from llmtrain.data.examples import Splits
@@ -31,6 +32,7 @@ from llmtrain.log import MetricsLog, say
 from llmtrain.model.base import base_config, base_folder, freeze, layers, load_tokenizer, positions
 from llmtrain.model.long import check_length, is_stretched, read_long
 from llmtrain.model.long import describe as describe_long
+from llmtrain.model.publish import is_base, load_base
 from llmtrain.model.summary import SummaryModel
 from llmtrain.model.topology import class_of, new_model
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
@@ -152,7 +154,30 @@ def continuation_of(tokenizer: Any) -> Tensor:
                          for token in tokens])
 
 
-def build_objectives(config: TrainConfig, model: SummaryModel, tokenizer: Any) -> dict[str, Objective]:
+def starting_point(config: ModelConfig) -> tuple[ModelConfig, Path | None]:
+    """The base that a new run starts from, and the whole model whose weights follow; told by ``model.init_from``.
+
+    A base that was trained alone takes the place of ``model.path``, with its masked-LM head.
+
+    Raises:
+        ConfigError: That run had another base.
+        CheckpointError: It is damaged.
+    """
+    if config.init_from is None:
+        return config, None
+    folder = locate_model(config.init_from)
+    if not is_base(folder):
+        return config, folder
+    before = read_model_config(folder)["config"]["model"]["path"]
+    if before != config.path:
+        raise ConfigError(f"model.init_from={config.init_from} went on from the base at {before} and model.path is "
+                          f"{config.path}; use the same model")
+    say(f"base: {folder}, trained alone in an earlier run")
+    return replace(config, path=str(folder), revision=None), None
+
+
+def build_objectives(config: TrainConfig, model: SummaryModel, tokenizer: Any, base: ModelConfig,
+                     ) -> dict[str, Objective]:
     """The base terms the configuration names, under the run's seed."""
     names = base_terms_of(config.objective)
     if not names:
@@ -162,7 +187,7 @@ def build_objectives(config: TrainConfig, model: SummaryModel, tokenizer: Any) -
     if "mlm" in names and vocabulary.mask_id is None:
         raise ConfigError(f"objective.base=mlm needs a mask token and the tokenizer at {config.model.path} has none; "
                           "use objective.base=select")
-    folder = base_folder(config.model.path, config.model.revision)
+    folder = base_folder(base.path, base.revision)
     return {name: registry.resolve("objective", name)(model, getattr(config.objective, name), vocabulary, folder)
             for name in names}
 
@@ -234,8 +259,8 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     splits, train, validation = read_data(config, accelerator, tokenizer)
 
     seed_everything(config.run.seed)
-    model = new_model(config.model, config.head, special_ids(tokenizer))
-    start = locate_model(config.model.init_from) if fresh and config.model.init_from is not None else None
+    base, start = starting_point(config.model) if fresh else (config.model, None)
+    model = new_model(base, config.head, special_ids(tokenizer))
     if start is not None and not is_stretched(start):
         load_weights(model, start)
     read_long(model, config.data, config.data.max_source_tokens + behind_document(config))
@@ -246,7 +271,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     frozen = freeze(model.trunk, choice)
     for parameter in [] if until else frozen:
         parameter.requires_grad_(False)
-    module = JointModule(model, build_objectives(config, model, tokenizer), terms_of(config.objective))
+    module = JointModule(model, build_objectives(config, model, tokenizer, base), terms_of(config.objective))
     module.to(accelerator.device)
     seed_everything(config.run.seed * 1_000_003 + accelerator.process_index)  # dropout differs between processes
     wrapped = accelerator.prepare_model(module)
@@ -294,6 +319,9 @@ def load_weights(model: SummaryModel, folder: Path) -> None:
     from safetensors.torch import load_model
 
     try:
+        if is_base(folder):
+            load_base(model.trunk, folder)
+            return
         load_model(model, str(folder / "model.safetensors"), device=str(next(model.parameters()).device))
     except RuntimeError as error:
         line = " ".join(str(error).split())[:200]

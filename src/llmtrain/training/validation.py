@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from llmtrain.config.objective import trains_summary
+from llmtrain.data.features import Features
 from llmtrain.data.loader import eval_batches
 from llmtrain.evaluation.evaluate import generate_and_score
 from llmtrain.training.saving import averaged_weights
@@ -16,12 +18,12 @@ from llmtrain.training.setup import Training
 
 
 @torch.no_grad()
-def held_out_losses(run: Training) -> dict[str, float]:
-    """Mean of every term per item, and their weighted total, over ``trainer.eval_rows`` rows and all processes."""
+def held_out_losses(run: Training, rows: Features) -> dict[str, float]:
+    """Mean of every term per item, and their weighted total, over the rows and all processes."""
     terms = run.module.terms
     totals = torch.zeros(2, len(terms), dtype=torch.float64)
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    batches = eval_batches(run.validation, batch_size=32, pad_id=run.loader.pad_id, transforms=run.transforms)
+    batches = eval_batches(rows, batch_size=32, pad_id=run.loader.pad_id, transforms=run.transforms)
     for index, batch in enumerate(batches):
         if index % world != rank:
             continue
@@ -41,12 +43,14 @@ def held_out_losses(run: Training) -> dict[str, float]:
 
 
 def validate(run: Training) -> dict[str, Any]:
-    """Held-out losses and ROUGE; the model is back in training mode afterwards."""
+    """Held-out losses, and ROUGE where a summary is trained; the model is back in training mode afterwards."""
     rows = run.splits.validation[:run.config.trainer.eval_rows]
     run.module.eval()
     try:
         with averaged_weights(run):
-            losses = held_out_losses(run)
+            losses = held_out_losses(run, run.validation)
+            if not trains_summary(run.config.objective):
+                return losses
             scores = generate_and_score(run.model, run.tokenizer, rows, run.validation.input_ids, run.config,
                                         run.precision, accelerator=run.accelerator, baselines=False)
     finally:

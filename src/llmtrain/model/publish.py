@@ -1,0 +1,51 @@
+"""A base that was trained without a head, published as what it is: an ordinary folder that any run can start from."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
+
+from llmtrain.model.base import mlm_head_names
+
+
+def publish_base(trunk: Any, folder: Path, mlm_head: dict[str, Tensor] | None) -> None:
+    """Write ``config.json`` and ``model.safetensors`` of a trunk, with the masked-LM head it was trained under.
+
+    Args:
+        mlm_head: ``{dense.weight, dense.bias, norm.weight, norm.bias, bias}``, which makes the folder one of the base's
+            own masked language model; None for the trunk alone.
+    """
+    if mlm_head is None:
+        trunk.save_pretrained(folder)
+        return
+    whole: Any = MODEL_FOR_MASKED_LM_MAPPING[type(trunk.config)]
+    names = mlm_head_names(trunk.config.model_type)
+    state = {f"{whole.base_model_prefix}.{name}": value for name, value in trunk.state_dict().items()}
+    state |= {names[name][0]: value for name, value in mlm_head.items()}
+    config = deepcopy(trunk.config)
+    config.architectures, config.dtype = [whole.__name__], torch.float32
+    config.save_pretrained(folder)
+    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()},
+              folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def is_base(folder: Path) -> bool:
+    """Whether a published model is a base alone."""
+    from transformers import PretrainedConfig
+
+    stored, _ = PretrainedConfig.get_config_dict(folder)
+    return "head" not in stored
+
+
+def load_base(trunk: Any, folder: Path) -> None:
+    """Put a published base's weights back into ``trunk``. Raises RuntimeError when they are of another shape."""
+    stored = load_file(folder / "model.safetensors")
+    prefix = f"{trunk.base_model_prefix}."
+    inner = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)} or stored
+    trunk.load_state_dict(inner)
