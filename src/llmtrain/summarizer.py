@@ -151,7 +151,8 @@ def load_published(folder: Path, precision: PrecisionConfig, device: Device = De
 
 def check_writes(stored: dict[str, Any], folder: Path) -> None:
     """Raise CheckpointError for a base that was trained alone: it writes no summaries."""
-    if not trains_summary(from_dict(stored["config"], at=str(folder / "llmtrain.json")).objective):
+    config = from_dict(stored["config"], str(folder / "llmtrain.json"), CheckpointError, scoring=True)
+    if not trains_summary(config.objective):
         raise CheckpointError(f"the model at {folder} is a base that was trained alone and writes no summaries; start "
                               f"a summarizer from it: llmtrain train model.init_from={folder}")
 

@@ -34,6 +34,8 @@ class DataConfig:
     train: Any = key(None, "training file, list of files or glob (data=files)")
     validation: Any = key(None, "validation file, list or glob; default: split off by a hash of the document")
     test: Any = key(None, "test file, list or glob; default: split off by a hash of the document when train is given")
+    unlabelled: Any = key(None, "file, list or glob of further training documents without summaries: the base's own "
+                                "term alone reads them")
     document: str = key("document", "column that holds the document")
     summary: str = key("summary", "column that holds the summary")
     references: str | None = key(None, "column of several references; default: references, if every row lists texts")

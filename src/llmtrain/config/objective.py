@@ -65,6 +65,18 @@ def trains_summary(objective: ObjectiveConfig) -> bool:
     return any(term.name == SUMMARY for term in terms_of(objective))
 
 
+def needs_summaries(objective: ObjectiveConfig) -> bool:
+    """Whether a term reads summaries: the head's own, or a base objective that does."""
+    return trains_summary(objective) or any(registry.get("objective", name).requires.get("reads_summary", False)
+                                            for name in base_terms_of(objective))
+
+
+def reads_documents_alone(objective: ObjectiveConfig) -> bool:
+    """Whether a base objective learns from documents that have no summary."""
+    known = {part.name: part.requires for part in registry.parts("objective")}
+    return any(not known[name].get("reads_summary", False) for name in base_terms_of(objective) if name in known)
+
+
 def problems_of_terms(objective: ObjectiveConfig) -> Iterator[str]:
     """What is wrong with the terms, one line each."""
     terms = terms_of(objective)

@@ -8,7 +8,7 @@ from typing import Any
 from llmtrain import registry
 from llmtrain.config.choices import LongMode, ScheduleName
 from llmtrain.config.load import LENGTHS, Config
-from llmtrain.config.objective import base_terms_of, problems_of_terms, terms_of
+from llmtrain.config.objective import base_terms_of, problems_of_terms, reads_documents_alone, terms_of
 from llmtrain.config.preprocess import steps_for_l1
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import ConfigError, LlmtrainError
@@ -137,6 +137,9 @@ def _optim(config: TrainConfig) -> Iterator[str]:
 
 def _data(config: TrainConfig) -> Iterator[str]:
     data = config.data
+    if data.unlabelled is not None and not reads_documents_alone(config.objective):
+        yield ("data.unlabelled needs a base term that reads documents alone; use objective.base=mlm, or leave "
+               "data.unlabelled out")
     if data.name == "files" and not data.train:
         yield "data=files needs data.train; name a file, a list or a glob"
     if data.name == "hub" and not data.hub.name:

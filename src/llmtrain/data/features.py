@@ -58,7 +58,8 @@ class Ragged:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Token ids of a split: ``input_ids`` with the tokenizer's special tokens, ``labels`` ending with the end token.
+    """Token ids of a split: ``input_ids`` with the tokenizer's special tokens, ``labels`` ending with the end token,
+    and empty for a document without a summary.
 
     ``l1_input_ids`` is the document as the base's own term reads it, where preprocessing makes a text for it alone.
     """
@@ -103,7 +104,7 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig) -> Fea
                     _ragged(rows, "l1_input_ids") if pipeline.has_l1 else None)
 
 
-FORMAT = 3  # raise when _encode changes
+FORMAT = 4  # raise when _encode changes
 
 
 def describe(tokenizer: Any) -> str:
@@ -124,11 +125,12 @@ def _encode(rows: dict[str, list[str]], tokenizer: Any, pipeline: Pipeline, cut:
     whole = tokenizer([pipeline.document(text) for text in rows["document"]], verbose=False)["input_ids"]
     written = [pipeline.summary(text) for text in rows["summary"]]
     summaries = tokenizer(written, add_special_tokens=False, verbose=False)["input_ids"]
+    labels = [[*ids[:summary - 1], eos] if given else [] for ids, given in zip(summaries, rows["summary"], strict=True)]
     l1 = {}
     if pipeline.has_l1:
         alone = [pipeline.l1_document(text) for text in rows["document"]]
         l1["l1_input_ids"] = [cut(ids) for ids in tokenizer(alone, verbose=False)["input_ids"]]
-    return {"input_ids": [cut(ids) for ids in whole], "labels": [[*ids[:summary - 1], eos] for ids in summaries], **l1,
+    return {"input_ids": [cut(ids) for ids in whole], "labels": labels, **l1,
             "empty": [len(ids) <= cut.before + cut.after for ids in whole],
             "cut_document": [len(ids) > cut.limit for ids in whole],
             "cut_summary": [len(ids) + 1 > summary for ids in summaries]}

@@ -14,10 +14,11 @@ from llmtrain.data.readers import read_rows
 from llmtrain.errors import DataError
 
 SHOWN_PROBLEMS = 10
+HALF = "half a character (a lone surrogate, as in \\ud83d)"
 REFERENCES = "references"  # the column that is looked for where data.references names none
 
 
-def read_files(config: DataConfig, only: str | None) -> Splits:
+def read_files(config: DataConfig, only: str | None, labelled: bool = True) -> Splits:
     """Read each named split; a missing validation or test split is taken from train by a hash of the document."""
     if only is not None and getattr(config, only) is None and config.train is None:
         raise DataError(f"data.{only} is not given; name the file to score, data.{only}=FILE")
@@ -27,7 +28,7 @@ def read_files(config: DataConfig, only: str | None) -> Splits:
     for name in splits:
         value = getattr(config, name)
         if value is not None and (name == only or (from_train and (only is None or name == "train"))):
-            splits[name] = examples_of(_rows(paths_of(value, f"data.{name}")), config, name, notes)
+            splits[name] = examples_of(rows_of(paths_of(value, f"data.{name}")), config, name, notes, labelled)
     missing = [name for name in ("test", "validation") if from_train and getattr(config, name) is None]
     notes += take_from_train(splits, missing, "data.{}")
     return Splits(splits["train"], splits["validation"], splits["test"], "files", notes)
@@ -54,13 +55,14 @@ def _pattern(path: Path) -> str:
     return str(Path(glob.escape(str(folder)), path.relative_to(folder)))
 
 
-def _rows(paths: list[Path]) -> Iterable[tuple[str, Any]]:
+def rows_of(paths: list[Path]) -> Iterable[tuple[str, Any]]:
     for path in paths:
         yield from read_rows(path)
 
 
-def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str, notes: list[str]) -> list[Example]:
-    """Checked examples of parsed rows.
+def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str, notes: list[str],
+                labelled: bool = True) -> list[Example]:
+    """Checked examples of parsed rows; a row may lack a summary where they need not be ``labelled``.
 
     Raises:
         DataError: Bad rows under ``data.on_bad_row=error`` (the first few, a line each), or no good row at all.
@@ -68,6 +70,9 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     read: list[tuple[str, Example | str, Example | str | None]] = []
     place = split
     for number, (place, row) in enumerate(rows):
+        if not labelled and isinstance(row, dict) and not _has_text(row, config.summary):
+            read.append((place, _document_alone(row, config, f"{split}-{number}"), None))
+            continue
         plain = row if isinstance(row, str) else _example(row, config, f"{split}-{number}", config.references)
         look = not isinstance(row, str) and config.references is None and REFERENCES in row
         read.append((place, plain, _example(row, config, f"{split}-{number}", REFERENCES) if look else None))
@@ -82,9 +87,23 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
         notes.append(f"{len(problems)} bad rows skipped in {split}, first: {problems[0]}")
     if not examples:
         raise DataError(f"no usable row at {place}; rows need the columns {config.document!r} and {config.summary!r}")
-    if apart := sum(e.summary not in e.references for e in examples):
+    if apart := sum(bool(e.summary) and e.summary not in e.references for e in examples):
         notes.append(f"in {apart} of {len(examples)} rows of {split} the summary is not one of the references")
     return examples
+
+
+def _has_text(row: dict[str, Any], column: str) -> bool:
+    value = row.get(column)
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _document_alone(row: dict[str, Any], config: DataConfig, number: str) -> Example | str:
+    """The row as an example without a summary, or what is wrong with it."""
+    document, problem = _text(row, config.document)
+    name = _name(row, number)
+    if not problem and any(SURROGATE.search(text) for text in (name, document)):
+        problem = HALF
+    return problem or Example(name, document, "", ())
 
 
 def _with_references(read: list[tuple[str, Example | str, Example | str | None]], config: DataConfig, split: str,
@@ -116,11 +135,15 @@ def _example(row: dict[str, Any], config: DataConfig, number: str, column: str |
         summary, problem = _text(row, config.summary)
         if problem:
             return problem
-    identity = row.get("id")
-    name = number if identity is None or identity == "" else str(identity)
+    name = _name(row, number)
     if any(SURROGATE.search(text) for text in (name, document, summary, *references)):
-        return "half a character (a lone surrogate, as in \\ud83d)"
+        return HALF
     return Example(name, document, summary, references or (summary,))
+
+
+def _name(row: dict[str, Any], number: str) -> str:
+    identity = row.get("id")
+    return number if identity is None or identity == "" else str(identity)
 
 
 def _text(row: dict[str, Any], column: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from llmtrain.errors import ConfigError, DataError
 REACH_SECONDS = 5.0  # in all: looking up the name, and each address
 
 
-def read_hub(config: DataConfig, only: str | None) -> Splits:
+def read_hub(config: DataConfig, only: str | None, labelled: bool = True) -> Splits:
     """Load the named splits with ``datasets`` (no loading scripts: datasets 4 and later run none).
 
     A validation or test split that the dataset lacks is taken from train by a hash of the document.
@@ -34,20 +35,22 @@ def read_hub(config: DataConfig, only: str | None) -> Splits:
         _check_reachable(hub.name)
     notes: list[str] = []
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
-    if only is None or not _read_split(config, only, splits, notes):
-        missing = [name for name in ("test", "validation") if not _read_split(config, name, splits, notes)]
-        _read_split(config, "train", splits, notes)
+    read = partial(_read_split, config, splits=splits, notes=notes, labelled=labelled)
+    if only is None or not read(only):
+        missing = [name for name in ("test", "validation") if not read(name)]
+        read("train")
         notes += take_from_train(splits, missing, "{} split")
     return Splits(splits["train"], splits["validation"], splits["test"], f"hub {hub.name}", notes)
 
 
-def _read_split(config: DataConfig, split: str, splits: dict[str, list[Example]], notes: list[str]) -> bool:
+def _read_split(config: DataConfig, split: str, splits: dict[str, list[Example]], notes: list[str],
+                labelled: bool) -> bool:
     """Read one split into ``splits``; False where the dataset has none of the usual name."""
     name = getattr(config.hub, f"{split}_split")
     rows = _load(config, name, required=name != split or split == "train")
     if rows is not None:
         places = ((f"{config.hub.name}[{name}]:{i}", dict(row)) for i, row in enumerate(rows, start=1))
-        splits[split] = examples_of(places, config, split, notes)
+        splits[split] = examples_of(places, config, split, notes, labelled)
     return rows is not None
 
 

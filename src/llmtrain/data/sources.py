@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from llmtrain.config.data import DataConfig
 from llmtrain.data.docstrings import read_docstrings
 from llmtrain.data.examples import Example, Splits, digest
-from llmtrain.data.files import read_files
+from llmtrain.data.files import examples_of, paths_of, read_files, rows_of
 from llmtrain.data.hub import read_hub
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.errors import ConfigError, DataError
 
 
-def load_splits(config: DataConfig, only: str | None = None) -> Splits:
+def load_splits(config: DataConfig, only: str | None = None, labelled: bool = True) -> Splits:
     """Read the configured source, cut it to the ``max_*_rows``, hash it, and note duplicates across splits.
 
     Args:
         only: Read just this split ("validation" or "test") where the source allows it.
+        labelled: Every row must have a summary; else one without is a document alone.
 
     Raises:
         DataError: Rows or files that cannot be used.
         ConfigError: An unknown source.
     """
-    splits = _read(config, only)
+    splits = _read(config, only, labelled)
     if only is None and not splits.train:
         raise DataError(f"no training rows in {splits.source}; check data.train and the filters")
     pipeline = Pipeline(config.preprocess)
@@ -33,6 +35,8 @@ def load_splits(config: DataConfig, only: str | None = None) -> Splits:
     splits.train = subset(splits.train, config.max_train_rows)
     splits.validation = subset(splits.validation, config.max_validation_rows)
     splits.test = subset(splits.test, config.max_test_rows)
+    if config.unlabelled is not None and only is None:
+        splits.train = [*splits.train, *_unlabelled(config, splits.notes, pipeline)]
     splits.content_hash = content_hash(splits, pipeline.describe())
     return splits
 
@@ -50,13 +54,22 @@ def _leave_out(splits: Splits, pipeline: Pipeline) -> None:
                 raise DataError(f"data.preprocess left out every row of {name} ({told}) in {splits.source}; loosen it")
 
 
-def _read(config: DataConfig, only: str | None) -> Splits:
+def _unlabelled(config: DataConfig, notes: list[str], pipeline: Pipeline) -> list[Example]:
+    """The documents of data.unlabelled, any summaries beside them left out."""
+    found = examples_of(rows_of(paths_of(config.unlabelled, "data.unlabelled")), config, "unlabelled", notes, False)
+    found = [replace(example, summary="", references=()) for example in found]
+    kept, _ = pipeline.kept(found, "train")
+    notes.append(f"{len(kept)} documents of data.unlabelled are read by the base's own term alone")
+    return kept
+
+
+def _read(config: DataConfig, only: str | None, labelled: bool) -> Splits:
     if config.name == "docstrings":
         return read_docstrings(config)
     if config.name == "files":
-        return read_files(config, only)
+        return read_files(config, only, labelled)
     if config.name == "hub":
-        return read_hub(config, only)
+        return read_hub(config, only, labelled)
     raise ConfigError(f"unknown data source data.name={config.name}; choose docstrings, files or hub")
 
 
@@ -74,7 +87,7 @@ def content_hash(splits: Splits, preprocessing: str = "") -> str:
     for name, examples in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
         total.update(name.encode())
         for example in examples:
-            apart = () if example.summary == example.references[0] else (example.summary,)
+            apart = () if example.summary in example.references[:1] else (example.summary,)
             for text in (example.id, example.document, *apart, *example.references):
                 total.update(text.encode("utf-8", "surrogatepass"))
                 total.update(b"\0")

@@ -20,7 +20,7 @@ from llmtrain.allocator import keep_freed_memory
 from llmtrain.checkpoint import locate_model, read_model_config
 from llmtrain.config.choices import Device, LongMode, PrecisionName, Tracker
 from llmtrain.config.model import ModelConfig
-from llmtrain.config.objective import base_terms_of, terms_of
+from llmtrain.config.objective import base_terms_of, needs_summaries, terms_of
 from llmtrain.config.schema import TrainConfig
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features, tokenize
@@ -220,7 +220,7 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Sp
     base = base_config(config.model)
     check_length(config.data, base, positions(base) - behind_document(config), config.model.path, config.head.name)
     with accelerator.main_process_first():
-        splits = load_splits(config.data)
+        splits = load_splits(config.data, labelled=needs_summaries(config.objective))
         if not splits.validation:
             raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
         train = tokenize(splits.train, tokenizer, config.data)

@@ -60,7 +60,7 @@ class Length(Step):
     def refuse(self, document: str, summary: str, split: str) -> str | None:
         if split not in self.options.splits:
             return None
-        for name, text in (("document", document), ("summary", summary)):
+        for name, text in (("document", document), *([("summary", summary)] if summary else [])):
             for unit, size in (("words", count_words(text)), ("characters", len(text))):
                 low = getattr(self.options, f"min_{name}_{unit}")
                 high = getattr(self.options, f"max_{name}_{unit}")

@@ -1,0 +1,117 @@
+"""The transfer-learning path: the base reads on alone, without summaries, and a joint run starts from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_head_runs import stop_behind_step_two
+from transformers import AutoModel, AutoModelForMaskedLM
+
+from helpers import Finished, make_tiny_base, pairs, warm_cli, write_jsonl
+from llmtrain import Summarizer
+from llmtrain.errors import CheckpointError
+
+
+@pytest.fixture
+def common(tiny_base: Path, tmp_path: Path) -> list[str]:
+    train, held = write_jsonl(tmp_path / "train.jsonl", pairs(24)), write_jsonl(tmp_path / "held.jsonl", pairs(6, 1))
+    alone = [{"document": row["document"]} for row in pairs(40, 2)]
+    write_jsonl(tmp_path / "alone.jsonl", alone)
+    write_jsonl(tmp_path / "alone_held.jsonl", alone[:6])
+    return [f"model.path={tiny_base}", "data=files", f"data.train={train}", f"data.validation={held}",
+            f"data.test={held}", f"data.cache_dir={tmp_path / 'cache'}", "data.max_source_tokens=32",
+            "data.max_summary_tokens=8", "trainer.batch_size=8", "trainer.max_steps=4", "schedule.warmup_steps=1",
+            "eval.baselines=false", "generation.max_new_tokens=6", "eval.bootstrap_samples=5",
+            "objective.mlm.warm_steps=2"]
+
+
+def alone(tmp_path: Path, common: list[str], name: str, *more: str) -> Finished:
+    return warm_cli("train", *common, "objective=base_only", "data.train=alone.jsonl",
+                    "data.validation=alone_held.jsonl", "data.test=alone_held.jsonl", "objective.mlm.fraction=1",
+                    f"run.name={name}", *more, cwd=tmp_path)
+
+
+def tensors(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoints/step-4/model/model.safetensors")
+
+
+def test_a_base_trains_alone_resumes_and_a_joint_run_starts_from_it(
+        common: list[str], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = alone(tmp_path, common, "alone")
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs/alone"
+    results = json.loads((run / "results.json").read_text())
+    assert results["metrics"] == {"validation": None, "test": None}
+    assert results["config"]["trainer"]["best_metric"] == "loss.total"
+    assert results["losses"]["test"]["loss.mlm"] > 0
+    assert "validation loss: mlm" in done.stdout
+    assert "perplexity" in done.stdout
+    assert (run / "predictions.jsonl").read_text() == ""
+
+    folder = run / "checkpoints/step-4/model"  # an ordinary folder of the base's own masked language model
+    whole, loading = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
+    assert not loading["missing_keys"]
+    assert not loading["unexpected_keys"]
+    trunk = whole.base_model.state_dict()
+    before = AutoModel.from_pretrained(tiny_base, add_pooling_layer=False).state_dict()
+    assert not torch.equal(trunk["encoder.layer.0.output.dense.weight"], before["encoder.layer.0.output.dense.weight"])
+
+    stop_behind_step_two(monkeypatch)
+    assert alone(tmp_path, common, "stopped").returncode == 143
+    assert alone(tmp_path, common, "stopped").returncode == 0
+    first, second = tensors(run), tensors(tmp_path / "runs/stopped")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+    joint = [*common, "objective=joint", "objective.base=mlm", "model.init_from=runs/alone", "run.name=joint"]
+    started = warm_cli("train", *joint, "optim.base_lr=0", "optim.head_lr=0", cwd=tmp_path)
+    assert started.returncode == 0, started.stderr
+    kept = tensors(tmp_path / "runs/joint")
+    assert all(torch.equal(kept[f"trunk.{name}"], value) for name, value in trunk.items() if "position_ids" not in name)
+    dense = whole.cls.predictions.transform.dense.weight  # what a fresh head warm-starts from
+    assert torch.equal(kept["head.transform.weight"], dense)
+    objective = load_file(tmp_path / "runs/joint/checkpoints/step-4/state/objectives.safetensors")
+    assert torch.equal(objective["mlm.head.dense.weight"], dense)
+
+
+def test_a_base_alone_writes_no_summaries_and_says_so(common: list[str], tmp_path: Path) -> None:
+    assert alone(tmp_path, common, "alone", "trainer.max_steps=1").returncode == 0
+    for command in (["eval", "checkpoint=runs/alone"], ["summarize", "checkpoint=runs/alone", "input=alone.jsonl"]):
+        refused = warm_cli(*command, cwd=tmp_path)
+        assert (refused.returncode, refused.stderr.count("\n")) == (3, 1)
+        assert "trained alone and writes no summaries; start a summarizer from it" in refused.stderr
+    with pytest.raises(CheckpointError, match="trained alone"):
+        Summarizer(tmp_path / "runs/alone")
+
+
+def test_init_from_wants_the_same_base(common: list[str], tmp_path: Path) -> None:
+    assert alone(tmp_path, common, "alone", "trainer.max_steps=1").returncode == 0
+    other = make_tiny_base(tmp_path / "other", "roberta")
+    refused = warm_cli("train", *common, f"model.path={other}", "model.init_from=runs/alone", cwd=tmp_path)
+    assert (refused.returncode, refused.stderr.count("use the same model")) == (2, 1)
+
+
+def test_documents_without_summaries_join_a_joint_run(common: list[str], tmp_path: Path) -> None:
+    command = [*common, "objective.base=mlm", "objective.mlm.fraction=1", "data.unlabelled=alone.jsonl"]
+    done = warm_cli("train", *command, "run.name=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "40 documents of data.unlabelled are read by the base's own term alone" in done.stderr + done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "runs/run/metrics.jsonl").read_text().splitlines()]
+    assert all(row["loss.mlm"] > 0 for row in rows)
+    results = json.loads((tmp_path / "runs/run/results.json").read_text())
+    assert results["metrics"]["test"]["rouge1"] is not None
+
+
+@pytest.mark.parametrize(("overrides", "told"), [
+    (["objective.base=select", "data.unlabelled=alone.jsonl"], "needs a base term that reads documents alone"),
+    (["objective.base=select", "objective.lam=null", "data.train=alone.jsonl"], "no column 'summary'"),
+    (["objective.base=mlm", "data.train=alone.jsonl"], "no column 'summary'"),
+    (["objective=base_only", "trainer.best_metric=rouge1"], "rouge1 is not logged")])
+def test_what_needs_summaries_refuses_documents_alone(common: list[str], tmp_path: Path, overrides: list[str],
+                                                      told: str) -> None:
+    refused = warm_cli("train", *common, *overrides, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert told in refused.stderr
