@@ -6,14 +6,22 @@
     checkpoints/step-N/manifest.json format version, sha256 and size of every file below, its own digest
                        model/        a complete Hugging Face folder with a manifest of its own, accepted alone
                        state/        NAME.json and NAME.safetensors of each part that must survive a stop
+    checkpoints/average-N            a model made of several checkpoints at the end of a run: no state/
 """
 
 from __future__ import annotations
 
-from llmtrain.checkpoint.locate import check_plugins, has_checkpoint, latest_valid, locate_model, read_model_config
+from llmtrain.checkpoint.locate import (
+    AVERAGE,
+    check_plugins,
+    has_checkpoint,
+    latest_valid,
+    locate_model,
+    read_model_config,
+)
 from llmtrain.checkpoint.parts import Parts, load_parts
-from llmtrain.checkpoint.save import point, prune, save
+from llmtrain.checkpoint.save import point, prune, save, save_average
 from llmtrain.checkpoint.verify import verify
 
-__all__ = ["Parts", "check_plugins", "has_checkpoint", "latest_valid", "load_parts", "locate_model", "point", "prune",
-           "read_model_config", "save", "verify"]
+__all__ = ["AVERAGE", "Parts", "check_plugins", "has_checkpoint", "latest_valid", "load_parts", "locate_model", "point",
+           "prune", "read_model_config", "save", "save_average", "verify"]

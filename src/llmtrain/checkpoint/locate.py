@@ -13,6 +13,7 @@ from llmtrain.checkpoint.verify import verify
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.log import warn
 
+AVERAGE = "average-"
 _STEP = re.compile(r"step-(0|[1-9][0-9]{0,17})")
 _POINTER_LIMIT = 64 << 10
 
@@ -31,17 +32,17 @@ def has_checkpoint(checkpoints: Path) -> bool:
 
 
 def read_pointer(path: Path) -> tuple[int, Path]:
-    """(step, step folder) that a pointer file names; the folder need not be whole.
+    """(step, folder) that a pointer file names: a ``step-N`` or ``average-N``, which need not be whole.
 
     Raises:
         CheckpointError: It is not a pointer, or leads out of its own folder.
     """
     body = read_json(path, _POINTER_LIMIT)
     step = body.get("step") if isinstance(body, dict) else None
-    if type(step) is not int or step < 0 or body.get("folder") != f"step-{step}":
+    if type(step) is not int or step < 0 or body.get("folder") not in (f"step-{step}", f"{AVERAGE}{step}"):
         raise CheckpointError(f"no checkpoint pointer at {path}; name a run folder, a step folder, its model folder, "
                               "or the files best or last")
-    return step, path.parent / f"step-{step}"
+    return step, path.parent / str(body["folder"])
 
 
 def _verify_step(folder: Path, step: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from llmtrain.atomic import STAGED, folder_size, stage_folder, write_json, writing
 from llmtrain.checkpoint import manifest as manifests
-from llmtrain.checkpoint.locate import read_pointer, step_folders
+from llmtrain.checkpoint.locate import AVERAGE, read_pointer, step_folders
 from llmtrain.checkpoint.parts import STATE, Parts, parts_size, write_parts
 from llmtrain.checkpoint.verify import verify
 from llmtrain.errors import CheckpointError
@@ -38,18 +38,33 @@ def save(checkpoints: Path, step: int, *, write_model: Callable[[Path], None], p
     """
     final = checkpoints / f"step-{step}"
     if not _is_whole(final):
-        with stage_folder(final, _expected_size(checkpoints, parts)) as staged:
-            model = staged / MODEL
-            model.mkdir()
-            write_model(model)
-            inner = manifests.build(model, "model", None, {})
-            _write(model, inner)
-            (staged / STATE).mkdir()
-            write_parts(staged / STATE, parts)
-            hashed = {f"{MODEL}/{name}": record for name, record in inner.files.items()}
-            _write(staged, manifests.build(staged, "step", step, meta, hashed))
+        _commit(final, step, write_model, parts, meta)
     point(checkpoints, "last", step, {})
     return final
+
+
+def save_average(checkpoints: Path, step: int, *, write_model: Callable[[Path], None], meta: dict[str, Any]) -> Path:
+    """Commit ``average-N``: a model made of several checkpoints up to step N, without a state to go on from.
+
+    One that stands there already is replaced; no pointer moves. Raises as :func:`save`.
+    """
+    final = checkpoints / f"{AVERAGE}{step}"
+    _commit(final, step, write_model, {}, meta)
+    return final
+
+
+def _commit(final: Path, step: int, write_model: Callable[[Path], None], parts: Parts, meta: dict[str, Any]) -> None:
+    with stage_folder(final, _expected_size(final.parent, parts)) as staged:
+        model = staged / MODEL
+        model.mkdir()
+        write_model(model)
+        inner = manifests.build(model, "model", None, {})
+        _write(model, inner)
+        if parts:
+            (staged / STATE).mkdir()
+            write_parts(staged / STATE, parts)
+        hashed = {f"{MODEL}/{name}": record for name, record in inner.files.items()}
+        _write(staged, manifests.build(staged, "step", step, meta, hashed))
 
 
 def _write(folder: Path, manifest: manifests.Manifest) -> None:
@@ -72,13 +87,15 @@ def _expected_size(checkpoints: Path, parts: Parts) -> int:
     return max(parts_size(parts), *known, 0)
 
 
-def point(checkpoints: Path, name: str, step: int, meta: dict[str, Any]) -> None:
+def point(checkpoints: Path, name: str, step: int, meta: dict[str, Any], kind: str = "step-") -> None:
     """Replace the pointer ``name`` ("best", "last"): a JSON file with the step, its folder and ``meta``.
+
+    ``kind`` is what the folder's name begins with.
 
     Raises:
         CheckpointError: There is no such checkpoint.
     """
-    folder = f"step-{step}"
+    folder = f"{kind}{step}"
     if not (checkpoints / folder / manifests.MANIFEST).is_file():
         raise CheckpointError(f"cannot point {name!r} at {checkpoints / folder}: no checkpoint there; save it first")
     write_json(checkpoints / name, meta | {"step": step, "folder": folder})

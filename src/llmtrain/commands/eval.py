@@ -112,12 +112,13 @@ def _validation(config: EvaluateConfig) -> list[Example] | None:
 
 
 def _default_output(folder: Path, step: int, config: EvaluateConfig) -> Path:
-    """RUN/eval/STEP-SPLIT-HASH, or beside a lone model folder."""
+    """RUN/eval/STEP-SPLIT-HASH (average-STEP for an average), or beside a lone model folder."""
     chosen = {name: to_dict(config)[name] for name in ("data", "generation", "eval", "precision")}
     short = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
     parents = folder.resolve().parents
-    root = parents[2] if len(parents) > 2 and parents[1].name == "checkpoints" else parents[0]
-    return root / "eval" / f"{step}-{config.eval.split.value}-{short}"
+    inside = len(parents) > 2 and parents[1].name == "checkpoints"
+    root, label = (parents[2], parents[0].name.removeprefix("step-")) if inside else (parents[0], step)
+    return root / "eval" / f"{label}-{config.eval.split.value}-{short}"
 
 
 def _show(results: dict[str, Any], output: Path | None, rows: list[dict[str, Any]]) -> None:

@@ -26,6 +26,8 @@ class OptimConfig:
     eps: float = key(1e-8, "Adam's epsilon")
     clip_norm: float = key(1.0, "gradients are clipped to this norm (0: no clipping)")
     ema_decay: float = key(0.0, "decay of the weights' moving average that is evaluated and saved (0: off)")
+    average_last: int = key(0, "at the end, the mean of the weights of the last so many validated checkpoints is "
+                            "published where it validates better than the best one (0: off)", "checkpoints")
 
 
 def optim_schema() -> type:

@@ -130,9 +130,20 @@ def _optim(config: TrainConfig) -> Iterator[str]:
         yield f"optim.name: {error}"
     if not 0 < optim.layer_decay <= 1:
         yield f"optim.layer_decay={optim.layer_decay:g} must be more than 0 and at most 1; change it"
+    yield from _average(config)
     options = getattr(optim, optim.name, None)
     if hasattr(options, "problems"):  # what an optimizer's own options say of themselves
         yield from options.problems()
+
+
+def _average(config: TrainConfig) -> Iterator[str]:
+    count, kept = config.optim.average_last, config.trainer.keep_last
+    if count < 0 or count == 1:
+        yield f"optim.average_last={count} must be 0 (off) or at least 2; change it"
+    elif count > kept:
+        yield f"optim.average_last={count} is more than trainer.keep_last={kept} keeps; raise that to {count}"
+    if count and config.optim.ema_decay > 0:
+        yield "optim.average_last and optim.ema_decay both average the published weights; choose one of them"
 
 
 def _data(config: TrainConfig) -> Iterator[str]:

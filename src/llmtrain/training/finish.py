@@ -18,6 +18,7 @@ from llmtrain.data.features import tokenize
 from llmtrain.evaluation.evaluate import SplitScores, generate_and_score
 from llmtrain.evaluation.report import build_results, write_outputs
 from llmtrain.log import say
+from llmtrain.training.average_last import publish_average
 from llmtrain.training.setup import Training, load_weights
 from llmtrain.training.validation import held_out_losses
 
@@ -40,6 +41,7 @@ def load_best(run: Training) -> int:
 def finish(run: Training) -> dict[str, Any]:
     """Score, write results.json and predictions.jsonl, and return the results. Collective."""
     train_peak = peak_memory_bytes(run.accelerator.device)
+    averaged = publish_average(run) if run.config.optim.average_last else None
     best_step = load_best(run)
     run.module.eval()
     scores: dict[str, SplitScores | None] = dict.fromkeys(("validation", "test"))
@@ -48,7 +50,8 @@ def finish(run: Training) -> dict[str, Any]:
         examples = getattr(run.splits, split)
         if not examples:
             continue
-        say(f"scoring {len(examples)} {split} documents with the checkpoint of step {best_step}")
+        weights = f"average of {len(averaged)} checkpoints" if averaged else f"checkpoint of step {best_step}"
+        say(f"scoring {len(examples)} {split} documents with the {weights}")
         features = tokenize(examples, run.tokenizer, run.config.data)
         if trains_summary(run.config.objective):
             scores[split] = generate_and_score(
@@ -63,7 +66,8 @@ def finish(run: Training) -> dict[str, Any]:
         skipped_steps=progress.skipped, seconds=progress.seconds,
         tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
         peak_memory_bytes=train_peak)
-    results |= {"losses": losses, "best_step": best_step, "data_hash": run.splits.content_hash,
+    results |= {"losses": losses, "best_step": best_step, "averaged_steps": averaged,
+                "data_hash": run.splits.content_hash,
                 "world_size": run.accelerator.num_processes, "config": to_dict(run.config)}
     if run.accelerator.is_main_process:
         shown = scores["test"] or scores["validation"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from llmtrain.errors import Stopped
 from llmtrain.log import Progress, say, warn
-from llmtrain.training.saving import note_best, save
+from llmtrain.training.saving import note_best, note_validated, save
 from llmtrain.training.setup import Training
 from llmtrain.training.signals import StopSignals
 from llmtrain.training.step import Agreement, StepResult
@@ -148,6 +148,7 @@ def evaluate(run: Training, epoch: int) -> bool:
     started = time.perf_counter()
     scores = validate(run)
     best = note_best(run, scores)
+    note_validated(run)
     row = {"step": run.progress.step, "epoch": epoch, "split": "validation", **scores}
     write_row(run, row | {"time.evaluation": time.perf_counter() - started})
     losses = "  ".join(f"{name} {scores[f'loss.{name}']:.3f}" for name in run.module.terms)

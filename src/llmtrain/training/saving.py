@@ -59,17 +59,23 @@ def save(run: Training) -> None:
     if run.accelerator.is_main_process:
         checkpoints = run.folder.path / "checkpoints"
 
-        def write_model(folder: Path) -> None:
+        def write(folder: Path) -> None:
             with averaged_weights(run):
-                publish(run, folder)
-            run.tokenizer.save_pretrained(folder)
-            write_json(folder / "llmtrain.json", meta_of(run))
+                write_model(run, folder, meta_of(run))
 
-        checkpoint.save(checkpoints, run.progress.step, write_model=write_model, parts=parts, meta=meta_of(run))
+        checkpoint.save(checkpoints, run.progress.step, write_model=write, parts=parts, meta=meta_of(run))
         point_best(run)
-        protect = set() if run.progress.best_step is None else {run.progress.best_step}
-        checkpoint.prune(checkpoints, run.config.trainer.keep_last, protect)
+        best = set() if run.progress.best_step is None else {run.progress.best_step}
+        averaged = set(run.progress.validated) - best  # some of those that keep_last counts
+        checkpoint.prune(checkpoints, run.config.trainer.keep_last - len(averaged), best | averaged)
     run.accelerator.wait_for_everyone()
+
+
+def write_model(run: Training, folder: Path, meta: dict[str, Any]) -> None:
+    """The model as it is now, whole, into an empty folder."""
+    publish(run, folder)
+    run.tokenizer.save_pretrained(folder)
+    write_json(folder / "llmtrain.json", meta)
 
 
 def point_best(run: Training) -> None:
@@ -108,14 +114,25 @@ def note_best(run: Training, metrics: dict[str, float]) -> bool:
     if name not in metrics:
         known = ", ".join(sorted(metrics))
         raise ConfigError(f"trainer.best_metric={name} is not logged by the validation; choose from {known}")
-    value, best = metrics[name], run.progress.best
-    sign = 1 if run.config.trainer.more_is_better else -1
-    if value == value and (best is None or sign * value > sign * best):  # never a NaN
+    value = metrics[name]
+    if better(run, value, run.progress.best):
         run.progress.best, run.progress.best_step = value, run.progress.step
         run.progress.evaluations_without_gain = 0
         return True
     run.progress.evaluations_without_gain += 1
     return False
+
+
+def note_validated(run: Training) -> None:
+    """Remember this step among the last that ``optim.average_last`` takes: those a stop saved in between are none."""
+    count = run.config.optim.average_last
+    run.progress.validated = [*run.progress.validated, run.progress.step][-count:] if count else []
+
+
+def better(run: Training, value: float, best: float | None) -> bool:
+    """Whether a value of ``trainer.best_metric`` beats the best so far; a NaN never does."""
+    sign = 1 if run.config.trainer.more_is_better else -1
+    return value == value and (best is None or sign * value > sign * best)
 
 
 def find_start(run_path: Path, config: TrainConfig) -> Path | None:
@@ -210,5 +227,6 @@ def _extend(run: Training, parts: checkpoint.Parts) -> None:
             part.load(*parts[part.name])
     progress.total, progress.log_size, progress.window = total, 0, {}
     progress.best, progress.best_step, progress.evaluations_without_gain = None, None, 0
+    progress.validated = []
     progress.quarter = run.limit.quarter(progress.seconds)
     schedule.total, schedule.cooldown_start = settled

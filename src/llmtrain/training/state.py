@@ -43,6 +43,7 @@ class ProgressPart:
     best: float | None = None
     best_step: int | None = None
     evaluations_without_gain: int = 0
+    validated: list[int] = field(default_factory=list)  # the last steps whose checkpoints may be averaged at the end
     quarter: int = 0
     window: dict[str, float] = field(default_factory=dict)
 

@@ -43,16 +43,22 @@ def held_out_losses(run: Training, rows: Features) -> dict[str, float]:
 
 
 def validate(run: Training) -> dict[str, Any]:
-    """Held-out losses, and ROUGE where a summary is trained; the model is back in training mode afterwards."""
+    """:func:`score` of the weights that are published at this step."""
+    with averaged_weights(run):
+        return score(run)
+
+
+def score(run: Training) -> dict[str, Any]:
+    """Held-out losses of the weights as they are, and ROUGE where a summary is trained; the model is back in training
+    mode afterwards."""
     rows = run.splits.validation[:run.config.trainer.eval_rows]
     run.module.eval()
     try:
-        with averaged_weights(run):
-            losses = held_out_losses(run, run.validation)
-            if not trains_summary(run.config.objective):
-                return losses
-            scores = generate_and_score(run.model, run.tokenizer, rows, run.validation.input_ids, run.config,
-                                        run.precision, accelerator=run.accelerator, baselines=False)
+        losses = held_out_losses(run, run.validation)
+        if not trains_summary(run.config.objective):
+            return losses
+        scores = generate_and_score(run.model, run.tokenizer, rows, run.validation.input_ids, run.config,
+                                    run.precision, accelerator=run.accelerator, baselines=False)
     finally:
         run.module.train()
     return losses | {name: interval.value for name, interval in scores.metrics.items()}
