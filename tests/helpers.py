@@ -56,11 +56,54 @@ def tiny_tokenizer() -> Any:
                              model_max_length=128)
 
 
+def decoder_tokenizer(begins: bool) -> Any:
+    """A byte-level BPE over the word list. GPT-2's has one special token and no padding; with ``begins`` it is
+    Llama's kind: documents start with <s>, and there is an end token of its own."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<s>", "</s>"] if begins else ["<|endoftext|>"]
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    made.train_from_iterator([" ".join(WORDS)] * 2, trainers.BpeTrainer(
+        vocab_size=420, special_tokens=special, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False))
+    if begins:
+        made.post_processor = processors.TemplateProcessing(
+            single=["<s>", "$A"], special_tokens=[("<s>", made.token_to_id("<s>"))])
+    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token=special[0], eos_token=special[-1],
+                                   model_max_length=128)
+
+
+def make_tiny_decoder(folder: Path, family: str, tied: bool = True) -> Path:
+    """A seeded 2-layer decoder of width 32 with its tokenizer; ``family`` is gpt2, llama or one of llama's kind."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    tokenizer = decoder_tokenizer(begins=family != "gpt2")
+    sizes: dict[str, Any] = {"vocab_size": len(tokenizer) + 4, "hidden_size": 32, "num_hidden_layers": 2,
+                             "num_attention_heads": 2, "max_position_embeddings": 128, "tie_word_embeddings": tied,
+                             "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+                             "pad_token_id": None}
+    if family != "gpt2":
+        sizes |= {"intermediate_size": 64, "num_key_value_heads": 1, "head_dim": 16}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1234)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def make_tiny_base(folder: Path, family: str = "bert", mlm: bool = False) -> Path:
-    """A seeded 2-layer base of width 32 with its tokenizer; ``family`` is bert, roberta or distilbert."""
+    """A seeded 2-layer base of width 32 with its tokenizer; ``family`` is one that llmtrain knows."""
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
+    from llmtrain.model.family import FAMILIES
+
+    if FAMILIES[family].causal:
+        return make_tiny_decoder(folder, family)
     tokenizer = tiny_tokenizer()
     sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "max_position_embeddings": 128, "pad_token_id": 0}
     if family == "distilbert":

@@ -115,9 +115,20 @@ def _softmax_(scores_BHTS: Tensor, mask: Tensor | None, scale: float) -> Tensor:
 
 
 def trunk_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-                    dropout: float = 0.0, scaling: float | None = None, **_: Any) -> tuple[Tensor, None]:
-    """:func:`attend` in the form transformers' models call; returns (B, T, H, K)."""
-    attended = attend(query, key, value, attention_mask, dropout=dropout if module.training else 0.0, scale=scaling)
+                    dropout: float = 0.0, scaling: float | None = None, is_causal: bool | None = None,
+                    **_: Any) -> tuple[Tensor, None]:
+    """:func:`attend` in the form transformers' models call; returns (B, T, H, K).
+
+    Key and value may have fewer heads than the query, each for several of its heads. Without a mask a decoder's layers
+    (``module.is_causal``) still see only what stands before.
+    """
+    if torch.is_autocast_enabled(query.device.type):  # rotary positions are applied in fp32, to query and key alone
+        query, key, value = (x.to(torch.get_autocast_dtype(query.device.type)) for x in (query, key, value))
+    if (shared := query.shape[1] // key.shape[1]) > 1:
+        key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
+    causal = is_causal if is_causal is not None else bool(getattr(module, "is_causal", False))
+    attended = attend(query, key, value, attention_mask, causal and attention_mask is None and query.shape[2] > 1,
+                      dropout if module.training else 0.0, scaling)
     return attended.transpose(1, 2).contiguous(), None
 
 

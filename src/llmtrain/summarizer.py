@@ -22,7 +22,7 @@ from llmtrain.data.long import cut_of
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.generation import Generated, spell_as_written, summarize_batches
-from llmtrain.model.base import layers, positions
+from llmtrain.model.family import observed_layer, positions
 from llmtrain.model.topology import class_of
 from llmtrain.plugins import load as load_plugin
 from llmtrain.precision import Precision
@@ -63,7 +63,7 @@ class Published:
 
     def first_linear(self) -> nn.Module:
         """A layer inside the trunk whose output dtype shows the effective precision."""
-        return next(m for m in reversed(list(layers(self.model.trunk)[0].modules())) if isinstance(m, nn.Linear))
+        return observed_layer(self.model.trunk)
 
     def source_limit(self, generation: GenerationConfig) -> int:
         """The longest document the model can read beside such summaries, in tokens; in windows, any."""
@@ -94,6 +94,10 @@ class Published:
                                          cut(whole.word_ids(row)))
         return Summarized(summaries, [i for i, row in zip(wanted, whole["input_ids"], strict=True) if len(row) > limit],
                           copied, [new if new != old else None for new, old in zip(read, cleaned, strict=True)])
+
+    def _ends_documents(self) -> bool:
+        """Whether the tokenizer puts an end token behind a document: BERT's does, GPT's does not."""
+        return self.tokenizer("a")["input_ids"][-1] in self.tokenizer.all_special_ids
 
     def _encode(self, texts: list[str], with_offsets: bool) -> Any:
         if not texts:

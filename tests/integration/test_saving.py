@@ -341,8 +341,8 @@ def test_what_cannot_run_is_one_line(overrides: tuple[str, ...], told: str, trai
 def test_no_validation_rows_are_told_before_training(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     load = setup.load_splits
 
-    def emptied(config: Any) -> Any:
-        splits = load(config)
+    def emptied(config: Any, **more: Any) -> Any:
+        splits = load(config, **more)
         splits.validation = []
         return splits
 

@@ -22,7 +22,8 @@ from llmtrain.heads.dropout import Dropout, cheapen_dropout, dropout_factor
 from llmtrain.heads.half import Linear, cheapen_linear, linear, product
 from llmtrain.heads.transformer.config import TransformerHeadConfig
 from llmtrain.heads.transformer.warm_start import chosen_layers
-from llmtrain.model.base import layers, load_tokenizer, pretrained_mlm_head
+from llmtrain.model.base import load_tokenizer
+from llmtrain.model.family import layers, pretrained_mlm_head
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 
 

@@ -19,7 +19,8 @@ from llmtrain.config.typed import to_dict
 from llmtrain.config.validate import validate
 from llmtrain.data.long import Cut, frame
 from llmtrain.errors import ConfigError
-from llmtrain.model.base import load_tokenizer, positions
+from llmtrain.model.base import load_tokenizer
+from llmtrain.model.family import positions
 from llmtrain.model.long import plan_windows, stretch_positions
 from llmtrain.summarizer import Summarizer
 from running import Runs, take

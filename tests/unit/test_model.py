@@ -18,7 +18,8 @@ from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
 from llmtrain.heads.copy import gold_log_probability, mix_all, mix_gold
 from llmtrain.heads.transformer.config import TransformerHeadConfig
-from llmtrain.model.base import base_folder, freeze, layers, load_tokenizer, pretrained_mlm_head
+from llmtrain.model.base import base_folder, load_tokenizer
+from llmtrain.model.family import freeze, layers, pretrained_mlm_head
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 
 

@@ -17,7 +17,8 @@ from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Context, StepLoader
 from llmtrain.data.special import special_ids
 from llmtrain.heads.transformer.config import TransformerHeadConfig
-from llmtrain.model.base import layers, load_tokenizer
+from llmtrain.model.base import load_tokenizer
+from llmtrain.model.family import layers
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 from llmtrain.objectives.base import Objective, Vocabulary
 from llmtrain.objectives.joint import Weighting

@@ -16,7 +16,8 @@ from llmtrain.config.model import ModelConfig
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
 from llmtrain.heads.prefix_lm.config import PrefixLmHeadConfig
-from llmtrain.model.base import load_tokenizer, pretrained_mlm_head
+from llmtrain.model.base import load_tokenizer
+from llmtrain.model.family import pretrained_mlm_head
 from llmtrain.model.prefix import LlmtrainForPrefixLM
 from reference_decode import beam, greedy, log_next
 

@@ -19,7 +19,8 @@ from llmtrain.heads.rnn import attention
 from llmtrain.heads.rnn.attention import Attention
 from llmtrain.heads.rnn.config import GruHeadConfig, LstmHeadConfig
 from llmtrain.heads.rnn.recurrence import State, recur
-from llmtrain.model.base import layers, load_tokenizer, pretrained_mlm_head
+from llmtrain.model.base import load_tokenizer
+from llmtrain.model.family import layers, pretrained_mlm_head
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 from reference_decode import beam, greedy, log_next
 

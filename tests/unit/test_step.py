@@ -12,7 +12,7 @@ import torch
 from llmtrain.config.choices import ScheduleName
 from llmtrain.config.optim import ScheduleConfig
 from llmtrain.config.trainer import TrainerConfig
-from llmtrain.model.base import layers
+from llmtrain.model.family import layers
 from llmtrain.optim.schedule import Schedule
 from llmtrain.training.length import TimeLimit
 from llmtrain.training.loop import quarters

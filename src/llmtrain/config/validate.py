@@ -19,7 +19,7 @@ POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "t
             "trainer.threads", "trainer.processes", "data.max_source_tokens", "data.max_summary_tokens",
             "data.max_train_rows", "data.max_validation_rows", "data.processes",
             "generation.num_beams", "generation.max_new_tokens", "generation.batch_tokens", "generation.temperature",
-            "summarize.batch",
+            "summarize.batch", "objective.clm.chunk_tokens",
             "precision.init_scale", "precision.growth_interval", "optim.eps")
 NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "optim.base_lr", "optim.head_lr",
                 "optim.weight_decay", "optim.clip_norm", "schedule.warmup_steps", "schedule.base_warmup_steps",
@@ -28,7 +28,7 @@ NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "
                 "data.max_test_rows", "run.seed", "data.window_overlap")
 SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta2", "optim.ema_decay",
           "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
-          "head.dropout", "head.label_smoothing", "generation.top_p", "data.head_share")
+          "objective.clm.fraction", "head.dropout", "head.label_smoothing", "generation.top_p", "data.head_share")
 SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 

@@ -16,9 +16,18 @@ class SpecialIds:
 
 
 def special_ids(tokenizer: Any) -> SpecialIds:
-    """BERT's [CLS] and [SEP], RoBERTa's <s> and </s>. Raises ConfigError for a tokenizer without them."""
-    bos = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+    """BERT's [CLS] and [SEP], RoBERTa's <s> and </s>, GPT's <|endoftext|> for everything.
+
+    A tokenizer without a begin token starts with its end token, one without a padding token pads with it: padding is
+    masked wherever it is read and counts for nothing where it is a label, so it takes no id of its own.
+
+    Raises:
+        ConfigError: The tokenizer has no end token.
+    """
     eos = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-    if bos is None or eos is None or tokenizer.pad_token_id is None:
-        raise ConfigError("the tokenizer lacks a begin, end or padding token; use a BERT-family tokenizer")
-    return SpecialIds(int(bos), int(eos), int(tokenizer.pad_token_id))
+    if eos is None:
+        raise ConfigError("the tokenizer has no end token, so no summary could end; use one with an eos_token or "
+                          "sep_token")
+    bos = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+    pad = tokenizer.pad_token_id
+    return SpecialIds(int(eos if bos is None else bos), int(eos), int(eos if pad is None else pad))

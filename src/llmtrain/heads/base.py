@@ -52,16 +52,19 @@ class BaseParts:
     """The pretrained parts a new head may start from.
 
     Attributes:
-        layers: BERT-, RoBERTa- or DistilBERT-style layers, lowest first.
-        embeddings: The base's embedding module.
+        layers: BERT-, RoBERTa- or DistilBERT-style layers, lowest first; none for a decoder, whose layers are of
+            another kind than those of heads.
+        embeddings: The base's embedding module; None for a decoder.
         first_position: Row of the first real position embedding (2 for most RoBERTas, 0 else).
         mlm_head: The base's ``{dense.weight, dense.bias, norm.weight, norm.bias, bias}``, or None.
+        embedding_VD: Its token embeddings.
     """
 
     layers: list[nn.Module]
-    embeddings: nn.Module
+    embeddings: nn.Module | None
     first_position: int
     mlm_head: dict[str, Tensor] | None
+    embedding_VD: Tensor
 
 
 class Head(nn.Module):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers.pytorch_utils import Conv1D
 
 
 @cache
@@ -45,11 +46,20 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
+class Transposed(Conv1D):
+    """GPT-2's linear layer, whose weight is (inputs, outputs), by :func:`linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight.t(), self.bias)
+
+
 def cheapen_linear(module: nn.Module) -> None:
-    """Let every ``nn.Linear`` inside ``module`` compute by :func:`linear`; names and parameters stay."""
+    """Let every linear layer inside ``module`` compute by :func:`linear`; names and parameters stay."""
     for child in module.modules():
         if type(child) is nn.Linear:
             child.__class__ = Linear
+        elif type(child) is Conv1D:
+            child.__class__ = Transposed
 
 
 def half_on_cpu(x: Tensor) -> bool:

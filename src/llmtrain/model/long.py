@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from llmtrain.config.choices import LongMode
 from llmtrain.config.data import DataConfig
 from llmtrain.errors import ConfigError
-from llmtrain.model.base import ROBERTAS, first_position, positions
+from llmtrain.model.family import family_of, first_position, positions
 
 FRAME = 2  # special tokens around a window
-LEARNED = {"bert", "distilbert", *ROBERTAS}  # families whose position embeddings are a learned table
 Indices = NDArray[np.int64]
 
 
@@ -35,7 +34,7 @@ def check_length(data: DataConfig, base: Any, limit: int, path: str, head: str) 
     if data.long is LongMode.sliding and 2 * data.window_overlap > positions(base) - FRAME:
         raise ConfigError(f"data.window_overlap={data.window_overlap} is more than half of the "
                           f"{positions(base) - FRAME} tokens of a window of the base at {path}; lower it")
-    if data.long is LongMode.interpolate and base.model_type not in LEARNED:
+    if data.long is LongMode.interpolate and family_of(base).embeddings != ("embeddings",):
         raise ConfigError("data.long=interpolate stretches a table of learned positions and the "
                           f"{base.model_type} base at {path} has none; use data.long=head_tail")
     if data.max_source_tokens > limit and data.long in (LongMode.truncate, LongMode.head_tail):

@@ -23,15 +23,12 @@ from transformers.cache_utils import Cache, DynamicCache
 from llmtrain.config.model import ModelConfig
 from llmtrain.errors import ConfigError
 from llmtrain.heads.base import EncoderStates
-from llmtrain.model.base import base_config, base_folder, first_position, layers, load_tokenizer, pretrained_mlm_head
+from llmtrain.model.base import base_config, base_folder, load_tokenizer
 from llmtrain.model.config import LlmtrainPrefixConfig
+from llmtrain.model.family import family_of, first_position, layers, pretrained_mlm_head
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM, SourceOutput
 
 DECODER_PROMPT = "\nTL;DR:"
-
-
-def is_causal(base: Any) -> bool:
-    return base.model_type in ("gpt2", "llama")
 
 
 @dataclass
@@ -79,9 +76,10 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         if head.mlm_transform and not known:
             raise ConfigError(f"head.mlm_transform=true but the base at {config.path} has no masked-LM head; leave it "
                               "out")
-        prompt = head.prompt if head.prompt is not None else DECODER_PROMPT if is_causal(base_config(config)) else ""
-        model = super().from_base(config, replace(head, prompt=prompt, mlm_transform=known
-                                                  if head.mlm_transform is None else head.mlm_transform), special)
+        default = DECODER_PROMPT if family_of(base_config(config)).causal else ""
+        prompt = default if head.prompt is None else head.prompt
+        transform = known if head.mlm_transform is None else head.mlm_transform
+        model = super().from_base(config, replace(head, prompt=prompt, mlm_transform=transform), special)
         tokenizer = load_tokenizer(config.path, config.revision)
         if ids := tokenizer(prompt, add_special_tokens=False)["input_ids"]:
             model.config.prompt_ids, start = ids[:-1], ids[-1]  # writing starts from the prompt's last token
@@ -159,7 +157,7 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         """(B, 1, S, S): what a document token sees."""
         width = mask_BS.shape[1]
         sees_B1SS = mask_BS.bool()[:, None, None, :].expand(-1, 1, width, -1)
-        return sees_B1SS.tril() if is_causal(self.trunk.config) else sees_B1SS
+        return sees_B1SS.tril() if family_of(self.trunk.config).causal else sees_B1SS
 
     def _places(self, ids_BS: Tensor) -> Tensor:
         """(B, S) position ids of the document."""

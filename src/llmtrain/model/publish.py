@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
-from llmtrain.model.base import mlm_head_names
+from llmtrain.model.family import family_of, mlm_head_names
 
 
 def publish_base(trunk: Any, folder: Path, mlm_head: dict[str, Tensor] | None) -> None:
@@ -25,7 +25,7 @@ def publish_base(trunk: Any, folder: Path, mlm_head: dict[str, Tensor] | None) -
         trunk.save_pretrained(folder)
         return
     whole: Any = MODEL_FOR_MASKED_LM_MAPPING[type(trunk.config)]
-    names = mlm_head_names(trunk.config.model_type)
+    names = mlm_head_names(family_of(trunk.config))
     state = {f"{whole.base_model_prefix}.{name}": value for name, value in trunk.state_dict().items()}
     state |= {names[name][0]: value for name, value in mlm_head.items()}
     config = deepcopy(trunk.config)

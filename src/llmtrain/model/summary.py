@@ -21,19 +21,21 @@ from llmtrain.errors import ConfigError
 from llmtrain.heads.base import BaseParts, EncoderStates, Sizes
 from llmtrain.heads.dropout import cheapen_dropout
 from llmtrain.heads.half import cheapen_linear
-from llmtrain.model.base import (
-    base_config,
-    base_folder,
+from llmtrain.log import say
+from llmtrain.model.base import base_config, base_folder, load_trunk
+from llmtrain.model.family import (
+    embeddings,
+    family_of,
+    ffn_width,
     first_position,
     layers,
-    load_trunk,
-    pooler_arguments,
     positions,
     pretrained_mlm_head,
 )
 from llmtrain.model.long import encode_windows
 
 IGNORED = -100  # a label that counts for nothing, torch's default ignore_index
+MOST_POSITIONS = 1024  # rows of a head's own position table: a base may read 100,000 tokens, a summary has fewer
 
 
 class SummaryModel(PreTrainedModel):
@@ -47,7 +49,7 @@ class SummaryModel(PreTrainedModel):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         base = AutoConfig.for_model(**config.base)
-        self.trunk = AutoModel.from_config(base, attn_implementation=NAME, **pooler_arguments(base.model_type))
+        self.trunk = AutoModel.from_config(base, attn_implementation=NAME, **family_of(base).arguments)
         cheapen_dropout(self.trunk)
         cheapen_linear(self.trunk)
         part = head_part(config.head["name"])
@@ -73,8 +75,9 @@ class SummaryModel(PreTrainedModel):
             decoder_start_token_id=special.bos))
         trunk = model.trunk
         trunk.load_state_dict(load_trunk(config, base).state_dict())
-        model.head.start_from(BaseParts(layers(trunk), trunk.embeddings, first_position(base),
-                                        pretrained_mlm_head(base_folder(config.path, config.revision))))
+        model.head.start_from(_parts(trunk, base, base_folder(config.path, config.revision)))
+        if family_of(base).causal and getattr(head, "warm_start", False):
+            say(f"head: the layers of a {base.model_type} base are of another kind than the head's, which starts fresh")
         if config.gradient_checkpointing:
             model.trunk.gradient_checkpointing_enable({"use_reentrant": False})
         return model
@@ -105,8 +108,9 @@ class SummaryModel(PreTrainedModel):
         if overlap is not None and input_ids_BS.shape[1] > positions(self.trunk.config):
             hidden_BSD = encode_windows(self, input_ids_BS, attention_mask_BS, overlap)
         else:
+            cache = {"use_cache": False} if family_of(self.trunk.config).causal else {}
             mask = None if bool(attention_mask_BS.all()) else attention_mask_BS
-            hidden_BSD = self.trunk(input_ids=input_ids_BS, attention_mask=mask).last_hidden_state
+            hidden_BSD = self.trunk(input_ids=input_ids_BS, attention_mask=mask, **cache).last_hidden_state
         return EncoderStates(hidden_BSD, attention_mask_BS, input_ids_BS, self.input_embedding_VD)
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
@@ -145,8 +149,15 @@ def head_part(name: str) -> registry.Part:
     return registry.get("head", name)
 
 
+def _parts(trunk: Any, base: Any, folder: Any) -> BaseParts:
+    if family_of(base).causal:
+        return BaseParts([], None, 0, None, trunk.get_input_embeddings().weight)
+    return BaseParts(layers(trunk), embeddings(trunk)[0], first_position(base), pretrained_mlm_head(folder),
+                     trunk.get_input_embeddings().weight)
+
+
 def sizes_of(base: Any, config: Any) -> Sizes:
-    ffn = base.hidden_dim if base.model_type == "distilbert" else base.intermediate_size
     written = getattr(config, "written_positions", None) or positions(base)  # stretched ones are for documents
-    return Sizes(width=base.hidden_size, heads=base.num_attention_heads, ffn=ffn, vocabulary=base.vocab_size,
-                 positions=written, start_id=config.decoder_start_token_id)
+    return Sizes(width=base.hidden_size, heads=base.num_attention_heads, ffn=ffn_width(base),
+                 vocabulary=base.vocab_size, positions=min(written, MOST_POSITIONS),
+                 start_id=config.decoder_start_token_id)

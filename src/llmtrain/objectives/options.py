@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmtrain.config.keys import key
+from llmtrain.config.keys import SPEED, key
 from llmtrain.registry import register
 
 
@@ -19,11 +19,22 @@ class MlmConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class ClmConfig:
+    fraction: float = key(1.0, "share of each step's rows whose tokens are predicted", "share of rows")
+    chunk_tokens: int = key(4096, "document tokens whose vocabulary logits exist at once", "tokens", affects=SPEED)
+
+
+@dataclass(kw_only=True, slots=True)
 class SelectConfig:
     positive_weight: float = key(1.0, "weight of the tokens that are in the summary")
 
 
 register("objective", "mlm", MlmConfig, "llmtrain.objectives.mlm:MaskedLm",
-         "masked language modelling (Devlin et al. 2019)", own_pass=True, predicts_tokens=True)
+         "masked language modelling (Devlin et al. 2019); encoders only", own_pass=True,
+         causal=False, mask_token=True,
+         predicts_tokens=True)
+register("objective", "clm", ClmConfig, "llmtrain.objectives.clm:CausalLm",
+         "the next token of the document (Radford et al. 2018); decoders only", causal=True,
+         predicts_tokens=True)
 register("objective", "select", SelectConfig, "llmtrain.objectives.select:ContentSelection",
          "is this source token in the summary (Gehrmann et al. 2018)", reads_summary=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from llmtrain import registry
 from llmtrain.allocator import keep_freed_memory
@@ -29,13 +29,15 @@ from llmtrain.data.sources import load_splits
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError, DataError
 from llmtrain.log import MetricsLog, say
-from llmtrain.model.base import base_config, base_folder, freeze, layers, load_tokenizer, positions
+from llmtrain.model.base import base_config, base_folder, load_tokenizer
+from llmtrain.model.family import freeze, observed_layer, positions
 from llmtrain.model.long import check_length, is_stretched, read_long
 from llmtrain.model.long import describe as describe_long
 from llmtrain.model.publish import is_base, load_base
 from llmtrain.model.summary import SummaryModel
 from llmtrain.model.topology import class_of, new_model
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
+from llmtrain.objectives.fit import check_fit
 from llmtrain.objectives.joint import Weighting
 from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.builders import build_optimizer, check_installed
@@ -184,9 +186,6 @@ def build_objectives(config: TrainConfig, model: SummaryModel, tokenizer: Any, b
         return {}
     vocabulary = Vocabulary(model.input_embedding_VD.shape[0], tokenizer.mask_token_id,
                             frozenset(tokenizer.all_special_ids), continuation_of(tokenizer))
-    if "mlm" in names and vocabulary.mask_id is None:
-        raise ConfigError(f"objective.base=mlm needs a mask token and the tokenizer at {config.model.path} has none; "
-                          "use objective.base=select")
     folder = base_folder(base.path, base.revision)
     return {name: registry.resolve("objective", name)(model, getattr(config.objective, name), vocabulary, folder)
             for name in names}
@@ -214,10 +213,15 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Sp
     """The splits, and the token ids of training and validation rows.
 
     Raises:
-        ConfigError: Documents would be longer than the base can read, or the processes read different data.
+        ConfigError: The base does not suit the objectives, the tokenizer or the documents' length, or the processes
+            read different data.
         DataError: There are no rows to validate on.
     """
     base = base_config(config.model)
+    check_fit(base_terms_of(config.objective), base, tokenizer, config.model.path)
+    if len(tokenizer) > base.vocab_size:
+        raise ConfigError(f"the tokenizer at {config.model.path} has {len(tokenizer)} tokens and the base embeddings "
+                          f"for {base.vocab_size}: they do not belong together; use the base's own tokenizer")
     check_length(config.data, base, positions(base) - behind_document(config), config.model.path, config.head.name)
     with accelerator.main_process_first():
         splits = load_splits(config.data, labelled=needs_summaries(config.objective))
@@ -275,7 +279,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     module.to(accelerator.device)
     seed_everything(config.run.seed * 1_000_003 + accelerator.process_index)  # dropout differs between processes
     wrapped = accelerator.prepare_model(module)
-    precision.watch(next(m for m in reversed(list(layers(model.trunk)[0].modules())) if isinstance(m, nn.Linear)))
+    precision.watch(observed_layer(model.trunk))
 
     optimizer = build_optimizer(module, model.trunk, config.optim)
     transforms = [t for o in module.objectives.values() if isinstance(o, Objective) and (t := o.transform())]

@@ -58,7 +58,7 @@ class RecurrentHead(WritingHead):
         self.start_output_from(base)
         if (norm := getattr(base.embeddings, "LayerNorm", None)) is not None:
             self.embedding_norm.load_state_dict(norm.state_dict())
-        if self.options.copy_gate and not self.projects:
+        if self.options.copy_gate and not self.projects and base.layers:
             query, key, *_ = attention_parts(base.layers[-1])
             self.pointer_query.load_state_dict(query.state_dict())
             self.pointer_key.load_state_dict(key.state_dict())

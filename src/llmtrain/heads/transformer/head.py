@@ -45,8 +45,10 @@ class TransformerHead(WritingHead):
 
     def start_from(self, base: BaseParts) -> None:
         """The warm start; a projected head has another width than everything it could take over."""
-        if self.options.warm_start and not self.projects:
+        if self.options.warm_start and base.layers and not self.projects:
             warm_start(self, base)
+        elif self.options.warm_start and not base.layers:
+            self.start_output_from(base)
 
     def decode(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:
         """(B, T, W) decoder states."""
