@@ -1,4 +1,7 @@
-"""A base that was trained without a head, published as what it is: an ordinary folder that any run can start from."""
+"""Weights out of a published folder, and a base that was trained without a head into one.
+
+Such a base is published as what it is: an ordinary folder that any run can start from.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, load_model, save_file
 from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
+from llmtrain.errors import ConfigError
 from llmtrain.model.family import family_of, mlm_head_names
+from llmtrain.model.summary import SummaryModel
 
 
 def publish_base(trunk: Any, folder: Path, mlm_head: dict[str, Tensor] | None) -> None:
@@ -49,3 +54,16 @@ def load_base(trunk: Any, folder: Path) -> None:
     prefix = f"{trunk.base_model_prefix}."
     inner = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)} or stored
     trunk.load_state_dict(inner)
+
+
+def load_weights(model: SummaryModel, folder: Path) -> None:
+    """Put a published model's weights into ``model``. Raises ConfigError when they are of another shape."""
+    try:
+        if is_base(folder):
+            load_base(model.trunk, folder)
+            return
+        load_model(model, str(folder / "model.safetensors"), device=str(next(model.parameters()).device))
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the weights at {folder} do not fit this base and head ({line}); use the model and head "
+                          "options they were trained with") from error

@@ -17,9 +17,10 @@ from torch import Tensor
 from llmtrain import checkpoint
 from llmtrain.errors import CheckpointError
 from llmtrain.log import say, warn
+from llmtrain.model.publish import load_weights
 from llmtrain.training.loop import write_row
 from llmtrain.training.saving import better, meta_of, write_model
-from llmtrain.training.setup import Training, load_weights
+from llmtrain.training.setup import Training
 from llmtrain.training.validation import score
 
 Tensors = dict[str, Tensor]

@@ -18,8 +18,9 @@ from llmtrain.data.features import tokenize
 from llmtrain.evaluation.evaluate import SplitScores, generate_and_score
 from llmtrain.evaluation.report import build_results, write_outputs
 from llmtrain.log import say
+from llmtrain.model.publish import load_weights
 from llmtrain.training.average_last import publish_average
-from llmtrain.training.setup import Training, load_weights
+from llmtrain.training.setup import Training
 from llmtrain.training.validation import held_out_losses
 
 

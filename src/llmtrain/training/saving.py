@@ -15,9 +15,9 @@ from llmtrain.config.objective import trains_summary
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.log import say, warn
-from llmtrain.model.publish import publish_base
+from llmtrain.model.publish import load_weights, publish_base
 from llmtrain.training.length import planned_steps
-from llmtrain.training.setup import Training, load_weights
+from llmtrain.training.setup import Training
 
 
 @contextmanager

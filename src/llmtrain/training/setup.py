@@ -33,7 +33,7 @@ from llmtrain.model.base import base_config, base_folder, load_tokenizer
 from llmtrain.model.family import freeze, observed_layer, positions
 from llmtrain.model.long import check_length, is_stretched, read_long
 from llmtrain.model.long import describe as describe_long
-from llmtrain.model.publish import is_base, load_base
+from llmtrain.model.publish import is_base, load_weights
 from llmtrain.model.summary import SummaryModel
 from llmtrain.model.topology import class_of, new_model
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
@@ -316,18 +316,3 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     return Training(config, folder, accelerator, precision, splits, tokenizer, module, loader, validation, transforms,
                     optimizer, schedule, TimeLimit(config.trainer, config.schedule, schedule), weighting, average,
                     step, progress, parts, MetricsLog(folder.path / "metrics.jsonl", accelerator.is_main_process))
-
-
-def load_weights(model: SummaryModel, folder: Path) -> None:
-    """Put a published model's weights into ``model``. Raises ConfigError when they are of another shape."""
-    from safetensors.torch import load_model
-
-    try:
-        if is_base(folder):
-            load_base(model.trunk, folder)
-            return
-        load_model(model, str(folder / "model.safetensors"), device=str(next(model.parameters()).device))
-    except RuntimeError as error:
-        line = " ".join(str(error).split())[:200]
-        raise ConfigError(f"the weights at {folder} do not fit this base and head ({line}); use the model and head "
-                          "options they were trained with") from error
