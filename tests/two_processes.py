@@ -20,15 +20,19 @@ from safetensors.torch import save_file
 from llmtrain.data import loader
 from llmtrain.errors import ConfigError
 from llmtrain.precision import Speeds
-from llmtrain.training import module, setup
+from llmtrain.training import module, reading, setup
 from running import Runs, copies, gradients, take, uneven
 
 CASES = {f"{base}-{accumulate}": ("trainer.processes=2", f"trainer.accumulate={accumulate}", f"objective.base={base}")
          for base in ("select", "mlm") for accumulate in (1, 2)}
+# the weighting's own gradients are reduced by hand: two micro-batches on each process
+WEIGHTED = {name: ("trainer.processes=2", "trainer.accumulate=2", "objective.base=select",
+                   f"objective.weighting={name}") for name in ("pcgrad", "gradnorm", "uncertainty", "famo")}
 # gradients are left as they are: no clipping, no movement
 STILL = ("optim.clip_norm=0", "optim.base_lr=0", "optim.head_lr=0", "optim.weight_decay=0",
          "objective.mlm.fraction=0.6", "objective.mlm.warm_steps=0", "trainer.bucket=1")
 POISONED = 3
+LIVELY = ("trainer.bucket=1", "schedule.warmup_steps=0")
 # unfreezing withholds gradients that the reducer has waited for; Muon must orthogonalise alike on every rank
 MOVING = ("optim=muon", "model.unfreeze_every=1", "optim.layer_decay=0.8", "trainer.bucket=1",
           "schedule.warmup_steps=0")
@@ -49,8 +53,8 @@ def count_no_sync(run: Any) -> list[int]:
     return entered
 
 
-def poison(self: Any, batch: Any, step: int) -> Any:
-    sums = FORWARD(self, batch, step)
+def poison(self: Any, batch: Any, step: int, *rest: Any) -> Any:
+    sums = FORWARD(self, batch, step, *rest)
     if bool((batch["example_id"] == POISONED).any()):
         sums["summary"] = sums["summary"] * float("nan")
     return sums
@@ -74,6 +78,12 @@ def main(base: str, out: Path) -> None:
         save_file({**gradients(run), "losses": torch.tensor(list(result.losses.values()))},
                   out / f"{name}-{rank}.safetensors")
 
+    for name, overrides in WEIGHTED.items():
+        run = runs(*overrides, *LIVELY)
+        results = take(run, 3)
+        save_file(copies(run), out / f"{name}-{rank}.safetensors")
+        facts[name] = [list(result.weights.values()) for result in results]
+
     run = runs("trainer.processes=2", *MOVING)
     take(run, 2)
     save_file(copies(run), out / f"moved-{rank}.safetensors")
@@ -91,14 +101,14 @@ def main(base: str, out: Path) -> None:
     run = runs("trainer.processes=2", "precision=bf16", "precision.on_unsupported=fp32")
     facts["running"] = run.precision.running
 
-    load = setup.load_splits
+    load = reading.load_splits
 
     def changed(config: Any, **more: Any) -> Any:
         splits = load(config, **more)
         splits.content_hash = f"{rank}" * 64
         return splits
 
-    setup.load_splits = changed  # type: ignore[assignment]
+    reading.load_splits = changed  # type: ignore[assignment]
     try:
         runs("trainer.processes=2")
     except ConfigError as error:

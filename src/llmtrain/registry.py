@@ -17,11 +17,12 @@ from typing import Any
 
 from llmtrain.errors import ConfigError
 
-KINDS = ("head", "objective", "optimizer", "preprocess")
+KINDS = ("head", "objective", "weighting", "optimizer", "preprocess")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
 BUILTIN_MODULES = (  # torch-free, imported late
     "llmtrain.heads.transformer.config", "llmtrain.heads.rnn.config", "llmtrain.heads.prefix_lm.config",
-    "llmtrain.objectives.options", "llmtrain.data.preprocess.options",
+    "llmtrain.objectives.options", "llmtrain.objectives.weighting.options",
+    "llmtrain.data.preprocess.options",
     "llmtrain.optim.options")
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_head_runs import stop_behind_step_two
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from helpers import Finished, make_tiny_base, pairs, warm_cli, write_jsonl
 from llmtrain import Summarizer
 from llmtrain.errors import CheckpointError
+from stopping import stop_behind_step_two
 
 
 @pytest.fixture

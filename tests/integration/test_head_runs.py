@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from helpers import pairs, warm_cli, write_jsonl
-from llmtrain.training import loop
-
-
-def stop_behind_step_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    advance = loop.advance
-
-    def advancing(run: Any, *rest: Any) -> None:
-        advance(run, *rest)
-        if run.progress.step == 2:
-            monkeypatch.setattr(loop, "advance", advance)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(loop, "advance", advancing)
-
+from stopping import stop_behind_step_two
 
 CASES = [("gru", "bf16", ("head.dropout=0.1", "head.layers=2")), ("lstm", "fp16", ("head.layers=2",)),
          ("lstm", "fp32", ("head.width=48", "objective=summary_only")), ("gru", "fp16", ("head.input_feeding=true",)),

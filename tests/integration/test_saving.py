@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from helpers import Finished, pairs, warm_cli, write_jsonl
 from llmtrain import checkpoint
-from llmtrain.training import finish, loop, saving, setup
+from llmtrain.training import finish, loop, reading, saving, setup
 from running import Runs, copies, take
 
 TIMED = ("time.",)
@@ -339,14 +339,14 @@ def test_what_cannot_run_is_one_line(overrides: tuple[str, ...], told: str, trai
 
 
 def test_no_validation_rows_are_told_before_training(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = setup.load_splits
+    load = reading.load_splits
 
     def emptied(config: Any, **more: Any) -> Any:
         splits = load(config, **more)
         splits.validation = []
         return splits
 
-    monkeypatch.setattr(setup, "load_splits", emptied)
+    monkeypatch.setattr(reading, "load_splits", emptied)
     result = train()
     assert result.returncode == 2
     assert "no validation rows" in result.stderr and result.stderr.count("\n") == 1

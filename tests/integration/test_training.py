@@ -247,8 +247,8 @@ import sys
 from llmtrain.training import module
 from llmtrain.cli import main
 forward = module.JointModule.forward
-def poisoned(self, batch, step):
-    sums = forward(self, batch, step)
+def poisoned(self, batch, step, *rest):
+    sums = forward(self, batch, step, *rest)
     if self.training and step == 1 and int((batch["example_id"] == 3).sum()):
         sums["summary"] = sums["summary"] * float("nan")
     return sums

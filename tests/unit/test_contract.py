@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from helpers import environment
 from running import Runs, copies, gradients, take, uneven
-from two_processes import CASES, MOVING, STILL
+from two_processes import CASES, LIVELY, MOVING, STILL, WEIGHTED
 
 SCRIPT = Path(__file__).resolve().parents[1] / "two_processes.py"
 TOLERANCE = {"atol": 2e-6, "rtol": 2e-4}  # fp32: the same sums in another order
@@ -86,6 +86,22 @@ def test_muon_and_unfreezing_on_two_processes_are_those_of_one(runs: Runs, two: 
     moved = {name for name, value in first.items() if not torch.equal(start[name], value)}
     assert any(".layer.1." in name for name in moved) and any(name.startswith("model.head.") for name in moved)
     assert not any(".layer.0." in name or name.startswith("model.trunk.embeddings") for name in moved)
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_a_weighting_on_two_processes_is_that_of_one(name: str, runs: Runs, two: Path) -> None:
+    run = runs("objective.base=select", f"objective.weighting={name}", *LIVELY)
+    start, results = copies(run), take(run, 3)
+    alone = copies(run)
+    facts = json.loads((two / "facts-0.json").read_text())
+    for one, other in zip(results, facts[name], strict=True):
+        assert other == pytest.approx(list(one.weights.values()), rel=1e-3)
+    first, second = (load_file(two / f"{name}-{rank}.safetensors") for rank in (0, 1))
+    apart = torch.cat([(first[key] - value).flatten() for key, value in alone.items()])
+    whole = torch.cat([(value - start[key]).flatten() for key, value in alone.items()])
+    assert float(whole.norm()) > 0
+    assert float(apart.norm()) < 0.02 * float(whole.norm())  # Adam divides by what is nearly 0 here and there
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
 def test_what_two_processes_agree_on(two: Path) -> None:

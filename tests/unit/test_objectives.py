@@ -11,7 +11,7 @@ import torch
 from helpers import pairs
 from llmtrain.config.data import DataConfig
 from llmtrain.config.model import ModelConfig
-from llmtrain.config.objective import ObjectiveConfig, terms_of
+from llmtrain.config.objective import objective_schema, terms_of
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Context, StepLoader
@@ -21,10 +21,10 @@ from llmtrain.model.base import load_tokenizer
 from llmtrain.model.family import layers
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 from llmtrain.objectives.base import Objective, Vocabulary
-from llmtrain.objectives.joint import Weighting
 from llmtrain.objectives.mlm import MaskedLm, MaskTokens
 from llmtrain.objectives.options import MlmConfig, SelectConfig
 from llmtrain.objectives.select import ContentSelection
+from llmtrain.objectives.weighting.fixed import Fixed
 from llmtrain.training.module import JointModule
 
 VOCABULARY = Vocabulary(200, 4, frozenset(range(5)), torch.zeros(200, dtype=torch.bool))
@@ -48,8 +48,8 @@ def joint(base: Path, name: str, **options: Any) -> JointModule:
         objectives["mlm"] = MaskedLm(model, MlmConfig(warm_steps=0, **options), vocabulary, base)
     elif name == "select":
         objectives["select"] = ContentSelection(model, SelectConfig(**options), vocabulary, base)
-    terms = terms_of(ObjectiveConfig(base=name))
-    return JointModule(model, objectives, terms)
+    config = objective_schema()(base=name)
+    return JointModule(model, objectives, Fixed(config, terms_of(config), seed=0))
 
 
 def first_batch(module: JointModule, features: Features) -> Any:
@@ -133,9 +133,3 @@ def test_whole_words_are_masked_together() -> None:
     assert torch.equal(chosen[:, 2], chosen[:, 3])
     assert torch.equal(chosen[:, 4], chosen[:, 5])
     assert not torch.equal(chosen[:, 1], chosen[:, 4])
-
-
-def test_lambda_moves_linearly() -> None:
-    course = Weighting(ObjectiveConfig(base="select", lam=1.0, lam_start=3.0, lam_steps=4))
-    assert [course.weights(step)["summary"] for step in (0, 2, 4, 9)] == [3.0, 2.0, 1.0, 1.0]
-    assert Weighting(ObjectiveConfig(base="none")).weights(0) == {"summary": 1.0}

@@ -103,8 +103,8 @@ def test_a_skipped_loss_is_named_by_term_and_the_datasets_own_ids(precision: str
     """Of the rows in the masked pass only the poisoned one is named, and random state is left as found."""
     forward = JointModule.forward
 
-    def poisoned(self: Any, batch: Any, step: int) -> Any:
-        sums = forward(self, batch, step)
+    def poisoned(self: Any, batch: Any, step: int, *rest: Any) -> Any:
+        sums = forward(self, batch, step, *rest)
         if bool((batch["mlm_input_ids"] == unlucky).any()):
             sums["mlm"] = sums["mlm"] * float("nan")
         return sums

@@ -21,16 +21,17 @@ ADAM_KEYS = ("optim.beta1", "optim.beta2", "optim.eps")
 def result_dict(config: Any) -> dict[str, Any]:
     """Flat dotted keys and plain values of everything that can change weights or scores.
 
-    Options of a base objective, optimizer or data source that is not in use are left out: installing a plugin changes
-    no hash. So are Adam's shared keys under an optimizer that does not read them. The terms of the joint loss count as
-    resolved, as objective.lam.TERM: the short form and the equal list are alike.
+    Options of a base objective, weighting, optimizer or data source that is not in use are left out: installing a
+    plugin changes no hash. So are Adam's shared keys under an optimizer that does not read them. The terms of the joint
+    loss count as resolved, as objective.lam.TERM: the short form and the equal list are alike.
     """
     flat: dict[str, Any] = {}
     _collect(config, "", flat)
     unused = []
     if isinstance(config, TrainConfig):
-        used = base_terms_of(config.objective)
-        unused += [f"objective.{part.name}." for part in registry.parts("objective") if part.name not in used]
+        used = (*base_terms_of(config.objective), config.objective.weighting)
+        unused += [f"objective.{part.name}." for kind in ("objective", "weighting") for part in registry.parts(kind)
+                   if part.name not in used]
         for name in ("base", "lam", "terms"):
             del flat[f"objective.{name}"]
         flat |= {f"objective.lam.{term.name}": term.lam for term in terms_of(config.objective)}

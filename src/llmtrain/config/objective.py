@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, fields, make_dataclass
 from functools import cache
 
 from llmtrain import registry
@@ -27,8 +27,9 @@ class ObjectiveConfig:
     lam: float | None = key(0.5, "lambda: weight of l2 relative to l1; null: l1 alone", "ratio")
     terms: list[TermConfig] | None = key(None, "every term with its weight, [{name: mlm, lam: 1}, {name: summary, "
                                                "lam: 0.5}]; what base and lam are the short form of")
-    lam_start: float | None = key(None, "lambda at step 0, moving linearly to lam; default: lam throughout", "ratio")
-    lam_steps: int = key(0, "steps over which lambda moves from lam_start to lam", "steps")
+    weighting: str = key("fixed", "how the terms are weighed: fixed, or a registered weighting")
+    lam_start: float | None = key(None, "weighting=linear or cosine: lambda at step 0", "ratio")
+    lam_steps: int = key(0, "weighting=linear or cosine: steps over which lambda moves from lam_start to lam", "steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +109,25 @@ def _contradiction(objective: ObjectiveConfig, lams: dict[str, float]) -> str | 
 
 
 def objective_schema() -> type:
-    """ObjectiveConfig plus one field for the options of each registered objective (``objective.mlm.fraction``)."""
-    return _objective_schema(tuple((p.name, p.options, p.summary) for p in registry.parts("objective")))
+    """ObjectiveConfig plus one field for the options of each registered objective and weighting.
+
+    So ``objective.mlm.fraction``, ``objective.dwa.window``. Raises ConfigError when two want one name.
+    """
+    return _objective_schema(tuple((f"objective.{kind}={p.name}", p.name, p.options, p.summary)
+                                   for kind, parts in (("base", registry.parts("objective")),
+                                                       ("weighting", registry.parts("weighting")))
+                                   for p in parts if fields(p.options)))
 
 
 @cache  # one class for one set of parts, so that equal configurations compare equal
-def _objective_schema(parts: tuple[tuple[str, type, str], ...]) -> type:
-    for name, _, _ in parts:
-        if name in ("none", SUMMARY) or name in ObjectiveConfig.__dataclass_fields__:
-            raise ConfigError(f"objective {name!r} has the name of a key or a term of the joint loss; rename it")
-    fields = [(name, options, key(options, f"options of objective.base={name}: {summary}"))
-              for name, options, summary in parts]
-    return make_dataclass("ObjectiveSchema", fields, bases=(ObjectiveConfig,), kw_only=True)
+def _objective_schema(parts: tuple[tuple[str, str, type, str], ...]) -> type:
+    taken = {field.name: f"objective.{field.name}" for field in fields(ObjectiveConfig)}
+    taken |= {"none": "the objective that is none", SUMMARY: "the summary's term"}
+    made = []
+    for chosen, name, options, summary in parts:
+        if name in taken:
+            raise ConfigError(f"the options of {chosen} would stand under objective.{name}, which is {taken[name]}'s; "
+                              "register it under another name")
+        taken[name] = chosen
+        made.append((name, options, key(options, f"options of {chosen}: {summary}")))
+    return make_dataclass("ObjectiveSchema", made, bases=(ObjectiveConfig,), kw_only=True)

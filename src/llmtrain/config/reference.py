@@ -46,6 +46,8 @@ class Key:
             return ["none", *(part.name for part in registry.parts("objective"))]
         if self.path == "optim.name":
             return [part.name for part in registry.parts("optimizer")]
+        if self.path == "objective.weighting":
+            return [part.name for part in registry.parts("weighting")]
         return []
 
     @property

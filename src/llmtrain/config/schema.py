@@ -46,6 +46,12 @@ class PrecisionConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class ProbeConfig:
+    every: int | None = key(None, "steps between probes of each term's gradient on the base; a probe changes nothing",
+                            "steps", affects=WHERE)
+
+
+@dataclass(kw_only=True, slots=True)
 class GenerationConfig:
     """Decoding, under transformers' own names."""
 
@@ -108,6 +114,7 @@ class TrainConfig(_Shared):
     objective: Any = key(None, "joint loss")
     optim: Any = key(None, "optimizer")
     schedule: ScheduleConfig = key(ScheduleConfig, "learning-rate schedule")
+    probe: ProbeConfig = key(ProbeConfig, "gradients of the terms")
     experiment_name: str = key("train", "name of the chosen experiment", affects=WHERE)
 
 

@@ -11,6 +11,7 @@ from llmtrain.config.load import LENGTHS, Config
 from llmtrain.config.objective import base_terms_of, problems_of_terms, reads_documents_alone, terms_of
 from llmtrain.config.preprocess import steps_for_l1
 from llmtrain.config.schema import TrainConfig
+from llmtrain.config.weighting import problems_of_weighting
 from llmtrain.errors import ConfigError, LlmtrainError
 
 POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "trainer.batch_size",
@@ -20,15 +21,19 @@ POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "t
             "data.max_train_rows", "data.max_validation_rows", "data.processes",
             "generation.num_beams", "generation.max_new_tokens", "generation.batch_tokens", "generation.temperature",
             "summarize.batch", "objective.clm.chunk_tokens",
-            "precision.init_scale", "precision.growth_interval", "optim.eps")
-NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "optim.base_lr", "optim.head_lr",
+            "precision.init_scale", "precision.growth_interval", "optim.eps", "objective.step.steps",
+            "objective.uncertainty.lr", "objective.dwa.window", "objective.dwa.temperature", "objective.gradnorm.lr",
+            "objective.famo.lr", "probe.every")
+NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "objective.step.rest",
+                "objective.gradnorm.alpha", "objective.famo.decay", "optim.base_lr", "optim.head_lr",
                 "optim.weight_decay", "optim.clip_norm", "schedule.warmup_steps", "schedule.base_warmup_steps",
                 "schedule.cooldown_steps", "model.freeze_until_step", "model.unfreeze_every", "data.workers",
                 "eval.bootstrap_samples", "generation.min_new_tokens", "generation.no_repeat_ngram_size",
                 "data.max_test_rows", "run.seed", "data.window_overlap")
 SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta2", "optim.ema_decay",
           "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
-          "objective.clm.fraction", "head.dropout", "head.label_smoothing", "generation.top_p", "data.head_share")
+          "objective.step.share", "objective.clm.fraction", "head.dropout", "head.label_smoothing",
+          "generation.top_p", "data.head_share")
 SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
@@ -99,10 +104,7 @@ def _objective(config: TrainConfig) -> Iterator[str]:
                 yield from _beside(getattr(objective, name), config)
         except LlmtrainError as error:
             yield f"objective.{'base' if objective.terms is None else 'terms'}: {error}"
-    if objective.lam_start is not None and objective.lam_steps == 0:
-        yield "objective.lam_start needs objective.lam_steps, the steps over which lambda moves; set it"
-    if objective.lam_start is None and objective.lam_steps > 0:
-        yield "objective.lam_steps needs objective.lam_start, where lambda begins; set it"
+    yield from problems_of_weighting(config)
 
 
 def _model(config: TrainConfig) -> Iterator[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from llmtrain.data.loader import Batch
 from llmtrain.errors import Stopped
 from llmtrain.log import Progress, say, warn
+from llmtrain.training.probe import probe
 from llmtrain.training.saving import note_best, note_validated, save
 from llmtrain.training.setup import Training
 from llmtrain.training.signals import StopSignals
@@ -40,6 +42,7 @@ def take_steps(run: Training, signals: StopSignals, bar: Progress) -> None:
             stop(run, agreed.stop_signal)
         if (line := run.limit.settle(progress, agreed.seconds)) is not None:
             say(line)
+        started += due_probe(run) and probe_step(run, micro, agreed, batch.epoch)  # its time is no training time
         result = run.step(micro, agreed, progress.step, progress.updates)
         advance(run, agreed, result, time.perf_counter() - started)
         bar.step(progress.step, progress.total)
@@ -90,6 +93,7 @@ def advance(run: Training, agreed: Agreement, result: StepResult, seconds: float
     if not result.skipped:
         values |= {"updates": 1.0, "total": result.total, "norm": result.grad_norm}
         values |= {f"loss.{name}": value for name, value in result.losses.items()}
+        values |= {f"updates.{name}": 1.0 for name in result.losses}
     for name, value in values.items():
         window[name] = window.get(name, 0.0) + value
     if result.reason:
@@ -100,7 +104,9 @@ def log_window(run: Training, result: StepResult, epoch: int) -> str:
     """Write the window's means to metrics.jsonl, start a new window, return the line for the terminal."""
     progress, window = run.progress, run.progress.window
     updates = max(1.0, window.get("updates", 0.0))
-    losses = {name: window[f"loss.{name}"] / updates for name in result.losses if f"loss.{name}" in window}
+    # a term that one stage of a run leaves out has fewer updates behind it
+    losses = {name: window[f"loss.{name}"] / window.get(f"updates.{name}", updates) for name in run.module.terms
+              if f"loss.{name}" in window}
     row: dict[str, Any] = {"step": progress.step, "epoch": epoch, "split": "train"}
     if losses:
         row["loss.total"] = window["total"] / updates
@@ -109,6 +115,8 @@ def log_window(run: Training, result: StepResult, epoch: int) -> str:
         row[f"loss.{name}"] = value
         if name in result.weights:
             row[f"loss.{name}.weighted"] = result.weights[name] * value
+            if run.weighting.moves:
+                row[f"weight.{name}"] = result.weights[name]
     row |= {f"lr.{group}": rate for group, rate in result.rates.items()}
     row |= {"scaler.scale": run.precision.scaler.get_scale(), "scaler.skipped": progress.skipped,
             "tokens": progress.tokens}
@@ -136,6 +144,21 @@ def due_evaluation(run: Training, seconds: float) -> bool:
 def quarters(total: int) -> set[int]:
     """The steps that end the four quarters of a run, halves rounded up."""
     return {(2 * quarter * total + 4) // 8 for quarter in (1, 2, 3, 4)}
+
+
+def due_probe(run: Training) -> bool:
+    every = run.config.probe.every
+    return every is not None and run.progress.step % every == 0
+
+
+def probe_step(run: Training, micro: list[Batch], agreed: Agreement, epoch: int) -> float:
+    """Look at the terms' gradients of the step that comes; returns the seconds it took. Collective."""
+    started = time.perf_counter()
+    found = probe(run.step.work(micro, agreed, run.progress.step), run.weighting.lams)
+    if found is not None:
+        say(found.line)
+        write_row(run, {"step": run.progress.step, "epoch": epoch, "split": "probe", **found.values})
+    return time.perf_counter() - started
 
 
 def due_save(run: Training) -> bool:

@@ -18,27 +18,24 @@ from torch import Tensor
 from llmtrain import registry
 from llmtrain.allocator import keep_freed_memory
 from llmtrain.checkpoint import locate_model, read_model_config
-from llmtrain.config.choices import Device, LongMode, PrecisionName, Tracker
+from llmtrain.config.choices import Device, Tracker
 from llmtrain.config.model import ModelConfig
-from llmtrain.config.objective import base_terms_of, needs_summaries, terms_of
+from llmtrain.config.objective import base_terms_of, terms_of
 from llmtrain.config.schema import TrainConfig
 from llmtrain.data.examples import Splits
-from llmtrain.data.features import Features, tokenize
+from llmtrain.data.features import Features
 from llmtrain.data.loader import Batch, Collate, StepLoader
-from llmtrain.data.sources import load_splits
 from llmtrain.data.special import special_ids
-from llmtrain.errors import ConfigError, DataError
+from llmtrain.errors import ConfigError
 from llmtrain.log import MetricsLog, say
-from llmtrain.model.base import base_config, base_folder, load_tokenizer
-from llmtrain.model.family import freeze, observed_layer, positions
-from llmtrain.model.long import check_length, is_stretched, read_long
-from llmtrain.model.long import describe as describe_long
+from llmtrain.model.base import base_folder, load_tokenizer
+from llmtrain.model.family import freeze, observed_layer
+from llmtrain.model.long import is_stretched, read_long
 from llmtrain.model.publish import is_base, load_weights
 from llmtrain.model.summary import SummaryModel
-from llmtrain.model.topology import class_of, new_model
+from llmtrain.model.topology import new_model
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
-from llmtrain.objectives.fit import check_fit
-from llmtrain.objectives.joint import Weighting
+from llmtrain.objectives.weighting.base import Weighting
 from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.builders import build_optimizer, check_installed
 from llmtrain.optim.groups import TRUNK
@@ -48,6 +45,7 @@ from llmtrain.training.blame import Blame
 from llmtrain.training.length import TimeLimit, planned_steps
 from llmtrain.training.module import JointModule
 from llmtrain.training.optimizer_state import OptimizerPart
+from llmtrain.training.reading import behind_document, read_data
 from llmtrain.training.runfolder import RunFolder
 from llmtrain.training.state import (
     AveragePart,
@@ -57,6 +55,7 @@ from llmtrain.training.state import (
     ProgressPart,
     RandomPart,
     SchedulePart,
+    WeightingPart,
 )
 from llmtrain.training.step import TrainStep
 from llmtrain.training.withhold import plan
@@ -79,7 +78,6 @@ class Training:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     limit: TimeLimit
-    weighting: Weighting
     average: WeightAverage | None
     step: TrainStep
     progress: ProgressPart
@@ -89,6 +87,10 @@ class Training:
     @property
     def model(self) -> SummaryModel:
         return self.module.model
+
+    @property
+    def weighting(self) -> Weighting:
+        return self.module.weighting
 
     def to_device(self, batch: Batch) -> Batch:
         return moved(batch, self.accelerator.device)
@@ -191,6 +193,13 @@ def build_objectives(config: TrainConfig, model: SummaryModel, tokenizer: Any, b
             for name in names}
 
 
+def build_weighting(config: TrainConfig) -> Weighting:
+    """The weighting the configuration names, over its terms."""
+    method = registry.resolve("weighting", config.objective.weighting)
+    weighting: Weighting = method(config.objective, terms_of(config.objective), config.run.seed)
+    return weighting
+
+
 def shared_speeds(accelerator: Any) -> Speeds:
     """Rank 0's measurement on every process: each by its own clock might settle on another format."""
     found = [measure_speeds(accelerator.device) if accelerator.is_main_process else None]
@@ -200,52 +209,6 @@ def shared_speeds(accelerator: Any) -> Speeds:
         broadcast_object_list(found)
     assert found[0] is not None
     return found[0]
-
-
-def behind_document(config: TrainConfig) -> int:
-    """How many of the base's positions the head takes behind the document."""
-    written = max(config.data.max_summary_tokens, config.generation.max_new_tokens)
-    many = 1 << 30
-    return many - class_of(config.head.name).source_limit(many, written)
-
-
-def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Splits, Features, Features]:
-    """The splits, and the token ids of training and validation rows.
-
-    Raises:
-        ConfigError: The base does not suit the objectives, the tokenizer or the documents' length, or the processes
-            read different data.
-        DataError: There are no rows to validate on.
-    """
-    base = base_config(config.model)
-    check_fit(base_terms_of(config.objective), base, tokenizer, config.model.path)
-    if len(tokenizer) > base.vocab_size:
-        raise ConfigError(f"the tokenizer at {config.model.path} has {len(tokenizer)} tokens and the base embeddings "
-                          f"for {base.vocab_size}: they do not belong together; use the base's own tokenizer")
-    check_length(config.data, base, positions(base) - behind_document(config), config.model.path, config.head.name)
-    with accelerator.main_process_first():
-        splits = load_splits(config.data, labelled=needs_summaries(config.objective))
-        if not splits.validation:
-            raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
-        train = tokenize(splits.train, tokenizer, config.data)
-        validation = tokenize(splits.validation[:config.trainer.eval_rows], tokenizer, config.data)
-    if accelerator.num_processes > 1:
-        from accelerate.utils import gather_object
-
-        hashes = gather_object([splits.content_hash])
-        if len(set(hashes)) > 1:
-            told = ", ".join(f"{rank}: {found[:12]}" for rank, found in enumerate(hashes))
-            raise ConfigError(f"the processes read different data (content hash by process: {told}) at "
-                              f"{splits.source}; give every machine the same files")
-    say(f"data: {splits.source}, {len(splits.train)} / {len(splits.validation)} / {len(splits.test)} train / "
-        f"validation / test pairs, content {splits.content_hash[:12]}; {train.stats.describe()}")
-    for note in splits.notes:
-        say(f"data: {note}")
-    if config.data.long is not LongMode.truncate:
-        rows = -(-config.trainer.batch_size // (config.trainer.accumulate * accelerator.num_processes))
-        size = 4 if config.precision.name is PrecisionName.fp32 else 2
-        say(describe_long(config.data, base, int(train.input_ids.lengths.max()), rows, size))
-    return splits, train, validation
 
 
 def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str | None, fresh: bool = True,
@@ -275,7 +238,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     frozen = freeze(model.trunk, choice)
     for parameter in [] if until else frozen:
         parameter.requires_grad_(False)
-    module = JointModule(model, build_objectives(config, model, tokenizer, base), terms_of(config.objective))
+    module = JointModule(model, build_objectives(config, model, tokenizer, base), build_weighting(config))
     module.to(accelerator.device)
     seed_everything(config.run.seed * 1_000_003 + accelerator.process_index)  # dropout differs between processes
     wrapped = accelerator.prepare_model(module)
@@ -297,22 +260,24 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     schedule = Schedule(config.schedule, progress.total)
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     average = WeightAverage(trained, config.optim.ema_decay) if config.optim.ema_decay > 0 else None
-    weighting = Weighting(config.objective)
-    say(weighting.describe())
+    module.weighting.total = progress.total
+    say(module.weighting.describe())
     head_first = any(not name.startswith(TRUNK) for name in trained)
     withheld, lines = plan(config.model, model.trunk, frozen, head_first, progress.total)
     for line in [*lines, *schedule.notes()]:
         say(line)
     step = TrainStep(accelerator=accelerator, module=module, wrapped=wrapped, optimizer=optimizer, schedule=schedule,
-                     precision=precision, weighting=weighting, clip_norm=config.optim.clip_norm,
+                     precision=precision, clip_norm=config.optim.clip_norm,
                      on_nonfinite=config.trainer.on_nonfinite, average=average,
                      withheld=withheld,
                      blame=Blame(accelerator, module, precision, alone, lambda row: splits.train[row].id))
     parts: list[Part] = [progress, SchedulePart(schedule), OptimizerPart(optimizer), PrecisionPart(precision),
                          ModulePart("objectives", dict(module.objectives.named_parameters()))]
+    if module.weighting.stateful:
+        parts.append(WeightingPart(module.weighting))
     if average is not None:
         parts += [ModulePart("weights", trained), AveragePart(average)]
     parts.append(RandomPart(accelerator))
     return Training(config, folder, accelerator, precision, splits, tokenizer, module, loader, validation, transforms,
-                    optimizer, schedule, TimeLimit(config.trainer, config.schedule, schedule), weighting, average,
+                    optimizer, schedule, TimeLimit(config.trainer, config.schedule, schedule), average,
                     step, progress, parts, MetricsLog(folder.path / "metrics.jsonl", accelerator.is_main_process))

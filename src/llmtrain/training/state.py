@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain.errors import CheckpointError
+from llmtrain.objectives.weighting.base import Weighting
 from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.schedule import Schedule
 
@@ -107,6 +108,26 @@ class PrecisionPart:
         self._precision.effective = data["effective"]
         if data["scaler"]:
             self._precision.scaler.load_state_dict(data["scaler"])
+
+
+class WeightingPart:
+    """What a weighting has learned; there is none where it learns nothing."""
+
+    name = "weighting"
+
+    def __init__(self, weighting: Weighting) -> None:
+        self._weighting = weighting
+
+    def save(self) -> Saved:
+        tensors, data = self._weighting.save()
+        return tensors, {"method": self._weighting.name, "terms": self._weighting.names, **data}
+
+    def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
+        for key, mine in (("method", self._weighting.name), ("terms", self._weighting.names)):
+            if data[key] != mine:
+                raise CheckpointError(f"the checkpoint's weighting has {key} {data[key]!r}, this run's {mine!r}; give "
+                                      "the run another name to change it")
+        self._weighting.load(tensors, data)
 
 
 class AveragePart:

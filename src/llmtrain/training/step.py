@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from llmtrain.config.choices import OnNonFinite
 from llmtrain.data.loader import Batch
 from llmtrain.errors import NumericsError
-from llmtrain.objectives.joint import Weighting
+from llmtrain.objectives.weighting.work import Work
 from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.schedule import Schedule
 from llmtrain.precision import Precision
@@ -37,7 +37,7 @@ class Agreement:
 
 @dataclass(slots=True)
 class StepResult:
-    """Losses are per item, over all micro-batches and processes.
+    """Losses are per item, over all micro-batches and processes, of the terms that were computed.
 
     ``skipped`` says that no weight moved; ``reason`` why, where that is not the loss scaler's routine.
     """
@@ -52,15 +52,18 @@ class StepResult:
 
 
 class TrainStep:
-    """Forward, backward, unscale, clip, update; ``wrapped`` is the (possibly DDP-wrapped) ``module``."""
+    """Forward and backward as ``module.weighting`` says, then unscale, clip, update.
+
+    ``wrapped`` is the (possibly DDP-wrapped) ``module``.
+    """
 
     def __init__(self, *, accelerator: Any, module: JointModule, wrapped: nn.Module,
-                 optimizer: torch.optim.Optimizer, schedule: Schedule, precision: Precision, weighting: Weighting,
+                 optimizer: torch.optim.Optimizer, schedule: Schedule, precision: Precision,
                  clip_norm: float, on_nonfinite: OnNonFinite, average: WeightAverage | None,
                  withheld: Withheld, blame: Blame) -> None:
         self.accelerator, self.module, self.wrapped = accelerator, module, wrapped
         self.optimizer, self.schedule, self.precision = optimizer, schedule, precision
-        self.weighting, self.clip_norm, self.on_nonfinite = weighting, clip_norm, on_nonfinite
+        self.weighting, self.clip_norm, self.on_nonfinite = module.weighting, clip_norm, on_nonfinite
         self.average, self.withheld, self.blame = average, withheld, blame
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
@@ -89,50 +92,36 @@ class TrainStep:
             return signal_number
         return int(self.accelerator.gather(torch.tensor([signal_number], device=self.accelerator.device)).max())
 
+    def work(self, micro: list[Batch], agreed: Agreement, step: int) -> Work:
+        """A step's micro-batches, with what gradients of its terms need."""
+        return Work(micro=micro, step=step, counts=agreed.counts, module=self.module, wrapped=self.wrapped,
+                    precision=self.precision, accelerator=self.accelerator)
+
     def __call__(self, micro: list[Batch], agreed: Agreement, step: int, update: int) -> StepResult:
         """Run one step. ``update`` is the number of updates made so far (steps less skipped ones).
 
         Raises:
             NumericsError: A loss or gradient is not finite and ``trainer.on_nonfinite`` says stop.
         """
-        weights = self.weighting.weights(step)
-        scale = {name: weight / max(1.0, agreed.counts[name]) for name, weight in weights.items()}
+        work = self.work(micro, agreed, step)
         self.optimizer.zero_grad(set_to_none=True)
-        sums = [self._backward(batch, step, scale, last=index == len(micro) - 1) for index, batch in enumerate(micro)]
-        losses, finite = self._losses(sums, agreed)
+        weights = self.weighting.backward(work)
+        means = work.means(work.sums)
+        losses = {name: means[name] for name in weights}
         rates = self.schedule.apply(self.optimizer, update)
         total = sum(weights[name] * losses[name] for name in weights)
-        if not finite:
-            reason = f"its loss is not finite ({self.blame(micro, sums, step)})"
+        if not all(math.isfinite(value) for value in means.values()):
+            reason = f"its loss is not finite ({self.blame(micro, work.sums, step)})"
             if self.on_nonfinite is OnNonFinite.stop:
                 raise NumericsError(f"step {step + 1} stopped: {reason}; look at those rows, lower the learning rates, "
                                     "or set trainer.on_nonfinite=skip")
             return StepResult(losses, weights, total, float("nan"), rates, True, reason)
         norm, skipped, reason = self._update(step)
-        if not skipped and self.average is not None:
-            self.average.update()
+        if not skipped:
+            if self.average is not None:
+                self.average.update()
+            self.weighting.after(work, means)
         return StepResult(losses, weights, total, norm, rates, skipped, reason)
-
-    def _backward(self, batch: Batch, step: int, scale: dict[str, float], last: bool) -> Tensor:
-        """Backward of one micro-batch; returns its term sums. DDP averages gradients, hence the world size."""
-        with self._sync(last):
-            with self.precision.autocast():
-                sums = self.wrapped(batch, step)
-            loss = sum((scale[name] * sums[name] for name in scale), torch.zeros((), device=self.accelerator.device))
-            self.precision.scaler.scale(loss * self.accelerator.num_processes).backward()
-        return torch.stack([sums[name].detach().double() for name in self.module.terms])
-
-    def _sync(self, last: bool) -> AbstractContextManager[object]:
-        no_sync = getattr(self.wrapped, "no_sync", None)
-        return nullcontext() if last or no_sync is None else no_sync()
-
-    def _losses(self, sums: list[Tensor], agreed: Agreement) -> tuple[dict[str, float], bool]:
-        total = torch.stack(sums).sum(dim=0)
-        if self.accelerator.num_processes > 1:
-            total = self.accelerator.reduce(total, reduction="sum")
-        losses = {name: value / max(1.0, agreed.counts[name])
-                  for name, value in zip(self.module.terms, total.tolist(), strict=True)}
-        return losses, bool(torch.isfinite(total).all())
 
     def _update(self, step: int) -> tuple[float, bool, str]:
         """Unscale, clip, step and scaler update on one optimizer object; returns (gradient norm, skipped, reason)."""

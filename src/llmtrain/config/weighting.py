@@ -1,0 +1,52 @@
+"""What a weighting needs of the rest of the configuration, told before any weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llmtrain import registry
+from llmtrain.config.objective import SUMMARY, terms_of
+from llmtrain.config.schema import TrainConfig
+from llmtrain.errors import LlmtrainError
+
+
+def problems_of_weighting(config: TrainConfig) -> Iterator[str]:
+    """One line for each fact that the chosen weighting registers (objectives/weighting/options.py) and misses."""
+    objective = config.objective
+    try:
+        part = registry.get("weighting", objective.weighting)
+    except LlmtrainError as error:
+        yield f"objective.weighting: {error}"
+        return
+    facts, terms, chosen = part.requires, terms_of(objective), f"objective.weighting={objective.weighting}"
+    names = {term.name for term in terms}
+    if facts.get("joint") and (len(terms) < 2 or SUMMARY not in names):
+        yield f"{chosen} needs the summary and a base term beside it; add one to objective.base or objective.terms"
+    elif len(terms) < facts.get("terms", 0):
+        yield (f"{chosen} weighs at least {facts['terms']} terms and there are {len(terms)}; add one, or use "
+               "objective.weighting=fixed")
+    for term in terms:
+        if facts.get("positive") and term.lam == 0:
+            yield f"{chosen} starts from the lams and {term.name}'s is 0; give it more than 0"
+    if facts.get("trunk") and config.model.freeze == "all":
+        yield f"{chosen} reads gradients of the base and model.freeze=all leaves none; use objective.weighting=fixed"
+    yield from _course(config, bool(facts.get("course")), chosen)
+    best = config.trainer.best_metric
+    if facts.get("moves") and (best == "loss.total" or best.endswith(".weighted")):
+        yield (f"trainer.best_metric={best} changes its meaning as {chosen} moves the weights; choose a ROUGE or "
+               "loss.TERM")
+    if objective.weighting == "step" and objective.step.steps is None and config.trainer.max_minutes is not None:
+        yield ("objective.step.share needs a known number of steps, which trainer.max_minutes does not give; set "
+               "objective.step.steps")
+
+
+def _course(config: TrainConfig, moves: bool, chosen: str) -> Iterator[str]:
+    """lam_start and lam_steps belong together, and to a weighting that follows them."""
+    start, steps = config.objective.lam_start, config.objective.lam_steps
+    if moves and (start is None or steps == 0):
+        missing = "lam_start, where lambda begins" if start is None else "lam_steps, the steps over which it moves"
+        yield f"{chosen} needs objective.{missing}; set it"
+    elif not moves and (start is not None or steps > 0):
+        name = "lam_start" if start is not None else "lam_steps"
+        yield (f"objective.{name} is set and {chosen} does not move lambda; use objective.weighting=linear or cosine, "
+               "or leave it out")

@@ -1,0 +1,1 @@
+"""Ways to weigh the terms of the joint loss, one file a method."""

@@ -1,0 +1,7 @@
+"""Every term's own lam, throughout."""
+
+from llmtrain.objectives.weighting.base import Weighting
+
+
+class Fixed(Weighting):
+    name = "fixed"

@@ -1,0 +1,76 @@
+"""Options of the weightings (no torch here).
+
+Facts that a weighting registers, checked before any weight is read:
+
+    terms       least number of terms it needs
+    joint       the summary must be one of them, with another beside it
+    positive    every lam must be more than 0: it is where a weight starts
+    trunk       it reads gradients of the base, of which a part must be trained
+    moves       its weights change in a run, so a weighted loss cannot choose the best checkpoint
+    course      it moves lambda from objective.lam_start over objective.lam_steps
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmtrain.config.keys import key
+from llmtrain.registry import register
+
+
+@dataclass(kw_only=True, slots=True)
+class NoOptions:
+    """Nothing of its own."""
+
+
+@dataclass(kw_only=True, slots=True)
+class StepConfig:
+    share: float = key(0.5, "share of the run's steps that the base terms learn alone", "share of steps")
+    steps: int | None = key(None, "the same in steps, instead of share", "steps")
+    rest: float = key(0.0, "what is left of the base terms' weights after that (0: they are not computed any more)",
+                      "ratio")
+
+
+@dataclass(kw_only=True, slots=True)
+class UncertaintyConfig:
+    lr: float = key(0.01, "learning rate of the log-variances (Adam, no decay, no schedule)")
+
+
+@dataclass(kw_only=True, slots=True)
+class DwaConfig:
+    window: int = key(50, "steps over which a loss is averaged before it is compared with the average before", "steps")
+    temperature: float = key(2.0, "softness of the weights: high brings them together")
+
+
+@dataclass(kw_only=True, slots=True)
+class GradnormConfig:
+    alpha: float = key(1.5, "how much more gradient a term gets that learns more slowly (0: all norms alike)")
+    lr: float = key(0.025, "learning rate of the weights (Adam)")
+
+
+@dataclass(kw_only=True, slots=True)
+class FamoConfig:
+    lr: float = key(0.025, "learning rate of the weights' logits (Adam)")
+    decay: float = key(0.001, "weight decay of the logits")
+
+
+def _register(name: str, options: type, target: str, summary: str, **requires: object) -> None:
+    register("weighting", name, options, f"llmtrain.objectives.weighting.{name}:{target}", summary, **requires)
+
+
+_register("fixed", NoOptions, "Fixed", "every term's own lam throughout")
+_register("linear", NoOptions, "Linear", "lambda from lam_start to lam along a line", joint=True, moves=True,
+          course=True)
+_register("cosine", NoOptions, "Cosine", "lambda from lam_start to lam along half a cosine", joint=True, moves=True,
+          course=True)
+_register("step", StepConfig, "Step", "two stages: the base terms alone, then the summary", joint=True, moves=True)
+_register("uncertainty", UncertaintyConfig, "Uncertainty", "learned log-variances (Kendall, Gal and Cipolla 2018)",
+          terms=2, positive=True, moves=True)
+_register("dwa", DwaConfig, "DynamicAverage", "more for the loss that falls more slowly (Liu, Johns and Davison 2019)",
+          terms=2, moves=True)
+_register("gradnorm", GradnormConfig, "GradNorm", "gradient norms kept in balance (Chen et al. 2018)",
+          terms=2, positive=True, trunk=True, moves=True)
+_register("pcgrad", NoOptions, "PcGrad", "conflicting gradients projected off each other (Yu et al. 2020)",
+          terms=2, trunk=True)
+_register("famo", FamoConfig, "Famo", "every loss falls at one relative rate (Liu, Feng et al. 2023)",
+          terms=2, positive=True, moves=True)

@@ -1,0 +1,66 @@
+"""The rows of a run: read by one process first, checked against the base, tokenised, told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmtrain.config.choices import LongMode, PrecisionName
+from llmtrain.config.objective import base_terms_of, needs_summaries
+from llmtrain.config.schema import TrainConfig
+from llmtrain.data.examples import Splits
+from llmtrain.data.features import Features, tokenize
+from llmtrain.data.sources import load_splits
+from llmtrain.errors import ConfigError, DataError
+from llmtrain.log import say
+from llmtrain.model.base import base_config
+from llmtrain.model.family import positions
+from llmtrain.model.long import check_length
+from llmtrain.model.long import describe as describe_long
+from llmtrain.model.topology import class_of
+from llmtrain.objectives.fit import check_fit
+
+
+def behind_document(config: TrainConfig) -> int:
+    """How many of the base's positions the head takes behind the document."""
+    written = max(config.data.max_summary_tokens, config.generation.max_new_tokens)
+    many = 1 << 30
+    return many - class_of(config.head.name).source_limit(many, written)
+
+
+def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Splits, Features, Features]:
+    """The splits, and the token ids of training and validation rows.
+
+    Raises:
+        ConfigError: The base does not suit the objectives, the tokenizer or the documents' length, or the processes
+            read different data.
+        DataError: There are no rows to validate on.
+    """
+    base = base_config(config.model)
+    check_fit(base_terms_of(config.objective), base, tokenizer, config.model.path)
+    if len(tokenizer) > base.vocab_size:
+        raise ConfigError(f"the tokenizer at {config.model.path} has {len(tokenizer)} tokens and the base embeddings "
+                          f"for {base.vocab_size}: they do not belong together; use the base's own tokenizer")
+    check_length(config.data, base, positions(base) - behind_document(config), config.model.path, config.head.name)
+    with accelerator.main_process_first():
+        splits = load_splits(config.data, labelled=needs_summaries(config.objective))
+        if not splits.validation:
+            raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
+        train = tokenize(splits.train, tokenizer, config.data)
+        validation = tokenize(splits.validation[:config.trainer.eval_rows], tokenizer, config.data)
+    if accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        hashes = gather_object([splits.content_hash])
+        if len(set(hashes)) > 1:
+            told = ", ".join(f"{rank}: {found[:12]}" for rank, found in enumerate(hashes))
+            raise ConfigError(f"the processes read different data (content hash by process: {told}) at "
+                              f"{splits.source}; give every machine the same files")
+    say(f"data: {splits.source}, {len(splits.train)} / {len(splits.validation)} / {len(splits.test)} train / "
+        f"validation / test pairs, content {splits.content_hash[:12]}; {train.stats.describe()}")
+    for note in splits.notes:
+        say(f"data: {note}")
+    if config.data.long is not LongMode.truncate:
+        rows = -(-config.trainer.batch_size // (config.trainer.accumulate * accelerator.num_processes))
+        size = 4 if config.precision.name is PrecisionName.fp32 else 2
+        say(describe_long(config.data, base, int(train.input_ids.lengths.max()), rows, size))
+    return splits, train, validation
