@@ -207,7 +207,7 @@ BAD = {
     "nameless.py": (part("'head', 'x', O"), 'write name: str = key("x"'),
     "type.py": (part("'head', 'x', O", "name: str = 'x'", "mode: Literal['a'] = 'a'"), "cannot be a configuration"),
     "typed.py": (part("'objective', 'x', O", "mode: Literal['a'] = 'a'"), "cannot be a configuration"),
-    "key.py": (part("'objective', 'lam', O"), "objective 'lam' has the name of a key"),
+    "key.py": (part("'objective', 'lam', O"), "would stand under objective.lam, which is a key of its own"),
     "dash.py": (part("'head', 'x-y', O", "name: str = 'x-y'"), "use letters, digits and _"),
 }
 

@@ -121,13 +121,13 @@ def objective_schema() -> type:
 
 @cache  # one class for one set of parts, so that equal configurations compare equal
 def _objective_schema(parts: tuple[tuple[str, str, type, str], ...]) -> type:
-    taken = {field.name: f"objective.{field.name}" for field in fields(ObjectiveConfig)}
-    taken |= {"none": "the objective that is none", SUMMARY: "the summary's term"}
+    taken = {field.name: "a key of its own" for field in fields(ObjectiveConfig)}
+    taken |= {"none": "no objective at all", SUMMARY: "the summary's term"}
     made = []
     for chosen, name, options, summary in parts:
         if name in taken:
-            raise ConfigError(f"the options of {chosen} would stand under objective.{name}, which is {taken[name]}'s; "
+            raise ConfigError(f"the options of {chosen} would stand under objective.{name}, which is {taken[name]}; "
                               "register it under another name")
-        taken[name] = chosen
+        taken[name] = f"for those of {chosen}"
         made.append((name, options, key(options, f"options of {chosen}: {summary}")))
     return make_dataclass("ObjectiveSchema", made, bases=(ObjectiveConfig,), kw_only=True)
