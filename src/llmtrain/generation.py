@@ -1,27 +1,57 @@
 """Summaries of many documents: sorted by length, decoded in batches of bounded size, given back in order.
 
-Shapes: B rows, S source tokens, T summary tokens.
+Shapes: B rows, S source tokens.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from llmtrain.config.schema import GenerationConfig
+from llmtrain.data.extraction import END, START
+from llmtrain.data.features import Features, clean
 from llmtrain.data.loader import pad
-from llmtrain.heads.base import EncoderStates
+from llmtrain.data.sentences import Span, sentence_spans
+from llmtrain.heads.extractive.choose import joined
+from llmtrain.model.draft import Draft
 from llmtrain.surface import CJK, speller
 
 CJK_GAP = re.compile(rf"(?<={CJK}) (?={CJK})")
+Row = Sequence[int] | NDArray[np.int64]
 SPELLING_PROBE = "Wi-Fi (3.x) à la carte"
-DEFAULTS_LEFT_OUT = {"temperature": 1.0, "top_p": 1.0, "min_new_tokens": 0, "no_repeat_ngram_size": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Documents ready for a model.
+
+    Attributes:
+        input_ids: Token ids of each.
+        texts: Each as it was read.
+        extra: What the features hold besides, under its key in a batch (sentence_start, sentence_end).
+    """
+
+    input_ids: Sequence[Row]
+    texts: Sequence[str]
+    extra: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A sentence of the document, ``document[start:end]``, and how much it had to do with the summary (0 to 1)."""
+
+    index: int
+    start: int
+    end: int
+    weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,49 +60,59 @@ class Generated:
 
     Attributes:
         text: The summary as text.
-        token_ids: Its tokens without the start, end and padding tokens.
-        score: Mean log-probability of its tokens, the end token included.
+        token_ids: Its tokens without the start, end and padding tokens; none where it is made of chosen sentences.
+        score: Mean log-probability of its tokens, the end token included, or of its sentences.
         copied: For heads with a copy gate and when asked for: (summary token, probability of copying, source place).
+        sentences: For a head that selects: the chosen sentences in the document's order, with their probabilities.
+        probabilities: For an extractive head: of every sentence; None for one that cannot be chosen.
     """
 
     text: str
     token_ids: list[int]
     score: float
     copied: list[tuple[str, float, int]] | None = None
+    sentences: list[Source] | None = None
+    probabilities: list[float | None] | None = None
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether the text is the document's own."""
+        return self.sentences is not None and not self.token_ids
 
 
-def describe(config: GenerationConfig) -> str:
-    """Decode settings for a signature line."""
-    how = "sampling" if config.do_sample else "greedy" if config.num_beams == 1 else f"beam {config.num_beams}"
-    parts = [how, f"max_new_tokens {config.max_new_tokens}"]
-    parts += [f"{name} {getattr(config, name)}" for name, value in DEFAULTS_LEFT_OUT.items()
-              if getattr(config, name) != value]
-    return ", ".join(parts + ([f"length_penalty {config.length_penalty}"] if config.num_beams > 1 else []))
+    def detail(self) -> dict[str, Any]:
+        """What predictions.jsonl and ``summarize.format=jsonl`` say of the sentences behind the summary."""
+        return {} if self.sentences is None else {"sentences": [asdict(source) for source in self.sentences]}
+
+
+def documents_of(features: Features, texts: Sequence[str], rows: Sequence[int]) -> Documents:
+    """Some rows of a split, ready for a model; ``texts`` are theirs."""
+    extra = {name: [features.extra[name][i] for i in rows] for name in (START, END) if name in features.extra}
+    return Documents([features.input_ids[i] for i in rows], [clean(text) for text in texts], extra)
 
 
 @torch.no_grad()
-def summarize_batches(model: Any, tokenizer: Any, input_ids: Sequence[Sequence[int]], config: GenerationConfig,
-                      precision: Any, progress: Callable[[int], None] | None = None, with_copies: bool = False,
-                      ) -> list[Generated]:
+def summarize_batches(model: Any, tokenizer: Any, documents: Documents, config: GenerationConfig, precision: Any,
+                      progress: Callable[[int], None] | None = None, evidence: bool = False) -> list[Generated]:
     """Summaries of tokenised documents, in their order. Training mode and random state are left as found.
 
     Args:
         precision: Something with ``autocast()``, usually a Precision.
         progress: Called with the number of documents just finished.
+        evidence: Also say where each summary comes from.
     """
     was_training, device = model.training, next(model.parameters()).device
-    found: list[Generated | None] = [None] * len(input_ids)
+    found: list[Generated | None] = [None] * len(documents.input_ids)
     model.eval()
     fork = torch.random.fork_rng(enabled=config.do_sample) if config.do_sample else nullcontext()
     try:
         with fork, precision.autocast():
-            for rows in batches_of([len(ids) for ids in input_ids], config.batch_tokens):
-                ids_BS = pad([torch.as_tensor(input_ids[i]).numpy() for i in rows], model.config.pad_token_id, 8)
-                lengths = torch.tensor([len(input_ids[i]) for i in rows]).unsqueeze(1)
-                mask_BS = (torch.arange(ids_BS.shape[1]) < lengths).long()
-                made = _generate(model, tokenizer, ids_BS.to(device), mask_BS.to(device), config, with_copies)
-                for i, one in zip(rows, made, strict=True):
-                    found[i] = one
+            for rows in batches_of([len(ids) for ids in documents.input_ids], config.batch_tokens):
+                batch, spans = _batch(documents, rows, model.config.pad_token_id, device)
+                drafts = model.summarize(batch, config, evidence)
+                texts = _texts(drafts, batch, tokenizer)
+                for i, draft, text, places in zip(rows, drafts, texts, spans, strict=True):
+                    found[i] = _generated(draft, text, places, tokenizer)
                 if progress is not None:
                     progress(len(rows))
     finally:
@@ -90,45 +130,39 @@ def batches_of(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
         start += size
 
 
-def _generate(model: Any, tokenizer: Any, ids_BS: Tensor, mask_BS: Tensor, config: GenerationConfig,
-              with_copies: bool) -> list[Generated]:
-    sampling = {"temperature": config.temperature, "top_p": config.top_p} if config.do_sample else {}
-    beams = {"length_penalty": config.length_penalty} if config.num_beams > 1 else {}
-    sequences_BT = model.generate(
-        input_ids=ids_BS, attention_mask=mask_BS, num_beams=config.num_beams, do_sample=config.do_sample,
-        max_new_tokens=config.max_new_tokens, min_new_tokens=config.min_new_tokens or None,
-        no_repeat_ngram_size=config.no_repeat_ngram_size or None, **sampling, **beams)
-    end, padding = model.config.eos_token_id, model.config.pad_token_id
-    rows = [_cut(row.tolist()[1:], end) for row in sequences_BT]
-    scores, copies = [0.0] * len(rows), None
-    if with_copies:  # generate() returns no custom outputs: one forced pass over the finished summaries
-        scores, copies = _forced_pass(model, ids_BS, mask_BS, rows, end, padding)
-    texts = [tidy(text) for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
-    made = []
-    for index, (text, row) in enumerate(zip(texts, rows, strict=True)):
-        pointed = None
-        if copies is not None:
-            pointed = [(token, gate, place) for token, (gate, place)
-                       in zip(tokenizer.convert_ids_to_tokens(row), copies[index], strict=False)]
-        made.append(Generated(text, row, scores[index], pointed))
-    return made
+def _batch(documents: Documents, rows: list[int], padding: int, device: Any) -> tuple[dict[str, Any], list[list[Span]]]:
+    """A batch on the device, and the spans of each row's sentences where the model reads them."""
+    ids_BS = pad([documents.input_ids[i] for i in rows], padding, 8)
+    lengths = torch.tensor([len(documents.input_ids[i]) for i in rows]).unsqueeze(1)
+    mask_BS = (torch.arange(ids_BS.shape[1]) < lengths).long()
+    batch: dict[str, Any] = {"input_ids": ids_BS.to(device), "attention_mask": mask_BS.to(device)}
+    for name, column in documents.extra.items():
+        batch[name] = pad([column[i] for i in rows], 0).to(device)
+    if START not in batch:
+        return batch, [[] for _ in rows]
+    spans = [sentence_spans(documents.texts[i]) for i in rows]
+    batch["sentences"] = [[documents.texts[i][start:end] for start, end in places]
+                          for i, places in zip(rows, spans, strict=True)]
+    return batch, spans
 
 
-def _cut(row: list[int], end: int) -> list[int]:
-    return row[:row.index(end)] if end in row else row
+def _texts(drafts: list[Draft], batch: dict[str, Any], tokenizer: Any) -> list[str]:
+    written = iter(tokenizer.batch_decode([d.token_ids for d in drafts if d.token_ids is not None],
+                                          skip_special_tokens=True))
+    return [tidy(next(written)) if draft.token_ids is not None
+            else joined([batch["sentences"][row][choice.index] for choice in draft.sentences or []])
+            for row, draft in enumerate(drafts)]
 
 
-def _forced_pass(model: Any, ids_BS: Tensor, mask_BS: Tensor, rows: list[list[int]], end: int, padding: int,
-                 ) -> tuple[list[float], list[list[tuple[float, int]]] | None]:
-    labels_BT = pad([torch.tensor([*row, end]).numpy() for row in rows], padding).to(ids_BS.device)
-    states: EncoderStates = model.encode(ids_BS, mask_BS)
-    log_BTV = model.head.log_probabilities(model.head.shift(labels_BT), states)
-    chosen_BT = log_BTV.gather(2, labels_BT.unsqueeze(2)).squeeze(2)
-    scores = [float(chosen_BT[i, :len(row) + 1].mean()) for i, row in enumerate(rows)]
-    if (evidence := model.head.copy_evidence(labels_BT, states)) is None:
-        return scores, None
-    gate_BT, place_BT = evidence
-    return scores, [list(zip(gate_BT[i].tolist(), place_BT[i].tolist(), strict=True)) for i in range(len(rows))]
+def _generated(draft: Draft, text: str, spans: list[Span], tokenizer: Any) -> Generated:
+    row = draft.token_ids or []
+    copied = sentences = None
+    if draft.copied is not None:
+        copied = [(token, gate, place) for token, (gate, place)
+                  in zip(tokenizer.convert_ids_to_tokens(row), draft.copied, strict=True)]
+    if draft.sentences is not None:
+        sentences = [Source(c.index, *spans[c.index], round(c.probability, 4)) for c in draft.sentences]
+    return Generated(text, row, draft.score, copied, sentences, draft.probabilities)
 
 
 def tidy(text: str) -> str:
@@ -148,7 +182,7 @@ def spell_as_written(tokenizer: Any, documents: Sequence[str], made: list[Genera
     if back == SPELLING_PROBE:
         return made
     uncased = back == back.lower()
-    return [replace(one, text=speller(document, uncased)(one.text))
+    return [one if one.verbatim else replace(one, text=speller(document, uncased)(one.text))
             for document, one in zip(documents, made, strict=True)]
 
 

@@ -17,11 +17,12 @@ from llmtrain.config.data import DataConfig
 from llmtrain.config.load import from_dict
 from llmtrain.config.objective import trains_summary
 from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
+from llmtrain.data.extraction import END, START, encode_sentences
 from llmtrain.data.features import clean
-from llmtrain.data.long import cut_of
+from llmtrain.data.long import Cut, cut_of
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.errors import CheckpointError, ConfigError
-from llmtrain.generation import Generated, spell_as_written, summarize_batches
+from llmtrain.generation import Documents, Generated, spell_as_written, summarize_batches
 from llmtrain.model.family import observed_layer, positions
 from llmtrain.model.topology import class_of
 from llmtrain.plugins import load as load_plugin
@@ -73,7 +74,7 @@ class Published:
         return limit
 
     def summarize(self, texts: Sequence[str], data: DataConfig, generation: GenerationConfig,
-                  with_copies: bool = False) -> Summarized:
+                  evidence: bool = False) -> Summarized:
         """Summaries in the order of the texts. An empty text gives an empty summary; a long one is cut."""
         limit = min(data.max_source_tokens, self.source_limit(generation))
         cut = cut_of(self.tokenizer, data, limit)
@@ -81,9 +82,9 @@ class Published:
         cleaned = [clean(text) for text in texts]
         read = [pipeline.document(text) for text in cleaned]
         wanted = [i for i, text in enumerate(read) if text.strip()]
-        whole = self._encode([read[i] for i in wanted], with_copies and self.tokenizer.is_fast)
-        ids = [cut(row) for row in whole["input_ids"]]
-        made = summarize_batches(self.model, self.tokenizer, ids, generation, self.precision, with_copies=with_copies)
+        whole = self._encode([read[i] for i in wanted], evidence and self.tokenizer.is_fast)
+        documents, was_cut = self._documents([read[i] for i in wanted], whole, cut)
+        made = summarize_batches(self.model, self.tokenizer, documents, generation, self.precision, evidence=evidence)
         made = spell_as_written(self.tokenizer, [cleaned[i] for i in wanted], made, pipeline.summary)
         summaries = [Generated("", [], 0.0) for _ in texts]
         copied: list[list[Copied] | None] = [None for _ in texts]
@@ -92,12 +93,17 @@ class Published:
             if one.copied is not None and "offset_mapping" in whole:
                 copied[i] = copied_words(read[i], one.copied, cut(whole["offset_mapping"][row]),
                                          cut(whole.word_ids(row)))
-        return Summarized(summaries, [i for i, row in zip(wanted, whole["input_ids"], strict=True) if len(row) > limit],
+        return Summarized(summaries, [i for i, lost in zip(wanted, was_cut, strict=True) if lost],
                           copied, [new if new != old else None for new, old in zip(read, cleaned, strict=True)])
 
-    def _ends_documents(self) -> bool:
-        """Whether the tokenizer puts an end token behind a document: BERT's does, GPT's does not."""
-        return self.tokenizer("a")["input_ids"][-1] in self.tokenizer.all_special_ids
+    def _documents(self, texts: list[str], whole: Any, cut: Cut) -> tuple[Documents, list[bool]]:
+        """The texts as the model reads them, and which of them are cut."""
+        asked = self.model.sentence_input
+        if asked is None:
+            return (Documents([cut(row) for row in whole["input_ids"]], texts),
+                    [len(row) > cut.limit for row in whole["input_ids"]])
+        found = encode_sentences(texts, self.tokenizer, cut.limit, asked.marked)
+        return Documents(found["input_ids"], texts, {name: found[name] for name in (START, END)}), found["cut"]
 
     def _encode(self, texts: list[str], with_offsets: bool) -> Any:
         if not texts:
@@ -199,5 +205,6 @@ class Summarizer:
         return [one.text for one in self.details(texts)]
 
     def details(self, texts: Sequence[str], with_copies: bool = False) -> list[Generated]:
-        """Summaries with their scores and, for a head with a copy gate, what each token was copied from."""
+        """Summaries with their scores, the sentences a selecting head chose and, with copies, what each
+        token of a head with a copy gate was copied from."""
         return self.published.summarize(texts, self.config.data, self.generation, with_copies).summaries

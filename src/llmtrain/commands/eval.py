@@ -66,9 +66,9 @@ def _score_checkpoint(overrides: list[str]) -> int:
         print(f"llmtrain: data.max_source_tokens={longest} is more than the {limit} positions of the base; "
               "longer documents are cut there", file=sys.stderr)
         config.data.max_source_tokens = limit
-    features = tokenize(examples, loaded.tokenizer, config.data)
+    features = tokenize(examples, loaded.tokenizer, config.data, loaded.model.sentence_input)
     loaded.precision.watch(loaded.first_linear())
-    scores = generate_and_score(loaded.model, loaded.tokenizer, examples, features.input_ids, config, loaded.precision,
+    scores = generate_and_score(loaded.model, loaded.tokenizer, examples, features, config, loaded.precision,
                                 baselines=config.eval.baselines, lead_from=validation)
     results = build_results(validation=scores if split is SplitName.validation else None,
                             test=scores if split is SplitName.test else None, whole=splits.whole,

@@ -47,7 +47,7 @@ def run(overrides: list[str]) -> int:
     as_json = config.summarize.format is SummaryFormat.jsonl
     cut = told = 0
     for batch in batches:
-        made = loaded.summarize([text for _, text in batch], config.data, config.generation, with_copies=as_json)
+        made = loaded.summarize([text for _, text in batch], config.data, config.generation, evidence=as_json)
         if made.cut and not cut:
             told = len(made.cut)
             print(f"llmtrain: {told} documents are longer than {limit} and are cut: {_places(batch, made)}",
@@ -70,6 +70,7 @@ def _write(made: Summarized, as_json: bool) -> None:
         if copied is not None:
             row["copied"] = [asdict(word) | {"probability": round(word.probability, 4)} for word in copied]
             row |= {} if read is None else {"read": read}  # the text that start and end are places in
+        row |= one.detail()
         sys.stdout.write((json.dumps(row, ensure_ascii=False) if as_json else one.text) + "\n")
     sys.stdout.flush()
 

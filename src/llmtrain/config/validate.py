@@ -11,6 +11,7 @@ from llmtrain.config.load import LENGTHS, Config
 from llmtrain.config.objective import base_terms_of, problems_of_terms, reads_documents_alone, terms_of
 from llmtrain.config.preprocess import steps_for_l1
 from llmtrain.config.schema import TrainConfig
+from llmtrain.config.sentences import sentence_problems
 from llmtrain.config.weighting import problems_of_weighting
 from llmtrain.errors import ConfigError, LlmtrainError
 
@@ -101,6 +102,7 @@ def _objective(config: TrainConfig) -> Iterator[str]:
         try:
             if name not in ("", "none"):
                 registry.get("objective", name)
+                yield from _own(getattr(objective, name))
                 yield from _beside(getattr(objective, name), config)
         except LlmtrainError as error:
             yield f"objective.{'base' if objective.terms is None else 'terms'}: {error}"
@@ -113,9 +115,15 @@ def _model(config: TrainConfig) -> Iterator[str]:
     if config.model.unfreeze_every and (config.model.freeze_until_step or config.model.freeze == "all"):
         other = "freeze_until_step" if config.model.freeze_until_step else "freeze=all"
         yield f"model.unfreeze_every and model.{other} both hold the whole base back; choose one of them"
-    if hasattr(config.head, "problems"):  # what a head's own options say of each other
-        yield from config.head.problems()
+    yield from _own(config.head)
+    yield from sentence_problems(config)
     yield from _beside(config.head, config)
+
+
+def _own(options: Any) -> Iterator[str]:
+    """What the options of a registered part say of each other."""
+    if hasattr(options, "problems"):
+        yield from options.problems()
 
 
 def _beside(options: Any, config: TrainConfig) -> Iterator[str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmtrain.config.data import DataConfig
+from llmtrain.config.sentences import SentenceInput
 from llmtrain.data.docstrings import cache_folder
 from llmtrain.data.examples import Example, digest
+from llmtrain.data.extraction import END, LABELS, START, encode_sentences, label_sentences
+from llmtrain.data.language import detect
 from llmtrain.data.long import Cut, cut_of
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.data.special import special_ids
@@ -62,49 +65,66 @@ class Features:
     and empty for a document without a summary.
 
     ``l1_input_ids`` is the document as the base's own term reads it, where preprocessing makes a text for it alone.
+
+    ``extra`` holds what only some heads and objectives ask for, under the key it has in a batch: sentence_start and
+    sentence_end (tokens of each sentence) and sentence_labels.
     """
 
     input_ids: Ragged
     labels: Ragged
     stats: Stats
     l1_input_ids: Ragged | None = None
+    extra: dict[str, Ragged] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
 
-def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig) -> Features:
-    """Tokenise examples, or read them from the cache that an earlier start left."""
-    from datasets import Dataset, disable_progress_bars
+def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig, sentences: SentenceInput | None = None,
+             ) -> Features:
+    """Tokenise examples, or read them from the cache that an earlier start left.
 
+    Args:
+        sentences: Also tell where sentences are and, with labels, which of them make up the summary.
+    """
+    from datasets import Dataset, List, Value, disable_progress_bars
+    from datasets import Features as Schema
+
+    extra = [] if sentences is None else [START, END, LABELS][:3 if sentences.labels else 2]
     pipeline = Pipeline(config.preprocess)
     if not examples:  # datasets forget the columns of a table without rows
         none = Ragged(np.zeros(0, np.int64), np.zeros(1, np.int64))
         return Features(none, none, Stats(0, 0, 0, config.max_source_tokens, config.max_summary_tokens),
-                        none if pipeline.has_l1 else None)
+                        none if pipeline.has_l1 else None, dict.fromkeys(extra, none))
     if not os.isatty(2):
         disable_progress_bars()
     documents = [clean(e.document) for e in examples]
     summaries = [clean(e.summary) for e in examples]
     content = digest("\0".join(documents) + "\1" + "\0".join(summaries))
     cut = cut_of(tokenizer, config)
+    language = detect(summaries) if sentences is not None and sentences.labels else ""
+    shaped = "" if sentences is None else f"{sentences} {language}"
     key = digest("\0".join([content, describe(tokenizer), type(tokenizer).__name__, str(config.max_source_tokens),
-                            str(config.max_summary_tokens), str(FORMAT), str(cut), pipeline.describe()]))[:24]
+                            str(config.max_summary_tokens), str(FORMAT), str(cut), pipeline.describe(), shaped]))[:24]
     folder = cache_folder(config) / "features"
     folder.mkdir(parents=True, exist_ok=True)
     processes = config.processes or max(1, min(os.cpu_count() or 1, len(examples) // ROWS_PER_PROCESS))
+    lists = ["input_ids", "labels", *extra, *(["l1_input_ids"] if pipeline.has_l1 else [])]
+    schema = Schema({name: List(Value("int64")) for name in lists}  # also of empty lists
+                    | {name: Value("bool") for name in ("cut_document", "cut_summary", "empty")})
     rows = Dataset.from_dict({"document": documents, "summary": summaries}).map(
-        _encode, batched=True, remove_columns=["document", "summary"], new_fingerprint=key,
+        _encode, batched=True, remove_columns=["document", "summary"], features=schema, new_fingerprint=key,
         cache_file_name=str(folder / f"{key}.arrow"), num_proc=processes if processes > 1 else None,
-        fn_kwargs={"tokenizer": tokenizer, "pipeline": pipeline, "eos": special_ids(tokenizer).eos,
-                   "cut": cut, "summary": config.max_summary_tokens})
+        fn_kwargs={"tokenizer": tokenizer, "pipeline": pipeline, "eos": special_ids(tokenizer).eos, "cut": cut,
+                   "summary": config.max_summary_tokens, "sentences": sentences, "language": language})
     stats = Stats(len(rows), sum(rows["cut_document"]), sum(rows["cut_summary"]), config.max_source_tokens,
                   config.max_summary_tokens, sum(rows["empty"]), cut.describe())
     return Features(_ragged(rows, "input_ids"), _ragged(rows, "labels"), stats,
-                    _ragged(rows, "l1_input_ids") if pipeline.has_l1 else None)
+                    _ragged(rows, "l1_input_ids") if pipeline.has_l1 else None,
+                    {name: _ragged(rows, name) for name in extra})
 
 
-FORMAT = 4  # raise when _encode changes
+FORMAT = 5  # raise when _encode changes
 
 
 def describe(tokenizer: Any) -> str:
@@ -121,19 +141,35 @@ def clean(text: str) -> str:
 
 
 def _encode(rows: dict[str, list[str]], tokenizer: Any, pipeline: Pipeline, cut: Cut, eos: int, summary: int,
-            ) -> dict[str, list[Any]]:
-    whole = tokenizer([pipeline.document(text) for text in rows["document"]], verbose=False)["input_ids"]
+            sentences: SentenceInput | None, language: str) -> dict[str, list[Any]]:
     written = [pipeline.summary(text) for text in rows["summary"]]
     summaries = tokenizer(written, add_special_tokens=False, verbose=False)["input_ids"]
     labels = [[*ids[:summary - 1], eos] if given else [] for ids, given in zip(summaries, rows["summary"], strict=True)]
-    l1 = {}
+    made: dict[str, list[Any]] = {"labels": labels, "cut_summary": [len(ids) + 1 > summary for ids in summaries]}
     if pipeline.has_l1:
         alone = [pipeline.l1_document(text) for text in rows["document"]]
-        l1["l1_input_ids"] = [cut(ids) for ids in tokenizer(alone, verbose=False)["input_ids"]]
-    return {"input_ids": [cut(ids) for ids in whole], "labels": labels, **l1,
-            "empty": [len(ids) <= cut.before + cut.after for ids in whole],
-            "cut_document": [len(ids) > cut.limit for ids in whole],
-            "cut_summary": [len(ids) + 1 > summary for ids in summaries]}
+        made["l1_input_ids"] = [cut(ids) for ids in tokenizer(alone, verbose=False)["input_ids"]]
+    if sentences is not None:
+        return made | _by_sentence(rows, tokenizer, cut, sentences, language)
+    whole = tokenizer([pipeline.document(text) for text in rows["document"]], verbose=False)["input_ids"]
+    return made | {"input_ids": [cut(ids) for ids in whole],
+                   "empty": [len(ids) <= cut.before + cut.after for ids in whole],
+                   "cut_document": [len(ids) > cut.limit for ids in whole]}
+
+
+def _by_sentence(rows: dict[str, list[str]], tokenizer: Any, cut: Cut, sentences: SentenceInput, language: str,
+                 ) -> dict[str, list[Any]]:
+    """The documents as they stand (no preprocessing goes with sentences); those without a summary have no labels."""
+    found = encode_sentences(rows["document"], tokenizer, cut.limit, sentences.marked)
+    made: dict[str, list[Any]] = {"input_ids": found["input_ids"], "cut_document": found["cut"], START: found[START],
+                                  END: found[END], "empty": [not starts for starts in found[START]]}
+    if sentences.labels:
+        labels = label_sentences(rows["document"], rows["summary"], list(map(len, found[START])), language,
+                                 sentences.labels)
+        known = [bool(summary) for summary in rows["summary"]]
+        for name, column in ((START, found[START]), (END, found[END]), (LABELS, labels)):
+            made[name] = [row if has else [] for row, has in zip(column, known, strict=True)]
+    return made
 
 
 def _ragged(rows: Any, name: str) -> Ragged:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -38,7 +38,7 @@ class StepBatch:
     micro: list[Batch]
 
 
-def pad(rows: list[NDArray[np.int64]], value: int, multiple: int = 1) -> Tensor:
+def pad(rows: Sequence[Sequence[int] | NDArray[np.int64]], value: int, multiple: int = 1) -> Tensor:
     """(B, longest) long, right-padded."""
     width = max(1, max(len(row) for row in rows))
     width = -(-width // multiple) * multiple
@@ -58,7 +58,7 @@ def _padded(prefix: str, sources: list[NDArray[np.int64]], pad_id: int) -> Batch
 
 @dataclass(frozen=True)
 class Collate:
-    """Rows of features to a batch: example_id (B,), input_ids and attention_mask (B, S), labels (B, T).
+    """Rows of features to a batch: example_id (B,), input_ids and attention_mask (B, S), labels (B, T), extras (B, N).
 
     Where preprocessing makes a text for l1 alone, l1_input_ids and l1_attention_mask (B, S') hold it.
 
@@ -78,8 +78,12 @@ class Collate:
                         "labels": pad([self.features.labels[i] for i in rows], IGNORED), "dummy": not indices}
         if self.features.l1_input_ids is not None:
             batch |= _padded(L1, [self.features.l1_input_ids[i] for i in rows], self.pad_id)
+        for name, column in self.features.extra.items():
+            batch[name] = pad([column[i] for i in rows], 0)
         if not indices:
             batch["labels"].fill_(IGNORED)
+            for name in self.features.extra:
+                batch[name].zero_()
         for transform in self.transforms:
             transform(batch, Context(epoch, self.seed))
         return batch

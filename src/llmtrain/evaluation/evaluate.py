@@ -33,12 +33,14 @@ class SplitScores:
 
 
 def score_split(examples: list[Example], predictions: list[str], config: EvalConfig, *, decoding: str,
-                lead_from: list[Example] | None = None, baselines: bool = True) -> SplitScores:
+                lead_from: list[Example] | None = None, baselines: bool = True,
+                details: list[dict[str, Any]] | None = None) -> SplitScores:
     """Score predictions, one for each example.
 
     Args:
         decoding: Decode settings for the signature, or where the predictions come from.
         lead_from: Validation examples that choose the lead baseline's length; default: the scored ones, said so.
+        details: What else each line of predictions.jsonl says.
     """
     rouge = Rouge(config.language, config.references, examples)
     scored = [rouge.score(p, e) for p, e in zip(predictions, examples, strict=True)]
@@ -53,8 +55,9 @@ def score_split(examples: list[Example], predictions: list[str], config: EvalCon
             "oracle": lambda e: oracle(e, rouge.language)}
         for name, make in makers.items():
             found[name] = intervals([rouge.score(make(e), e) for e in examples], config)
-    rows = [{"id": e.id, "document": e.document, "references": list(e.references), "prediction": p, **scores}
-            for e, p, scores in zip(examples, predictions, scored, strict=True)]
+    rows = [{"id": e.id, "document": e.document, "references": list(e.references), "prediction": p, **scores,
+             **detail} for e, p, scores, detail
+            in zip(examples, predictions, scored, details or [{}] * len(examples), strict=True)]
     return SplitScores(intervals(scored, config), found, extras(examples, predictions, rouge.language), signature, rows)
 
 
@@ -88,37 +91,40 @@ def ngrams(units: list[str], size: int) -> list[tuple[str, ...]]:
     return [tuple(units[i:i + size]) for i in range(len(units) - size + 1)]
 
 
-def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], input_ids: Any, config: Any, precision: Any,
+def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], features: Any, config: Any, precision: Any,
                        *, accelerator: Any = None, baselines: bool = True,
                        lead_from: list[Example] | None = None) -> SplitScores:
     """Summarise every example (shared out over the processes) and score the lot on each process alike.
 
     Args:
-        input_ids: Token ids of each example, in order.
+        features: Features of the examples, in order.
         config: Holds ``data.preprocess``, ``generation``, ``eval`` and ``run.seed``.
     """
-    from llmtrain.generation import describe, loses_spelling, spell_as_written, summarize_batches
+    from llmtrain.generation import documents_of, loses_spelling, spell_as_written, summarize_batches
     from llmtrain.log import Counting
 
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
     mine = list(range(rank, len(examples), world))
     started = time.perf_counter()
     with Counting("summarizing", len(mine)) as bar, _seeded(config):
-        found = summarize_batches(model, tokenizer, [input_ids[i] for i in mine], config.generation, precision,
+        texts = [examples[i].document for i in mine]
+        found = summarize_batches(model, tokenizer, documents_of(features, texts, mine), config.generation, precision,
                                   progress=bar.add)
     read = Pipeline(config.data.preprocess).summary
-    found = spell_as_written(tokenizer, [examples[i].document for i in mine], found, read)
+    found = spell_as_written(tokenizer, texts, found, read)
     seconds = time.perf_counter() - started
-    texts = [(i, one.text) for i, one in zip(mine, found, strict=True)]
+    made = [(i, one.text, one.detail()) for i, one in zip(mine, found, strict=True)]
     if world > 1:
         from accelerate.utils import gather_object
 
-        texts = gather_object(texts)
-    predictions = [text for _, text in sorted(texts)]
-    decoding = describe(config.generation) + (f", seed {config.run.seed}" if config.generation.do_sample else "")
-    decoding += ", the document's spelling" if loses_spelling(tokenizer, read) else ""
-    scores = score_split(examples, predictions, config.eval, decoding=decoding, lead_from=lead_from,
-                         baselines=baselines)
+        made = gather_object(made)
+    made.sort(key=lambda row: row[0])
+    decoding = model.describe_decoding(config.generation)
+    if model.can_generate():
+        decoding += f", seed {config.run.seed}" if config.generation.do_sample else ""
+        decoding += ", the document's spelling" if loses_spelling(tokenizer, read) else ""
+    scores = score_split(examples, [text for _, text, _ in made], config.eval, decoding=decoding, lead_from=lead_from,
+                         baselines=baselines, details=[detail for _, _, detail in made])
     scores.seconds = seconds
     return scores
 

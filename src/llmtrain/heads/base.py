@@ -1,6 +1,6 @@
 """What a head sees of the trunk, and what model, training and generation ask of it.
 
-Shapes: B rows, S source tokens, T summary tokens, D width of the trunk, V vocabulary.
+Shapes: B rows, S source tokens, N sentences, T summary tokens, D width of the trunk, V vocabulary.
 """
 
 from __future__ import annotations
@@ -11,6 +11,33 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+@dataclass(slots=True)
+class Sentences:
+    """Where the sentences of a batch of documents are.
+
+    Attributes:
+        start_BN: First token of each sentence.
+        end_BN: The token behind its last; not behind ``start_BN`` for padding and for sentences without tokens.
+        labels_BN: 1 for the sentences that make up the summary, where they are known.
+        predicted_B: Rows that train on sentences the model chose itself, where some do.
+    """
+
+    start_BN: Tensor
+    end_BN: Tensor
+    labels_BN: Tensor | None = None
+    predicted_B: Tensor | None = None
+
+    @property
+    def mask_BN(self) -> Tensor:
+        """True for real sentences."""
+        return self.end_BN > self.start_BN
+
+    def members_BNS(self, width: int) -> Tensor:
+        """True where a token, of ``width`` a row, belongs to a sentence."""
+        place_S = torch.arange(width, device=self.start_BN.device)
+        return (place_S >= self.start_BN.unsqueeze(2)) & (place_S < self.end_BN.unsqueeze(2))
 
 
 @dataclass(slots=True)
@@ -25,6 +52,9 @@ class EncoderStates:
         go_on: Where the base itself writes: (summary tokens (B, T), cache or None) -> (B, T, D), the trunk's states
             behind the document.
         shared: In a training step, what several loss terms need and the first of them computes; None: nothing is kept.
+        sentences: Where its sentences are, when the head or an objective asked for them.
+        steering_BS: fp32, added to the logits of everything that looks at or points to the source, where a head steers
+            what is read: log weights of the tokens.
     """
 
     hidden_BSD: Tensor
@@ -33,6 +63,8 @@ class EncoderStates:
     embedding_VD: Tensor
     go_on: Callable[[Tensor, Any], Tensor] | None = None
     shared: dict[str, Any] | None = None
+    sentences: Sentences | None = None
+    steering_BS: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +118,10 @@ class Head(nn.Module):
 
     def start_from(self, base: BaseParts) -> None:
         """Take over what the options ask for from the pretrained base; called once, for a new model."""
+
+    def batch_transform(self) -> Callable[[Any, Any], None] | None:
+        """A picklable function (batch, context) that adds this head's keys to a training batch, or None."""
+        return None
 
     def nll(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
         """(sum, count) of the summary's negative log-likelihood over labels that are not -100, fp32 and 0-dim.

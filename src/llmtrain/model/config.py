@@ -1,4 +1,4 @@
-"""Configuration of a published sequence-to-sequence summarizer."""
+"""Configurations of published summarizers: the base's own, the head's options, and what generation needs to know."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from typing import Any
 from transformers import PretrainedConfig
 
 
-class LlmtrainSeq2SeqConfig(PretrainedConfig):
-    """A pretrained encoder (``base``, its own configuration as a dict) and a head that writes (``head``, its options).
+class LlmtrainConfig(PretrainedConfig):
+    """A pretrained base (``base``, its own configuration as a dict) and a head (``head``, its options).
 
     ``num_hidden_layers`` and ``num_attention_heads`` are what the head says generation's cache needs.
     """
 
-    model_type = "llmtrain_seq2seq"
-    is_encoder_decoder = True
-
     def __init__(self, base: dict[str, Any] | None = None, head: dict[str, Any] | None = None, vocab_size: int = 0,
                  hidden_size: int = 0, num_hidden_layers: int = 0, num_attention_heads: int = 0,
                  **kwargs: Any) -> None:
-        kwargs.setdefault("is_encoder_decoder", True)
         kwargs.setdefault("tie_word_embeddings", False)  # the head reads the trunk's embeddings by reference
         super().__init__(**kwargs)
         self.base = base or {}
@@ -28,6 +24,23 @@ class LlmtrainSeq2SeqConfig(PretrainedConfig):
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads
+
+
+class LlmtrainSeq2SeqConfig(LlmtrainConfig):
+    """A base that reads and a head that writes."""
+
+    model_type = "llmtrain_seq2seq"
+    is_encoder_decoder = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("is_encoder_decoder", True)
+        super().__init__(**kwargs)
+
+
+class LlmtrainExtractionConfig(LlmtrainConfig):
+    """A base that reads and a head that chooses sentences."""
+
+    model_type = "llmtrain_extractive"
 
 
 class LlmtrainPrefixConfig(LlmtrainSeq2SeqConfig):

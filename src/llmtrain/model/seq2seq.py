@@ -13,12 +13,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from llmtrain.heads.base import EncoderStates
 from llmtrain.model.config import LlmtrainSeq2SeqConfig
-from llmtrain.model.summary import SummaryModel
+from llmtrain.model.writing import WritingModel
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Encoder:
     __call__ = forward
 
 
-class LlmtrainForSeq2SeqLM(SummaryModel, GenerationMixin):
+class LlmtrainForSeq2SeqLM(WritingModel):
     config_class = LlmtrainSeq2SeqConfig
 
     def encode_source(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None) -> SourceOutput:

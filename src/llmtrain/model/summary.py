@@ -7,7 +7,7 @@ Shapes: B rows, S source tokens, D width of the trunk, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Self, cast
 
 import torch
@@ -17,12 +17,15 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from llmtrain import registry
 from llmtrain.attention import NAME
 from llmtrain.config.model import ModelConfig
+from llmtrain.config.schema import GenerationConfig
+from llmtrain.config.sentences import SentenceInput, wanted_by
 from llmtrain.errors import ConfigError
-from llmtrain.heads.base import BaseParts, EncoderStates, Sizes
+from llmtrain.heads.base import BaseParts, EncoderStates, Sentences, Sizes
 from llmtrain.heads.dropout import cheapen_dropout
 from llmtrain.heads.half import cheapen_linear
 from llmtrain.log import say
 from llmtrain.model.base import base_config, base_folder, load_trunk
+from llmtrain.model.draft import Draft
 from llmtrain.model.family import (
     embeddings,
     family_of,
@@ -92,6 +95,12 @@ class SummaryModel(PreTrainedModel):
         return int(self.config.hidden_size)
 
     @property
+    def sentence_input(self) -> SentenceInput | None:
+        """How it reads documents when it summarizes them sentence by sentence; None when it needs no sentences."""
+        asked = wanted_by(self.head.options)
+        return None if asked is None else replace(asked, labels=None)
+
+    @property
     def input_embedding_VD(self) -> Tensor:
         """The trunk's token embeddings."""
         weight: Tensor = self.trunk.get_input_embeddings().weight
@@ -114,8 +123,10 @@ class SummaryModel(PreTrainedModel):
         return EncoderStates(hidden_BSD, attention_mask_BS, input_ids_BS, self.input_embedding_VD)
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
-        """The trunk's states of a training batch, which every term shares; a topology may read more of the batch."""
-        return self.encode(batch["input_ids"], batch["attention_mask"])
+        """The trunk's states of a batch, which every term shares; a topology may read more of the batch."""
+        states = self.encode(batch["input_ids"], batch["attention_mask"])
+        states.sentences = sentences_of(batch)
+        return states
 
     def summary_count(self, batch: dict[str, Any]) -> Tensor:
         """How many items of a batch the summary term l2 counts; needs no forward pass."""
@@ -124,6 +135,21 @@ class SummaryModel(PreTrainedModel):
     def summary_nll(self, states: EncoderStates, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """(sum, count) of the summary term l2, fp32 and 0-dim."""
         return cast(tuple[Tensor, Tensor], self.head.nll(states, batch["labels"]))
+
+    def summarize(self, batch: dict[str, Any], config: GenerationConfig, evidence: bool = False) -> list[Draft]:
+        """Summaries of a batch of documents, as each topology makes them: written or chosen.
+
+        Args:
+            batch: input_ids and attention_mask (B, S); with a head that reads sentences also sentence_start and
+                sentence_end (B, N), and under ``sentences`` the texts of each document's.
+            config: How to decode.
+            evidence: Also say where the summary comes from.
+        """
+        raise NotImplementedError
+
+    def describe_decoding(self, config: GenerationConfig) -> str:
+        """How :meth:`summarize` decides, for a signature line."""
+        raise NotImplementedError
 
     def get_input_embeddings(self) -> nn.Module:
         return cast(nn.Module, self.trunk.get_input_embeddings())
@@ -154,6 +180,14 @@ def _parts(trunk: Any, base: Any, folder: Any) -> BaseParts:
         return BaseParts([], None, 0, None, trunk.get_input_embeddings().weight)
     return BaseParts(layers(trunk), embeddings(trunk)[0], first_position(base), pretrained_mlm_head(folder),
                      trunk.get_input_embeddings().weight)
+
+
+def sentences_of(batch: dict[str, Any]) -> Sentences | None:
+    """The sentences of a batch whose features have them."""
+    if "sentence_start" not in batch:
+        return None
+    return Sentences(batch["sentence_start"], batch["sentence_end"], batch.get("sentence_labels"),
+                     batch.get("sentence_predicted"))
 
 
 def sizes_of(base: Any, config: Any) -> Sizes:

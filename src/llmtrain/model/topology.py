@@ -11,7 +11,8 @@ from llmtrain.model.summary import SummaryModel
 
 SEQ2SEQ = "seq2seq"
 TOPOLOGIES = {SEQ2SEQ: "llmtrain.model.seq2seq:LlmtrainForSeq2SeqLM",
-              "prefix": "llmtrain.model.prefix:LlmtrainForPrefixLM"}
+              "prefix": "llmtrain.model.prefix:LlmtrainForPrefixLM",
+              "extractive": "llmtrain.model.extraction:LlmtrainForExtraction"}
 
 
 def topology_of(head: str) -> str:

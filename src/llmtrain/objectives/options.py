@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmtrain.config.keys import SPEED, key
+from llmtrain.config.sentences import LAST, MEAN, SentenceInput, scorer_problems
 from llmtrain.registry import register
 
 
@@ -29,6 +31,23 @@ class SelectConfig:
     positive_weight: float = key(1.0, "weight of the tokens that are in the summary")
 
 
+@dataclass(kw_only=True, slots=True)
+class ExtractionConfig:
+    sentence: str = key(MEAN, "what stands for a sentence: the mean of its tokens, or its last token")
+    layers: int = key(1, "transformer layers over the sentences of a document (0: each is scored alone)", "layers")
+    labels: int = key(3, "the greedy oracle labels at most this many sentences", "sentences")
+    positive_weight: float = key(1.0, "weight of the labelled sentences")
+
+    def sentence_input(self) -> SentenceInput:
+        return SentenceInput(labels=self.labels)
+
+    def problems(self) -> Iterator[str]:
+        """One line for each option that is wrong by itself or beside another."""
+        yield from scorer_problems(self, "objective.extraction", (MEAN, LAST))
+
+
+register("objective", "extraction", ExtractionConfig, "llmtrain.objectives.extraction:Extraction",
+         "is this sentence in the oracle's summary (Liu and Lapata 2019)", reads_summary=True)
 register("objective", "mlm", MlmConfig, "llmtrain.objectives.mlm:MaskedLm",
          "masked language modelling (Devlin et al. 2019); encoders only", own_pass=True,
          causal=False, mask_token=True,

@@ -53,10 +53,10 @@ def finish(run: Training) -> dict[str, Any]:
             continue
         weights = f"average of {len(averaged)} checkpoints" if averaged else f"checkpoint of step {best_step}"
         say(f"scoring {len(examples)} {split} documents with the {weights}")
-        features = tokenize(examples, run.tokenizer, run.config.data)
+        features = tokenize(examples, run.tokenizer, run.config.data, run.model.sentence_input)
         if trains_summary(run.config.objective):
             scores[split] = generate_and_score(
-                run.model, run.tokenizer, examples, features.input_ids, run.config, run.precision,
+                run.model, run.tokenizer, examples, features, run.config, run.precision,
                 accelerator=run.accelerator, baselines=run.config.eval.baselines, lead_from=run.splits.validation)
         else:
             losses[split] = held_out_losses(run, features)

@@ -7,6 +7,7 @@ from typing import Any
 from llmtrain.config.choices import LongMode, PrecisionName
 from llmtrain.config.objective import base_terms_of, needs_summaries
 from llmtrain.config.schema import TrainConfig
+from llmtrain.config.sentences import sentence_input
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.sources import load_splits
@@ -45,8 +46,9 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Sp
         splits = load_splits(config.data, labelled=needs_summaries(config.objective))
         if not splits.validation:
             raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
-        train = tokenize(splits.train, tokenizer, config.data)
-        validation = tokenize(splits.validation[:config.trainer.eval_rows], tokenizer, config.data)
+        asked = sentence_input(config)
+        train = tokenize(splits.train, tokenizer, config.data, asked)
+        validation = tokenize(splits.validation[:config.trainer.eval_rows], tokenizer, config.data, asked)
     if accelerator.num_processes > 1:
         from accelerate.utils import gather_object
 

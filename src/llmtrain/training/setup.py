@@ -9,7 +9,7 @@ from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from llmtrain.data.features import Features
 from llmtrain.data.loader import Batch, Collate, StepLoader
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
+from llmtrain.heads.base import Head
 from llmtrain.log import MetricsLog, say
 from llmtrain.model.base import base_folder, load_tokenizer
 from llmtrain.model.family import freeze, observed_layer
@@ -238,6 +239,8 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     frozen = freeze(model.trunk, choice)
     for parameter in [] if until else frozen:
         parameter.requires_grad_(False)
+    if not model.can_generate():
+        say(f"head: {config.head.name} chooses sentences and writes nothing; generation.* is not used")
     module = JointModule(model, build_objectives(config, model, tokenizer, base), build_weighting(config))
     module.to(accelerator.device)
     seed_everything(config.run.seed * 1_000_003 + accelerator.process_index)  # dropout differs between processes
@@ -245,7 +248,8 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     precision.watch(observed_layer(model.trunk))
 
     optimizer = build_optimizer(module, model.trunk, config.optim)
-    transforms = [t for o in module.objectives.values() if isinstance(o, Objective) and (t := o.transform())]
+    transforms = [t for t in (*(o.transform() for o in module.objectives.values() if isinstance(o, Objective)),
+                              cast(Head, model.head).batch_transform()) if t is not None]
     padding = special_ids(tokenizer).pad
     loader = StepLoader(train, batch_size=config.trainer.batch_size, accumulate=config.trainer.accumulate,
                         rank=accelerator.process_index, world_size=accelerator.num_processes,

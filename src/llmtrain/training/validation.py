@@ -10,9 +10,12 @@ from typing import Any
 import torch
 
 from llmtrain.config.objective import trains_summary
+from llmtrain.data.examples import Example
 from llmtrain.data.features import Features
 from llmtrain.data.loader import eval_batches
 from llmtrain.evaluation.evaluate import generate_and_score
+from llmtrain.evaluation.tuning import tune_selection
+from llmtrain.generation import documents_of, summarize_batches
 from llmtrain.training.saving import averaged_weights
 from llmtrain.training.setup import Training
 
@@ -42,6 +45,24 @@ def held_out_losses(run: Training, rows: Features) -> dict[str, float]:
     return row | {"loss.total": sum(row[f"loss.{name}.weighted"] for name in weights)}
 
 
+def tune(run: Training, rows: list[Example]) -> None:
+    """Let a head whose selection is tuned settle it on these rows, the same on every process."""
+    if not getattr(run.model.head, "candidates", list)():
+        return
+    rank, world = run.accelerator.process_index, run.accelerator.num_processes
+    mine = list(range(rank, len(rows), world))
+    documents = documents_of(run.validation, [rows[i].document for i in mine], mine)
+    made = summarize_batches(run.model, run.tokenizer, documents, run.config.generation, run.precision)
+    found = [(i, one.probabilities) for i, one in zip(mine, made, strict=True)]
+    if world > 1:
+        from accelerate.utils import gather_object
+
+        found = gather_object(found)
+    found.sort(key=lambda row: row[0])
+    tune_selection(run.model.head, rows, [probabilities or [] for _, probabilities in found], run.config.eval,
+                   run.config.trainer.best_metric)
+
+
 def validate(run: Training) -> dict[str, Any]:
     """:func:`score` of the weights that are published at this step."""
     with averaged_weights(run):
@@ -57,7 +78,8 @@ def score(run: Training) -> dict[str, Any]:
         losses = held_out_losses(run, run.validation)
         if not trains_summary(run.config.objective):
             return losses
-        scores = generate_and_score(run.model, run.tokenizer, rows, run.validation.input_ids, run.config,
+        tune(run, rows)
+        scores = generate_and_score(run.model, run.tokenizer, rows, run.validation, run.config,
                                     run.precision, accelerator=run.accelerator, baselines=False)
     finally:
         run.module.train()

@@ -1,0 +1,34 @@
+"""What a model makes of one document before it is text: the answer of :meth:`SummaryModel.summarize`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A sentence of the document, by its index, and the probability that it belongs to the summary."""
+
+    index: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A summary as tokens that the model wrote, or as sentences that it chose.
+
+    Attributes:
+        token_ids: Its tokens without the start, end and padding tokens; None where the sentences are the summary.
+        score: Mean log-probability of its tokens, the end token included, or of its sentences.
+        copied: (probability of copying, source token pointed at) of each token, for a head with a copy gate.
+        sentences: The sentences that make up or steer the summary, in the document's order.
+        probabilities: Of every sentence of the document; None for one that cannot be chosen.
+        sources: For each token, the share of its reading that fell on each sentence of the document.
+    """
+
+    token_ids: list[int] | None
+    score: float = 0.0
+    copied: list[tuple[float, int]] | None = None
+    sentences: list[Choice] | None = None
+    probabilities: list[float | None] | None = None
+    sources: list[list[float]] | None = None

@@ -1,0 +1,46 @@
+"""Sentence extraction: is this sentence part of the greedy oracle's summary (Nallapati et al. 2017; Liu and Lapata
+2019), on the trunk's states while another head writes.
+
+Sentences are where the document has them; no token is added, so every other term reads the same ids.
+
+Shapes: B rows, N sentences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from llmtrain.data.loader import Batch
+from llmtrain.heads.base import EncoderStates
+from llmtrain.heads.extractive.scorer import SentenceScorer, sentence_nll
+from llmtrain.model.summary import SummaryModel, sentences_of, sizes_of
+from llmtrain.objectives.base import Objective, Vocabulary
+from llmtrain.objectives.options import ExtractionConfig
+
+
+class Extraction(Objective):
+    name = "extraction"
+
+    def __init__(self, model: SummaryModel, options: ExtractionConfig, vocabulary: Vocabulary,
+                 base_folder: Path | None) -> None:
+        super().__init__(model, options, vocabulary, base_folder)
+        self.positive_weight = options.positive_weight
+        self.scorer = SentenceScorer(sizes_of(model.trunk.config, model.config), sentence=options.sentence,
+                                     layers=options.layers)
+        for module in self.scorer.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def count(self, batch: Batch) -> Tensor:
+        sentences = sentences_of(batch)
+        assert sentences is not None, "features without sentences; the options ask for them"
+        return sentences.mask_BN.sum()
+
+    def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+        sentences = sentences_of(batch)
+        assert sentences is not None
+        return sentence_nll(self.scorer(replace(states, sentences=sentences)), sentences, self.positive_weight)
