@@ -33,29 +33,32 @@ def plan(values: dict[str, list[str]], bench: Bench, seed: int) -> tuple[list[Ce
     Each refusal narrows the rows down, until none is left among them.
     """
     refused: list[dict[str, Any]] = []
-    passed: set[str] = set()
     for strength in (1, 2):
         while True:
             rows, _ = covering(values, strength, [entry["cell"] for entry in refused], seed)
-            found = list(refusals(rows, bench, passed))
+            found = list(refusals(rows, bench, values))
             if not found:
                 break
-            refused += [entry for index, entry in enumerate(found)
-                        if not any(other["cell"].items() <= entry["cell"].items() for other in found[:index])]
+            refused = least([*refused, *found])
             print(f"{len(rows)} rows, {len(refused)} refusals", file=sys.stderr)
     return rows, sorted(refused, key=lambda entry: str(entry["cell"]))
 
 
-def refusals(rows: list[Cell], bench: Bench, passed: set[str]) -> Iterable[dict[str, Any]]:
+def least(refused: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The refusals that do not follow from another one."""
+    kept: list[dict[str, Any]] = []
+    for entry in sorted(refused, key=lambda entry: len(entry["cell"])):
+        if not any(other["cell"].items() <= entry["cell"].items() for other in kept):
+            kept.append(entry)
+    return kept
+
+
+def refusals(rows: list[Cell], bench: Bench, values: dict[str, list[str]]) -> Iterable[dict[str, Any]]:
     """The guilty part of each row that is refused, with the reason."""
     for row in rows:
         one = row | {"processes": "1"}
-        if named(one) in passed:
-            continue
-        if (reason := bench.refusal(one)) is None:
-            passed.add(named(one))
-        else:
-            yield {"cell": bench.guilty(one, reason), "reason": reason}
+        if (reason := bench.refusal(one)) is not None:
+            yield {"cell": bench.guilty(one, reason, values | {"processes": ["1"]}), "reason": reason}
 
 
 def main() -> int:

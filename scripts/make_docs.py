@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,24 @@ def combinations() -> str:
     content = json.loads(COMBINATIONS.read_text(encoding="utf-8"))
     columns = [*content["factors"], "outcome"]
     rows = [f"| {' | '.join(row[column] for column in columns)} |" for row in content["rows"]]
-    refused = [f"| {', '.join(f'{factor} {value}' for factor, value in entry['cell'].items())} | {entry['reason']} |"
-               for entry in content["refused"]]
+    refused = [f"| {what} | {reason} |" for reason, what in by_reason(content["refused"]).items()]
     table = "\n".join([f"| {' | '.join(columns)} |", "|" + "---|" * len(columns), *rows])
     return COMBINED.format(rows=len(rows), pairs=len(pairs(content)), refused="\n".join(refused), table=table)
+
+
+def by_reason(refused: list[dict[str, Any]]) -> dict[str, str]:
+    """For each reason what is refused for it, in words; cells that differ in one factor alone stand together."""
+    found: dict[str, str] = {}
+    for reason in dict.fromkeys(entry["reason"] for entry in refused):
+        cells = [entry["cell"] for entry in refused if entry["reason"] == reason]
+        values = {factor: list(dict.fromkeys(cell[factor] for cell in cells)) for factor in cells[0]}
+        whole = math.prod(map(len, values.values())) == len(cells) and all(cell.keys() == values.keys() for cell in cells)
+        found[reason] = told(values) if whole else "; ".join(told({f: [v] for f, v in cell.items()}) for cell in cells)
+    return found
+
+
+def told(values: dict[str, list[str]]) -> str:
+    return ", ".join(f"{factor} {' / '.join(names)}" for factor, names in values.items())
 
 
 def pairs(content: dict[str, Any]) -> set[tuple[tuple[str, str], ...]]:

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from helpers import WORDS, Finished, environment, make_tiny_base, warm_cli, write_jsonl
 
 Cell = dict[str, str]  # factor -> value
+ALONE = " alone"  # behind an objective: the base trains alone, a joint run starts from it
 BASES = ("bert", "roberta", "distilbert", "gpt2", "llama")
 NEUTRAL = {"head": "transformer", "base": "bert", "objective": "select", "weighting": "fixed", "precision": "fp32",
            "processes": "1", "accumulate": "1", "optimizer": "adamw", "tuning": "full"}
@@ -41,7 +42,8 @@ def factors() -> dict[str, list[str]]:
     from llmtrain import registry
     from llmtrain.config.load import config_dir
 
-    found = {"head": names("head"), "base": list(BASES), "objective": ["none", *names("objective")],
+    objectives = ["none", *names("objective"), *(name + ALONE for name in names("objective"))]
+    found = {"head": names("head"), "base": list(BASES), "objective": objectives,
              "precision": ["fp32", "fp16", "bf16"], "processes": ["1", "2"], "accumulate": ["1", "2"]}
     for kind in ("weighting", "optimizer"):
         if kind in registry.KINDS:
@@ -64,10 +66,12 @@ def overrides(cell: Cell) -> list[str]:
 
     options = registry.get("head", cell["head"]).options
     small = [f"head.{name}={value}" for name, value in HEAD.items() if name in options.__dataclass_fields__]
-    objective = ["objective=summary_only"] if cell["objective"] == "none" else [f"objective.base={cell['objective']}"]
+    base = cell["objective"].removesuffix(ALONE)
+    preset = "summary_only" if base == "none" else "base_only" if base != cell["objective"] else "joint"
+    objective = [f"objective={preset}", *([] if base == "none" else [f"objective.base={base}"])]
     weighting = [f"objective.weighting={cell['weighting']}"] if "weighting" in cell else []
     own = [f"objective.{key}={value}" for factor in ("objective", "weighting")
-           for key, value in OWN.get(cell.get(factor, ""), {}).items()]
+           for key, value in OWN.get(cell.get(factor, "").removesuffix(ALONE), {}).items()]
     return [f"head={cell['head']}", *small, *objective, *weighting, *own, f"precision={cell['precision']}",
             f"trainer.accumulate={cell['accumulate']}",
             *([f"optim={cell['optimizer']}"] if "optimizer" in cell else []),
@@ -75,7 +79,7 @@ def overrides(cell: Cell) -> list[str]:
 
 
 def named(cell: Cell) -> str:
-    return "-".join(cell.values())
+    return "-".join(cell.values()).replace(" ", "_")
 
 
 # ------------------------------------------------------------------------------------------------ covering arrays
@@ -173,6 +177,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._refusals: dict[str, str | None] = {}
         if not (folder / "train.jsonl").exists():
             write_jsonl(folder / "train.jsonl", articles(24, 0))
             write_jsonl(folder / "validation.jsonl", articles(4, 1))
@@ -201,6 +206,11 @@ class Bench:
 
         Raises AssertionError when it ends before them in any other way than exit code 2 and one line a problem.
         """
+        if named(cell) not in self._refusals:
+            self._refusals[named(cell)] = self._probe(cell)
+        return self._refusals[named(cell)]
+
+    def _probe(self, cell: Cell) -> str | None:
         try:
             with no_weights():
                 ended = self.train(cell, "probe")
@@ -213,18 +223,23 @@ class Bench:
         told = "; ".join(dict.fromkeys(line.removeprefix("llmtrain: ") for line in lines))
         return told.replace(str(self.base(cell["base"])), "FOLDER")
 
-    def guilty(self, cell: Cell, reason: str) -> Cell:
-        """The part of a refused cell that is refused for the same reason whatever stands beside it."""
-        kept = dict(cell)
-        for factor in sorted(cell, key=lambda factor: factor in ("objective", "head", "base")):
-            if kept[factor] != NEUTRAL[factor] and self.refusal(kept | {factor: NEUTRAL[factor]}) == reason:
-                kept[factor] = NEUTRAL[factor]
-        return {factor: value for factor, value in kept.items() if value != NEUTRAL[factor]}
+    def guilty(self, cell: Cell, reason: str, values: dict[str, list[str]]) -> Cell:
+        """The part of a refused cell that its refusal hangs on: with another value there the rest is accepted.
+
+        Where there are several reasons no single value helps; then it is what the wording hangs on.
+        """
+        def part(told: str | None) -> Cell:
+            return {factor: value for factor, value in cell.items() if any(
+                (self.refusal(cell | {factor: other}) is None) if told is None else
+                (self.refusal(cell | {factor: other}) != told) for other in values[factor] if other != value)}
+
+        return part(None) or part(reason)
 
     def check(self, cell: Cell) -> str:
         """Train three steps, go on from the second again, score. Returns "" or what is wrong."""
         name = named(cell)
         problem = self.trains(cell, name) or self.resumes(cell, name) or self.scores(cell, name)
+        wait()
         if not problem and os.environ.get("RANK", "0") == "0":
             self.remove(name)
         return problem
@@ -245,6 +260,10 @@ class Bench:
         return difference(run, self.folder / "runs" / f"{name}-again") if rank == "0" else ""
 
     def scores(self, cell: Cell, name: str) -> str:
+        if cell["objective"].endswith(ALONE):
+            ended = warm_cli("train", *self.command(cell | {"objective": NEUTRAL["objective"]}, f"{name}-from"),
+                             f"model.init_from={self.folder / 'runs' / name}", cwd=self.folder)
+            return "" if ended.returncode == 0 else f"a run from it ended with {ended.returncode}: {last(ended.stderr)}"
         if os.environ.get("RANK", "0") != "0":
             return ""
         run = self.folder / "runs" / name
@@ -260,7 +279,7 @@ class Bench:
         return "" if same else f"eval gives ROUGE-1 {again['value']}, the run {first['value']}"
 
     def remove(self, name: str) -> None:
-        for folder in (name, f"{name}-again"):
+        for folder in (name, f"{name}-again", f"{name}-from"):
             shutil.rmtree(self.folder / "runs" / folder, ignore_errors=True)
 
 
@@ -277,7 +296,9 @@ def articles(n: int, seed: int) -> list[dict[str, str]]:
 
 
 def last(text: str) -> str:
-    return " | ".join(text.strip().splitlines()[-3:])[:300]
+    """The last line that is llmtrain's own, else the last."""
+    lines = text.strip().splitlines() or [""]
+    return next((line for line in reversed(lines) if line.startswith("llmtrain: ")), lines[-1])[:300]
 
 
 def forget_the_third_step(run: Path) -> None:

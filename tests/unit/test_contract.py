@@ -155,3 +155,16 @@ def test_the_terms_pull_the_trunk_apart(runs: Runs) -> None:
         take(run)
         found.append(trunk(gradients(run)))
     assert float(torch.nn.functional.cosine_similarity(found[0], found[1], dim=0)) < 0.9
+
+
+def test_a_base_alone_gives_every_trained_parameter_a_gradient(runs: Runs, tiny_base: Path) -> None:
+    """Also while a fresh masked-LM head learns alone, and where no row is masked: DDP waits for each of them."""
+    runs.base = tiny_base  # without a masked-LM head
+    for fraction in ("1", "0"):
+        run = runs("objective=base_only", "objective.base=mlm", "objective.mlm.warm_steps=5",
+                   f"objective.mlm.fraction={fraction}")
+        take(run)
+        trained = {name for name, parameter in run.module.named_parameters() if parameter.requires_grad}
+        assert gradients(run).keys() == trained
+        assert all(float(value.abs().max()) == 0 for name, value in gradients(run).items()
+                   if name.startswith("model.trunk.")), "a fresh head must not move the base"
