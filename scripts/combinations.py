@@ -9,6 +9,7 @@ listed with its reason. Writes docs/combinations.json and docs/combinations.md; 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -54,11 +55,20 @@ def least(refused: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def refusals(rows: list[Cell], bench: Bench, values: dict[str, list[str]]) -> Iterable[dict[str, Any]]:
-    """The guilty part of each row that is refused, with the reason."""
+    """What the refusal of each row hangs on, with the reason; and its like: other values in the same places."""
+    values, seen = values | {"processes": ["1"]}, set()
     for row in rows:
         one = row | {"processes": "1"}
-        if (reason := bench.refusal(one)) is not None:
-            yield {"cell": bench.guilty(one, reason, values | {"processes": ["1"]}), "reason": reason}
+        if (reason := bench.refusal(one)) is None:
+            continue
+        places = tuple(bench.guilty(one, reason, values))
+        if places in seen:
+            continue
+        seen.add(places)
+        for chosen in itertools.product(*(values[factor] for factor in places)):
+            like = one | dict(zip(places, chosen, strict=True))
+            if (reason := bench.refusal(like)) is not None:
+                yield {"cell": bench.guilty(like, reason, values), "reason": reason}
 
 
 def main() -> int:

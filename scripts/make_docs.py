@@ -55,7 +55,7 @@ Written by `scripts/combinations`, which runs what stands here on tiny bases: {r
 two different columns that can be trained, {pairs} pairs. Each row trained three steps, went on from the second again
 bit by bit, and was scored; `well` says that all three held. `tests/integration/test_combinations.py` runs some of them
 each time.
-
+{absent}
 ## Refused
 
 With exit code 2 and one line, before any weight is read.
@@ -77,7 +77,18 @@ def combinations() -> str:
     rows = [f"| {' | '.join(row[column] for column in columns)} |" for row in content["rows"]]
     refused = [f"| {what} | {reason} |" for reason, what in by_reason(content["refused"]).items()]
     table = "\n".join([f"| {' | '.join(columns)} |", "|" + "---|" * len(columns), *rows])
-    return COMBINED.format(rows=len(rows), pairs=len(pairs(content)), refused="\n".join(refused), table=table)
+    return COMBINED.format(rows=len(rows), pairs=len(pairs(content)), refused="\n".join(refused), table=table,
+                           absent=absent(content))
+
+
+def absent(content: dict[str, Any]) -> str:
+    """A paragraph on the registered parts that no row holds; empty where there are none."""
+    known = {kind: [part.name for part in registry.parts(kind) if not part.origin]
+             for kind in ("head", "objective", "weighting", "optimizer")}
+    missing = {kind: names for kind, all_names in known.items()
+               if (names := [name for name in all_names if name not in content["factors"].get(kind, [])])}
+    lines = "\n".join(f"- {told({kind: names})}" for kind, names in missing.items())
+    return f"\nNo rows yet:\n\n{lines}\n" if missing else ""
 
 
 def by_reason(refused: list[dict[str, Any]]) -> dict[str, str]:
@@ -86,7 +97,8 @@ def by_reason(refused: list[dict[str, Any]]) -> dict[str, str]:
     for reason in dict.fromkeys(entry["reason"] for entry in refused):
         cells = [entry["cell"] for entry in refused if entry["reason"] == reason]
         values = {factor: list(dict.fromkeys(cell[factor] for cell in cells)) for factor in cells[0]}
-        whole = math.prod(map(len, values.values())) == len(cells) and all(cell.keys() == values.keys() for cell in cells)
+        whole = all(cell.keys() == values.keys() for cell in cells) and (
+            math.prod(map(len, values.values())) == len(cells))
         found[reason] = told(values) if whole else "; ".join(told({f: [v] for f, v in cell.items()}) for cell in cells)
     return found
 
