@@ -72,8 +72,8 @@ def combinations() -> str:
     columns = [*content["factors"], "outcome"]
     rows = [f"| {' | '.join(row[column] for column in columns)} |" for row in content["rows"]]
     refused = [f"| {what} | {reason} |" for reason, what in by_reason(content["refused"]).items()]
-    refusals = "\n".join(["With exit code 2 and one line, before any weight is read.", "", "| what | why |", "|---|---|",
-                          *refused]) if refused else "Nothing among these parts."
+    refusals = "\n".join(["With exit code 2 and one line, before any weight is read.", "", "| what | why |",
+                          "|---|---|", *refused]) if refused else "Nothing among these parts."
     table = "\n".join([f"| {' | '.join(columns)} |", "|" + "---|" * len(columns), *rows])
     return COMBINED.format(rows=len(rows), pairs=len(pairs(content)), refused=refusals, table=table,
                            absent=absent(content))
