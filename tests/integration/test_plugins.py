@@ -151,6 +151,25 @@ def test_the_documented_head_trains_and_is_loaded_again(place: Path, tiny_base: 
             plugins.unload(plugin)
 
 
+def test_the_documented_weighting_moves_the_weights(place: Path, tiny_base: Path) -> None:
+    documented("random_weights.py", place)
+    more = ["--plugin", "random_weights.py", "head.layers=1", "objective.weighting=random", "trainer.log_every=1"]
+    made = train(place, tiny_base, *more)
+    assert made.returncode == 0, made.stderr
+    log = [json.loads(line) for line in (place / "runs/run/metrics.jsonl").read_text().splitlines()]
+    used = [row["loss.summary.weighted"] / row["loss.summary"] for row in log if row["split"] == "train"]
+    assert len(used) == 4 and len({round(weight, 6) for weight in used}) == 4
+    still = train(place, tiny_base, *more, "objective.random.spread=0", run="still")
+    assert still.returncode == 0, still.stderr
+    log = [json.loads(line) for line in (place / "runs/still/metrics.jsonl").read_text().splitlines()]
+    assert {round(row["loss.summary.weighted"] / row["loss.summary"], 6) for row in log
+            if row["split"] == "train"} == {0.5}
+    alone = train(place, tiny_base, *more, "objective=summary_only", run="alone")
+    assert alone.returncode == 2 and "at least 2 terms" in alone.stderr
+    scored = warm_cli("eval", "checkpoint=runs/run", cwd=place)  # training code is not needed to score
+    assert scored.returncode == 0, scored.stderr
+
+
 def test_every_command_takes_a_plugin(place: Path, tiny_base: Path) -> None:
     documented("bag_head.py", place)
     documented("coverage.py", place)
