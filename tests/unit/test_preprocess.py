@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from helpers import pairs, warm_cli, write_jsonl
-from llmtrain import registry
+from llmtrain import generation, registry
 from llmtrain.config.data import DataConfig
 from llmtrain.config.hashing import run_hash
 from llmtrain.config.load import compose, result_dict, to_typed
@@ -29,6 +29,8 @@ from llmtrain.data.preprocess.options import TextOptions
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import ConfigError, DataError
+from llmtrain.evaluation.evaluate import generate_and_score
+from llmtrain.generation import Generated
 from llmtrain.model.base import load_tokenizer
 from llmtrain.objectives.base import Vocabulary
 from llmtrain.objectives.mlm import MaskTokens
@@ -275,3 +277,24 @@ def test_a_model_reads_at_work_what_it_read_in_training(tiny_base: Path, tmp_pat
     assert json.loads((tmp_path / "e" / "results.json").read_text())["metrics"]["validation"]["rouge1"] == own["rouge1"]
     line = json.loads((tmp_path / "e" / "predictions.jsonl").read_text().splitlines()[0])
     assert line["document"] == rows[0]["document"] and line["references"] == [rows[0]["summary"]]
+
+
+class Plain:
+    """A tokenizer that keeps every text as it is."""
+
+    def __call__(self, text: str, **_: Any) -> dict[str, str]:
+        return {"input_ids": text}
+
+    def decode(self, ids: str) -> str:
+        return ids
+
+
+@pytest.mark.parametrize(("steps", "wanted"), [([], "wi-fi router"), (["lowercase"], "Wi-Fi Router")])
+def test_scored_summaries_get_back_the_case_that_preprocessing_took(steps: list[str], wanted: str,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    config = to_typed("train", compose("train", ["eval.baselines=false", f"data.preprocess=[{','.join(steps)}]"]))
+    monkeypatch.setattr(generation, "summarize_batches", lambda *_, **__: [Generated("wi-fi router", [], 0.0)])
+    examples = [Example("0", "A Wi-Fi Router for all.", "Router", ("Router",))]
+    scores = generate_and_score(None, Plain(), examples, [[1]], config, None)
+    assert scores.rows[0]["prediction"] == wanted
+    assert ("the document's spelling" in scores.signature) == bool(steps)
