@@ -12,6 +12,7 @@ Shapes: B rows, H heads, T queries, S keys, K width of a head.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from math import prod
 from typing import Any
 
 import torch
@@ -42,8 +43,7 @@ def attend(query_BHTK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask: Tenso
     """
     dtype = query_BHTK.dtype
     if query_BHTK.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
-        kept = query_BHTK.shape[:3].numel() * key_BHSK.shape[2] * query_BHTK.element_size()
-        if dtype == torch.bfloat16 and kept <= KEPT_BYTES:
+        if kept_probabilities((*query_BHTK.shape[:3], key_BHSK.shape[2]), dtype, "cpu"):
             scale = query_BHTK.shape[-1] ** -0.5 if scale is None else scale
             if causal:
                 mask = torch.ones(1, 1, query_BHTK.shape[2], key_BHSK.shape[2], dtype=torch.bool).tril()
@@ -53,6 +53,12 @@ def attend(query_BHTK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask: Tenso
             return F.scaled_dot_product_attention(query_BHTK.float(), key_BHSK.float(), value_BHSK.float(), mask,
                                                   dropout, causal, scale=scale).to(dtype)
     return F.scaled_dot_product_attention(query_BHTK, key_BHSK, value_BHSK, mask, dropout, causal, scale=scale)
+
+
+def kept_probabilities(shape_BHTS: tuple[int, ...], dtype: torch.dtype, device: str) -> int:
+    """Bytes of probabilities that one call of :func:`attend` keeps for its backward pass; 0 where it keeps none."""
+    size = prod(shape_BHTS) * dtype.itemsize
+    return size if device == "cpu" and dtype == torch.bfloat16 and size <= KEPT_BYTES else 0
 
 
 def _kept_as(dtype: torch.dtype) -> AbstractContextManager[object]:

@@ -163,6 +163,8 @@ def test_what_cannot_be_read_is_refused(runs: Any, overrides: list[str], told: s
 
 
 @pytest.mark.parametrize(("overrides", "told"), [
+    (["head=extractive", "data.long=head_tail"], "use data.long=truncate, sliding or interpolate"),
+    (["head=extractive", "head.segments=true", "data.long=sliding"], "use data.long=interpolate, or head.segments"),
     (["head=prefix_lm", "data.long=sliding"], "head=prefix_lm reads and writes in one piece; use data.long=int"),
     (["data.long=head_tail", "data.head_share=1.5"], "data.head_share=1.5 must be from 0 to 1"),
     (["data.long=sliding", "data.window_overlap=-1"], "data.window_overlap=-1 must be 0 or more"),
@@ -216,3 +218,25 @@ def test_trained_scored_and_written_through_the_commands(mode: str, tiny_base: P
     other = text.rsplit(" ", 5)[0] + " red red red red red"
     one, two = summarizer.details([text, other], with_copies=True)
     assert one.score != two.score
+
+
+@pytest.mark.parametrize(("head", "family"), [("gru", "bert"), ("extractive", "bert"), ("lstm", "roberta"),
+                                              ("transformer", "gpt2")])
+@pytest.mark.parametrize("mode", ["sliding", "interpolate"])
+def test_every_head_reads_long_documents(head: str, family: str, mode: str, tmp_path: Path) -> None:
+    base = make_tiny_base(tmp_path / family, family)
+    made = Runs(base, tmp_path, rows=long_rows(8, 250))
+    overrides = [f"head={head}", f"data.long={mode}", "data.max_source_tokens=300", "data.window_overlap=16",
+                 "objective=summary_only"]
+    try:
+        if family == "gpt2" and mode == "interpolate":
+            with pytest.raises(ConfigError, match="a table of learned positions and the gpt2 base"):
+                made(*overrides)
+            return
+        run = made(*overrides)
+        (batch,) = next(iter(run.loader.iterate(0))).micro
+        assert batch["input_ids"].shape[1] > 250
+        (result,) = take(run)
+        assert np.isfinite(result.losses["summary"])
+    finally:
+        made.close()

@@ -53,8 +53,12 @@ def sentence_problems(config: TrainConfig) -> Iterator[str]:
     if wanted and config.data.preprocess:
         yield (f"{next(iter(wanted))} tells a document's own sentences apart and data.preprocess would change them; "
                "set data.preprocess=[]")
-    if wanted and config.data.long is not LongMode.truncate:
-        yield (f"{next(iter(wanted))} reads a document's sentences in one piece; set data.long=truncate")
+    if wanted and config.data.long is LongMode.head_tail:
+        yield (f"{next(iter(wanted))} reads a document's sentences from the first on and data.long=head_tail cuts its "
+               "middle out; use data.long=truncate, sliding or interpolate")
+    if config.data.long is LongMode.sliding and getattr(config.head, "segments", False):
+        yield ("head.segments=true gives the sentences of one piece their segments and data.long=sliding reads in "
+               "windows; use data.long=interpolate, or head.segments=false")
     labels = {name: asked.labels for name, asked in wanted.items()}
     if len(set(labels.values())) > 1:
         (first, one), (second, other), *_ = labels.items()

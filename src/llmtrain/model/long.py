@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from llmtrain.attention import kept_probabilities
 from llmtrain.config.choices import LongMode
 from llmtrain.config.data import DataConfig
 from llmtrain.errors import ConfigError
@@ -36,7 +37,7 @@ def check_length(data: DataConfig, base: Any, limit: int, path: str, head: str) 
                           f"{positions(base) - FRAME} tokens of a window of the base at {path}; lower it")
     if data.long is LongMode.interpolate and family_of(base).embeddings != ("embeddings",):
         raise ConfigError("data.long=interpolate stretches a table of learned positions and the "
-                          f"{base.model_type} base at {path} has none; use data.long=head_tail")
+                          f"{base.model_type} base at {path} has none; use data.long=sliding or head_tail")
     if data.max_source_tokens > limit and data.long in (LongMode.truncate, LongMode.head_tail):
         raise ConfigError(f"data.max_source_tokens={data.max_source_tokens} is more than the {limit} tokens that the "
                           f"base at {path} can read with head={head}; lower it, or choose data.long=sliding or "
@@ -153,19 +154,21 @@ def encode_windows(model: Any, ids_BS: Tensor, mask_BS: Tensor, overlap: int) ->
     return nn.functional.pad(joined_BSD, (0, 0, 0, padding)) if padding else joined_BSD
 
 
-def describe(data: DataConfig, base: Any, longest: int, rows: int, bytes_per_number: int) -> str:
+def describe(data: DataConfig, base: Any, longest: int, rows: int, dtype: torch.dtype, device: str) -> str:
     """The startup line: how long documents are read, and what a micro-batch of the longest keeps for its gradient.
 
     About 17 numbers a token, layer and unit of width (Korthikanti et al. 2022, "Reducing Activation Recomputation in
-    Large Transformer Models", equation 2, without the part that attention in blocks does not keep).
+    Large Transformer Models", equation 2, without attention's part), and attention's probabilities where they are kept.
     """
-    tokens, windows = longest, ""
+    tokens, count, windows = longest, 1, ""
     width = positions(base)
     if data.long is LongMode.sliding and longest > width:
         plan = plan_windows(np.array([longest]), width, data.window_overlap, 1, 1)
-        tokens = plan.column_NX.size
+        count, tokens = plan.column_NX.shape
         windows = f", the longest in {len(plan.row_N)} windows of {width} that share {data.window_overlap}"
-    kept = 17 * bytes_per_number * tokens * rows * base.num_hidden_layers * base.hidden_size
+    kept = 17 * dtype.itemsize * base.hidden_size * rows * count * tokens
+    kept += kept_probabilities((rows * count, base.num_attention_heads, tokens, tokens), dtype, device)
+    kept *= base.num_hidden_layers
     return (f"long documents: {data.long.value}, up to {longest} tokens{windows}; about {kept / 2**30:.2f} GiB of "
             f"trunk activations in a micro-batch of {rows} of the longest (a fraction with "
             "model.gradient_checkpointing=true)")

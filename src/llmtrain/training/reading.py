@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmtrain.config.choices import LongMode, PrecisionName
+from llmtrain.config.choices import LongMode
 from llmtrain.config.objective import base_terms_of, needs_summaries
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sentences import sentence_input
@@ -19,6 +19,7 @@ from llmtrain.model.long import check_length
 from llmtrain.model.long import describe as describe_long
 from llmtrain.model.topology import class_of
 from llmtrain.objectives.fit import check_fit
+from llmtrain.precision import DTYPES
 
 
 def behind_document(config: TrainConfig) -> int:
@@ -63,6 +64,6 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Sp
         say(f"data: {note}")
     if config.data.long is not LongMode.truncate:
         rows = -(-config.trainer.batch_size // (config.trainer.accumulate * accelerator.num_processes))
-        size = 4 if config.precision.name is PrecisionName.fp32 else 2
-        say(describe_long(config.data, base, int(train.input_ids.lengths.max()), rows, size))
+        say(describe_long(config.data, base, int(train.input_ids.lengths.max()), rows,
+                          DTYPES[config.precision.name.value], accelerator.device.type))
     return splits, train, validation
