@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -295,6 +296,8 @@ def test_scored_summaries_get_back_the_case_that_preprocessing_took(steps: list[
     config = to_typed("train", compose("train", ["eval.baselines=false", f"data.preprocess=[{','.join(steps)}]"]))
     monkeypatch.setattr(generation, "summarize_batches", lambda *_, **__: [Generated("wi-fi router", [], 0.0)])
     examples = [Example("0", "A Wi-Fi Router for all.", "Router", ("Router",))]
-    scores = generate_and_score(None, Plain(), examples, [[1]], config, None)
+    model = SimpleNamespace(describe_decoding=lambda _: "greedy", can_generate=lambda: True)
+    features = SimpleNamespace(input_ids=[[1]], extra={})
+    scores = generate_and_score(model, Plain(), examples, features, config, None)
     assert scores.rows[0]["prediction"] == wanted
     assert ("the document's spelling" in scores.signature) == bool(steps)
