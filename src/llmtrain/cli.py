@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from llmtrain.errors import ConfigError, LlmtrainError, ResourceError
-from llmtrain.log import keep_going
+from llmtrain.log import keep_going, quiet_imports
 
 COMMANDS = {
     "train": "train a summarizer, or go on with an unfinished run",
@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command line; returns the exit code and never raises for an expected failure."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = os.environ.get("LLMTRAIN_DEBUG") == "1"
+    quiet_imports()
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()  # here, where a reader that has left is expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -31,21 +32,21 @@ def warn(line: str) -> None:
         print(f"llmtrain: {line}", file=sys.stderr, flush=True)
 
 
-def quiet_libraries() -> None:
-    """Keep transformers' and datasets' own bars and reports off the terminal; their errors still come.
-
-    transformers imports torchao where it is installed, which warns of kernels for other devices and of deprecations.
-    """
-    import logging as standard
-
-    from datasets import disable_progress_bars
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    disable_progress_bars()
+def quiet_imports() -> None:
+    """Call it before anything heavy is imported: transformers imports torchao where that is installed, which warns of
+    kernels for other devices and of deprecations inside torch."""
     for name in ("torchao", "torch.utils._pytree"):
-        standard.getLogger(name).setLevel(standard.ERROR)
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def quiet_libraries() -> None:
+    """Keep transformers' and datasets' own bars and reports off the terminal; their errors still come."""
+    from datasets import disable_progress_bars
+    from transformers.utils import logging as reports
+
+    reports.set_verbosity_error()
+    reports.disable_progress_bar()
+    disable_progress_bars()
 
 
 class Lenient:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,13 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from helpers import environment, pairs, warm_cli, write_jsonl
 from llmtrain import checkpoint, registry
 from llmtrain.config.hashing import result_dict
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.optim import builders
 from llmtrain.optim.groups import depths, hidden_matrices
-from llmtrain.training import saving
+from llmtrain.training import loop, saving
 from llmtrain.training.optimizer_state import OptimizerPart
 from running import Runs, copies, take
 
@@ -83,6 +89,40 @@ def test_its_state_comes_back_bitwise(name: str, make: Any) -> None:
     assert alike(copies(run), copies(other)) and alike(slots(run), slots(other))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stopped_run_goes_on_bitwise(name: str, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                       ) -> None:
+    """Through the command: six steps straight, against stopped behind the third, with layers that still wait."""
+    write_jsonl(tmp_path / "train.jsonl", pairs(40))
+    write_jsonl(tmp_path / "validation.jsonl", pairs(4, 1))
+    command = ["train", f"model.path={tiny_base}", "head.layers=1", "data=files", "run.name=run", "trainer.max_steps=6",
+               f"data.train={tmp_path / 'train.jsonl'}", f"data.validation={tmp_path / 'validation.jsonl'}",
+               f"data.cache_dir={tmp_path / 'cache'}", "data.max_test_rows=0", "data.max_source_tokens=32",
+               "trainer.batch_size=8", "trainer.eval_every=6", "schedule.warmup_steps=2", "generation.max_new_tokens=4",
+               "eval.bootstrap_samples=5", "eval.baselines=false", "head.dropout=0.1", f"optim={name}",
+               "optim.layer_decay=0.9", "model.unfreeze_every=2", "optim.adam8bit.block_size=32"]
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    for folder in (straight, stopped):
+        folder.mkdir()
+    assert warm_cli(*command, cwd=straight).returncode == 0
+    advance = loop.advance
+
+    def advancing(run: Any, *rest: Any) -> None:
+        advance(run, *rest)
+        if run.progress.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "advance", advancing)
+        assert warm_cli(*command, cwd=stopped).returncode == 143
+    resumed = warm_cli(*command, cwd=stopped)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on from step 3" in resumed.stdout
+    for file in ("model/model.safetensors", "state/optimizer.safetensors"):
+        one, two = (load_file(folder / "runs/run/checkpoints/step-6" / file) for folder in (straight, stopped))
+        assert alike(one, two), file
+
+
 def test_the_state_of_another_optimizer_is_refused(make: Any) -> None:
     run = make("optim=adamw")
     take(run)
@@ -107,6 +147,14 @@ def test_eight_bit_moments_are_small_and_saved_in_their_parts(make: Any) -> None
     assert weight.numel() >= 4096 and weight.numel() % 32 == 0  # torchao leaves others as they are
     assert tensors[f"{name}/codes"].dtype == torch.uint8 and tensors[f"{name}/scale"].shape == (weight.numel() // 32,)
     assert data["wrapped"][name] == {"type": "OptimState8bit", "attributes": [True, {"dtype": "float32"}]}
+
+
+@NEEDS_TORCHAO
+def test_what_torchao_says_of_other_devices_stays_off_the_terminal(tmp_path: Path) -> None:
+    code = "from llmtrain.cli import main; main(['version']); from torchao.optim import AdamW8bit"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True,
+                          cwd=tmp_path)
+    assert done.stderr == ""
 
 
 def test_muon_moves_hidden_matrices_alone_and_adamw_the_rest(make: Any) -> None:
