@@ -68,7 +68,7 @@ def refusals(rows: list[Cell], bench: Bench, values: dict[str, list[str]]) -> It
         for chosen in itertools.product(*(values[factor] for factor in places)):
             like = one | dict(zip(places, chosen, strict=True))
             if (reason := bench.refusal(like)) is not None:
-                yield {"cell": bench.guilty(like, reason, values), "reason": reason}
+                yield {"cell": dict(zip(places, chosen, strict=True)), "reason": reason}
 
 
 def main() -> int:

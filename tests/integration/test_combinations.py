@@ -82,7 +82,8 @@ def test_what_is_refused_is_refused_before_weights_are_read(entry: dict[str, Any
     assert bench.refusal(cell) == entry["reason"]
 
 
-@pytest.mark.parametrize("row", [row | {"processes": "1"} for row in ROWS], ids=named)
+@pytest.mark.parametrize("row", [*(row | {"processes": "1"} for row in ROWS), {"objective": "extraction alone"}],
+                         ids=named)
 def test_each_part_trains_resumes_and_is_scored(row: Cell, bench: Bench) -> None:
     problem = bench.check(whole(row))
     if NOT_INSTALLED in problem:

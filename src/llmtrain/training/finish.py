@@ -14,6 +14,7 @@ import torch
 from llmtrain import checkpoint
 from llmtrain.config.load import to_dict
 from llmtrain.config.objective import trains_summary
+from llmtrain.config.sentences import sentence_input
 from llmtrain.data.features import tokenize
 from llmtrain.evaluation.evaluate import SplitScores, generate_and_score
 from llmtrain.evaluation.report import build_results, write_outputs
@@ -53,8 +54,11 @@ def finish(run: Training) -> dict[str, Any]:
             continue
         weights = f"average of {len(averaged)} checkpoints" if averaged else f"checkpoint of step {best_step}"
         say(f"scoring {len(examples)} {split} documents with the {weights}")
-        features = tokenize(examples, run.tokenizer, run.config.data, run.model.sentence_input)
-        if trains_summary(run.config.objective):
+        summarizes = trains_summary(run.config.objective)
+        # a loss may need sentences where the head needs none
+        asked = run.model.sentence_input if summarizes else sentence_input(run.config)
+        features = tokenize(examples, run.tokenizer, run.config.data, asked)
+        if summarizes:
             scores[split] = generate_and_score(
                 run.model, run.tokenizer, examples, features, run.config, run.precision,
                 accelerator=run.accelerator, baselines=run.config.eval.baselines, lead_from=run.splits.validation)
