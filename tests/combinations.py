@@ -54,13 +54,6 @@ def factors() -> dict[str, list[str]]:
             for factor, values in found.items()}
 
 
-def absent(page: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Values that there are and that a page of combinations has no rows of, by factor."""
-    found = {factor: [value for value in values if value not in page.get(factor, [NEUTRAL[factor]])]
-             for factor, values in factors().items()}
-    return {factor: values for factor, values in found.items() if values}
-
-
 def names(kind: str) -> list[str]:
     from llmtrain import registry
 

@@ -1,24 +1,43 @@
-"""Stopping a run in the middle, in this process."""
+"""Stopping and killing runs in the middle, in this process, and what must be alike afterwards."""
 
 from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from llmtrain.training import loop
 
 
-def stop_behind_step_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next run gets a SIGTERM once it has taken two steps; those after it do not."""
+class Killed(BaseException):
+    """Ends a run as kill -9 would: nothing catches it."""
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIGTERM) -> None:
+    """The next run gets a signal once it has taken so many steps; those after it do not."""
     advance = loop.advance
 
     def advancing(run: Any, *rest: Any) -> None:
         advance(run, *rest)
-        if run.progress.step == 2:
+        if run.progress.step == step:
             monkeypatch.setattr(loop, "advance", advance)
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     monkeypatch.setattr(loop, "advance", advancing)
+
+
+def same(first: Path, second: Path) -> None:
+    """Every tensor of two step folders is bitwise the same."""
+    names = sorted(path.relative_to(first) for path in first.rglob("*.safetensors"))
+    assert len(names) > 1
+    assert names == sorted(path.relative_to(second) for path in second.rglob("*.safetensors"))
+    for name in names:
+        one, two = load_file(first / name), load_file(second / name)
+        assert one.keys() == two.keys(), name
+        for key in one:
+            assert torch.equal(one[key], two[key]), f"{name}: {key}"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,36 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers import Finished, pairs, warm_cli, write_jsonl
+from helpers import warm_cli
 from llmtrain import checkpoint
-from llmtrain.training import average_last, finish, loop
+from llmtrain.training import average_last, finish
+from stopping import Killed, stop_at
 
 THREE = ("optim.average_last=3", "trainer.keep_last=3", "trainer.max_steps=8")
 # steps so short that the last checkpoint is the best of all
 SMOOTH = ("optim.average_last=2", "schedule=constant_cooldown", "schedule.cooldown_steps=0", "optim.head_lr=1e-4",
           "optim.base_lr=1e-5")
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rows")
-    for seed, (name, count) in enumerate((("train", 40), ("validation", 4), ("test", 2))):
-        write_jsonl(folder / f"{name}.jsonl", pairs(count, seed))
-    return folder
-
-
-@pytest.fixture
-def train(tiny_base: Path, rows: Path, tmp_path: Path) -> Callable[..., Finished]:
-    """``llmtrain train`` in the run folder runs/run, validated every second step."""
-    def run(*overrides: str, cwd: Path = tmp_path) -> Finished:
-        return warm_cli("train", f"model.path={tiny_base}", "head.layers=1", "data=files",
-                        *(f"data.{name}={rows / name}.jsonl" for name in ("train", "validation", "test")),
-                        f"data.cache_dir={rows / 'cache'}", "data.max_source_tokens=32", "data.max_summary_tokens=8",
-                        "trainer.batch_size=8", "trainer.eval_rows=4", "trainer.eval_every=2",
-                        "schedule.warmup_steps=2", "generation.max_new_tokens=4", "eval.bootstrap_samples=5",
-                        "eval.baselines=false", "run.name=run", "trainer.max_steps=6",
-                        "trainer.best_metric=loss.total", *overrides, cwd=cwd)
-    return run
 
 
 @pytest.fixture
@@ -58,9 +35,6 @@ def lucky(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(average_last, "score", score)
 
 
-class Killed(BaseException):
-    """Ends a run as kill -9 would: nothing catches it."""
-
 
 def kill(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, start: Callable[[], Any]) -> None:
     def die(*_: Any) -> None:
@@ -71,17 +45,6 @@ def kill(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, start: Callabl
         with pytest.raises(Killed):
             start()
 
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    advance = loop.advance
-
-    def advancing(run: Any, *rest: Any) -> None:
-        advance(run, *rest)
-        if run.progress.step == step:
-            monkeypatch.setattr(loop, "advance", advance)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(loop, "advance", advancing)
 
 
 def results_of(run: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoModelForMaskedLM
 from helpers import Finished, make_tiny_base, pairs, warm_cli, write_jsonl
 from llmtrain import Summarizer
 from llmtrain.errors import CheckpointError
-from stopping import stop_behind_step_two
+from stopping import stop_at
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_base_trains_alone_resumes_and_a_joint_run_starts_from_it(
     before = AutoModel.from_pretrained(tiny_base, add_pooling_layer=False).state_dict()
     assert not torch.equal(trunk["encoder.layer.0.output.dense.weight"], before["encoder.layer.0.output.dense.weight"])
 
-    stop_behind_step_two(monkeypatch)
+    stop_at(monkeypatch, 2)
     assert alone(tmp_path, common, "stopped").returncode == 143
     assert alone(tmp_path, common, "stopped").returncode == 0
     first, second = tensors(run), tensors(tmp_path / "runs/stopped")

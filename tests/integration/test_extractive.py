@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,8 @@ from helpers import Finished, run_cli, tiny_tokenizer, warm_cli, write_jsonl
 from llmtrain import Summarizer
 from llmtrain.data.extraction import encode_sentences
 from llmtrain.data.sentences import sentence_spans
-from llmtrain.training import loop
 from running import Runs, gradients, take
+from stopping import same, stop_at
 
 
 def command(base: Path, folder: Path, *more: str, rows: Any = english) -> list[str]:
@@ -31,25 +29,6 @@ def command(base: Path, folder: Path, *more: str, rows: Any = english) -> list[s
             "schedule.warmup_steps=1", "eval.bootstrap_samples=5", "eval.baselines=false", *more]
 
 
-def stop_behind(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    advance = loop.advance
-
-    def advancing(run: Any, *rest: Any) -> None:
-        advance(run, *rest)
-        if run.progress.step == step:
-            monkeypatch.setattr(loop, "advance", advance)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(loop, "advance", advancing)
-
-
-def same(one: Path, two: Path) -> None:
-    files = sorted(path.relative_to(one) for path in one.rglob("*.safetensors"))
-    assert len(files) > 1
-    for file in files:
-        first, second = load_file(one / file), load_file(two / file)
-        assert first.keys() == second.keys()
-        assert all(torch.equal(value, second[key]) for key, value in first.items()), file
 
 
 def predictions(folder: Path) -> list[dict[str, Any]]:
@@ -64,7 +43,7 @@ def test_runs_resume_bitwise_score_and_choose(precision: str, options: tuple[str
     start = command(tiny_base, tmp_path, "head=extractive", f"precision={precision}", "trainer.max_steps=4", *options)
     straight = warm_cli(*start, "run.name=straight", cwd=tmp_path)
     assert straight.returncode == 0, straight.stderr
-    stop_behind(monkeypatch, 2)
+    stop_at(monkeypatch, 2)
     assert warm_cli(*start, "run.name=stopped", cwd=tmp_path).returncode == 143
     assert warm_cli(*start, "run.name=stopped", cwd=tmp_path).returncode == 0
     run = tmp_path / "runs/straight"

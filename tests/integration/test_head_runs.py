@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from helpers import pairs, warm_cli, write_jsonl
-from stopping import stop_behind_step_two
+from stopping import same, stop_at
 
 CASES = [("gru", "bf16", ("head.dropout=0.1", "head.layers=2")), ("lstm", "fp16", ("head.layers=2",)),
          ("lstm", "fp32", ("head.width=48", "objective=summary_only")), ("gru", "fp16", ("head.input_feeding=true",)),
@@ -31,16 +29,11 @@ def test_runs_resume_bitwise_score_and_write(head: str, precision: str, options:
                "generation.max_new_tokens=6", "eval.bootstrap_samples=5"]
     straight = warm_cli(*command, "run.name=straight", cwd=tmp_path)
     assert straight.returncode == 0, straight.stderr
-    stop_behind_step_two(monkeypatch)
+    stop_at(monkeypatch, 2)
     assert warm_cli(*command, "run.name=stopped", cwd=tmp_path).returncode == 143
     resumed = warm_cli(*command, "run.name=stopped", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    one, two = (tmp_path / f"runs/{name}/checkpoints/step-4" for name in ("straight", "stopped"))
-    files = sorted(path.relative_to(one) for path in one.rglob("*.safetensors"))
-    assert len(files) > 1
-    for file in files:
-        first, second = load_file(one / file), load_file(two / file)
-        assert all(torch.equal(value, second[key]) for key, value in first.items()), file
+    same(*(tmp_path / f"runs/{name}/checkpoints/step-4" for name in ("straight", "stopped")))
 
     results = json.loads((tmp_path / "runs/straight/results.json").read_text())
     effective = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[precision]

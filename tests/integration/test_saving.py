@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -13,40 +12,14 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from helpers import Finished, pairs, warm_cli, write_jsonl
+from helpers import warm_cli
 from llmtrain import checkpoint
 from llmtrain.training import finish, loop, reading, saving, setup
 from running import Runs, copies, take
+from stopping import Killed, same, stop_at
 
 TIMED = ("time.",)
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rows")
-    for seed, (name, count) in enumerate((("train", 40), ("validation", 4), ("test", 2))):
-        write_jsonl(folder / f"{name}.jsonl", pairs(count, seed))
-    return folder
-
-
-@pytest.fixture
-def train(tiny_base: Path, rows: Path, tmp_path: Path) -> Callable[..., Finished]:
-    """``llmtrain train`` of 6 steps, validated at 2, 4 and 6, in the run folder runs/run."""
-    def run(*overrides: str, cwd: Path = tmp_path) -> Finished:
-        return warm_cli("train", f"model.path={tiny_base}", "head.layers=1", "data=files",
-                        *(f"data.{name}={rows / name}.jsonl" for name in ("train", "validation", "test")),
-                        f"data.cache_dir={rows / 'cache'}", "data.max_source_tokens=32", "data.max_summary_tokens=8",
-                        "trainer.batch_size=8", "trainer.log_every=4", "trainer.eval_rows=4", "trainer.eval_every=2",
-                        "schedule.warmup_steps=2", "generation.max_new_tokens=4", "eval.bootstrap_samples=5",
-                        "eval.baselines=false", "run.name=run", "trainer.max_steps=6", "trainer.best_metric=loss.total",
-                        "trainer.best_mode=min", *overrides, cwd=cwd)
-    return run
-
-
-class Killed(BaseException):
-    """Ends a run as kill -9 would: nothing catches it."""
 
 
 @pytest.fixture
@@ -63,18 +36,6 @@ def die_scoring(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[
 
     yield during
 
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIGTERM) -> None:
-    """Send this process a signal behind a step, once."""
-    advance = loop.advance
-
-    def advancing(run: Any, *rest: Any) -> None:
-        advance(run, *rest)
-        if run.progress.step == step:
-            monkeypatch.setattr(loop, "advance", advance)
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(loop, "advance", advancing)
 
 
 def damage(folder: Path) -> None:
@@ -98,14 +59,6 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if not k.startswith(TIMED)} for line in lines]
 
-
-def same(first: Path, second: Path) -> None:
-    names = sorted(path.relative_to(first) for path in first.rglob("*.safetensors"))
-    assert names and names == sorted(path.relative_to(second) for path in second.rglob("*.safetensors"))
-    for name in names:
-        one, two = load_file(first / name), load_file(second / name)
-        assert one.keys() == two.keys()
-        assert all(torch.equal(one[key], two[key]) for key in one), name
 
 
 def test_a_step_reached_again_replaces_its_damaged_checkpoint(train: Any, die_scoring: Any, tmp_path: Path) -> None:

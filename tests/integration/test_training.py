@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import environment, pairs, run_cli, warm_cli, write_jsonl
+from stopping import same
 
 TIMED = ("time.",)
 
@@ -46,17 +47,6 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model" / "model.safetensors")
 
-
-def same(first: Path, second: Path) -> None:
-    """Every tensor of two step folders is bitwise the same."""
-    names = sorted(path.relative_to(first) for path in first.rglob("*.safetensors"))
-    assert names
-    assert names == sorted(path.relative_to(second) for path in second.rglob("*.safetensors"))
-    for name in names:
-        one, two = load_file(first / name), load_file(second / name)
-        assert one.keys() == two.keys()
-        for key in one:
-            assert torch.equal(one[key], two[key]), f"{name}: {key}"
 
 
 def test_a_run_leaves_what_the_contract_names(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
@@ -187,17 +177,6 @@ def test_init_from_and_extend_from(tiny_base: Path, rows: Path, tmp_path: Path) 
     assert result.returncode == 0, result.stderr
     one, two = weights_of(run / "checkpoints/step-6"), weights_of(tmp_path / "runs/started/checkpoints/step-1")
     assert all(torch.equal(one[name], two[name]) for name in one)
-
-
-@pytest.mark.parametrize("experiment", ["bert_sum_fp32", "bert_sum_fp16", "bert_sum_bf16", "bert_gru_bf16",
-                                        "bert_lstm_bf16", "debug_three_steps"])
-def test_every_experiment_trains(experiment: str, tiny_base: Path, rows: Path, tmp_path: Path) -> None:
-    result = warm_cli("train", f"+experiment={experiment}", *arguments(tiny_base, rows, "trainer.max_steps=2"),
-                      cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    results = json.loads((tmp_path / "runs/run/results.json").read_text())
-    wanted = {"fp16": "float16", "bf16": "bfloat16"}.get(experiment[-4:], "float32")
-    assert results["precision"]["effective"] == wanted
 
 
 def test_debug_overfit_learns_its_batch(tiny_base: Path, rows: Path, tmp_path: Path) -> None:

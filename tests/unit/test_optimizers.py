@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,9 +20,10 @@ from llmtrain.config.hashing import result_dict
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.optim import builders
 from llmtrain.optim.groups import depths, hidden_matrices
-from llmtrain.training import loop, saving
+from llmtrain.training import saving
 from llmtrain.training.optimizer_state import OptimizerPart
 from running import Runs, copies, take
+from stopping import stop_at
 
 NEEDS_TORCHAO = pytest.mark.skipif(find_spec("torchao") is None, reason="torchao is not installed")
 NAMES = [pytest.param(part.name, marks=NEEDS_TORCHAO if part.name == "adam8bit" else ())
@@ -106,16 +105,8 @@ def test_a_stopped_run_goes_on_bitwise(name: str, tiny_base: Path, tmp_path: Pat
     for folder in (straight, stopped):
         folder.mkdir()
     assert warm_cli(*command, cwd=straight).returncode == 0
-    advance = loop.advance
-
-    def advancing(run: Any, *rest: Any) -> None:
-        advance(run, *rest)
-        if run.progress.step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "advance", advancing)
-        assert warm_cli(*command, cwd=stopped).returncode == 143
+    stop_at(monkeypatch, 3)
+    assert warm_cli(*command, cwd=stopped).returncode == 143
     resumed = warm_cli(*command, cwd=stopped)
     assert resumed.returncode == 0, resumed.stderr
     assert "going on from step 3" in resumed.stdout

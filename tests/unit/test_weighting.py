@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from helpers import pairs, warm_cli, write_jsonl
 from llmtrain.objectives.weighting.pcgrad import projected
 from running import Runs, copies, take
-from stopping import stop_behind_step_two
+from stopping import same, stop_at
 
 MOVING = {"linear": ("objective.lam_start=2", "objective.lam_steps=3"),
           "cosine": ("objective.lam_start=2", "objective.lam_steps=3"), "step": ("objective.step.steps=2",),
@@ -40,13 +39,6 @@ def command(tiny_base: Path, tmp_path: Path) -> list[str]:
             "eval.bootstrap_samples=5", "trainer.log_every=1", "model.dropout=0.1", "trainer.accumulate=2"]
 
 
-def same(one: Path, two: Path) -> None:
-    files = sorted(path.relative_to(one) for path in one.rglob("*.safetensors"))
-    assert len(files) > 1
-    for file in files:
-        first, second = load_file(one / file), load_file(two / file)
-        assert all(torch.equal(value, second[key]) for key, value in first.items()), file
-
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     read = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -59,7 +51,7 @@ def test_a_stopped_run_goes_on_bitwise(name: str, command: list[str], tmp_path: 
     command = [*command, f"objective.weighting={name}", *MOVING[name]]
     straight = warm_cli(*command, "run.name=straight", cwd=tmp_path)
     assert straight.returncode == 0, straight.stderr
-    stop_behind_step_two(monkeypatch)
+    stop_at(monkeypatch, 2)
     assert warm_cli(*command, "run.name=stopped", cwd=tmp_path).returncode == 143
     resumed = warm_cli(*command, "run.name=stopped", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr

@@ -107,6 +107,9 @@ def _objective(config: TrainConfig) -> Iterator[str]:
         except LlmtrainError as error:
             yield f"objective.{'base' if objective.terms is None else 'terms'}: {error}"
     yield from problems_of_weighting(config)
+    weighting = getattr(objective, objective.weighting, None)
+    yield from _own(weighting)
+    yield from _beside(weighting, config)
 
 
 def _model(config: TrainConfig) -> Iterator[str]:

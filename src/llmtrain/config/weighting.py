@@ -35,9 +35,6 @@ def problems_of_weighting(config: TrainConfig) -> Iterator[str]:
     if facts.get("moves") and (best == "loss.total" or best.endswith(".weighted")):
         yield (f"trainer.best_metric={best} changes its meaning as {chosen} moves the weights; choose a ROUGE or "
                "loss.TERM")
-    if objective.weighting == "step" and objective.step.steps is None and config.trainer.max_minutes is not None:
-        yield ("objective.step.share needs a known number of steps, which trainer.max_minutes does not give; set "
-               "objective.step.steps")
 
 
 def _course(config: TrainConfig, moves: bool, chosen: str) -> Iterator[str]:

@@ -53,8 +53,6 @@ class EncoderStates:
             behind the document.
         shared: In a training step, what several loss terms need and the first of them computes; None: nothing is kept.
         sentences: Where its sentences are, when the head or an objective asked for them.
-        steering_BS: fp32, added to the logits of everything that looks at or points to the source, where a head steers
-            what is read: log weights of the tokens.
     """
 
     hidden_BSD: Tensor
@@ -64,7 +62,6 @@ class EncoderStates:
     go_on: Callable[[Tensor, Any], Tensor] | None = None
     shared: dict[str, Any] | None = None
     sentences: Sentences | None = None
-    steering_BS: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ class Draft:
         copied: (probability of copying, source token pointed at) of each token, for a head with a copy gate.
         sentences: The sentences that make up or steer the summary, in the document's order.
         probabilities: Of every sentence of the document; None for one that cannot be chosen.
-        sources: For each token, the share of its reading that fell on each sentence of the document.
     """
 
     token_ids: list[int] | None
@@ -31,4 +30,3 @@ class Draft:
     copied: list[tuple[float, int]] | None = None
     sentences: list[Choice] | None = None
     probabilities: list[float | None] | None = None
-    sources: list[list[float]] | None = None

@@ -12,7 +12,9 @@ Facts that a weighting registers, checked before any weight is read:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from llmtrain.config.keys import key
 from llmtrain.registry import register
@@ -29,6 +31,12 @@ class StepConfig:
     steps: int | None = key(None, "the same in steps, instead of share", "steps")
     rest: float = key(0.0, "what is left of the base terms' weights after that (0: they are not computed any more)",
                       "ratio")
+
+    def problems_in(self, config: Any) -> Iterator[str]:
+        """What is missing beside it in a TrainConfig."""
+        if self.steps is None and config.trainer.max_minutes is not None:
+            yield ("objective.step.share needs a known number of steps, which trainer.max_minutes does not give; set "
+                   "objective.step.steps")
 
 
 @dataclass(kw_only=True, slots=True)
