@@ -1,7 +1,11 @@
-"""Recipes against each other at equal training time, interleaved, on the same rows: one table, scored on validation.
+"""Recipes against each other at equal training time, on the same rows: one table, scored on validation.
+
+A machine that others share gives no two runs the same minutes. So the time a step takes is measured first, interleaved,
+each recipe in --rounds processes of its own on the same batches, and each then trains for the steps that --minutes hold
+at its median pace: what is compared does not depend on who else was there, and runs again to the same figures.
 
 A variant is NAME and its overrides in one text; the first one is what the others are compared with, document by
-document. Test rows are left alone unless --test is given.
+document. Test rows are left alone unless --test is given. --steps N gives every recipe N steps, whatever they take.
 
     python scripts/benchmarks/recipes.py --root /tmp/r --minutes 4 --seeds 1 --data FOLDER \\
         --variant "summary alone" "objective=summary_only" --variant "select, 2" "objective.lam=2" -- run.seed=0
@@ -13,7 +17,7 @@ import argparse
 import statistics
 from pathlib import Path
 
-from common import data_overrides, results, table, train
+from common import data_overrides, pace, results, table, train
 from compare import averaged
 
 from llmtrain.evaluation.bootstrap import interval, paired
@@ -26,6 +30,8 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--data", type=Path, help="folder with train/validation/test.jsonl[.gz]; default: docstrings")
     parser.add_argument("--minutes", type=float, default=4.0, help="training time of each run")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each recipe's pace is measured")
+    parser.add_argument("--steps", type=int, help="train every recipe for so many steps instead of --minutes")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--max-in", type=int, default=128)
     parser.add_argument("--max-out", type=int, default=24)
@@ -33,19 +39,31 @@ def main() -> None:
     parser.add_argument("--variant", nargs=2, action="append", required=True, metavar=("NAME", "OVERRIDES"))
     parser.add_argument("overrides", nargs="*", help="passed on to every run")
     options = parser.parse_args()
-    shared = ["+experiment=bert_sum_bf16", f"trainer.max_minutes={options.minutes}",
-              "trainer.eval_every=1000000", f"data.max_test_rows={'null' if options.test else 0}", *options.overrides]
+    shared = ["+experiment=bert_sum_bf16", "trainer.eval_every=1000000",
+              f"data.max_test_rows={'null' if options.test else 0}", *options.overrides]
     if options.data is not None:
         shared += data_overrides(options.data, options.max_in, options.max_out)
-    runs: dict[str, list[Path]] = {name: [] for name, _ in options.variant}
+    recipes = {name: [*shared, *overrides.split()] for name, overrides in options.variant}
+    paces = {} if options.steps else measured(options.root, recipes, options.rounds)
+    runs: dict[str, list[Path]] = {name: [] for name in recipes}
     for seed in range(options.seeds):
-        for number, (name, overrides) in enumerate(options.variant):
-            own = [*shared, *overrides.split(), f"run.seed={seed}"]
-            runs[name].append(train(options.root, f"{number}-{seed}", own))
+        for number, (name, own) in enumerate(recipes.items()):
+            steps = options.steps or max(1, round(60 * options.minutes / paces[name]))
+            runs[name].append(train(options.root, f"{number}-{seed}",
+                                    [*own, f"trainer.max_steps={steps}", f"run.seed={seed}"]))
     first = runs[options.variant[0][0]]
-    print(table(["recipe", "steps", "ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-1 against the first, paired"],
-                [[name, f"{statistics.median(results(path)['steps'] for path in paths):.0f}", *scores(paths, first)]
+    print(table(["recipe", "s a step", "steps", "ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-1 against the first, paired"],
+                [[name, f"{paces[name]:.3f}" if paces else "", f"{results(paths[0])['steps']}", *scores(paths, first)]
                  for name, paths in runs.items()]))
+
+
+def measured(root: Path, recipes: dict[str, list[str]], rounds: int) -> dict[str, float]:
+    """Seconds a step of each recipe, the median of interleaved rounds."""
+    found: dict[str, list[float]] = {name: [] for name in recipes}
+    for turn in range(rounds):
+        for number, (name, own) in enumerate(recipes.items()):
+            found[name].append(pace(root, f"pace-{number}-{turn}", own))
+    return {name: statistics.median(seconds) for name, seconds in found.items()}
 
 
 def scores(paths: list[Path], first: list[Path]) -> list[str]:

@@ -33,7 +33,8 @@ def test_recipes_are_compared_on_validation_and_leave_the_test_split_alone(tiny_
         write_jsonl(data / f"{name}.jsonl", pairs(rows, number))
     done = subprocess.run(
         [sys.executable, str(SCRIPTS / "recipes.py"), "--root", str(tmp_path / "runs"), "--data", str(data),
-         "--minutes", "0.005", "--variant", "alone", "objective=summary_only", "--variant", "both", "objective.lam=2",
+         "--minutes", "0.005", "--rounds", "1", "--variant", "alone", "objective=summary_only",
+         "--variant", "both", "objective.lam=2",
          "--", f"model.path={tiny_base}", "head.layers=1", "trainer.batch_size=4", f"data.cache_dir={tmp_path / 'c'}"],
         env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
