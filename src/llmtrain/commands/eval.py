@@ -17,26 +17,34 @@ from llmtrain.data.examples import Example, Splits
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import ConfigError, DataError
 
+NEEDED = "eval needs one of checkpoint=PATH and predictions=FILE, or eval.lead=N alone; name one of them"
+
 
 def run(overrides: list[str]) -> int:
-    """Score what the overrides name: ``checkpoint=PATH`` or ``predictions=FILE``."""
+    """Score what the overrides name: ``checkpoint=PATH``, ``predictions=FILE``, or the lead by ``eval.lead=N``."""
     predictions, checkpoint = path_value(overrides, "predictions"), path_value(overrides, "checkpoint")
-    if (predictions is None) == (checkpoint is None):
-        raise ConfigError("eval needs one of checkpoint=PATH and predictions=FILE; name one of them")
-    if predictions is not None:
-        return _score_file(Path(predictions), cast(EvaluateConfig, compose_over(None, overrides, "eval")))
+    if predictions is not None and checkpoint is not None:
+        raise ConfigError(NEEDED)
+    if checkpoint is None:
+        config = cast(EvaluateConfig, compose_over(None, overrides, "eval"))
+        if predictions is None and config.eval.lead is None:
+            raise ConfigError(NEEDED)
+        return _score_texts(None if predictions is None else Path(predictions), config)
     return _score_checkpoint(overrides)
 
 
-def _score_file(path: Path, config: EvaluateConfig) -> int:
-    from llmtrain.evaluation.evaluate import score_split
+def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
+    """Score the file's predictions; without a file, the first eval.lead words or characters of each document."""
+    from llmtrain.evaluation.evaluate import leads, score_split
     from llmtrain.evaluation.predictions import read_predictions
     from llmtrain.evaluation.report import build_results
 
     split = config.eval.split
     splits, examples = _examples(config)
-    scores = score_split(examples, read_predictions(path, examples), config.eval, lead_from=_validation(config),
-                         decoding=f"predictions from {path.name}", baselines=config.eval.baselines)
+    texts = leads(examples, config.eval) if path is None else read_predictions(path, examples)
+    made = "predictions are the lead" if path is None else f"predictions from {path.name}"
+    scores = score_split(examples, texts, config.eval, lead_from=_validation(config), decoding=made,
+                         baselines=config.eval.baselines)
     results = build_results(validation=scores if split is SplitName.validation else None,
                             test=scores if split is SplitName.test else None, whole=splits.whole)
     if config.eval.output is None:
@@ -101,7 +109,7 @@ def _examples(config: EvaluateConfig) -> tuple[Splits, list[Example]]:
 def _validation(config: EvaluateConfig) -> list[Example] | None:
     """Rows that choose the lead baseline's length, where the data have them: those the run itself validated on."""
     data = config.data
-    if config.eval.split is SplitName.validation or not config.eval.baselines or (
+    if config.eval.split is SplitName.validation or not config.eval.baselines or config.eval.lead or (
             data.name == "files" and not (data.validation or data.train)):
         return None
     try:

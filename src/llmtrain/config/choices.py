@@ -71,6 +71,7 @@ class Language(Enum):
     auto = "auto"
     en = "en"
     cjk = "cjk"
+    zh_words = "zh_words"
     other = "other"
 
 

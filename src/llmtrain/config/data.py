@@ -31,9 +31,13 @@ class HubConfig:
 @dataclass(kw_only=True, slots=True)
 class DataConfig:
     name: str = key("docstrings", "source: docstrings, files or hub")
+    folder: str | None = key(None, "folder that data.train, validation, test and unlabelled are looked for in first")
     train: Any = key(None, "training file, list of files or glob (data=files)")
     validation: Any = key(None, "validation file, list or glob; default: split off by a hash of the document")
     test: Any = key(None, "test file, list or glob; default: split off by a hash of the document when train is given")
+    validation_from_train: int | None = key(None, "hold out this many training rows as validation, chosen by a hash of "
+                                            "the document; near-copies stay together", "rows")
+    split_seed: int = key(0, "another seed holds out other rows (data.validation_from_train)")
     unlabelled: Any = key(None, "file, list or glob of further training documents without summaries: the base's own "
                                 "term alone reads them")
     document: str = key("document", "column that holds the document")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.config.choices import LongMode, ScheduleName
+from llmtrain.config.choices import Language, LongMode, ScheduleName
 from llmtrain.config.load import LENGTHS, Config
 from llmtrain.config.objective import base_terms_of, problems_of_terms, reads_documents_alone, terms_of
 from llmtrain.config.preprocess import steps_for_l1
@@ -19,9 +20,9 @@ POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "t
             "trainer.accumulate", "trainer.bucket", "trainer.eval_rows", "trainer.log_every", "trainer.keep_last",
             "trainer.save_every", "trainer.eval_every", "trainer.patience", "trainer.timeout_seconds",
             "trainer.threads", "trainer.processes", "data.max_source_tokens", "data.max_summary_tokens",
-            "data.max_train_rows", "data.max_validation_rows", "data.processes",
-            "generation.num_beams", "generation.max_new_tokens", "generation.batch_tokens", "generation.temperature",
-            "summarize.batch", "objective.clm.chunk_tokens",
+            "data.max_train_rows", "data.max_validation_rows", "data.validation_from_train", "data.processes",
+            "eval.lead", "generation.num_beams", "generation.max_new_tokens", "generation.batch_tokens",
+            "generation.temperature", "summarize.batch", "objective.clm.chunk_tokens",
             "precision.init_scale", "precision.growth_interval", "optim.eps", "objective.step.steps",
             "objective.uncertainty.lr", "objective.dwa.window", "objective.dwa.temperature", "objective.gradnorm.lr",
             "objective.famo.lr", "probe.every")
@@ -30,7 +31,7 @@ NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "
                 "optim.weight_decay", "optim.clip_norm", "schedule.warmup_steps", "schedule.base_warmup_steps",
                 "schedule.cooldown_steps", "model.freeze_until_step", "model.unfreeze_every", "data.workers",
                 "eval.bootstrap_samples", "generation.min_new_tokens", "generation.no_repeat_ngram_size",
-                "data.max_test_rows", "run.seed", "data.window_overlap")
+                "data.max_test_rows", "run.seed", "data.window_overlap", "data.split_seed")
 SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta2", "optim.ema_decay",
           "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
           "objective.step.share", "objective.clm.fraction", "head.dropout", "head.label_smoothing",
@@ -41,14 +42,14 @@ SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 def validate(config: TrainConfig) -> None:
     """Raise ConfigError with one line for each problem of a whole training configuration."""
     problems = [*_ranges(config), *_lengths(config), *_best(config), *_objective(config), *_model(config),
-                *_optim(config), *_data(config), *_decoding(config)]
+                *_optim(config), *_data(config), *_decoding(config), *_held_out(config), *_scoring(config)]
     if problems:
         raise ConfigError(problems)
 
 
 def validate_stored(config: Config) -> None:
     """The same for what eval and summarize can change: ranges and decoding."""
-    if problems := [*_ranges(config), *_decoding(config)]:
+    if problems := [*_ranges(config), *_decoding(config), *_held_out(config), *_scoring(config)]:
         raise ConfigError(problems)
 
 
@@ -179,6 +180,22 @@ def _data(config: TrainConfig) -> Iterator[str]:
         return
     for name in l1_steps:
         yield from _l1_text(config, name)
+
+
+def _held_out(config: Config) -> Iterator[str]:
+    data = config.data
+    if data.validation_from_train is None:
+        return
+    if data.name == "docstrings":
+        yield "data.validation_from_train needs data=files or data=hub; data=docstrings has a validation split"
+    elif data.validation is not None:
+        yield "data.validation and data.validation_from_train both name the validation rows; choose one of them"
+
+
+def _scoring(config: Config) -> Iterator[str]:
+    if config.eval.language is Language.zh_words and find_spec("jieba") is None:
+        yield ("eval.language=zh_words needs the package jieba, which is not installed; run: pip install "
+               "'llmtrain[chinese]', or use eval.language=cjk for characters")
 
 
 def _l1_text(config: TrainConfig, step: str) -> Iterator[str]:

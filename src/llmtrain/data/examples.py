@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from dataclasses import dataclass, field
 
 from llmtrain.errors import DataError
 
 SPLIT_PERCENT = 5
+NEAR_CHARACTERS = 60
+WORDS = re.compile(r"[^\W_]+")
 SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no file can hold it as UTF-8
 
 
@@ -53,15 +56,19 @@ def _share(document: str, salt: str) -> tuple[int, str]:
     return int(code[:8], 16) % 100, code
 
 
-def take_from_train(splits: dict[str, list[Example]], names: list[str], what: str) -> list[str]:
+def take_from_train(splits: dict[str, list[Example]], names: list[str], what: str, held_out: int | None = None,
+                    seed: int = 0) -> list[str]:
     """Move about 5 % of the training documents, chosen by their hash, to each named split; returns a note for each.
 
     At least one document moves and one stays. Equal documents go to the same side. ``what`` names a missing split in
-    messages: ``data.{}``.
+    messages: ``data.{}``. With ``held_out``, that many rows become the validation split instead, by ``seed``.
 
     Raises:
         DataError: There are too few different documents.
     """
+    if held_out is not None and "validation" in names:
+        notes = take_from_train(splits, [name for name in names if name != "validation"], what)
+        return [*notes, _hold_out(splits, held_out, seed)]
     documents = {e.document for e in splits["train"]}
     if names and len(documents) <= len(names):
         raise DataError(f"train has {len(documents)} different document{'s' * (len(documents) != 1)}, from which no "
@@ -77,3 +84,32 @@ def take_from_train(splits: dict[str, list[Example]], names: list[str], what: st
         notes.append(f"no {what.format(name)}: {len(splits[name])} rows ({SPLIT_PERCENT} % by a hash of the document, "
                      "at least one) taken from train")
     return notes
+
+
+def near_key(document: str) -> str:
+    """What near-copies of a document share: its first 60 letters and digits, however spaced, marked or written."""
+    text = unicodedata.normalize("NFKC", document).lower()
+    return "".join(WORDS.findall(text))[:NEAR_CHARACTERS] or text
+
+
+def _hold_out(splits: dict[str, list[Example]], rows: int, seed: int) -> str:
+    """Move ``rows`` training rows to validation, whole groups of near-copies by a hash of the group and the seed.
+
+    The same rows whatever their order in the file. A group that is larger than what is still wanted is passed by, so
+    that a few rows may be missing where near-copies are many; the note tells the number. Raises DataError where
+    nothing would be left to train on, or nothing small enough is there.
+    """
+    groups: dict[str, list[int]] = {}
+    for index, example in enumerate(splits["train"]):
+        groups.setdefault(near_key(example.document), []).append(index)
+    chosen: set[int] = set()
+    for key in sorted(groups, key=lambda key: digest(f"{seed}\0{key}")):
+        if len(chosen) + len(groups[key]) <= rows:
+            chosen.update(groups[key])
+    if not chosen or len(chosen) == len(splits["train"]):
+        raise DataError(f"data.validation_from_train={rows} cannot be held out of {len(splits['train'])} training rows "
+                        f"({len(groups)} groups of near-copies) and leave some to train on; change it or give more rows")
+    splits["validation"] = [e for i, e in enumerate(splits["train"]) if i in chosen]
+    splits["train"] = [e for i, e in enumerate(splits["train"]) if i not in chosen]
+    wanted = "" if len(chosen) == rows else f" of {rows} asked for (near-copies stay together)"
+    return f"{len(chosen)} rows{wanted} held out of train as validation, by a hash of the document and seed {seed}"

@@ -28,25 +28,37 @@ def read_files(config: DataConfig, only: str | None, labelled: bool = True) -> S
     for name in splits:
         value = getattr(config, name)
         if value is not None and (name == only or (from_train and (only is None or name == "train"))):
-            splits[name] = examples_of(rows_of(paths_of(value, f"data.{name}")), config, name, notes, labelled)
+            paths = paths_of(value, f"data.{name}", config.folder)
+            splits[name] = examples_of(rows_of(paths), config, name, notes, labelled)
     missing = [name for name in ("test", "validation") if from_train and getattr(config, name) is None]
-    notes += take_from_train(splits, missing, "data.{}")
+    notes += take_from_train(splits, missing, "data.{}", config.validation_from_train, config.split_seed)
     return Splits(splits["train"], splits["validation"], splits["test"], "files", notes)
 
 
-def paths_of(value: Any, key: str) -> list[Path]:
-    """Files of one path, a list, or a glob (an existing file wins over a glob). Raises DataError on no match."""
+def paths_of(value: Any, key: str, folder: str | None = None) -> list[Path]:
+    """Files of one path, a list, or a glob (an existing file wins over a glob), in ``folder`` first.
+
+    Raises:
+        DataError: The folder is none, or nothing matches.
+    """
+    if folder is not None and not Path(folder).expanduser().is_dir():
+        raise DataError(f"no folder at {folder}; check data.folder")
     paths: list[Path] = []
     for item in value if isinstance(value, list | tuple) else [value]:
         path = Path(str(item)).expanduser()
-        if path.is_file():
-            paths.append(path)
-            continue
-        matches = sorted(glob.glob(_pattern(path), recursive=True))
-        if not matches:
-            raise DataError(f"no data file at {item}; check {key}")
-        paths += [Path(match) for match in matches]
+        places = [path] if folder is None else [Path(folder).expanduser() / path, path]
+        found = next((matches for place in places if (matches := _matches(place))), [])
+        if not found and folder is None and not path.is_absolute():
+            raise DataError(f"no data file at {item}; check {key}, or name the folder it lies in, data.folder=FOLDER")
+        if not found:
+            raise DataError(f"no data file at {places[0]}; check {key}{'' if folder is None else ' and data.folder'}")
+        paths += found
     return paths
+
+
+def _matches(path: Path) -> list[Path]:
+    """The file itself, else what it matches as a glob."""
+    return [path] if path.is_file() else [Path(match) for match in sorted(glob.glob(_pattern(path), recursive=True))]
 
 
 def _pattern(path: Path) -> str:

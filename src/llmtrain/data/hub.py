@@ -36,10 +36,11 @@ def read_hub(config: DataConfig, only: str | None, labelled: bool = True) -> Spl
     notes: list[str] = []
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     read = partial(_read_split, config, splits=splits, notes=notes, labelled=labelled)
-    if only is None or not read(only):
-        missing = [name for name in ("test", "validation") if not read(name)]
+    held_out = config.validation_from_train is not None  # then the dataset's own validation split is left alone
+    if only is None or (only == "validation" and held_out) or not read(only):
+        missing = [name for name in ("test", "validation") if (name == "validation" and held_out) or not read(name)]
         read("train")
-        notes += take_from_train(splits, missing, "{} split")
+        notes += take_from_train(splits, missing, "{} split", config.validation_from_train, config.split_seed)
     return Splits(splits["train"], splits["validation"], splits["test"], f"hub {hub.name}", notes)
 
 

@@ -56,7 +56,8 @@ def _leave_out(splits: Splits, pipeline: Pipeline) -> None:
 
 def _unlabelled(config: DataConfig, notes: list[str], pipeline: Pipeline) -> list[Example]:
     """The documents of data.unlabelled, any summaries beside them left out."""
-    found = examples_of(rows_of(paths_of(config.unlabelled, "data.unlabelled")), config, "unlabelled", notes, False)
+    rows = rows_of(paths_of(config.unlabelled, "data.unlabelled", config.folder))
+    found = examples_of(rows, config, "unlabelled", notes, False)
     found = [replace(example, summary="", references=()) for example in found]
     kept, _ = pipeline.kept(found, "train")
     notes.append(f"{len(kept)} documents of data.unlabelled are read by the base's own term alone")

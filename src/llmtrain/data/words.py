@@ -8,11 +8,16 @@ import regex
 
 
 def words(text: str, language: str) -> list[str]:
-    """Lower-cased units that n-grams are made of: characters for CJK (runs of ASCII stay whole), else words.
+    """Lower-cased units that n-grams are made of: characters for CJK (runs of ASCII stay whole), jieba's words for
+    ``zh_words``, else words.
 
     Vowel signs and other combining marks belong to their word; an apostrophe parts words, however it is spaced.
     """
     text = unicodedata.normalize("NFKC", text).lower()
+    if language == "zh_words":
+        from llmtrain.data.chinese import segments
+
+        return [piece for piece in segments(text) if regex.search(r"[\p{L}\p{N}]", piece)]
     if language == "cjk":
         return regex.findall(r"[a-z0-9]+|[^\W_]", text)
     return regex.findall(r"[\p{L}\p{M}\p{N}]+" if language == "other" else r"[a-z0-9]+", text)

@@ -15,9 +15,16 @@ LENGTHS = (*range(1, 31), *range(32, 61, 2), *range(65, 101, 5), *range(110, 301
 CHOOSING_ROWS = 200  # validation rows that choose the lead's length
 
 
+BY_CHARACTER = ("cjk", "zh_words")  # languages whose lead is counted in characters
+
+
+def lead_unit(language: str) -> str:
+    return "characters" if language in BY_CHARACTER else "words"
+
+
 def lead(document: str, length: int, language: str) -> str:
     """The first ``length`` words, or characters for CJK."""
-    if language == "cjk":
+    if language in BY_CHARACTER:
         return document[:length]
     return " ".join(document.split()[:length])
 
@@ -32,7 +39,7 @@ def best_lead_length(examples: list[Example], rouge: Rouge) -> int:
 def _lead_scores(example: Example, rouge: Rouge) -> list[float]:
     """ROUGE-1 of the lead at each of LENGTHS; every word is tokenised once."""
     goals = [Counter(rouge.tokens(reference)) for reference in rouge.wanted(example)]
-    if rouge.language == "cjk":
+    if rouge.language in BY_CHARACTER:
         leads = [rouge.tokens(example.document[:length]) for length in LENGTHS]
     else:
         units = [rouge.tokens(word) for word in example.document.split()[:LENGTHS[-1]]]

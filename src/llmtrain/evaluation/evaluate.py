@@ -13,7 +13,7 @@ from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.data.words import words
-from llmtrain.evaluation.baselines import best_lead_length, lead, oracle
+from llmtrain.evaluation.baselines import best_lead_length, lead, lead_unit, oracle
 from llmtrain.evaluation.bootstrap import Interval, interval
 from llmtrain.evaluation.rouge import METRICS, Rouge
 
@@ -47,9 +47,9 @@ def score_split(examples: list[Example], predictions: list[str], config: EvalCon
     found: dict[str, Intervals] = {}
     signature = f"{rouge.signature}; {decoding}; llmtrain {__version__}"
     if baselines:
-        length = best_lead_length(lead_from or examples, rouge)
-        unit = "characters" if rouge.language == "cjk" else "words"
-        signature += f"; lead {length} {unit} chosen on {'validation' if lead_from else 'the scored rows'}"
+        length = config.lead or best_lead_length(lead_from or examples, rouge)
+        source = "as asked" if config.lead else f"chosen on {'validation' if lead_from else 'the scored rows'}"
+        signature += f"; lead {length} {lead_unit(rouge.language)} {source}"
         makers: dict[str, Callable[[Example], str]] = {
             "lead": lambda e: lead(e.document, length, rouge.language),
             "oracle": lambda e: oracle(e, rouge.language)}
@@ -59,6 +59,13 @@ def score_split(examples: list[Example], predictions: list[str], config: EvalCon
              **detail} for e, p, scores, detail
             in zip(examples, predictions, scored, details or [{}] * len(examples), strict=True)]
     return SplitScores(intervals(scored, config), found, extras(examples, predictions, rouge.language), signature, rows)
+
+
+def leads(examples: list[Example], config: EvalConfig) -> list[str]:
+    """The first ``eval.lead`` words or characters of each document, as predictions."""
+    assert config.lead is not None
+    language = Rouge(config.language, config.references, examples).language
+    return [lead(example.document, config.lead, language) for example in examples]
 
 
 def intervals(rows: list[dict[str, float]], config: EvalConfig) -> Intervals:

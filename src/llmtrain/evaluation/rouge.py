@@ -15,11 +15,12 @@ from llmtrain.data.sentences import sentences
 from llmtrain.data.words import words
 
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+TOKENIZERS = {"en": "a-z0-9 words, Porter stemmer", "cjk": "characters", "other": "Unicode words"}
 Scores = dict[str, float]
 
 
 class UnicodeTokenizer:
-    """Characters for CJK, Unicode words else; the interface rouge-score asks for."""
+    """Characters for CJK, jieba's words for zh_words, Unicode words else; the interface rouge-score asks for."""
 
     def __init__(self, language: str) -> None:
         self.language = language
@@ -53,7 +54,7 @@ class Rouge:
     @property
     def signature(self) -> str:
         """The tools and the rule that really decided: with one reference a row, every rule is the same."""
-        tokenizer = {"en": "a-z0-9 words, Porter stemmer", "cjk": "characters", "other": "Unicode words"}[self.language]
+        tokenizer = f"words by jieba {version('jieba')}" if self.language == "zh_words" else TOKENIZERS[self.language]
         rule = References.first if self._by_summary else self.rule
         return (f"rouge-score {version('rouge-score')}, {tokenizer}, F1, references={rule.value} "
                 f"({' to '.join(map(str, self._counts[:1] + self._counts[1:][-1:]))} a row)")
