@@ -71,6 +71,7 @@ class Language(Enum):
     auto = "auto"
     en = "en"
     cjk = "cjk"
+    characters = "characters"
     zh_words = "zh_words"
     other = "other"
 

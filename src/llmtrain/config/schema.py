@@ -72,8 +72,9 @@ class EvalConfig:
     output: str | None = key(None, "folder for results.json and predictions.jsonl; default: inside the run",
                              affects=WHERE)
     references: References = key(References.first, "first (the summary), mean, max (of each metric), best_rouge1")
-    language: Language = key(Language.auto, "ROUGE tokenizer: en (stemmed), cjk (characters), zh_words (Chinese words "
-                             "by jieba), other (Unicode words); auto is one of en, cjk, other")
+    language: Language = key(Language.auto, "ROUGE tokenizer: en (stemmed), cjk (characters, Latin words "
+                             "whole, no marks), characters (every one, as it stands), zh_words (Chinese words by "
+                             "jieba), other (Unicode words); auto is one of en, cjk, other")
     bootstrap_samples: int = key(1000, "resamples behind the 95 % intervals", "samples")
     baselines: bool = key(True, "also score the lead and extractive-oracle baselines")
     lead: int | None = key(None, "length of the lead baseline; default: the best on validation rows; without "

@@ -108,7 +108,7 @@ def _hold_out(splits: dict[str, list[Example]], rows: int, seed: int) -> str:
             chosen.update(groups[key])
     if not chosen or len(chosen) == len(splits["train"]):
         raise DataError(f"data.validation_from_train={rows} cannot be held out of {len(splits['train'])} training rows "
-                        f"({len(groups)} groups of near-copies) and leave some to train on; change it or give more rows")
+                        f"({len(groups)} groups of near-copies) and leave some to train on; lower it")
     splits["validation"] = [e for i, e in enumerate(splits["train"]) if i in chosen]
     splits["train"] = [e for i, e in enumerate(splits["train"]) if i not in chosen]
     wanted = "" if len(chosen) == rows else f" of {rows} asked for (near-copies stay together)"

@@ -15,7 +15,7 @@ LENGTHS = (*range(1, 31), *range(32, 61, 2), *range(65, 101, 5), *range(110, 301
 CHOOSING_ROWS = 200  # validation rows that choose the lead's length
 
 
-BY_CHARACTER = ("cjk", "zh_words")  # languages whose lead is counted in characters
+BY_CHARACTER = ("cjk", "characters", "zh_words")  # languages whose lead is counted in characters
 
 
 def lead_unit(language: str) -> str:

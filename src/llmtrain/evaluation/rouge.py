@@ -15,12 +15,13 @@ from llmtrain.data.sentences import sentences
 from llmtrain.data.words import words
 
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-TOKENIZERS = {"en": "a-z0-9 words, Porter stemmer", "cjk": "characters", "other": "Unicode words"}
+TOKENIZERS = {"en": "a-z0-9 words, Porter stemmer", "cjk": "characters", "characters": "every character as it stands",
+              "other": "Unicode words"}
 Scores = dict[str, float]
 
 
 class UnicodeTokenizer:
-    """Characters for CJK, jieba's words for zh_words, Unicode words else; the interface rouge-score asks for."""
+    """Characters for CJK and ``characters``, jieba's words for ``zh_words``, Unicode words else; what rouge-score asks for."""
 
     def __init__(self, language: str) -> None:
         self.language = language
@@ -81,6 +82,9 @@ class Rouge:
     def _pair(self, prediction: str, reference: str) -> Scores:
         # rougeL ignores line breaks and rougeLsum reads one sentence a line
         found = self._scorer.score("\n".join(sentences(reference)), "\n".join(sentences(prediction)))
+        if self.language == "characters":  # the spaces between sentences are characters too
+            found |= {name: score for name, score in self._scorer.score(reference, prediction).items()
+                      if name != "rougeLsum"}
         return {name: 100 * found[name].fmeasure for name in METRICS}
 
 
