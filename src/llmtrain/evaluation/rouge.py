@@ -21,7 +21,7 @@ Scores = dict[str, float]
 
 
 class UnicodeTokenizer:
-    """Characters for CJK and ``characters``, jieba's words for ``zh_words``, Unicode words else; what rouge-score asks for."""
+    """Characters for CJK and ``characters``, jieba's words for ``zh_words``, Unicode words else, for rouge-score."""
 
     def __init__(self, language: str) -> None:
         self.language = language
