@@ -32,7 +32,8 @@ BASES = ("bert", "roberta", "distilbert", "gpt2", "llama")
 NEUTRAL = {"head": "transformer", "base": "bert", "objective": "select", "weighting": "fixed", "precision": "fp32",
            "processes": "1", "accumulate": "1", "optimizer": "adamw", "tuning": "full"}
 HEAD = {"layers": "1", "ffn": "32", "dropout": "0.1"}  # options that a head may have: small, and with random numbers
-OWN = {"mlm": {"mlm.fraction": "1", "mlm.warm_steps": "1"}, "clm": {"clm.fraction": "1"},  # else nothing may happen
+OWN = {"mlm": {"mlm.fraction": "1", "mlm.warm_steps": "1"}, "clm": {"clm.fraction": "1"},
+       "denoise": {"denoise.fraction": "1", "denoise.warm_steps": "1"},  # else nothing may happen
        "dwa": {"dwa.window": "1"}, "step": {"step.steps": "1"}, "linear": {"lam_start": "0.1", "lam_steps": "3"},
        "cosine": {"lam_start": "0.1", "lam_steps": "3"}}  # in three steps
 

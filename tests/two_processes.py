@@ -24,13 +24,15 @@ from llmtrain.training import module, reading, setup
 from running import Runs, copies, gradients, take, uneven
 
 CASES = {f"{base}-{accumulate}": ("trainer.processes=2", f"trainer.accumulate={accumulate}", f"objective.base={base}")
-         for base in ("select", "mlm") for accumulate in (1, 2)}
+         for base in ("select", "mlm", "denoise") for accumulate in (1, 2)}
 # the weighting's own gradients are reduced by hand: two micro-batches on each process
 WEIGHTED = {name: ("trainer.processes=2", "trainer.accumulate=2", "objective.base=select",
                    f"objective.weighting={name}") for name in ("pcgrad", "gradnorm", "uncertainty", "famo")}
 # gradients are left as they are: no clipping, no movement
 STILL = ("optim.clip_norm=0", "optim.base_lr=0", "optim.head_lr=0", "optim.weight_decay=0",
-         "objective.mlm.fraction=0.6", "objective.mlm.warm_steps=0", "trainer.bucket=1")
+         "objective.mlm.fraction=0.6", "objective.mlm.warm_steps=0", "trainer.bucket=1",
+         "objective.denoise.mode=consistency", "objective.denoise.fraction=0.6", "objective.denoise.warm_steps=0",
+         "objective.denoise.sigma=0.02")
 POISONED = 3
 LIVELY = ("trainer.bucket=1", "schedule.warmup_steps=0")
 # unfreezing withholds gradients that the reducer has waited for; Muon must orthogonalise alike on every rank

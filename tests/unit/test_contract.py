@@ -55,7 +55,7 @@ def one_process(runs: Runs, base: str, accumulate: int = 1) -> tuple[dict[str, t
     return gradients(run), list(result.losses.values())
 
 
-@pytest.mark.parametrize("base", ["select", "mlm"])
+@pytest.mark.parametrize("base", ["select", "mlm", "denoise"])
 def test_a_step_is_the_same_in_micro_batches_and_processes(base: str, runs: Runs, two: Path) -> None:
     """8 rows x 1 = 4 x 2 accumulated = 2 processes x 4 = 2 processes x 2 x 2."""
     whole, losses = one_process(runs, base)
@@ -118,7 +118,7 @@ def trunk(found: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.cat([value.flatten() for name, value in found.items() if name.startswith("model.trunk.")])
 
 
-@pytest.mark.parametrize("base", ["select", "mlm"])
+@pytest.mark.parametrize("base", ["select", "mlm", "denoise"])
 def test_lambda_zero_is_the_base_term_alone(base: str, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     joint = runs(f"objective.base={base}", "objective.lam=0", *STILL)
     take(joint)

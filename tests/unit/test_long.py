@@ -108,9 +108,11 @@ def test_short_documents_are_read_as_ever_and_long_ones_in_windows(runs: Any) ->
     assert max(first_ids.lengths) == 128 and max(second_ids.lengths) > 300
 
 
-def test_windows_are_trained_through(runs: Any) -> None:
-    run = runs("data.long=sliding", "data.max_source_tokens=400", "data.window_overlap=16", "objective.base=mlm",
-               "objective.mlm.fraction=1")
+@pytest.mark.parametrize("base", [("mlm",), ("denoise", "objective.denoise.mode=consistency")], ids=str)
+def test_windows_are_trained_through(base: tuple[str, ...], runs: Any) -> None:
+    name, *more = base
+    run = runs("data.long=sliding", "data.max_source_tokens=400", "data.window_overlap=16", f"objective.base={name}",
+               f"objective.{name}.fraction=1", *more)
     before = {name: p.detach().clone() for name, p in run.model.trunk.named_parameters()}
     results = take(run, 2)
     assert all(np.isfinite(result.losses["summary"]) for result in results)

@@ -137,7 +137,15 @@ def plan_windows(lengths_B: Indices, width: int, overlap: int, before: int, afte
     return Windows(row_N, np.where(real_NX, column_NX, 0), real_NX, place_BS)
 
 
-def encode_windows(model: Any, ids_BS: Tensor, mask_BS: Tensor, overlap: int) -> Tensor:
+def embedded(trunk: Any, ids_BS: Tensor, noise_BSD: Tensor | None) -> dict[str, Tensor]:
+    """How the trunk is given its tokens: by id, or as token embeddings with noise on them."""
+    if noise_BSD is None:
+        return {"input_ids": ids_BS}
+    return {"inputs_embeds": trunk.get_input_embeddings()(ids_BS) + noise_BSD}
+
+
+def encode_windows(model: Any, ids_BS: Tensor, mask_BS: Tensor, overlap: int,
+                   noise_BSD: Tensor | None = None) -> Tensor:
     """(B, S, D): the trunk's states of long rows, read in overlapping windows as one batch and joined again."""
     lengths_B = mask_BS.sum(1)
     before = int(bool((ids_BS[:, 0] == model.config.bos_token_id).all()))
@@ -147,8 +155,9 @@ def encode_windows(model: Any, ids_BS: Tensor, mask_BS: Tensor, overlap: int) ->
     row_N1, column_NX, real_NX, place_BS = (torch.from_numpy(array).to(ids_BS.device) for array in (
         plan.row_N[:, None], plan.column_NX, plan.real_NX, plan.place_BS))
     ids_NX = torch.where(real_NX, ids_BS[row_N1, column_NX], model.config.pad_token_id)
-    hidden_NXD = model.trunk(input_ids=ids_NX, attention_mask=None if bool(plan.real_NX.all()) else real_NX.long()
-                             ).last_hidden_state
+    noise_NXD = None if noise_BSD is None else noise_BSD[row_N1, column_NX]
+    hidden_NXD = model.trunk(**embedded(model.trunk, ids_NX, noise_NXD),
+                             attention_mask=None if bool(plan.real_NX.all()) else real_NX.long()).last_hidden_state
     joined_BSD = hidden_NXD.flatten(0, 1).index_select(0, place_BS.flatten()).unflatten(0, place_BS.shape)
     padding = ids_BS.shape[1] - place_BS.shape[1]
     return nn.functional.pad(joined_BSD, (0, 0, 0, padding)) if padding else joined_BSD

@@ -93,8 +93,9 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         """Document and summary share the base's positions."""
         return positions - summary_tokens
 
-    def encode(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None) -> EncoderStates:
-        states = super().encode(input_ids_BS, attention_mask_BS)
+    def encode(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
+               noise_BSD: Tensor | None = None) -> EncoderStates:
+        states = super().encode(input_ids_BS, attention_mask_BS, noise_BSD)
         return replace(states, go_on=partial(self._go_on, None, input_ids_BS, states.attention_mask_BS))
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:

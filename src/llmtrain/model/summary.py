@@ -35,7 +35,7 @@ from llmtrain.model.family import (
     positions,
     pretrained_mlm_head,
 )
-from llmtrain.model.long import encode_windows
+from llmtrain.model.long import embedded, encode_windows
 
 IGNORED = -100  # a label that counts for nothing, torch's default ignore_index
 MOST_POSITIONS = 1024  # rows of a head's own position table: a base may read 100,000 tokens, a summary has fewer
@@ -106,20 +106,23 @@ class SummaryModel(PreTrainedModel):
         weight: Tensor = self.trunk.get_input_embeddings().weight
         return weight
 
-    def encode(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None) -> EncoderStates:
+    def encode(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
+               noise_BSD: Tensor | None = None) -> EncoderStates:
         """Run the trunk, in windows where the rows are longer than it reads and ``config.window_overlap`` is set.
 
-        Without padding no mask is passed, which keeps attention on its fastest path.
+        ``noise_BSD`` is added to the token embeddings. Without padding no mask is passed, which keeps attention on
+        its fastest path.
         """
         if attention_mask_BS is None:
             attention_mask_BS = torch.ones_like(input_ids_BS)
         overlap = getattr(self.config, "window_overlap", None)
         if overlap is not None and input_ids_BS.shape[1] > positions(self.trunk.config):
-            hidden_BSD = encode_windows(self, input_ids_BS, attention_mask_BS, overlap)
+            hidden_BSD = encode_windows(self, input_ids_BS, attention_mask_BS, overlap, noise_BSD)
         else:
             cache = {"use_cache": False} if family_of(self.trunk.config).causal else {}
             mask = None if bool(attention_mask_BS.all()) else attention_mask_BS
-            hidden_BSD = self.trunk(input_ids=input_ids_BS, attention_mask=mask, **cache).last_hidden_state
+            hidden_BSD = self.trunk(**embedded(self.trunk, input_ids_BS, noise_BSD), attention_mask=mask,
+                                    **cache).last_hidden_state
         return EncoderStates(hidden_BSD, attention_mask_BS, input_ids_BS, self.input_embedding_VD)
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:

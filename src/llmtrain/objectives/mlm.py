@@ -8,6 +8,7 @@ Shapes: B rows, S source tokens, M masked tokens, D width of the trunk, V vocabu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ STREAM = 1  # tells this term's random numbers from those of other terms
 
 @dataclass(frozen=True)
 class MaskTokens:
-    """Adds mlm_input_ids, mlm_attention_mask and mlm_labels (B', S) for the rows chosen for the masked pass.
+    """Adds TERM_input_ids, TERM_attention_mask and TERM_labels (B', S) for the rows chosen for the masked pass.
 
     The choice and the masks are a pure function of (seed, epoch, example id). 80 % of the predicted tokens become
     the mask token, 10 % a random one, 10 % stay. In a shared pass ``input_ids`` themselves are masked. Where
@@ -36,16 +37,14 @@ class MaskTokens:
 
     options: MlmConfig
     vocabulary: Vocabulary
+    term: str = "mlm"  # before the names of what it adds
+    stream: int = STREAM
 
     def __call__(self, batch: Batch, context: Context) -> None:
         own = L1 if f"{L1}input_ids" in batch else ""  # a text that preprocessing made for this term alone
         source_BS, mask_BS = batch[f"{own}input_ids"], batch[f"{own}attention_mask"]
         rows, inputs, labels = [], [], []
-        for row, example in enumerate(batch["example_id"].tolist()):
-            generator = row_generator(context.seed, context.epoch, example, STREAM)
-            chosen = self.options.shared_pass or torch.rand((), generator=generator) < self.options.fraction
-            if batch.get("dummy") or not chosen:
-                continue
+        for row, generator in self.chosen(batch, context):
             length = int(mask_BS[row].sum())  # drawing for the padding too would tie the masks to the batch's width
             masked_S, labels_S = source_BS[row].clone(), torch.full_like(source_BS[row], IGNORED)
             masked_S[:length], labels_S[:length] = self._mask(source_BS[row, :length], generator)
@@ -53,27 +52,39 @@ class MaskTokens:
             inputs.append(masked_S)
             labels.append(labels_S)
         width = source_BS.shape[1]
-        batch["mlm_labels"] = torch.stack(labels) if rows else source_BS.new_zeros((0, width))
-        batch["mlm_attention_mask"] = mask_BS[rows]
-        batch["mlm_input_ids"] = torch.stack(inputs) if rows else source_BS.new_zeros((0, width))
+        batch[f"{self.term}_labels"] = torch.stack(labels) if rows else source_BS.new_zeros((0, width))
+        batch[f"{self.term}_attention_mask"] = mask_BS[rows]
+        batch[f"{self.term}_input_ids"] = torch.stack(inputs) if rows else source_BS.new_zeros((0, width))
         if self.options.shared_pass and rows:
-            batch["input_ids"] = batch["mlm_input_ids"]
+            batch["input_ids"] = batch[f"{self.term}_input_ids"]
+
+    def chosen(self, batch: Batch, context: Context) -> Iterator[tuple[int, torch.Generator]]:
+        """The rows that take the masked pass, and what their masks are drawn from."""
+        for row, example in enumerate(batch["example_id"].tolist()):
+            generator = row_generator(context.seed, context.epoch, example, self.stream)
+            chosen = self.options.shared_pass or torch.rand((), generator=generator) < self.options.fraction
+            if chosen and not batch.get("dummy"):
+                yield row, generator
 
     def _mask(self, source_S: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         special = torch.tensor(sorted(self.vocabulary.special_ids))
         open_S = ~torch.isin(source_S, special)
+        predicted_S, kind_S = self._choose(source_S, open_S, generator)
+        labels_S = torch.where(predicted_S, source_S, IGNORED)
+        random_S = torch.randint(self.vocabulary.size, source_S.shape, generator=generator)
+        assert self.vocabulary.mask_id is not None, "a tokenizer without a mask token is refused before"
+        masked_S = torch.where(predicted_S & (kind_S < 0.8), self.vocabulary.mask_id, source_S)
+        return torch.where(predicted_S & (kind_S >= 0.9), random_S, masked_S), labels_S
+
+    def _choose(self, source_S: Tensor, open_S: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(S,) bool: which tokens are predicted; (S,) in [0, 1): what each of them then becomes."""
         draw_S = torch.rand(source_S.shape, generator=generator)
         if self.options.whole_word:  # every piece of a word shares its first piece's draw
             word_S = (~(self.vocabulary.continuation[source_S] & open_S)).cumsum(0) - 1
             starts = (~(self.vocabulary.continuation[source_S] & open_S)).nonzero().squeeze(1)
             draw_S = draw_S[starts[word_S.clamp(min=0)]]
         predicted_S = (draw_S < self.options.mask_probability) & open_S
-        labels_S = torch.where(predicted_S, source_S, IGNORED)
-        kind_S = torch.rand(source_S.shape, generator=generator)
-        random_S = torch.randint(self.vocabulary.size, source_S.shape, generator=generator)
-        assert self.vocabulary.mask_id is not None, "a tokenizer without a mask token is refused before"
-        masked_S = torch.where(predicted_S & (kind_S < 0.8), self.vocabulary.mask_id, source_S)
-        return torch.where(predicted_S & (kind_S >= 0.9), random_S, masked_S), labels_S
+        return predicted_S, torch.rand(source_S.shape, generator=generator)
 
 
 class MlmHead(nn.Module):
@@ -110,21 +121,26 @@ class MaskedLm(Objective):
         return MaskTokens(self.options, self.vocabulary)
 
     def count(self, batch: Batch) -> Tensor:
-        return (batch["mlm_labels"] != IGNORED).sum()
+        return (batch[f"{self.name}_labels"] != IGNORED).sum()
 
     def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
-        labels_BS = batch["mlm_labels"]
+        labels_BS = batch[f"{self.name}_labels"]
         at = (labels_BS != IGNORED).reshape(-1).nonzero().squeeze(1)
         if at.numel() == 0:
             return connected_zero(self, states.hidden_BSD)
         if self.options.shared_pass:
             hidden_BSD = states.hidden_BSD
         else:
-            hidden_BSD = model.encode(batch["mlm_input_ids"], batch["mlm_attention_mask"]).hidden_BSD
-        hidden_MD = hidden_BSD.reshape(-1, hidden_BSD.shape[-1]).index_select(0, at)
+            hidden_BSD = model.encode(batch[f"{self.name}_input_ids"],
+                                      batch[f"{self.name}_attention_mask"]).hidden_BSD
+        logits_MV = self.predict(model, hidden_BSD, at, step)
+        return nn.functional.cross_entropy(logits_MV, labels_BS.reshape(-1).index_select(0, at), reduction="sum")
+
+    def predict(self, model: SummaryModel, hidden_BSD: Tensor, at_M: Tensor, step: int) -> Tensor:
+        """(M, V) fp32 logits at the flattened places ``at_M``."""
+        hidden_MD = hidden_BSD.reshape(-1, hidden_BSD.shape[-1]).index_select(0, at_M)
         embedding_VD = model.input_embedding_VD
         if not self.pretrained and step < self.options.warm_steps:  # a fresh head must not push noise into the trunk
             hidden_MD, embedding_VD = hidden_MD.detach(), embedding_VD.detach()
-        logits_MV = self.head(hidden_MD, embedding_VD)
-        return nn.functional.cross_entropy(logits_MV.float(), labels_BS.reshape(-1).index_select(0, at),
-                                           reduction="sum")
+        logits: Tensor = self.head(hidden_MD, embedding_VD)
+        return logits.float()

@@ -20,6 +20,44 @@ class MlmConfig:
                           "steps")
 
 
+CONSISTENCY, SPANS = "consistency", "spans"
+NORMAL, UNIFORM = "normal", "uniform"
+
+
+@dataclass(kw_only=True, slots=True)
+class DenoiseConfig:
+    mode: str = key(SPANS, "spans: predict masked spans; consistency: predict masked tokens alike under noise on the "
+                           "input embeddings")
+    fraction: float = key(0.25, "share of each step's rows that take the denoising pass or passes", "share of rows")
+    mask_probability: float = key(0.15, "share of tokens predicted", "probability")
+    span_length: float = key(3.0, "mode=spans: mean length of a span", "tokens")
+    noise: str = key(UNIFORM, "mode=consistency: uniform in [-sigma, sigma], or normal")
+    sigma: float = key(1e-5, "mode=consistency: size of the noise; token embeddings themselves are about 0.05")
+    weight: float = key(1.0, "mode=consistency: weight of the divergence beside the prediction loss")
+    warm_steps: int = key(100, "a fresh masked-LM head learns alone for this many steps before it moves the trunk",
+                          "steps")
+
+    def masking(self) -> MlmConfig:
+        """The masked language modelling that both modes build on."""
+        return MlmConfig(fraction=self.fraction, mask_probability=self.mask_probability, warm_steps=self.warm_steps)
+
+    def problems(self) -> Iterator[str]:
+        """One line for each option that is wrong by itself or beside another."""
+        for name, known in (("mode", (CONSISTENCY, SPANS)), ("noise", (NORMAL, UNIFORM))):
+            if (value := getattr(self, name)) not in known:
+                yield f"objective.denoise.{name}={value} is unknown; use {' or '.join(known)}"
+        for name in ("fraction", "mask_probability"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                yield f"objective.denoise.{name}={value:g} must be from 0 to 1; change it"
+        if not 1 <= self.span_length < float("inf"):
+            yield f"objective.denoise.span_length={self.span_length:g} must be 1 or more; change it"
+        if not 0 < self.sigma < float("inf"):
+            yield f"objective.denoise.sigma={self.sigma:g} must be more than 0; change it"
+        for name in ("weight", "warm_steps"):
+            if not 0 <= (value := getattr(self, name)) < float("inf"):
+                yield f"objective.denoise.{name}={value:g} must be 0 or more; change it"
+
+
 @dataclass(kw_only=True, slots=True)
 class ClmConfig:
     fraction: float = key(1.0, "share of each step's rows whose tokens are predicted", "share of rows")
@@ -46,6 +84,9 @@ class ExtractionConfig:
         yield from scorer_problems(self, "objective.extraction", (MEAN, LAST))
 
 
+register("objective", "denoise", DenoiseConfig, "llmtrain.objectives.denoise:Denoise",
+         "masked spans (Joshi et al. 2020), or the same prediction under noise (R3F); encoders only", own_pass=True,
+         causal=False, mask_token=True, predicts_tokens=True)
 register("objective", "extraction", ExtractionConfig, "llmtrain.objectives.extraction:Extraction",
          "is this sentence in the oracle's summary (Liu and Lapata 2019)", reads_summary=True)
 register("objective", "mlm", MlmConfig, "llmtrain.objectives.mlm:MaskedLm",

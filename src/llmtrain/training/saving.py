@@ -16,6 +16,7 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.log import say, warn
 from llmtrain.model.publish import load_weights, publish_base
+from llmtrain.objectives.mlm import MaskedLm
 from llmtrain.training.length import planned_steps
 from llmtrain.training.setup import Training
 
@@ -47,8 +48,8 @@ def publish(run: Training, folder: Path) -> None:
     if trains_summary(run.config.objective):
         run.model.save_pretrained(folder)
         return
-    head = getattr(run.module.objectives["mlm"], "head", None) if "mlm" in run.module.objectives else None
-    publish_base(run.model.trunk, folder, None if head is None else head.state_dict())
+    heads = [objective.head for objective in run.module.objectives.values() if isinstance(objective, MaskedLm)]
+    publish_base(run.model.trunk, folder, heads[-1].state_dict() if heads else None)
 
 
 def save(run: Training) -> None:
