@@ -34,7 +34,8 @@ def attend(query_BHTK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask: Tenso
     """softmax(scale query key') value; scale is 1 / sqrt(K) by default.
 
     Args:
-        mask: Broadcasts to (B, 1, T, S), True where attention may look.
+        mask: Broadcasts to (B, 1, T, S): True where attention may look, or fp32 numbers added to the scores, which
+            may have a gradient.
         causal: A query sees the keys up to its own place; then T is S and there is no mask.
         dropout: Share of the probabilities that are set to zero.
 
@@ -52,6 +53,8 @@ def attend(query_BHTK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask: Tenso
         with torch.autocast("cpu", enabled=False), _kept_as(dtype):
             return F.scaled_dot_product_attention(query_BHTK.float(), key_BHSK.float(), value_BHSK.float(), mask,
                                                   dropout, causal, scale=scale).to(dtype)
+    if mask is not None and mask.is_floating_point():
+        mask = mask.to(dtype)
     return F.scaled_dot_product_attention(query_BHTK, key_BHSK, value_BHSK, mask, dropout, causal, scale=scale)
 
 
@@ -88,6 +91,7 @@ class _Products(torch.autograd.Function):
         factor = dropout_factor(probabilities.shape, dropout, probabilities.dtype) if dropout > 0 else None
         ctx.save_for_backward(query, key, value, probabilities, factor)
         ctx.scale, ctx.rows = scale, shape[:2]
+        ctx.mask_shape = mask.shape if mask is not None and mask.requires_grad else None
         return torch.bmm(probabilities if factor is None else probabilities * factor, value).unflatten(0, shape[:2])
 
     @staticmethod
@@ -103,13 +107,16 @@ class _Products(torch.autograd.Function):
         at_scores = torch._softmax_backward_data(at_probabilities, probabilities, -1, probabilities.dtype)
         at_query = torch.bmm(at_scores, key).mul_(ctx.scale)
         at_key = torch.bmm(at_scores.transpose(1, 2), query).mul_(ctx.scale)
+        at_mask = None
+        if ctx.mask_shape is not None:
+            at_mask = at_scores.unflatten(0, ctx.rows).float().sum_to_size(ctx.mask_shape)
         return (at_query.unflatten(0, ctx.rows), at_key.unflatten(0, ctx.rows), at_value.unflatten(0, ctx.rows),
-                None, None, None)
+                at_mask, None, None)
 
 
 def _softmax_(scores_BHTS: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """Overwrite scores by softmax(scale * scores), computed in fp32, a few rows at a time."""
-    hidden = None if mask is None else torch.zeros(mask.shape).masked_fill_(~mask, NEVER)
+    hidden = mask if mask is None or mask.is_floating_point() else torch.zeros(mask.shape).masked_fill_(~mask, NEVER)
     rows = max(1, CACHE_ELEMENTS // max(1, scores_BHTS[0].numel()))
     for start in range(0, len(scores_BHTS), rows):
         part = scores_BHTS[start:start + rows]

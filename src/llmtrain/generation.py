@@ -55,6 +55,24 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """A sentence of the summary, ``summary[start:end]``, and the document's sentences it comes from, largest first."""
+
+    text: str
+    start: int
+    end: int
+    sources: list[Source]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """How much each token of a summary was copied from each sentence of its document: (T, N), and (N) their places."""
+
+    weights: list[list[float]]
+    spans: list[Span]
+
+
+@dataclass(frozen=True, slots=True)
 class Generated:
     """One summary.
 
@@ -65,6 +83,8 @@ class Generated:
         copied: For heads with a copy gate and when asked for: (summary token, probability of copying, source place).
         sentences: For a head that selects: the chosen sentences in the document's order, with their probabilities.
         probabilities: For an extractive head: of every sentence; None for one that cannot be chosen.
+        traced: For a head that cites: which sentences each token was copied from.
+        citations: For a head that cites: each sentence of the summary, with the sentences it comes from.
     """
 
     text: str
@@ -73,16 +93,18 @@ class Generated:
     copied: list[tuple[str, float, int]] | None = None
     sentences: list[Source] | None = None
     probabilities: list[float | None] | None = None
+    traced: Trace | None = None
+    citations: list[Citation] | None = None
 
     @property
     def verbatim(self) -> bool:
         """Whether the text is the document's own."""
         return self.sentences is not None and not self.token_ids
 
-
     def detail(self) -> dict[str, Any]:
         """What predictions.jsonl and ``summarize.format=jsonl`` say of the sentences behind the summary."""
-        return {} if self.sentences is None else {"sentences": [asdict(source) for source in self.sentences]}
+        found = {"sentences": self.sentences, "citations": self.citations}
+        return {name: [asdict(one) for one in listed] for name, listed in found.items() if listed is not None}
 
 
 def documents_of(features: Features, texts: Sequence[str], rows: Sequence[int]) -> Documents:
@@ -162,7 +184,8 @@ def _generated(draft: Draft, text: str, spans: list[Span], tokenizer: Any) -> Ge
                   in zip(tokenizer.convert_ids_to_tokens(row), draft.copied, strict=True)]
     if draft.sentences is not None:
         sentences = [Source(c.index, *spans[c.index], round(c.probability, 4)) for c in draft.sentences]
-    return Generated(text, row, draft.score, copied, sentences, draft.probabilities)
+    traced = None if draft.traced is None else Trace([weights[:len(spans)] for weights in draft.traced], spans)
+    return Generated(text, row, draft.score, copied, sentences, draft.probabilities, traced)
 
 
 def tidy(text: str) -> str:

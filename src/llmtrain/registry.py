@@ -21,7 +21,7 @@ KINDS = ("head", "objective", "weighting", "optimizer", "preprocess")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
 BUILTIN_MODULES = (  # torch-free, imported late
     "llmtrain.heads.transformer.config", "llmtrain.heads.rnn.config", "llmtrain.heads.prefix_lm.config",
-    "llmtrain.heads.extractive.config",
+    "llmtrain.heads.extractive.config", "llmtrain.heads.ext_abs.config",
     "llmtrain.objectives.options", "llmtrain.objectives.weighting.options",
     "llmtrain.data.preprocess.options",
     "llmtrain.optim.options")

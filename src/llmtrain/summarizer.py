@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
+from llmtrain.citations import cite
 from llmtrain.config.choices import Device, PrecisionName
 from llmtrain.config.data import DataConfig
 from llmtrain.config.load import from_dict
@@ -66,6 +67,11 @@ class Published:
         """A layer inside the trunk whose output dtype shows the effective precision."""
         return observed_layer(self.model.trunk)
 
+    @property
+    def cites(self) -> bool:
+        """Whether its summaries come with the sentences they are taken from."""
+        return bool(self.model.head.cites)
+
     def source_limit(self, generation: GenerationConfig) -> int:
         """The longest document the model can read beside such summaries, in tokens; in windows, any."""
         if getattr(self.model.config, "window_overlap", None) is not None:
@@ -84,8 +90,11 @@ class Published:
         wanted = [i for i, text in enumerate(read) if text.strip()]
         whole = self._encode([read[i] for i in wanted], evidence and self.tokenizer.is_fast)
         documents, was_cut = self._documents([read[i] for i in wanted], whole, cut)
-        made = summarize_batches(self.model, self.tokenizer, documents, generation, self.precision, evidence=evidence)
+        made = summarize_batches(self.model, self.tokenizer, documents, generation, self.precision,
+                                 evidence=evidence or self.cites)
         made = spell_as_written(self.tokenizer, [cleaned[i] for i in wanted], made, pipeline.summary)
+        if self.cites:
+            made = cite(self.tokenizer, made, self.model.head.options.cite)
         summaries = [Generated("", [], 0.0) for _ in texts]
         copied: list[list[Copied] | None] = [None for _ in texts]
         for row, (i, one) in enumerate(zip(wanted, made, strict=True)):
@@ -205,6 +214,6 @@ class Summarizer:
         return [one.text for one in self.details(texts)]
 
     def details(self, texts: Sequence[str], with_copies: bool = False) -> list[Generated]:
-        """Summaries with their scores, the sentences a selecting head chose and, with copies, what each
-        token of a head with a copy gate was copied from."""
+        """Summaries with their scores, the sentences a selecting head chose, the citations of a head that cites and,
+        with copies, what each token of a head with a copy gate was copied from."""
         return self.published.summarize(texts, self.config.data, self.generation, with_copies).summaries

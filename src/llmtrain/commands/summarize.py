@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 from llmtrain.commands.stored import open_stored
 from llmtrain.config.choices import SummaryFormat
 from llmtrain.config.schema import SummarizeCommandConfig
-from llmtrain.errors import DataError
+from llmtrain.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from llmtrain.generation import Generated
     from llmtrain.summarizer import Summarized
 
 READ_BYTES = 1 << 16
@@ -44,6 +45,9 @@ def run(overrides: list[str]) -> int:
         limit = f"the {readable} positions of the base"
         print(f"llmtrain: data.max_source_tokens={config.data.max_source_tokens} is more than {limit}; longer "
               "documents are cut there", file=sys.stderr)
+    if config.summarize.cite and not loaded.cites:
+        raise ConfigError(f"summarize.cite=true but the model at {folder} has a head that cites nothing; leave it out, "
+                          "or train head=ext_abs")
     as_json = config.summarize.format is SummaryFormat.jsonl
     cut = told = 0
     for batch in batches:
@@ -53,7 +57,7 @@ def run(overrides: list[str]) -> int:
             print(f"llmtrain: {told} documents are longer than {limit} and are cut: {_places(batch, made)}",
                   file=sys.stderr, flush=True)
         cut += len(made.cut)
-        _write(made, as_json)
+        _write(made, as_json, config.summarize.cite)
     if cut > told:
         print(f"llmtrain: {cut} documents in all were longer than {limit} and were cut", file=sys.stderr)
     return 0
@@ -64,14 +68,21 @@ def _places(batch: Batch, made: Summarized) -> str:
     return ", ".join(shown) + (" ..." if len(made.cut) > SHOWN_CUTS else "")
 
 
-def _write(made: Summarized, as_json: bool) -> None:
+def with_numbers(one: Generated) -> str:
+    """The summary, each of its sentences with the numbers (1: the first) of the document's sentences it cites."""
+    return " ".join(f"{cited.text} [{', '.join(str(source.index + 1) for source in cited.sources)}]"
+                    for cited in one.citations or [])
+
+
+def _write(made: Summarized, as_json: bool, cite: bool) -> None:
     for one, copied, read in zip(made.summaries, made.copied, made.read, strict=True):
         row: dict[str, Any] = {"summary": one.text, "score": one.score}
         if copied is not None:
             row["copied"] = [asdict(word) | {"probability": round(word.probability, 4)} for word in copied]
             row |= {} if read is None else {"read": read}  # the text that start and end are places in
         row |= one.detail()
-        sys.stdout.write((json.dumps(row, ensure_ascii=False) if as_json else one.text) + "\n")
+        text = with_numbers(one) if cite else one.text
+        sys.stdout.write((json.dumps(row, ensure_ascii=False) if as_json else text) + "\n")
     sys.stdout.flush()
 
 

@@ -99,26 +99,31 @@ def ngrams(units: list[str], size: int) -> list[tuple[str, ...]]:
 
 
 def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], features: Any, config: Any, precision: Any,
-                       *, accelerator: Any = None, baselines: bool = True,
+                       *, accelerator: Any = None, baselines: bool = True, citations: bool = True,
                        lead_from: list[Example] | None = None) -> SplitScores:
     """Summarise every example (shared out over the processes) and score the lot on each process alike.
 
     Args:
         features: Features of the examples, in order.
         config: Holds ``data.preprocess``, ``generation``, ``eval`` and ``run.seed``.
+        citations: Let a head that can say which sentences each summary comes from.
     """
+    from llmtrain.citations import cite
     from llmtrain.generation import documents_of, loses_spelling, spell_as_written, summarize_batches
     from llmtrain.log import Counting
 
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
     mine = list(range(rank, len(examples), world))
+    cites = citations and bool(model.head.cites)
     started = time.perf_counter()
     with Counting("summarizing", len(mine)) as bar, _seeded(config):
         texts = [examples[i].document for i in mine]
         found = summarize_batches(model, tokenizer, documents_of(features, texts, mine), config.generation, precision,
-                                  progress=bar.add)
+                                  progress=bar.add, evidence=cites)
     read = Pipeline(config.data.preprocess).summary
     found = spell_as_written(tokenizer, texts, found, read)
+    if cites:
+        found = cite(tokenizer, found, model.head.options.cite)
     seconds = time.perf_counter() - started
     made = [(i, one.text, one.detail()) for i, one in zip(mine, found, strict=True)]
     if world > 1:

@@ -21,13 +21,11 @@ class Sentences:
         start_BN: First token of each sentence.
         end_BN: The token behind its last; not behind ``start_BN`` for padding and for sentences without tokens.
         labels_BN: 1 for the sentences that make up the summary, where they are known.
-        predicted_B: Rows that train on sentences the model chose itself, where some do.
     """
 
     start_BN: Tensor
     end_BN: Tensor
     labels_BN: Tensor | None = None
-    predicted_B: Tensor | None = None
 
     @property
     def mask_BN(self) -> Tensor:
@@ -53,6 +51,7 @@ class EncoderStates:
             behind the document.
         shared: In a training step, what several loss terms need and the first of them computes; None: nothing is kept.
         sentences: Where its sentences are, when the head or an objective asked for them.
+        steering_BS: fp32, added to every attention score on the source tokens by a head that is steered; None: nothing.
     """
 
     hidden_BSD: Tensor
@@ -62,6 +61,7 @@ class EncoderStates:
     go_on: Callable[[Tensor, Any], Tensor] | None = None
     shared: dict[str, Any] | None = None
     sentences: Sentences | None = None
+    steering_BS: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,7 @@ class Head(nn.Module):
 
     cache_layers = 1  # generation sizes its key-value cache by these two
     cache_heads = 1
+    cites = False  # whether its summaries say which of the document's sentences they come from
     start_id: int
 
     def __init__(self, options: Any, sizes: Sizes) -> None:

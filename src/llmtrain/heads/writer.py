@@ -53,6 +53,10 @@ class WritingHead(Head):
         """(B, T, W) decoder states behind each input token; ``cache`` is transformers' EncoderDecoderCache."""
         raise NotImplementedError
 
+    def steer(self, states: EncoderStates) -> EncoderStates:
+        """The states as the decoder shall read them; a head that is steered sets ``steering_BS``."""
+        return states
+
     def start(self) -> None:
         """First values that differ from those every Linear gets; called once all of them have theirs."""
         if self.options.copy_gate:
@@ -103,9 +107,9 @@ class WritingHead(Head):
         known = None if states.shared is None else states.shared.get("forced")
         if known is not None and known[0] is labels_BT:
             return known[1], known[2]
-        input_BT = self.shift(labels_BT)
-        decoded_BTW = self.decode(input_BT, states)
-        scores = self.pointer_scores(decoded_BTW, input_BT, states) if self.options.copy_gate else None
+        input_BT, steered = self.shift(labels_BT), self.steer(states)
+        decoded_BTW = self.decode(input_BT, steered)
+        scores = self.pointer_scores(decoded_BTW, input_BT, steered) if self.options.copy_gate else None
         if states.shared is not None:
             states.shared["forced"] = labels_BT, decoded_BTW, scores
         return decoded_BTW, scores
@@ -129,6 +133,7 @@ class WritingHead(Head):
 
     def log_probabilities(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:
         """(B, T, V) fp32 log-probabilities of the next token, for generation."""
+        states = self.steer(states)
         decoded_BTW = self.decode(input_ids_BT, states, cache)
         logits_NV = self.vocabulary_logits(decoded_BTW.flatten(0, 1), states.embedding_VD)
         if not self.options.copy_gate:
@@ -142,7 +147,7 @@ class WritingHead(Head):
         """By one forced pass over finished summaries."""
         if not self.options.copy_gate:
             return None
-        input_BT = self.shift(summary_ids_BT)
+        input_BT, states = self.shift(summary_ids_BT), self.steer(states)
         decoded_BTW = self.decode(input_BT, states)
         place_BT = self.pointer_scores(decoded_BTW, input_BT, states).argmax(1).unflatten(0, summary_ids_BT.shape)
         return torch.sigmoid(self.gate(decoded_BTW).squeeze(-1).float()), place_BT
@@ -161,4 +166,6 @@ class WritingHead(Head):
         before_BS = F.pad(states.input_ids_BS[:, :-1], (1, 0), value=-1)
         follows_BTS = input_ids_BT.unsqueeze(2) == before_BS.unsqueeze(1)
         scores_BTS = scores_BTS + self.pointer_match(decoded_BTW).float() * follows_BTS
+        if states.steering_BS is not None:
+            scores_BTS = scores_BTS + states.steering_BS.unsqueeze(1)
         return scores_BTS.masked_fill(states.attention_mask_BS[:, None, :] == 0, NEVER).flatten(0, 1)

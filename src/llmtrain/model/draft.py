@@ -23,6 +23,7 @@ class Draft:
         copied: (probability of copying, source token pointed at) of each token, for a head with a copy gate.
         sentences: The sentences that make up or steer the summary, in the document's order.
         probabilities: Of every sentence of the document; None for one that cannot be chosen.
+        traced: Of each token, how much it was copied from each sentence of the document, for a head that cites.
     """
 
     token_ids: list[int] | None
@@ -30,3 +31,4 @@ class Draft:
     copied: list[tuple[float, int]] | None = None
     sentences: list[Choice] | None = None
     probabilities: list[float | None] | None = None
+    traced: list[list[float]] | None = None

@@ -104,7 +104,8 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         hidden_BSD, behind_BTD = self._read_and_write(ids_BS, mask_BS, self.head.shift(batch["labels"]))
         return EncoderStates(hidden_BSD, mask_BS, ids_BS, self.input_embedding_VD, lambda _ids, _cache: behind_BTD)
 
-    def encode_source(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None) -> ReadOutput:
+    def encode_source(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
+                      sentences: dict[str, Any] | None = None) -> ReadOutput:
         if not self._keeps:
             return ReadOutput(**super().encode_source(input_ids_BS, attention_mask_BS))
         mask_BS = torch.ones_like(input_ids_BS) if attention_mask_BS is None else attention_mask_BS

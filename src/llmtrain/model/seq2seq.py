@@ -8,7 +8,7 @@ Shapes: B rows, S source tokens, T summary tokens, D width of the trunk, V vocab
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -17,14 +17,17 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from llmtrain.heads.base import EncoderStates
 from llmtrain.model.config import LlmtrainSeq2SeqConfig
+from llmtrain.model.summary import sentences_of
 from llmtrain.model.writing import WritingModel
 
 
 @dataclass
 class SourceOutput(BaseModelOutput):
-    """The encoder's output in generation; the source ids ride along for the copy gate, beam expansion included."""
+    """The encoder's output in generation; what the head reads besides rides along, beam expansion included: the source
+    ids for the copy gate, and what steers attention."""
 
     source_ids: Tensor | None = None
+    steering: Tensor | None = None
 
 
 class Encoder:
@@ -33,8 +36,10 @@ class Encoder:
     def __init__(self, model: LlmtrainForSeq2SeqLM) -> None:
         self._model = model
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> SourceOutput:
-        return self._model.encode_source(input_ids, attention_mask)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, sentence_start: Tensor | None = None,
+                sentence_end: Tensor | None = None, **_: Any) -> SourceOutput:
+        batch = {"sentence_start": sentence_start, "sentence_end": sentence_end}
+        return self._model.encode_source(input_ids, attention_mask, None if sentence_start is None else batch)
 
     __call__ = forward
 
@@ -42,15 +47,23 @@ class Encoder:
 class LlmtrainForSeq2SeqLM(WritingModel):
     config_class = LlmtrainSeq2SeqConfig
 
-    def encode_source(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None) -> SourceOutput:
-        """The documents as ``generate`` carries them from step to step."""
+    def encode_source(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
+                      sentences: dict[str, Any] | None = None) -> SourceOutput:
+        """The documents as ``generate`` carries them from step to step.
+
+        Args:
+            sentences: ``sentence_start`` and ``sentence_end`` (B, N), where a head is steered by them.
+        """
         states = self.encode(input_ids_BS, attention_mask_BS)
-        return SourceOutput(last_hidden_state=cast(Any, states.hidden_BSD), source_ids=input_ids_BS)
+        if sentences is not None:
+            states = self.head.steer(replace(states, sentences=sentences_of(sentences)))
+        return SourceOutput(last_hidden_state=cast(Any, states.hidden_BSD), source_ids=input_ids_BS,
+                            steering=states.steering_BS)
 
     def states_of(self, source: SourceOutput, attention_mask_BS: Tensor) -> EncoderStates:
         """What the head reads, from :meth:`encode_source`'s output."""
         return EncoderStates(cast(Tensor, source.last_hidden_state), attention_mask_BS, cast(Tensor, source.source_ids),
-                             self.input_embedding_VD)
+                             self.input_embedding_VD, steering_BS=source.steering)
 
     def written(self, cache: Any) -> int:
         """How many of the summary's tokens, the start token included, the cache has seen."""
@@ -59,13 +72,16 @@ class LlmtrainForSeq2SeqLM(WritingModel):
     def forward(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,
                 decoder_input_ids: Tensor | None = None, encoder_outputs: Any = None, past_key_values: Any = None,
                 labels: Tensor | None = None, use_cache: bool | None = None, token_type_ids: Tensor | None = None,
-                **_: Any) -> Seq2SeqLMOutput:
+                sentence_start: Tensor | None = None, sentence_end: Tensor | None = None, **_: Any) -> Seq2SeqLMOutput:
         """Standard sequence-to-sequence forward. ``logits`` (B, T, V) are normalised log-probabilities.
 
         ``token_type_ids`` is taken, since BERT tokenizers make it, and not used: a document is one segment.
+        ``sentence_start`` and ``sentence_end`` (B, N) say where the document's sentences are, for a head that is
+        steered by them; without them it is not.
         """
         if encoder_outputs is None:
-            encoder_outputs = Encoder(self).forward(cast(Tensor, input_ids), attention_mask)
+            encoder_outputs = Encoder(self).forward(cast(Tensor, input_ids), attention_mask, sentence_start,
+                                                    sentence_end)
         mask = torch.ones_like(encoder_outputs.source_ids) if attention_mask is None else attention_mask
         states = self.states_of(encoder_outputs, mask)
         loss = None

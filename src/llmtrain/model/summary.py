@@ -189,8 +189,7 @@ def sentences_of(batch: dict[str, Any]) -> Sentences | None:
     """The sentences of a batch whose features have them."""
     if "sentence_start" not in batch:
         return None
-    return Sentences(batch["sentence_start"], batch["sentence_end"], batch.get("sentence_labels"),
-                     batch.get("sentence_predicted"))
+    return Sentences(batch["sentence_start"], batch["sentence_end"], batch.get("sentence_labels"))
 
 
 def sizes_of(base: Any, config: Any) -> Sizes:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import GenerationMixin
 
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.data.loader import pad
-from llmtrain.model.draft import Draft
+from llmtrain.heads.base import EncoderStates
+from llmtrain.model.draft import Choice, Draft
 from llmtrain.model.summary import SummaryModel, sentences_of
 
 DEFAULTS_LEFT_OUT = {"temperature": 1.0, "top_p": 1.0, "min_new_tokens": 0, "no_repeat_ngram_size": 0}
@@ -37,11 +39,12 @@ class WritingModel(SummaryModel, GenerationMixin):
         """The tokens of each summary behind the start token, the end token and whatever follows it included."""
         sampling = {"temperature": config.temperature, "top_p": config.top_p} if config.do_sample else {}
         beams = {"length_penalty": config.length_penalty} if config.num_beams > 1 else {}
+        sentences = {name: batch[name] for name in ("sentence_start", "sentence_end") if self.head.cites}
         sequences_BT = self.generate(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], num_beams=config.num_beams,
             do_sample=config.do_sample, max_new_tokens=config.max_new_tokens,
             min_new_tokens=config.min_new_tokens or None,
-            no_repeat_ngram_size=config.no_repeat_ngram_size or None, **sampling, **beams)
+            no_repeat_ngram_size=config.no_repeat_ngram_size or None, **sampling, **beams, **sentences)
         return [row[1:] for row in sequences_BT.tolist()]
 
     def explain(self, batch: dict[str, Any], rows: list[list[int]]) -> list[Draft]:
@@ -57,7 +60,22 @@ class WritingModel(SummaryModel, GenerationMixin):
             gate_BT, place_BT = found
             copied = [list(zip(gates[:len(row)], places[:len(row)], strict=True))
                       for row, gates, places in zip(rows, gate_BT.tolist(), place_BT.tolist(), strict=True)]
-        return [Draft(row, score, evidence) for row, score, evidence in zip(rows, scores, copied, strict=True)]
+        drafts = [Draft(row, score, evidence) for row, score, evidence in zip(rows, scores, copied, strict=True)]
+        return self._trace(drafts, states, labels_BT) if self.head.cites else drafts
+
+    def _trace(self, drafts: list[Draft], states: EncoderStates, labels_BT: Tensor) -> list[Draft]:
+        """The drafts with the sentences that steered them, and how much of each token comes from which sentence."""
+        sentences = states.sentences
+        assert sentences is not None
+        weights_BTS, found = self.head.attention_weights(states, labels_BT), self.head.copy_evidence(labels_BT, states)
+        members_BSN = sentences.members_BNS(weights_BTS.shape[2]).transpose(1, 2).float()
+        traced = (found[0].unsqueeze(2) * torch.matmul(weights_BTS, members_BSN)).tolist()
+        scores_BN = self.head.sentence_scores(states)
+        chances, chosen = torch.sigmoid(scores_BN).tolist(), self.head.chosen(scores_BN, states).tolist()
+        return [replace(draft, sentences=[Choice(i, chance) for i, (chance, taken) in
+                                          enumerate(zip(chances[b], chosen[b], strict=True)) if taken],
+                        traced=traced[b][:len(draft.token_ids or [])])
+                for b, draft in enumerate(drafts)]
 
 
 def _cut(row: list[int], end: int) -> list[int]:

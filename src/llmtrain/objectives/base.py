@@ -47,6 +47,9 @@ class Objective(nn.Module):
         """A picklable function that adds this term's keys to a batch, or None."""
         return None
 
+    def share(self, head: nn.Module) -> None:
+        """A summary head is trained beside this term: leave to it what it has too."""
+
     def count(self, batch: Batch) -> Tensor:
         """How many items the batch gives this term (0-dim, no gradient)."""
         raise NotImplementedError

@@ -8,7 +8,6 @@ Shapes: B rows, N sentences.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -35,12 +34,17 @@ class Extraction(Objective):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
+    def share(self, head: nn.Module) -> None:
+        """A head that scores sentences itself is trained by this loss."""
+        if hasattr(head, "sentence_scores"):
+            del self.scorer
+
     def count(self, batch: Batch) -> Tensor:
         sentences = sentences_of(batch)
         assert sentences is not None, "features without sentences; the options ask for them"
         return sentences.mask_BN.sum()
 
     def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
-        sentences = sentences_of(batch)
-        assert sentences is not None
-        return sentence_nll(self.scorer(replace(states, sentences=sentences)), sentences, self.positive_weight)
+        assert states.sentences is not None
+        scores_BN = self.scorer(states) if hasattr(self, "scorer") else model.head.sentence_scores(states)
+        return sentence_nll(scores_BN, states.sentences, self.positive_weight)

@@ -31,6 +31,8 @@ class JointModule(nn.Module):
         self.objectives = nn.ModuleDict(objectives)
         self.weighting = weighting
         self.terms = weighting.names
+        for _, objective in self._base_terms() if SUMMARY in self.terms else ():
+            objective.share(model.head)
         if SUMMARY not in self.terms:  # DDP would wait for a gradient that never comes
             trunk = {id(parameter) for parameter in model.trunk.parameters()}
             for parameter in model.parameters():

@@ -80,7 +80,8 @@ def score(run: Training) -> dict[str, Any]:
             return losses
         tune(run, rows)
         scores = generate_and_score(run.model, run.tokenizer, rows, run.validation, run.config,
-                                    run.precision, accelerator=run.accelerator, baselines=False)
+                                    run.precision, accelerator=run.accelerator, baselines=False,
+                                    citations=False)
     finally:
         run.module.train()
     return losses | {name: interval.value for name, interval in scores.metrics.items()}

@@ -54,8 +54,8 @@ class DecoderLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BTW: Tensor, memory_BSW: Tensor, memory_mask: Tensor | None, cache: Any = None) -> Tensor:
-        """Args: ``memory_mask`` broadcasts to (B, H, T, S), True where attention may look; ``cache`` is transformers'
-        EncoderDecoderCache in generation."""
+        """Args: ``memory_mask`` broadcasts to (B, H, T, S), True where attention may look, or what is added to its
+        scores; ``cache`` is transformers' EncoderDecoderCache in generation."""
         key, value = self.self_attention.key_value(x_BTW)
         if cache is not None:
             key, value = cache.self_attention_cache.update(key, value, self.index)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llmtrain.attention import NEVER
 from llmtrain.errors import ConfigError
 from llmtrain.heads.base import BaseParts, EncoderStates, Sizes
 from llmtrain.heads.dropout import Dropout
@@ -59,11 +60,18 @@ class TransformerHead(WritingHead):
             x, memory = self.input_projection(x), self.memory_projection(memory)
         place_T = torch.arange(past, past + input_ids_BT.shape[1], device=input_ids_BT.device)
         x = self.dropout(self.embedding_norm(x + self.positions(place_T.clamp_max(self.positions.num_embeddings - 1))))
-        mask = states.attention_mask_BS
-        memory_mask = None if bool(mask.all()) else mask.bool()[:, None, None, :]
+        memory_mask = _memory_mask(states)
         for layer in self.layers:
             x = layer(x, memory, memory_mask, cache)
         return x
+
+
+def _memory_mask(states: EncoderStates) -> Tensor | None:
+    """(B, 1, 1, S): True where the document may be looked at, or what is added to the scores there; None: nothing."""
+    mask_BS, steering_BS = states.attention_mask_BS, states.steering_BS
+    if steering_BS is not None:
+        return steering_BS.masked_fill(mask_BS == 0, NEVER)[:, None, None, :]
+    return None if bool(mask_BS.all()) else mask_BS.bool()[:, None, None, :]
 
 
 def _source(name: str, option: int | None) -> str:
