@@ -1,0 +1,27 @@
+"""Deliberately broken programs: one text of the source replaced, and the rows that must catch it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``old`` stands exactly once in ``file`` (below src/llmtrain); with ``new`` instead, the program is broken.
+
+    Attributes:
+        about: What is broken, in a few words.
+        caught_by: Rows that must fail on it.
+    """
+
+    about: str
+    file: str
+    old: str
+    new: str
+    caught_by: tuple[str, ...]
+
+
+MUTANTS: dict[str, Mutant] = {
+    "no-lock": Mutant("the run folder's lock is shared", "atomic.py",
+                      "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", ("R15",)),
+}

@@ -1,0 +1,100 @@
+"""The table's rows, and how one is run.
+
+A row is a function in a file ``rows_*.py`` that raises bench.Caught when what must hold does not. It gets a bench, the
+number of trials and a seeded generator, and returns what it did, in words and counts, for the summary. Each row must
+fail on its mutants (mutants.py).
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from torture.bench import Bench, Caught, changed_source
+from torture.mutants import MUTANTS
+
+Body = Callable[[Bench, int, random.Random], str]
+
+
+class Skipped(Exception):
+    """This machine lacks or forbids what the row needs; the text says what."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        id: R1, R2 ...
+        about: What is done, in a few words.
+        target: "module:function" under tests/torture.
+        short: Trials in CI, and ``long``: trials of the long form.
+        negative: Trials that are enough to catch the row's mutants.
+    """
+
+    id: str
+    about: str
+    target: str
+    short: int
+    long: int
+    negative: int
+
+    @property
+    def body(self) -> Body:
+        module, _, function = self.target.partition(":")
+        return getattr(import_module(f"torture.{module}"), function)  # type: ignore[no-any-return]
+
+    @property
+    def mutants(self) -> list[str]:
+        return [name for name, mutant in MUTANTS.items() if self.id in mutant.caught_by]
+
+
+ROWS: dict[str, Row] = {row.id: row for row in (
+    Row("R15", "two runs started in one folder at once; a holder killed", "rows_processes:one_folder", 10, 200, 4),
+)}
+
+
+@contextmanager
+def bench_for(folder: Path, mutant: str | None = None) -> Iterator[Bench]:
+    """A bench on the current source, or on a copy with one mutant in it; its folder is removed afterwards."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        if mutant is None:
+            with Bench(folder / "bench") as bench:
+                yield bench
+            return
+        change = MUTANTS[mutant]
+        with (changed_source(folder / "mutant", change.file, change.old, change.new) as source,
+              Bench(folder / "bench", source) as bench):
+            yield bench
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_row(row: Row, bench: Bench, n: int, seed: int) -> str:
+    """Run a row; returns its report with the count and the time.
+
+    Raises:
+        Caught: What must hold did not.
+        Skipped: The machine lacks what the row needs.
+    """
+    started = time.monotonic()
+    report = row.body(bench, n, random.Random(seed))
+    return f"{row.id}  {n} trials in {time.monotonic() - started:.1f} s: {report}"
+
+
+def catches(row: Row, folder: Path, mutant: str, seed: int, n: int | None = None) -> str | None:
+    """What the row says against a mutant; None when it lets it pass."""
+    with bench_for(folder, mutant) as bench:
+        try:
+            run_row(row, bench, n or row.negative, seed)
+        except Caught as caught:
+            return str(caught)
+    return None
