@@ -1,0 +1,124 @@
+"""Rows about a run that ends in the middle: killed, killed inside a save, or stopped at any step."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from torture.bench import Bench, Run, must
+from torture.observe import alike, finished, left_over, pointed, steps, whole_steps
+
+SETTINGS = (("precision=fp32",), ("precision=bf16",), ("precision=fp16", "precision.growth_interval=3"),
+            ("precision=fp32", "data.workers=2"), ("precision=fp32", "trainer.accumulate=2"))
+INSIDE_A_SAVE = 0.6  # of the kills
+
+
+def killed(bench: Bench, n: int, draw: random.Random) -> str:
+    """R1: ``kill -9``, several a run, most of them inside a save; then the run goes on to its end.
+
+    The whole run is bitwise one that was never killed, and what was once seen as saved is never lost.
+    """
+    inside = runs = 0
+    straight: dict[int, Path] = {}
+    while n > 0:
+        setting = runs % len(SETTINGS)
+        args = [*SETTINGS[setting], "trainer.max_steps=12"]
+        if setting not in straight:
+            name = f"straight-{setting}"
+            finished(bench, *bench.train_args(name, *args))
+            straight[setting] = bench.run_folder(name)
+        folder, saved = bench.run_folder(f"killed-{runs}"), 0
+        for _ in range(min(n, draw.randint(2, 4))):
+            run = bench.start(*bench.train_args(folder.name, *args))
+            inside += kill(run, folder, draw)
+            n -= 1
+            seen = max(whole_steps(folder), default=0)
+            must(seen >= saved, f"step {saved} was saved and after a kill the newest whole one is {seen}")
+            saved = seen
+        finished(bench, *bench.train_args(folder.name, *args))
+        alike(straight[setting], folder, 12)
+        must(not left_over(folder), f"left over: {left_over(folder)}")
+        shutil.rmtree(folder)
+        runs += 1
+    return f"{runs} runs bitwise like those never killed; {inside} of the kills inside a save"
+
+
+def kill(run: Run, folder: Path, draw: random.Random) -> bool:
+    """kill -9 at a random moment, aimed into a save or anywhere; returns whether a save was in progress."""
+    if draw.random() < INSIDE_A_SAVE:
+        for _ in range(draw.randint(1, 3)):
+            run.until(lambda: saving(folder), pause=0.0002)
+            if draw.random() < 0.5:
+                break
+            run.until(lambda: not saving(folder), pause=0.0002)
+        time.sleep(draw.uniform(0, 0.008))
+    else:
+        time.sleep(draw.uniform(0, 1.5))
+    run.send(signal.SIGKILL)
+    run.wait()
+    return saving(folder)
+
+
+def saving(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob(".tmp-*"))
+
+
+def stopped(bench: Bench, n: int, draw: random.Random) -> str:
+    """R5: stopped by SIGTERM at a step and gone on with, each precision in turn: bitwise the run never stopped."""
+    total, seen = 24, []
+    for trial in range(n):
+        setting = trial % len(SETTINGS)
+        args = [*SETTINGS[setting], f"trainer.max_steps={total}", "trainer.eval_every=9", "trainer.keep_last=99"]
+        straight = bench.run_folder(f"whole-{setting}")
+        if not straight.is_dir():
+            finished(bench, *bench.train_args(straight.name, *args))
+        step = 1 + (trial // len(SETTINGS)) % (total - 1) if n >= 3 * total else draw.randint(1, total - 1)
+        folder = bench.run_folder(f"stopped-{trial}")
+        run = bench.cli(*bench.train_args(folder.name, *args), hook=("torture.hooks:signal_at_step", [step]))
+        must(run.code == 143, f"stopped at step {step} it ended with {run.code}: {run.err()}")
+        must(pointed(folder, "last") == step, f"stopped at step {step}, last is {pointed(folder, 'last')}")
+        finished(bench, *bench.train_args(folder.name, *args))
+        alike(straight, folder, total)
+        shutil.rmtree(folder)
+        seen.append(step)
+    return f"stopped at steps {sorted(seen)[:12]}{' ...' if n > 12 else ''}, all bitwise"
+
+
+def crash_points(bench: Bench, n: int, draw: random.Random) -> str:
+    """R16: killed at every change that saving, pointing and pruning make, with keep_last=1.
+
+    There is always a whole checkpoint once there was one, the best one stays, and a stale later step that was copied
+    in, or folders dated back, mislead nobody.
+    """
+    args = ["trainer.keep_last=1", "trainer.max_steps=8"]
+    straight = bench.run_folder("counted")
+    tell = bench.folder / "writes"
+    finished(bench, *bench.train_args(straight.name, *args),
+             hook=("torture.hooks:count_writes", [str(straight / "checkpoints"), str(tell)]))
+    total = int(tell.read_text())
+    points = range(1, total + 1) if n >= total else sorted(draw.sample(range(1, total + 1), n))
+    for point in points:
+        folder = bench.run_folder(f"point-{point}")
+        run = bench.cli(*bench.train_args(folder.name, *args),
+                        hook=("torture.hooks:kill_at_write", [str(folder / "checkpoints"), point]))
+        must(run.code == -signal.SIGKILL, f"point {point}: it ended with {run.code}")
+        must(bool(whole_steps(folder)) or not steps(folder), f"point {point}: no whole checkpoint is left")
+        best = pointed(folder, "best")
+        must(best is None or best in whole_steps(folder), f"point {point}: the best checkpoint {best} is gone")
+        if draw.random() < 0.5:
+            stale(folder, straight, draw)
+        finished(bench, *bench.train_args(folder.name, *args))
+        alike(straight, folder, 8)
+        must(steps(folder) == steps(straight), f"point {point}: {steps(folder)} is left, not {steps(straight)}")
+        shutil.rmtree(folder)
+    return f"{len(list(points))} of {total} points"
+
+
+def stale(folder: Path, straight: Path, draw: random.Random) -> None:
+    """Date everything back."""
+    for path in (folder / "checkpoints").glob("*"):
+        os.utime(path, (draw.uniform(0, 1e9),) * 2)
