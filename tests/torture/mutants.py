@@ -22,6 +22,10 @@ class Mutant:
 
 
 MUTANTS: dict[str, Mutant] = {
+    "random-state-forgotten": Mutant("a resume leaves out the random state", "training/setup.py",
+                                     "    parts.append(RandomPart(accelerator))\n", "", ("R1", "R5")),
+    "best-pruned": Mutant("pruning forgets the best checkpoint", "checkpoint/save.py",
+                          "kept = best | {last}", "kept = {last}", ("R16",)),
     "no-lock": Mutant("the run folder's lock is shared", "atomic.py",
                       "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", ("R15",)),
 }

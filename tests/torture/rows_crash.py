@@ -94,7 +94,7 @@ def crash_points(bench: Bench, n: int, draw: random.Random) -> str:
     There is always a whole checkpoint once there was one, the best one stays, and a stale later step that was copied
     in, or folders dated back, mislead nobody.
     """
-    args = ["trainer.keep_last=1", "trainer.max_steps=8"]
+    args = ["trainer.keep_last=1", "trainer.max_steps=8", "trainer.best_mode=max"]  # an early step stays the best
     straight = bench.run_folder("counted")
     tell = bench.folder / "writes"
     finished(bench, *bench.train_args(straight.name, *args),

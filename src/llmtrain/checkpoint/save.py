@@ -101,11 +101,14 @@ def point(checkpoints: Path, name: str, step: int, meta: dict[str, Any], kind: s
     write_json(checkpoints / name, meta | {"step": step, "folder": folder})
 
 
-def prune(checkpoints: Path, keep_last: int, protect: AbstractSet[int]) -> None:
+def prune(checkpoints: Path, keep_last: int, protect: AbstractSet[int], later: bool = True) -> None:
     """Remove step folders but the best and the newest ``keep_last`` others. Call it after a commit.
 
     What ``best`` and ``last`` point at and the steps in ``protect`` always stay. Folders of later steps than
     ``last`` go: the run went back before them, so they were damaged and belong to a history that is no more.
+
+    Args:
+        later: Whether they go at once; else they stay until the next commit.
     """
     best = set(protect)
     try:
@@ -118,7 +121,7 @@ def prune(checkpoints: Path, keep_last: int, protect: AbstractSet[int]) -> None:
     others = [step for step, _ in step_folders(checkpoints) if step <= last and step not in best]
     kept = best | {last} | set(others[:keep_last])
     for step, folder in step_folders(checkpoints):
-        if step not in kept:
+        if step not in kept and (later or step < last):
             # renamed first: half a folder must never look like a checkpoint
             with writing(folder, 0):
                 doomed = folder.rename(folder.with_name(f"{STAGED}pruned-{folder.name}"))

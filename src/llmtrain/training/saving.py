@@ -66,10 +66,16 @@ def save(run: Training) -> None:
 
         checkpoint.save(checkpoints, run.progress.step, write_model=write, parts=parts, meta=meta_of(run))
         point_best(run)
-        best = set() if run.progress.best_step is None else {run.progress.best_step}
-        averaged = set(run.progress.validated) - best  # some of those that keep_last counts
-        checkpoint.prune(checkpoints, run.config.trainer.keep_last - len(averaged), best | averaged)
+        prune(run)
     run.accelerator.wait_for_everyone()
+
+
+def prune(run: Training, later: bool = True) -> None:
+    """Remove the checkpoints that ``trainer.keep_last`` lets go."""
+    best = set() if run.progress.best_step is None else {run.progress.best_step}
+    averaged = set(run.progress.validated) - best  # some of those that keep_last counts
+    checkpoint.prune(run.folder.path / "checkpoints", run.config.trainer.keep_last - len(averaged), best | averaged,
+                     later)
 
 
 def write_model(run: Training, folder: Path, meta: dict[str, Any]) -> None:
@@ -106,6 +112,7 @@ def settle_pointers(run: Training, start: Path) -> None:
     if run.accelerator.is_main_process:
         checkpoint.point(start.parent, "last", progress.step, {})
         point_best(run)
+        prune(run, later=False)  # a stop can fall between a commit and this, and no other commit may follow
     run.accelerator.wait_for_everyone()
 
 
