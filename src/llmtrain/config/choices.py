@@ -17,6 +17,11 @@ class PrecisionName(Enum):
     bf16 = "bf16"
 
 
+class TuningName(Enum):
+    full = "full"
+    lora = "lora"
+
+
 class OnUnsupported(Enum):
     run = "run"
     error = "error"

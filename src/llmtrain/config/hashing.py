@@ -35,6 +35,8 @@ def result_dict(config: Any) -> dict[str, Any]:
         for name in ("base", "lam", "terms"):
             del flat[f"objective.{name}"]
         flat |= {f"objective.lam.{term.name}": term.lam for term in terms_of(config.objective)}
+        if not config.tuning.lora:
+            unused.append("tuning.")
         for part in registry.parts("optimizer"):
             if part.name != config.optim.name:
                 unused.append(f"optim.{part.name}.")

@@ -20,6 +20,7 @@ from llmtrain.config.keys import SPEED, WHERE, key
 from llmtrain.config.model import ModelConfig
 from llmtrain.config.optim import ScheduleConfig
 from llmtrain.config.trainer import TrainerConfig
+from llmtrain.config.tuning import TuningConfig
 
 
 @dataclass(kw_only=True, slots=True)
@@ -120,6 +121,7 @@ class TrainConfig(_Shared):
     objective: Any = key(None, "joint loss")
     optim: Any = key(None, "optimizer")
     schedule: ScheduleConfig = key(ScheduleConfig, "learning-rate schedule")
+    tuning: TuningConfig = key(TuningConfig, "what of the base is trained")
     probe: ProbeConfig = key(ProbeConfig, "gradients of the terms")
     experiment_name: str = key("train", "name of the chosen experiment", affects=WHERE)
 

@@ -119,6 +119,7 @@ def _model(config: TrainConfig) -> Iterator[str]:
     if config.model.unfreeze_every and (config.model.freeze_until_step or config.model.freeze == "all"):
         other = "freeze_until_step" if config.model.freeze_until_step else "freeze=all"
         yield f"model.unfreeze_every and model.{other} both hold the whole base back; choose one of them"
+    yield from config.tuning.problems(config.model.freeze, config.model.freeze_until_step, config.model.unfreeze_every)
     yield from _own(config.head)
     yield from sentence_problems(config)
     yield from _beside(config.head, config)

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
 from llmtrain.errors import ConfigError
+from llmtrain.model.adapters import adapted_layers, load_plain, merged_state
 from llmtrain.model.family import family_of, mlm_head_names
 from llmtrain.model.summary import SummaryModel
 
@@ -26,12 +27,13 @@ def publish_base(trunk: Any, folder: Path, mlm_head: dict[str, Tensor] | None) -
         mlm_head: ``{dense.weight, dense.bias, norm.weight, norm.bias, bias}``, which makes the folder one of the base's
             own masked language model; None for the trunk alone.
     """
+    merged = merged_state(trunk)
     if mlm_head is None:
-        trunk.save_pretrained(folder)
+        trunk.save_pretrained(folder, state_dict=merged)
         return
     whole: Any = MODEL_FOR_MASKED_LM_MAPPING[type(trunk.config)]
     names = mlm_head_names(family_of(trunk.config))
-    state = {f"{whole.base_model_prefix}.{name}": value for name, value in trunk.state_dict().items()}
+    state = {f"{whole.base_model_prefix}.{name}": value for name, value in (merged or trunk.state_dict()).items()}
     state |= {names[name][0]: value for name, value in mlm_head.items()}
     config = deepcopy(trunk.config)
     config.architectures, config.dtype = [whole.__name__], torch.float32
@@ -53,14 +55,20 @@ def load_base(trunk: Any, folder: Path) -> None:
     stored = load_file(folder / "model.safetensors")
     prefix = f"{trunk.base_model_prefix}."
     inner = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)} or stored
-    trunk.load_state_dict(inner)
+    load_plain(trunk, inner)
 
 
 def load_weights(model: SummaryModel, folder: Path) -> None:
-    """Put a published model's weights into ``model``. Raises ConfigError when they are of another shape."""
+    """Put a published model's weights into ``model``, whose adapters then add nothing.
+
+    Raises ConfigError when they are of another shape.
+    """
     try:
         if is_base(folder):
             load_base(model.trunk, folder)
+            return
+        if adapted_layers(model):
+            load_plain(model, load_file(folder / "model.safetensors"))
             return
         load_model(model, str(folder / "model.safetensors"), device=str(next(model.parameters()).device))
     except RuntimeError as error:

@@ -15,6 +15,7 @@ from llmtrain.config.objective import trains_summary
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.log import say, warn
+from llmtrain.model.adapters import merged_state
 from llmtrain.model.publish import load_weights, publish_base
 from llmtrain.objectives.mlm import MaskedLm
 from llmtrain.training.length import planned_steps
@@ -46,7 +47,7 @@ def meta_of(run: Training) -> dict[str, Any]:
 def publish(run: Training, folder: Path) -> None:
     """Write the model; the base alone where no head was trained."""
     if trains_summary(run.config.objective):
-        run.model.save_pretrained(folder)
+        run.model.save_pretrained(folder, state_dict=merged_state(run.model))
         return
     heads = [objective.head for objective in run.module.objectives.values() if isinstance(objective, MaskedLm)]
     publish_base(run.model.trunk, folder, heads[-1].state_dict() if heads else None)

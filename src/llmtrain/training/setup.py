@@ -29,6 +29,7 @@ from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
 from llmtrain.heads.base import Head
 from llmtrain.log import MetricsLog, say
+from llmtrain.model import adapters
 from llmtrain.model.base import base_folder, load_tokenizer
 from llmtrain.model.family import freeze, observed_layer
 from llmtrain.model.long import is_stretched, read_long
@@ -111,6 +112,7 @@ def start_accelerator(config: TrainConfig, project_dir: Path | None) -> Any:
         raise ConfigError("trainer.tracker=tensorboard needs a package that is not installed; run: pip install "
                           "tensorboard")
     check_installed(config.optim.name)
+    adapters.check_installed(config.tuning)
     if config.trainer.device is Device.cuda and not torch.cuda.is_available():
         raise ConfigError("trainer.device=cuda but torch sees no CUDA device; use trainer.device=cpu")
     cpu = config.trainer.device is Device.cpu or not torch.cuda.is_available()
@@ -234,6 +236,8 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     read_long(model, config.data, config.data.max_source_tokens + behind_document(config))
     if start is not None and is_stretched(start):
         load_weights(model, start)
+    if config.tuning.lora:
+        say(adapters.add_adapters(model.trunk, config.tuning))
     until = config.model.freeze_until_step
     choice = "all" if until and config.model.freeze == "none" else config.model.freeze
     frozen = freeze(model.trunk, choice)
@@ -277,6 +281,8 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
                      blame=Blame(accelerator, module, precision, alone, lambda row: splits.train[row].id))
     parts: list[Part] = [progress, SchedulePart(schedule), OptimizerPart(optimizer), PrecisionPart(precision),
                          ModulePart("objectives", dict(module.objectives.named_parameters()))]
+    if config.tuning.lora:
+        parts.append(ModulePart("adapters", adapters.own_parameters(model)))
     if module.weighting.stateful:
         parts.append(WeightingPart(module.weighting))
     if average is not None:
