@@ -296,7 +296,8 @@ def test_scored_summaries_get_back_the_case_that_preprocessing_took(steps: list[
     config = to_typed("train", compose("train", ["eval.baselines=false", f"data.preprocess=[{','.join(steps)}]"]))
     monkeypatch.setattr(generation, "summarize_batches", lambda *_, **__: [Generated("wi-fi router", [], 0.0)])
     examples = [Example("0", "A Wi-Fi Router for all.", "Router", ("Router",))]
-    model = SimpleNamespace(describe_decoding=lambda _: "greedy", can_generate=lambda: True)
+    model = SimpleNamespace(describe_decoding=lambda _: "greedy", can_generate=lambda: True,
+                            head=SimpleNamespace(cites=False))
     features = SimpleNamespace(input_ids=[[1]], extra={})
     scores = generate_and_score(model, Plain(), examples, features, config, None)
     assert scores.rows[0]["prediction"] == wanted

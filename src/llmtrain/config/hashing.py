@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from llmtrain import registry
+from llmtrain.config.choices import TuningName
 from llmtrain.config.keys import RESULTS
 from llmtrain.config.objective import base_terms_of, terms_of
 from llmtrain.config.schema import TrainConfig
@@ -35,7 +36,7 @@ def result_dict(config: Any) -> dict[str, Any]:
         for name in ("base", "lam", "terms"):
             del flat[f"objective.{name}"]
         flat |= {f"objective.lam.{term.name}": term.lam for term in terms_of(config.objective)}
-        if not config.tuning.lora:
+        if config.tuning.name is not TuningName.lora:
             unused.append("tuning.")
         for part in registry.parts("optimizer"):
             if part.name != config.optim.name:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from llmtrain.config.choices import TuningName
 from llmtrain.config.keys import key
+from llmtrain.config.model import ModelConfig
 
 
 @dataclass(kw_only=True, slots=True)
@@ -19,24 +20,19 @@ class TuningConfig:
     targets: list[str] | None = key(None, "lora: last names of the linear layers that get one (query, value ...); "
                                           "default: all inside the base's layers")
 
-    @property
-    def lora(self) -> bool:
-        return self.name is TuningName.lora
 
-    def problems(self, freeze: str, freeze_until_step: int, unfreeze_every: int) -> Iterator[str]:
-        """One line for each thing that is wrong with adapters, or beside keys of ``model``."""
-        if not self.lora:
-            return
-        if self.rank < 1:
-            yield f"tuning.rank={self.rank} must be more than 0; change it"
-        if not self.alpha > 0:
-            yield f"tuning.alpha={self.alpha:g} must be more than 0; change it"
-        if not 0 <= self.dropout < 1:
-            yield f"tuning.dropout={self.dropout:g} must be from 0 to less than 1; change it"
-        if self.targets is not None and not self.targets:
-            yield "tuning.targets is empty; name linear layers, or leave it out for all of them"
-        held = [f"model.{name}={value}" for name, value, off in (
-            ("freeze", freeze, "none"), ("freeze_until_step", freeze_until_step, 0),
-            ("unfreeze_every", unfreeze_every, 0)) if value != off]
-        for given in held:
-            yield f"tuning=lora holds the base's own weights still by itself; leave out {given}"
+def problems_of_tuning(tuning: TuningConfig, model: ModelConfig) -> Iterator[str]:
+    """One line for each thing that is wrong with adapters, or beside keys of ``model``."""
+    if tuning.name is not TuningName.lora:
+        return
+    if tuning.rank < 1:
+        yield f"tuning.rank={tuning.rank} must be more than 0; change it"
+    if not tuning.alpha > 0:
+        yield f"tuning.alpha={tuning.alpha:g} must be more than 0; change it"
+    if not 0 <= tuning.dropout < 1:
+        yield f"tuning.dropout={tuning.dropout:g} must be from 0 to less than 1; change it"
+    if tuning.targets is not None and not tuning.targets:
+        yield "tuning.targets is empty; name linear layers, or leave it out for all of them"
+    for name, off in (("freeze", "none"), ("freeze_until_step", 0), ("unfreeze_every", 0)):
+        if (value := getattr(model, name)) != off:
+            yield f"tuning=lora holds the base's own weights still by itself; leave out model.{name}={value}"

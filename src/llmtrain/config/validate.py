@@ -13,6 +13,7 @@ from llmtrain.config.objective import base_terms_of, problems_of_terms, reads_do
 from llmtrain.config.preprocess import steps_for_l1
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sentences import sentence_problems
+from llmtrain.config.tuning import problems_of_tuning
 from llmtrain.config.weighting import problems_of_weighting
 from llmtrain.errors import ConfigError, LlmtrainError
 
@@ -119,7 +120,7 @@ def _model(config: TrainConfig) -> Iterator[str]:
     if config.model.unfreeze_every and (config.model.freeze_until_step or config.model.freeze == "all"):
         other = "freeze_until_step" if config.model.freeze_until_step else "freeze=all"
         yield f"model.unfreeze_every and model.{other} both hold the whole base back; choose one of them"
-    yield from config.tuning.problems(config.model.freeze, config.model.freeze_until_step, config.model.unfreeze_every)
+    yield from problems_of_tuning(config.tuning, config.model)
     yield from _own(config.head)
     yield from sentence_problems(config)
     yield from _beside(config.head, config)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from llmtrain.config.choices import TuningName
 from llmtrain.config.tuning import TuningConfig
 from llmtrain.errors import ConfigError
 from llmtrain.heads.half import cheapen_linear
@@ -25,7 +26,7 @@ ADAPTER = ".lora_"
 
 def check_installed(config: TuningConfig) -> None:
     """Raise ConfigError, with the command that installs it, when peft is missing and needed."""
-    if config.lora and find_spec("peft") is None:
+    if config.name is TuningName.lora and find_spec("peft") is None:
         raise ConfigError("tuning=lora needs the package peft, which is not installed; run: pip install "
                           "'llmtrain[lora]'")
 

@@ -27,6 +27,7 @@ from llmtrain.model.base import base_config, base_folder, load_tokenizer
 from llmtrain.model.config import LlmtrainPrefixConfig
 from llmtrain.model.family import family_of, first_position, layers, pretrained_mlm_head
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM, SourceOutput
+from llmtrain.model.summary import sentences_of
 
 DECODER_PROMPT = "\nTL;DR:"
 
@@ -102,7 +103,8 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         """Document and summary in one pass."""
         ids_BS, mask_BS = batch["input_ids"], batch["attention_mask"]
         hidden_BSD, behind_BTD = self._read_and_write(ids_BS, mask_BS, self.head.shift(batch["labels"]))
-        return EncoderStates(hidden_BSD, mask_BS, ids_BS, self.input_embedding_VD, lambda _ids, _cache: behind_BTD)
+        return EncoderStates(hidden_BSD, mask_BS, ids_BS, self.input_embedding_VD, lambda _ids, _cache: behind_BTD,
+                             sentences=sentences_of(batch))
 
     def encode_source(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
                       sentences: dict[str, Any] | None = None) -> ReadOutput:

@@ -18,7 +18,7 @@ from torch import Tensor
 from llmtrain import registry
 from llmtrain.allocator import keep_freed_memory
 from llmtrain.checkpoint import locate_model, read_model_config
-from llmtrain.config.choices import Device, Tracker
+from llmtrain.config.choices import Device, Tracker, TuningName
 from llmtrain.config.model import ModelConfig
 from llmtrain.config.objective import base_terms_of, terms_of
 from llmtrain.config.schema import TrainConfig
@@ -236,7 +236,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     read_long(model, config.data, config.data.max_source_tokens + behind_document(config))
     if start is not None and is_stretched(start):
         load_weights(model, start)
-    if config.tuning.lora:
+    if config.tuning.name is TuningName.lora:
         say(adapters.add_adapters(model.trunk, config.tuning))
     until = config.model.freeze_until_step
     choice = "all" if until and config.model.freeze == "none" else config.model.freeze
@@ -281,7 +281,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
                      blame=Blame(accelerator, module, precision, alone, lambda row: splits.train[row].id))
     parts: list[Part] = [progress, SchedulePart(schedule), OptimizerPart(optimizer), PrecisionPart(precision),
                          ModulePart("objectives", dict(module.objectives.named_parameters()))]
-    if config.tuning.lora:
+    if config.tuning.name is TuningName.lora:
         parts.append(ModulePart("adapters", adapters.own_parameters(model)))
     if module.weighting.stateful:
         parts.append(WeightingPart(module.weighting))
