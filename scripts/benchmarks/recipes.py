@@ -4,6 +4,9 @@ A machine that others share gives no two runs the same minutes. So the time a st
 each recipe in --rounds processes of its own on the same batches, and each then trains for the steps that --minutes hold
 at its median pace: what is compared does not depend on who else was there, and runs again to the same figures.
 
+Both are kept under --root: started again, the script goes on where it was stopped. --jobs N trains N at a time, with
+their share of the cores each.
+
 A variant is NAME and its overrides in one text; the first one is what the others are compared with, document by
 document. Test rows are left alone unless --test is given. --steps N gives every recipe N steps, whatever they take.
 
@@ -14,7 +17,10 @@ document. Test rows are left alone unless --test is given. --steps N gives every
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import statistics
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common import data_overrides, pace, results, table, train
@@ -33,6 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="times that each recipe's pace is measured")
     parser.add_argument("--steps", type=int, help="train every recipe for so many steps instead of --minutes")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, once the pace is known")
     parser.add_argument("--max-in", type=int, default=128)
     parser.add_argument("--max-out", type=int, default=24)
     parser.add_argument("--test", action="store_true", help="score the whole test split instead of validation")
@@ -45,12 +52,15 @@ def main() -> None:
         shared += data_overrides(options.data, options.max_in, options.max_out)
     recipes = {name: [*shared, *overrides.split()] for name, overrides in options.variant}
     paces = {} if options.steps else measured(options.root, recipes, options.rounds)
-    runs: dict[str, list[Path]] = {name: [] for name in recipes}
-    for seed in range(options.seeds):
-        for number, (name, own) in enumerate(recipes.items()):
-            steps = options.steps or max(1, round(60 * options.minutes / paces[name]))
-            runs[name].append(train(options.root, f"{number}-{seed}",
-                                    [*own, f"trainer.max_steps={steps}", f"run.seed={seed}"]))
+    os.environ["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // options.jobs))
+    with ThreadPoolExecutor(options.jobs) as pool:
+        waiting = {name: [] for name in recipes}
+        for seed in range(options.seeds):
+            for number, (name, own) in enumerate(recipes.items()):
+                steps = options.steps or max(1, round(60 * options.minutes / paces[name]))
+                waiting[name].append(pool.submit(finished, options.root, f"{number}-{seed}",
+                                                 [*own, f"trainer.max_steps={steps}", f"run.seed={seed}"]))
+        runs = {name: [future.result() for future in futures] for name, futures in waiting.items()}
     first = runs[options.variant[0][0]]
     print(table(["recipe", "s a step", "steps", "ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-1 against the first, paired"],
                 [[name, f"{paces[name]:.3f}" if paces else "", f"{results(paths[0])['steps']}", *scores(paths, first)]
@@ -58,12 +68,22 @@ def main() -> None:
 
 
 def measured(root: Path, recipes: dict[str, list[str]], rounds: int) -> dict[str, float]:
-    """Seconds a step of each recipe, the median of interleaved rounds."""
-    found: dict[str, list[float]] = {name: [] for name in recipes}
+    """Seconds a step of each recipe, the median of interleaved rounds; those of an earlier start are taken over."""
+    kept = root / "paces.json"
+    known: dict[str, float] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    found: dict[str, list[float]] = {name: [] for name in recipes if name not in known}
     for turn in range(rounds):
-        for number, (name, own) in enumerate(recipes.items()):
-            found[name].append(pace(root, f"pace-{number}-{turn}", own))
-    return {name: statistics.median(seconds) for name, seconds in found.items()}
+        for number, name in enumerate(found):
+            found[name].append(pace(root, f"pace-{len(known) + number}-{turn}", recipes[name]))
+    known |= {name: statistics.median(seconds) for name, seconds in found.items()}
+    root.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(known), encoding="utf-8")
+    return known
+
+
+def finished(root: Path, name: str, overrides: list[str]) -> Path:
+    """The run folder of these overrides, trained unless an earlier start has done it."""
+    return root / name if (root / name / "results.json").exists() else train(root, name, overrides)
 
 
 def scores(paths: list[Path], first: list[Path]) -> list[str]:
