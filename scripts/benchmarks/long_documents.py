@@ -2,7 +2,8 @@
 
 Documents are made by joining neighbouring ones (of a data folder, or the embedded docstrings) until they have
 ``--tokens`` tokens; the summary is the one of a document in the middle, so that truncation cannot see it. Each way
-trains for a few steps in a process of its own and scores the validation rows.
+trains for a few steps in a process of its own and scores the validation rows. The selector of select_then_write is
+trained first, for as many steps, and has a row of its own.
 
     python scripts/benchmarks/long_documents.py --root /tmp/long --data FOLDER --steps 12 -- precision=bf16
 """
@@ -25,7 +26,9 @@ from llmtrain.model.base import load_tokenizer
 WAYS = {"truncate": ["data.max_source_tokens=512"], "head_tail": ["data.max_source_tokens=512", "data.long=head_tail"],
         "sliding": ["data.long=sliding"], "interpolate": ["data.long=interpolate"],
         "sliding, checkpointed": ["data.long=sliding", "model.gradient_checkpointing=true"],
-        "interpolate, checkpointed": ["data.long=interpolate", "model.gradient_checkpointing=true"]}
+        "interpolate, checkpointed": ["data.long=interpolate", "model.gradient_checkpointing=true"],
+        "selector": ["head=extractive", "objective=summary_only", "data.long=sliding"],
+        "select_then_write": ["data.max_source_tokens=512", "data.long=select_then_write"]}
 
 
 def main() -> None:
@@ -45,7 +48,8 @@ def main() -> None:
               *options.overrides]
     rows = []
     for way in options.ways:
-        found = results(train(options.root, way.replace(", ", "-"), [*shared, *WAYS[way]]))
+        behind = [f"data.selector={options.root / 'selector'}"] if way == "select_then_write" else []
+        found = results(train(options.root, way.replace(", ", "-"), [*shared, *WAYS[way], *behind]))
         score = found["metrics"]["validation"]["rouge1"]["value"]
         rows.append([way, f"{found['seconds'] / found['steps']:.2f}", f"{found['tokens_per_second']:,.0f}",
                      f"{found['peak_memory_bytes'] / 2**20:,.0f}", f"{score:.1f}"])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
+from pathlib import Path
+from typing import Any, cast
 
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from llmtrain.errors import CheckpointError
 from llmtrain.model.config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
 from llmtrain.model.extraction import LlmtrainForExtraction
 from llmtrain.model.prefix import LlmtrainForPrefixLM
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
+from llmtrain.model.topology import class_of
 
 for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
                     (LlmtrainForExtraction, AutoModel)):
@@ -16,3 +22,19 @@ for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForP
 
 __all__ = ["LlmtrainExtractionConfig", "LlmtrainForExtraction", "LlmtrainForPrefixLM", "LlmtrainForSeq2SeqLM",
            "LlmtrainPrefixConfig", "LlmtrainSeq2SeqConfig"]
+
+
+def load(folder: Path) -> tuple[Any, Any]:
+    """(model, tokenizer) of a verified model folder, on the CPU: safetensors only, no remote code, fp32 weights.
+
+    Raises:
+        CheckpointError: transformers cannot load it.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        head = AutoConfig.from_pretrained(folder, trust_remote_code=False).head["name"]
+        model = cast(Any, class_of(head)).from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"cannot load the model at {folder} ({line}); use another checkpoint") from error
+    return model, tokenizer

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,9 +25,10 @@ from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.generation import Documents, Generated, spell_as_written, summarize_batches
 from llmtrain.model.family import observed_layer, positions
-from llmtrain.model.topology import class_of
 from llmtrain.plugins import load as load_plugin
 from llmtrain.precision import Precision
+from llmtrain.selecting import FOLDER as SELECTOR
+from llmtrain.selecting import Selector
 
 COPY_LIKELY = 0.5  # a token counts as copied when copying it was likelier than writing it
 
@@ -44,9 +45,10 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Summarized:
-    """Summaries of some texts, in their order; which texts were cut; the words copied from each, when asked for.
+    """Summaries of some texts, in their order; which texts were cut, by a selector too; the words copied from each,
+    when asked for.
 
-    ``read`` is each text as the model read it, where preprocessing changed it: the copied words stand in that one.
+    ``read`` is each text as the model read it, where that is another: the copied words stand in that one.
     """
 
     summaries: list[Generated]
@@ -57,11 +59,12 @@ class Summarized:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published model on its device, with its tokenizer and precision."""
+    """A published model on its device, with its tokenizer, its precision and the selector in front of it."""
 
     model: Any
     tokenizer: Any
     precision: Precision
+    selector: Selector | None = None
 
     def first_linear(self) -> nn.Module:
         """A layer inside the trunk whose output dtype shows the effective precision."""
@@ -86,7 +89,8 @@ class Published:
         cut = cut_of(self.tokenizer, data, limit)
         pipeline = Pipeline(data.preprocess)
         cleaned = [clean(text) for text in texts]
-        read = [pipeline.document(text) for text in cleaned]
+        selected = None if self.selector is None else self.selector.shorten(cleaned, self.tokenizer, limit)
+        read = [pipeline.document(text) for text in (cleaned if selected is None else selected.texts)]
         wanted = [i for i, text in enumerate(read) if text.strip()]
         whole = self._encode([read[i] for i in wanted], evidence and self.tokenizer.is_fast)
         documents, was_cut = self._documents([read[i] for i in wanted], whole, cut)
@@ -102,8 +106,10 @@ class Published:
             if one.copied is not None and "offset_mapping" in whole:
                 copied[i] = copied_words(read[i], one.copied, cut(whole["offset_mapping"][row]),
                                          cut(whole.word_ids(row)))
-        return Summarized(summaries, [i for i, lost in zip(wanted, was_cut, strict=True) if lost],
-                          copied, [new if new != old else None for new, old in zip(read, cleaned, strict=True)])
+        shortened = {i for i, lost in zip(wanted, was_cut, strict=True) if lost}
+        shortened |= set() if selected is None else set(selected.longer)
+        return Summarized(summaries, sorted(shortened), copied,
+                          [new if new != old else None for new, old in zip(read, cleaned, strict=True)])
 
     def _documents(self, texts: list[str], whole: Any, cut: Cut) -> tuple[Documents, list[bool]]:
         """The texts as the model reads them, and which of them are cut."""
@@ -145,27 +151,21 @@ def copied_words(document: str, pointed: list[tuple[str, float, int]], offsets: 
 
 
 def load_published(folder: Path, precision: PrecisionConfig, device: Device = Device.auto) -> Published:
-    """Load a verified model folder: safetensors only, no remote code, fp32 weights.
+    """Load a verified model folder, the selector in front of it included.
 
     Raises:
         CheckpointError: transformers cannot load it.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
-    import llmtrain.hf  # noqa: F401  registers the model types
+    from llmtrain.hf import load
 
     cuda = torch.cuda.is_available() and device is not Device.cpu
     if device is Device.cuda and not cuda:
         raise ConfigError("trainer.device=cuda but torch sees no CUDA device; use trainer.device=cpu")
     where = torch.device("cuda" if cuda else "cpu")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        head = AutoConfig.from_pretrained(folder, trust_remote_code=False).head["name"]
-        model = cast(Any, class_of(head)).from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        line = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"cannot load the model at {folder} ({line}); use another checkpoint") from error
-    return Published(model.to(where).eval(), tokenizer, Precision(precision, where))
+    model, tokenizer = load(folder)
+    chosen = Precision(precision, where)
+    selector = Selector(folder / SELECTOR, where, chosen) if (folder / SELECTOR).is_dir() else None
+    return Published(model.to(where).eval(), tokenizer, chosen, selector)
 
 
 def check_writes(stored: dict[str, Any], folder: Path) -> None:

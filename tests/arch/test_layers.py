@@ -12,7 +12,7 @@ LAYERS = {
     0: ["errors", "registry", "plugins", "atomic", "log", "allocator", "surface"],
     1: ["config"],
     2: ["attention", "fetch", "precision", "heads", "model", "data"],
-    3: ["objectives", "optim", "checkpoint", "generation", "citations", "hf"],
+    3: ["objectives", "optim", "checkpoint", "generation", "citations", "hf", "selecting"],
     4: ["training", "evaluation", "summarizer"],
     5: ["commands", "completion"],
     6: ["cli", "__main__"],

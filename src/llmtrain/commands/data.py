@@ -1,10 +1,12 @@
-"""``llmtrain data show``: rows as the model will read them, lengths, cuts, copied words, overlaps. No weights."""
+"""``llmtrain data show``: rows as the model will read them, lengths, cuts, copied words, overlaps. No weights,
+but a sentence selector's."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
+from llmtrain.config.choices import LongMode
 from llmtrain.config.load import compose, parse, path_value, to_typed
 from llmtrain.config.schema import ShowConfig
 from llmtrain.config.typed import build
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
+    from llmtrain.config.data import DataConfig
     from llmtrain.data.examples import Splits
-    from llmtrain.data.inspect import Overlap, Profile, Reading
+    from llmtrain.data.inspect import Overlap, Profile, Reading, Shorten
 
 BINS = 16
 FRAME = 2  # special tokens that end a document, at most
@@ -42,7 +45,8 @@ def run(arguments: list[str]) -> int:
     if not any(one.startswith("data.on_bad_row=") for one in overrides):
         config.data.on_bad_row = type(config.data.on_bad_row)("skip")
     splits = load_splits(config.data)
-    reader = Reader(load_tokenizer(*base), config.data)
+    tokenizer = load_tokenizer(*base)
+    reader = Reader(tokenizer, config.data, _shortener(config.data, tokenizer))
     profiles = {name: reader.profile(subset(getattr(splits, name), show.sample)) for name in SPLITS}
     examples = getattr(splits, show.split.value)
     if not examples:
@@ -63,6 +67,19 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
+def _shortener(data: DataConfig, tokenizer: Any) -> Shorten | None:
+    """What the selector does to documents, where the configuration has one."""
+    if data.long is not LongMode.select_then_write:
+        return None
+    import torch
+
+    from llmtrain.selecting import selector_of
+
+    selector = selector_of(data, torch.device("cpu"), None)
+    assert selector is not None
+    return lambda texts: selector.shorten(texts, tokenizer, data.max_source_tokens).texts
+
+
 def _own(overrides: list[str]) -> ShowConfig:
     values = {o.key_or_group.removeprefix("show."): o.value() for o in parse(overrides)}
     show: ShowConfig = build(ShowConfig, values, "show")
@@ -78,6 +95,7 @@ def _configuration(overrides: list[str]) -> tuple[Any, tuple[str, str | None]]:
         from llmtrain.commands.stored import open_stored
 
         folder, _, stored = open_stored(overrides, "eval")
+        stored.data.selector = str(folder / "selector")
         return stored, (str(folder), None)
     from llmtrain.config.validate import validate
 

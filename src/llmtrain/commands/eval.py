@@ -64,6 +64,7 @@ def _score_checkpoint(overrides: list[str]) -> int:
     from llmtrain.evaluation.evaluate import generate_and_score
     from llmtrain.evaluation.report import build_results
     from llmtrain.log import quiet_libraries
+    from llmtrain.selecting import as_read
     from llmtrain.summarizer import load_published
     from llmtrain.training.finish import peak_memory_bytes
 
@@ -74,7 +75,10 @@ def _score_checkpoint(overrides: list[str]) -> int:
         print(f"llmtrain: data.max_source_tokens={longest} is more than the {limit} positions of the base; "
               "longer documents are cut there", file=sys.stderr)
         config.data.max_source_tokens = limit
-    features = tokenize(examples, loaded.tokenizer, config.data, loaded.model.sentence_input)
+    documents, told = as_read(examples, loaded.selector, loaded.tokenizer, config.data)
+    if told is not None:
+        print(f"llmtrain: {told}", file=sys.stderr)
+    features = tokenize(documents, loaded.tokenizer, config.data, loaded.model.sentence_input)
     loaded.precision.watch(loaded.first_linear())
     scores = generate_and_score(loaded.model, loaded.tokenizer, examples, features, config, loaded.precision,
                                 baselines=config.eval.baselines, lead_from=validation)

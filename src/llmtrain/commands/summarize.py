@@ -49,17 +49,18 @@ def run(overrides: list[str]) -> int:
         raise ConfigError(f"summarize.cite=true but the model at {folder} has a head that cites nothing; leave it out, "
                           "or train head=ext_abs")
     as_json = config.summarize.format is SummaryFormat.jsonl
+    done = "cut" if loaded.selector is None else "read by the sentences that the selector chooses"
     cut = told = 0
     for batch in batches:
         made = loaded.summarize([text for _, text in batch], config.data, config.generation, evidence=as_json)
         if made.cut and not cut:
             told = len(made.cut)
-            print(f"llmtrain: {told} documents are longer than {limit} and are cut: {_places(batch, made)}",
+            print(f"llmtrain: {told} documents are longer than {limit} and are {done}: {_places(batch, made)}",
                   file=sys.stderr, flush=True)
         cut += len(made.cut)
         _write(made, as_json, config.summarize.cite)
     if cut > told:
-        print(f"llmtrain: {cut} documents in all were longer than {limit} and were cut", file=sys.stderr)
+        print(f"llmtrain: {cut} documents in all were longer than {limit} and were {done}", file=sys.stderr)
     return 0
 
 

@@ -48,6 +48,7 @@ class LongMode(Enum):
     head_tail = "head_tail"
     sliding = "sliding"
     interpolate = "interpolate"
+    select_then_write = "select_then_write"
 
 
 class OnBadRow(Enum):

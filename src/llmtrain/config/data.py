@@ -44,8 +44,10 @@ class DataConfig:
     summary: str = key("summary", "column that holds the summary")
     references: str | None = key(None, "column of several references; default: references, if every row lists texts")
     max_source_tokens: int = key(192, "longer documents are cut", "tokens")
-    long: LongMode = key(LongMode.truncate, "truncate: keep the first tokens; head_tail: keep both ends; beyond the "
-                         "base's positions, sliding: windows, joined; interpolate: its positions stretched")
+    long: LongMode = key(LongMode.truncate, "truncate: keep the first tokens; head_tail: keep both ends; "
+                         "select_then_write: keep the sentences that data.selector chooses; beyond the base's "
+                         "positions, sliding: windows, joined; interpolate: its positions stretched")
+    selector: str | None = key(None, "long=select_then_write: run or model folder of an extractive model")
     head_share: float = key(0.25, "long=head_tail: share of the kept tokens that are the document's first", "share")
     window_overlap: int = key(64, "long=sliding: tokens that two windows share", "tokens")
     max_summary_tokens: int = key(32, "longer training summaries are truncated", "tokens")

@@ -15,7 +15,8 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.config.typed import plain
 
 HASH_LENGTH = 8
-LONG_OPTIONS = {"head_share": "head_tail", "window_overlap": "sliding"}  # the mode of data.long that reads each
+LONG_OPTIONS = {  # the mode of data.long that reads each
+    "head_share": "head_tail", "window_overlap": "sliding", "selector": "select_then_write"}
 ADAM_KEYS = ("optim.beta1", "optim.beta2", "optim.eps")
 
 

@@ -17,8 +17,9 @@ from llmtrain.config.validate import validate_stored
 from llmtrain.errors import CheckpointError, ConfigError
 
 FIXED = ("model", "head", "objective", "optim", "schedule", "tokenizer")
-TEXT_SHAPING = ("preprocess", "long", "head_share", "window_overlap")  # of data: a model needs them on any documents
-FIXED_KEYS = ("data.long", "data.window_overlap")  # what the model itself was built for
+TEXT_SHAPING = (  # of data: a model needs them on any documents
+    "preprocess", "long", "head_share", "window_overlap", "selector")
+FIXED_KEYS = ("data.long", "data.window_overlap", "data.selector")  # what the model itself was built for
 OWN = ("checkpoint", "predictions", "input", "summarize")  # of the command alone: never stored
 
 

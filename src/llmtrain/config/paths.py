@@ -11,7 +11,8 @@ from pathlib import Path
 
 PATH_KEYS = frozenset({
     "model.path", "model.init_from", "run.root", "run.extend_from", "data.folder", "data.train", "data.validation",
-    "data.test", "data.cache_dir", "data.hub.name", "eval.output", "checkpoint", "predictions", "input"})
+    "data.test", "data.selector", "data.cache_dir", "data.hub.name", "eval.output", "checkpoint", "predictions",
+    "input"})
 _OVERRIDE = re.compile(r"(?P<prefix>\+\+|\+|~)?(?P<key>[^=\s@]+)=(?P<value>.*)", re.DOTALL)
 _FUNCTION = re.compile(r"(choice|glob|range|interval|tag|sort|shuffle|str|int|float|bool)\(.*\)", re.DOTALL)
 

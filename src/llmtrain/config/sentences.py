@@ -65,6 +65,20 @@ def sentence_problems(config: TrainConfig) -> Iterator[str]:
         yield f"{first}.labels={one} and {second}.labels={other} label the same sentences; give both the same number"
 
 
+def selector_problems(config: TrainConfig) -> Iterator[str]:
+    """data.long=select_then_write and data.selector belong together, before a head that reads a text."""
+    chosen = config.data.long is LongMode.select_then_write
+    if chosen and config.data.selector is None:
+        yield ("data.long=select_then_write needs data.selector, an extractive model; train one with head=extractive "
+               "and name its run")
+    elif config.data.selector is not None and not chosen:
+        yield (f"data.selector is read by data.long=select_then_write and data.long is {config.data.long.value}; set "
+               "that, or leave data.selector out")
+    if chosen and wanted_by(config.head) is not None:
+        yield (f"head={config.head.name} tells a document's own sentences apart and data.long=select_then_write leaves "
+               "some out before it reads; use data.long=sliding, or a head that writes alone")
+
+
 def scorer_problems(options: Any, path: str, representations: tuple[str, ...] = REPRESENTATIONS) -> Iterator[str]:
     """What is wrong with the options every sentence scorer has."""
     if options.sentence not in representations:

@@ -12,7 +12,7 @@ from llmtrain.config.load import LENGTHS, Config
 from llmtrain.config.objective import base_terms_of, problems_of_terms, reads_documents_alone, terms_of
 from llmtrain.config.preprocess import steps_for_l1
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.sentences import sentence_problems
+from llmtrain.config.sentences import selector_problems, sentence_problems
 from llmtrain.config.tuning import problems_of_tuning
 from llmtrain.config.weighting import problems_of_weighting
 from llmtrain.errors import ConfigError, LlmtrainError
@@ -175,6 +175,7 @@ def _data(config: TrainConfig) -> Iterator[str]:
     if data.long is LongMode.sliding and not head.requires.get("windows", True):
         yield (f"data.long=sliding reads a document in windows and head={head.name} reads and writes in one piece; use "
                "data.long=interpolate or head_tail")
+    yield from selector_problems(config)
     try:
         l1_steps = steps_for_l1(data.preprocess)
     except ConfigError as error:

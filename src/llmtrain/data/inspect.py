@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ from llmtrain.data.words import words
 NEAR_WORDS = 8  # words of an n-gram
 NEAR_SHARE = 0.8  # of a document's n-grams in the training documents: a near-duplicate
 NEAR_GRAMS = 20_000_000  # of training documents kept in memory (about 1.5 GB); further rows are not looked at
+
+
+Shorten = Callable[[list[str]], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +54,25 @@ class Profile:
 
 
 class Reader:
-    """Preprocessing and tokenizer of a configuration; loads no weights."""
+    """Preprocessing and tokenizer of a configuration; loads no weights.
 
-    def __init__(self, tokenizer: Any, config: DataConfig) -> None:
+    Args:
+        shorten: What a selector makes of documents that are too long.
+    """
+
+    def __init__(self, tokenizer: Any, config: DataConfig, shorten: Shorten | None = None) -> None:
         self._tokenizer, self._config = tokenizer, config
+        self._shorten = shorten or list
         self._pipeline = Pipeline(config.preprocess)
         self._cut = cut_of(tokenizer, config)
 
     def read(self, example: Example) -> Reading:
-        document = self._pipeline.document(clean(example.document))
+        (chosen,) = self._shorten([clean(example.document)])
+        document = self._pipeline.document(chosen)
         summary = self._pipeline.summary(clean(example.summary))
         ids = self._tokenizer(document, verbose=False)["input_ids"]
         written = self._tokenizer(summary, add_special_tokens=False, verbose=False)["input_ids"]
-        l1 = self._pipeline.l1_document(clean(example.document)) if self._pipeline.has_l1 else None
+        l1 = self._pipeline.l1_document(chosen) if self._pipeline.has_l1 else None
         return Reading(document, l1, summary, self._named(ids), self._cut(list(range(len(ids)))), self._named(written),
                        min(len(written), self._config.max_summary_tokens - 1))
 
@@ -77,10 +87,12 @@ class Reader:
         if not examples:
             none, nothing = np.zeros(0, np.int64), np.zeros(0)
             return Profile(none, none, none, nothing, nothing)
-        documents = [self._pipeline.document(clean(e.document)) for e in examples]
+        texts = [clean(e.document) for e in examples]
+        documents = [self._pipeline.document(text) for text in texts]
         summaries = [self._pipeline.summary(clean(e.summary)) for e in examples]
         whole = self._tokenizer(documents, verbose=False)["input_ids"]
-        read = [self._cut(ids) for ids in whole]
+        shown = [self._pipeline.document(text) for text in self._shorten(texts)]
+        read = [self._cut(ids) for ids in self._tokenizer(shown, verbose=False)["input_ids"]]
         written = self._tokenizer(summaries, add_special_tokens=False, verbose=False)["input_ids"]
         return Profile(np.array([len(ids) for ids in whole]), np.array([len(ids) + 1 for ids in written]),
                        np.array([len(sentences(text)) for text in documents]),

@@ -38,7 +38,7 @@ def check_length(data: DataConfig, base: Any, limit: int, path: str, head: str) 
     if data.long is LongMode.interpolate and family_of(base).embeddings != ("embeddings",):
         raise ConfigError("data.long=interpolate stretches a table of learned positions and the "
                           f"{base.model_type} base at {path} has none; use data.long=sliding or head_tail")
-    if data.max_source_tokens > limit and data.long in (LongMode.truncate, LongMode.head_tail):
+    if data.max_source_tokens > limit and data.long not in (LongMode.sliding, LongMode.interpolate):
         raise ConfigError(f"data.max_source_tokens={data.max_source_tokens} is more than the {limit} tokens that the "
                           f"base at {path} can read with head={head}; lower it, or choose data.long=sliding or "
                           "interpolate")

@@ -20,6 +20,7 @@ from llmtrain.evaluation.evaluate import SplitScores, generate_and_score
 from llmtrain.evaluation.report import build_results, write_outputs
 from llmtrain.log import say
 from llmtrain.model.publish import load_weights
+from llmtrain.selecting import as_read
 from llmtrain.training.average_last import publish_average
 from llmtrain.training.setup import Training
 from llmtrain.training.validation import held_out_losses
@@ -57,7 +58,8 @@ def finish(run: Training) -> dict[str, Any]:
         summarizes = trains_summary(run.config.objective)
         # a loss may need sentences where the head needs none
         asked = run.model.sentence_input if summarizes else sentence_input(run.config)
-        features = tokenize(examples, run.tokenizer, run.config.data, asked)
+        documents, _ = as_read(examples, run.selector, run.tokenizer, run.config.data)
+        features = tokenize(documents, run.tokenizer, run.config.data, asked)
         if summarizes:
             scores[split] = generate_and_score(
                 run.model, run.tokenizer, examples, features, run.config, run.precision,

@@ -8,7 +8,7 @@ from llmtrain.config.choices import LongMode
 from llmtrain.config.objective import base_terms_of, needs_summaries
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sentences import sentence_input
-from llmtrain.data.examples import Splits
+from llmtrain.data.examples import Splits, digest
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import ConfigError, DataError
@@ -20,6 +20,7 @@ from llmtrain.model.long import describe as describe_long
 from llmtrain.model.topology import class_of
 from llmtrain.objectives.fit import check_fit
 from llmtrain.precision import DTYPES
+from llmtrain.selecting import Selector, as_read
 
 
 def behind_document(config: TrainConfig) -> int:
@@ -29,8 +30,12 @@ def behind_document(config: TrainConfig) -> int:
     return many - class_of(config.head.name).source_limit(many, written)
 
 
-def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Splits, Features, Features]:
+def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: Selector | None,
+              ) -> tuple[Splits, Features, Features]:
     """The splits, and the token ids of training and validation rows.
+
+    Args:
+        selector: Shortens the documents that are too long; what it is counts as part of the data.
 
     Raises:
         ConfigError: The base does not suit the objectives, the tokenizer or the documents' length, or the processes
@@ -48,8 +53,13 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Sp
         if not splits.validation:
             raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
         asked = sentence_input(config)
-        train = tokenize(splits.train, tokenizer, config.data, asked)
-        validation = tokenize(splits.validation[:config.trainer.eval_rows], tokenizer, config.data, asked)
+        documents, told = as_read(splits.train, selector, tokenizer, config.data)
+        train = tokenize(documents, tokenizer, config.data, asked)
+        documents, _ = as_read(splits.validation[:config.trainer.eval_rows], selector, tokenizer, config.data)
+        validation = tokenize(documents, tokenizer, config.data, asked)
+    if selector is not None:
+        selector.forget()
+        splits.content_hash = digest(splits.content_hash + selector.digest)
     if accelerator.num_processes > 1:
         from accelerate.utils import gather_object
 
@@ -62,7 +72,9 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any) -> tuple[Sp
         f"validation / test pairs, content {splits.content_hash[:12]}; {train.stats.describe()}")
     for note in splits.notes:
         say(f"data: {note}")
-    if config.data.long is not LongMode.truncate:
+    if told is not None:
+        say(f"data.long=select_then_write: {told}")
+    elif config.data.long is not LongMode.truncate:
         rows = -(-config.trainer.batch_size // (config.trainer.accumulate * accelerator.num_processes))
         say(describe_long(config.data, base, int(train.input_ids.lengths.max()), rows,
                           DTYPES[config.precision.name.value], accelerator.device.type))

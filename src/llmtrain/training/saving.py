@@ -18,6 +18,7 @@ from llmtrain.log import say, warn
 from llmtrain.model.adapters import merged_state
 from llmtrain.model.publish import load_weights, publish_base
 from llmtrain.objectives.mlm import MaskedLm
+from llmtrain.selecting import FOLDER as SELECTOR
 from llmtrain.training.length import planned_steps
 from llmtrain.training.setup import Training
 
@@ -83,6 +84,8 @@ def write_model(run: Training, folder: Path, meta: dict[str, Any]) -> None:
     """The model as it is now, whole, into an empty folder."""
     publish(run, folder)
     run.tokenizer.save_pretrained(folder)
+    if run.selector is not None and trains_summary(run.config.objective):
+        run.selector.copy_to(folder / SELECTOR)
     write_json(folder / "llmtrain.json", meta)
 
 

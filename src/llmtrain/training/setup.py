@@ -43,6 +43,7 @@ from llmtrain.optim.builders import build_optimizer, check_installed
 from llmtrain.optim.groups import TRUNK
 from llmtrain.optim.schedule import Schedule
 from llmtrain.precision import Precision, Speeds, measure_speeds
+from llmtrain.selecting import Selector, selector_of
 from llmtrain.training.blame import Blame
 from llmtrain.training.length import TimeLimit, planned_steps
 from llmtrain.training.module import JointModule
@@ -72,6 +73,7 @@ class Training:
     accelerator: Any
     precision: Precision
     splits: Splits
+    selector: Selector | None
     tokenizer: Any
     module: JointModule
     loader: StepLoader
@@ -226,7 +228,8 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     precision = Precision(config.precision, accelerator.device, decided, shared_speeds(accelerator))
     say(precision.describe())
     tokenizer = load_tokenizer(config.model.path, config.model.revision)
-    splits, train, validation = read_data(config, accelerator, tokenizer)
+    selector = selector_of(config.data, accelerator.device, precision)
+    splits, train, validation = read_data(config, accelerator, tokenizer, selector)
 
     seed_everything(config.run.seed)
     base, start = starting_point(config.model) if fresh else (config.model, None)
@@ -288,6 +291,6 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     if average is not None:
         parts += [ModulePart("weights", trained), AveragePart(average)]
     parts.append(RandomPart(accelerator))
-    return Training(config, folder, accelerator, precision, splits, tokenizer, module, loader, validation, transforms,
-                    optimizer, schedule, TimeLimit(config.trainer, config.schedule, schedule), average,
+    return Training(config, folder, accelerator, precision, splits, selector, tokenizer, module, loader, validation,
+                    transforms, optimizer, schedule, TimeLimit(config.trainer, config.schedule, schedule), average,
                     step, progress, parts, MetricsLog(folder.path / "metrics.jsonl", accelerator.is_main_process))
