@@ -18,6 +18,8 @@ from llmtrain.config.tuning import TuningConfig
 from llmtrain.errors import ConfigError
 from llmtrain.model.adapters import adapted_layers, add_adapters, load_plain, merged_state
 from llmtrain.model.base import base_config, load_trunk
+from llmtrain.training.average_last import load_mean
+from llmtrain.training.saving import save
 from running import Runs, copies, take
 from stopping import same, stop_at
 
@@ -91,6 +93,36 @@ def test_adapters_and_heads_move_and_the_base_does_not(options: tuple[str, ...],
     runs.close()
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_decoders_adapters_are_trained(family: str, tmp_path: Path) -> None:
+    runs = Runs(make_tiny_base(tmp_path / family, family), tmp_path)
+    run = runs("tuning=lora", "objective.base=clm", "precision=bf16")
+    before = copies(run)
+    results = take(run, 3)
+    moved = {name for name, value in copies(run).items() if not torch.equal(before[name], value)}
+    assert {name for name in before if ".lora_B." in name} <= moved
+    assert not [name for name in moved if name.startswith("model.trunk.") and ".lora_" not in name]
+    assert all(set(one.losses) == {"clm", "summary"} for one in results)
+    runs.close()
+
+
+def test_the_mean_of_checkpoints_is_the_mean_of_merged_weights(tiny_base: Path, tmp_path: Path) -> None:
+    runs = Runs(tiny_base, tmp_path)
+    run = runs("tuning=lora", "optim.base_lr=0.01", "trainer.keep_last=2", "optim.average_last=2")
+    for _ in range(2):
+        take(run, 2)
+        save(run)
+    load_mean(run, [2, 4])
+    mean = merged_state(run.model)
+    published = [load_file(run.folder.path / f"checkpoints/step-{step}/model/model.safetensors") for step in (2, 4)]
+    assert mean is not None
+    name = "trunk.encoder.layer.0.attention.self.query.weight"
+    assert not torch.equal(published[0][name], published[1][name])
+    for name, value in published[0].items():
+        torch.testing.assert_close(mean[name], (value + published[1][name]) / 2)
+    runs.close()
+
+
 def command(base: Path, folder: Path, *more: str) -> list[str]:
     files = [write_jsonl(folder / f"{name}.jsonl", pairs(n, seed))
              for seed, (name, n) in enumerate((("train", 32), ("validation", 4), ("test", 4)))]
@@ -149,12 +181,43 @@ def test_a_published_model_needs_no_peft_and_training_says_that_it_does(tiny_bas
     scored = run_cli("eval", "checkpoint=runs/run", "eval.output=out", cwd=tmp_path,
                      env={"PYTHONPATH": f"{hidden}{os.pathsep}{SOURCE}"})
     assert scored.returncode == 0, scored.stderr
+    without = {"PYTHONPATH": f"{hidden}{os.pathsep}{SOURCE}"}
+    made = run_cli("summarize", "checkpoint=runs/run", cwd=tmp_path, env=without, stdin="Some text.\n")
+    assert made.returncode == 0 and made.stdout.count("\n") == 1, made.stderr
+    plain = [one for one in command(tiny_base, tmp_path) if not one.startswith("tuning")]
+    went_on = run_cli(*plain, "run.name=on", "head.layers=1", "model.init_from=runs/run", "trainer.max_steps=1",
+                      cwd=tmp_path, env=without)
+    assert went_on.returncode == 0, went_on.stderr
     monkeypatch.setattr("llmtrain.model.adapters.find_spec", lambda name: None)
     refused = warm_cli(*command(tiny_base, tmp_path, "run.name=other"), cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.splitlines() == ["llmtrain: tuning=lora needs the package peft, which is not installed; run: "
                                            "pip install 'llmtrain[lora]'"]
     assert not (tmp_path / "runs/other").exists()
+
+
+def test_runs_that_start_from_one_with_adapters(tiny_base: Path, tmp_path: Path) -> None:
+    """extend_from goes on bit by bit; init_from puts new adapters beside the merged weights."""
+    start = command(tiny_base, tmp_path, "head.layers=1", "schedule.cooldown_steps=0", "schedule=constant_cooldown")
+    for name, more in (("long", ["trainer.max_steps=6"]), ("short", []),
+                       ("longer", ["trainer.max_steps=6", "run.extend_from=runs/short"]),
+                       ("anew", ["model.init_from=runs/short/checkpoints/last", "trainer.max_steps=1",
+                                 "optim.base_lr=0", "optim.head_lr=0"])):
+        done = warm_cli(*start, f"run.name={name}", *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    same(tmp_path / "runs/long/checkpoints/step-6", tmp_path / "runs/longer/checkpoints/step-6")
+    before, after = (load_file(tmp_path / f"runs/{name}/checkpoints/{step}/model/model.safetensors")
+                     for name, step in (("short", "step-4"), ("anew", "step-1")))
+    assert before.keys() == after.keys()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+
+
+def test_unknown_targets_are_told_before_any_weight_is_read(tmp_path: Path) -> None:
+    base = make_tiny_base(tmp_path / "base")
+    (base / "model.safetensors").write_bytes(b"no weights at all")
+    done = warm_cli(*command(base, tmp_path, "tuning.targets=[q_proj]"), cwd=tmp_path)
+    assert done.returncode == 2 and "tuning.targets names q_proj" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("options", "said"), [

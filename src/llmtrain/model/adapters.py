@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoModel
 from transformers.pytorch_utils import Conv1D
 
 from llmtrain.config.choices import TuningName
@@ -41,14 +42,7 @@ def add_adapters(trunk: Any, config: TuningConfig) -> str:
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    linear = {id(part): name.rpartition(".")[2] for layer in layers(trunk) for name, part in layer.named_modules()
-              if isinstance(part, nn.Linear | Conv1D)}
-    known = sorted(set(linear.values()))
-    if unknown := sorted(set(config.targets or ()) - set(known)):
-        raise ConfigError(f"tuning.targets names {unknown[0]}, which is no linear layer of a {trunk.config.model_type} "
-                          f"base; choose from {', '.join(known)}")
-    chosen = [name for name, part in trunk.named_modules() if id(part) in linear
-              and (config.targets is None or linear[id(part)] in config.targets)]
+    chosen = chosen_layers(trunk, config)
     for parameter in trunk.parameters():
         parameter.requires_grad_(False)
     turned = any(isinstance(part, Conv1D) for part in trunk.modules())
@@ -57,8 +51,31 @@ def add_adapters(trunk: Any, config: TuningConfig) -> str:
     cheapen_linear(trunk)
     trained = sum(p.numel() for p in trunk.parameters() if p.requires_grad)
     whole = sum(p.numel() for name, p in trunk.named_parameters() if ADAPTER not in name)
-    return (f"tuning: adapters of rank {config.rank} beside {len(chosen)} linear layers, {trained:,} parameters; the "
-            f"base's own {whole:,} stay as they are")
+    return (f"tuning: adapters of rank {config.rank} beside {len(chosen)} linear layers, {trained:,} parameters "
+            f"({100 * trained / whole:.1f} % of the base's own {whole:,}, which stay as they are)")
+
+
+def chosen_layers(trunk: Any, config: TuningConfig) -> list[str]:
+    """Names of the linear layers that get an adapter.
+
+    Raises:
+        ConfigError: ``tuning.targets`` names no linear layer of this base.
+    """
+    linear = {id(part): name.rpartition(".")[2] for layer in layers(trunk) for name, part in layer.named_modules()
+              if isinstance(part, nn.Linear | Conv1D)}
+    known = sorted(set(linear.values()))
+    if unknown := sorted(set(config.targets or ()) - set(known)):
+        raise ConfigError(f"tuning.targets names {unknown[0]}, which is no linear layer of a {trunk.config.model_type} "
+                          f"base; choose from {', '.join(known)}")
+    return [name for name, part in trunk.named_modules() if id(part) in linear
+            and (config.targets is None or linear[id(part)] in config.targets)]
+
+
+def check_targets(base: Any, config: TuningConfig) -> None:
+    """:func:`chosen_layers` of a base that is only its configuration: no weight is read."""
+    if config.name is TuningName.lora and config.targets is not None:
+        with torch.device("meta"):
+            chosen_layers(AutoModel.from_config(base), config)
 
 
 def adapted_layers(module: nn.Module) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from llmtrain.data.features import Features, tokenize
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import ConfigError, DataError
 from llmtrain.log import say
+from llmtrain.model.adapters import check_targets
 from llmtrain.model.base import base_config
 from llmtrain.model.family import positions
 from llmtrain.model.long import check_length
@@ -47,6 +48,7 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: S
     if len(tokenizer) > base.vocab_size:
         raise ConfigError(f"the tokenizer at {config.model.path} has {len(tokenizer)} tokens and the base embeddings "
                           f"for {base.vocab_size}: they do not belong together; use the base's own tokenizer")
+    check_targets(base, config.tuning)
     check_length(config.data, base, positions(base) - behind_document(config), config.model.path, config.head.name)
     with accelerator.main_process_first():
         splits = load_splits(config.data, labelled=needs_summaries(config.objective))
