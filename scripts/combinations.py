@@ -58,13 +58,12 @@ def refusals(rows: list[Cell], bench: Bench, values: dict[str, list[str]]) -> It
     """What the refusal of each row hangs on, with the reason; and its like: other values in the same places."""
     values, seen = values | {"processes": ["1"]}, set()
     for row in rows:
-        one = row | {"processes": "1"}
-        if (reason := bench.refusal(one)) is None:
+        if bench.refusal(row | {"processes": "1"}) is None:
             continue
-        places = tuple(bench.guilty(one, reason, values))
-        if places in seen:
+        one, places = bench.guilty(row | {"processes": "1"}, values)
+        if tuple(places) in seen:
             continue
-        seen.add(places)
+        seen.add(tuple(places))
         for chosen in itertools.product(*(values[factor] for factor in places)):
             like = one | dict(zip(places, chosen, strict=True))
             if (reason := bench.refusal(like)) is not None:

@@ -94,7 +94,7 @@ def by_reason(refused: list[dict[str, Any]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for reason in dict.fromkeys(entry["reason"] for entry in refused):
         cells = [entry["cell"] for entry in refused if entry["reason"] == reason]
-        values = {factor: list(dict.fromkeys(cell[factor] for cell in cells)) for factor in cells[0]}
+        values = {factor: list(dict.fromkeys(cell.get(factor, "") for cell in cells)) for factor in cells[0]}
         whole = all(cell.keys() == values.keys() for cell in cells) and (
             math.prod(map(len, values.values())) == len(cells))
         found[reason] = told(values) if whole else "; ".join(told({f: [v] for f, v in cell.items()}) for cell in cells)

@@ -224,17 +224,17 @@ class Bench:
         told = "; ".join(dict.fromkeys(line.removeprefix("llmtrain: ") for line in lines))
         return told.replace(str(self.base(cell["base"])), "FOLDER")
 
-    def guilty(self, cell: Cell, reason: str, values: dict[str, list[str]]) -> Cell:
-        """The part of a refused cell that its refusal hangs on: with another value there the rest is accepted.
+    def guilty(self, cell: Cell, values: dict[str, list[str]]) -> tuple[Cell, list[str]]:
+        """What the refusal of a cell hangs on: a refused cell that is neutral wherever it can be, and the factors of it
+        that are not, or of which another value would be accepted.
 
-        Where there are several reasons no single value helps; then it is what the wording hangs on.
+        A cell may be refused for several reasons; one is left.
         """
-        def part(told: str | None) -> Cell:
-            return {factor: value for factor, value in cell.items() if any(
-                (self.refusal(cell | {factor: other}) is None) if told is None else
-                (self.refusal(cell | {factor: other}) != told) for other in values[factor] if other != value)}
-
-        return part(None) or part(reason)
+        for factor in cell:
+            if self.refusal(plainer := cell | {factor: NEUTRAL[factor]}) is not None:
+                cell = plainer
+        return cell, [factor for factor, value in cell.items() if value != NEUTRAL[factor]
+                      or any(self.refusal(cell | {factor: other}) is None for other in values[factor])]
 
     def check(self, cell: Cell) -> str:
         """Train three steps, go on from the second again, score. Returns "" or what is wrong."""
