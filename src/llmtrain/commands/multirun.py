@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from llmtrain import plugins
 from llmtrain.config.load import compose, parse, text_keys, to_container, to_typed
@@ -61,7 +61,7 @@ def run(overrides: list[str]) -> int:
     if problems:
         raise ConfigError(problems)
     codes: list[int] = []
-    with _Forwarding() as forwarding:
+    with Forwarding() as forwarding:
         for number, job in enumerate(jobs):
             print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
             code = forwarding.run([sys.executable, "-m", "llmtrain", "train", *plugins.arguments(), *job])
@@ -75,7 +75,7 @@ def run(overrides: list[str]) -> int:
     return next((code for code in codes if code), 0)
 
 
-class _Forwarding:
+class Forwarding:
     """Runs children one at a time and hands SIGINT and SIGTERM on to them: each saves, and is waited for.
 
     A child has a process group of its own, else a terminal's Ctrl-C would reach it twice, which means `at once`.
@@ -86,10 +86,11 @@ class _Forwarding:
         self._child: subprocess.Popen[bytes] | None = None
         self._previous: dict[int, Any] = {}
 
-    def run(self, command: list[str]) -> int:
+    def run(self, command: list[str], output: IO[bytes] | None = None) -> int:
+        """The exit code; what it prints goes to ``output``, where one is given."""
         if self.signals:
             return 128 + self.signals[0]
-        self._child = subprocess.Popen(command, process_group=0)
+        self._child = subprocess.Popen(command, process_group=0, stdout=output, stderr=output)
         if self.signals:  # it came while the child was being made
             self._child.send_signal(self.signals[0])
         return self._child.wait()

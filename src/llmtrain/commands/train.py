@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import Stopped
+
+if TYPE_CHECKING:
+    from llmtrain.training.setup import Training
 
 
 def run(config: TrainConfig) -> int:
@@ -33,9 +36,25 @@ def run(config: TrainConfig) -> int:
 
 
 def _train(config: TrainConfig, folder: Any) -> int:
-    from llmtrain.log import is_main, quiet_libraries, say
+    from llmtrain.log import is_main
     from llmtrain.training.finish import finish
     from llmtrain.training.loop import ended, train
+
+    training = prepared(config, folder)
+    if training.accelerator.log_with:
+        training.accelerator.init_trackers("llmtrain")
+    if not ended(training):
+        train(training)
+    results = finish(training)
+    training.accelerator.end_training()
+    if is_main():
+        _print(results, folder)
+    return 0
+
+
+def prepared(config: TrainConfig, folder: Any) -> Training:
+    """The run, at the step where it starts or goes on."""
+    from llmtrain.log import quiet_libraries, say
     from llmtrain.training.saving import find_start, is_own, restore
     from llmtrain.training.setup import build, start_accelerator
 
@@ -53,15 +72,7 @@ def _train(config: TrainConfig, folder: Any) -> int:
         restore(training, start)
     else:
         training.metrics.cut(0)
-    if accelerator.log_with:
-        accelerator.init_trackers("llmtrain")
-    if not ended(training):
-        train(training)
-    results = finish(training)
-    accelerator.end_training()
-    if is_main():
-        _print(results, folder)
-    return 0
+    return training
 
 
 def _print(results: dict[str, Any], folder: Any) -> None:

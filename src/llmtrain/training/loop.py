@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from llmtrain.data.loader import Batch
@@ -15,9 +16,14 @@ from llmtrain.training.signals import StopSignals
 from llmtrain.training.step import Agreement, StepResult
 from llmtrain.training.validation import validate
 
+Observer = Callable[[Training, list[Batch]], int]
 
-def train(run: Training) -> None:
+
+def train(run: Training, observe: Observer | None = None) -> None:
     """Train to the end of the run, from wherever it stands.
+
+    Args:
+        observe: Called before each step with its micro-batches; a signal's number asks to stop.
 
     Raises:
         Stopped: A signal asked to stop; everything is saved.
@@ -25,19 +31,20 @@ def train(run: Training) -> None:
     """
     run.module.train()
     with StopSignals() as signals, Progress(run.progress.total, run.progress.step) as bar:
-        take_steps(run, signals, bar)
+        take_steps(run, signals, bar, observe)
     if number := run.step.agree_stop(signals.requested or 0):  # came too late for a step to see it
         raise Stopped(f"stopped after the last step, which is saved in {run.folder.path}; the same command scores it",
                       number)
 
 
-def take_steps(run: Training, signals: StopSignals, bar: Progress) -> None:
+def take_steps(run: Training, signals: StopSignals, bar: Progress, observe: Observer | None) -> None:
     """Step by step to the end of the run."""
     progress = run.progress
     for batch in run.loader.iterate(progress.step):
         started = time.perf_counter()
         micro = [run.to_device(part) for part in batch.micro]
-        agreed = run.step.agree(micro, progress.seconds, signals.requested or 0, signals.take_save_request())
+        asked = signals.requested or (observe(run, micro) if observe else 0)
+        agreed = run.step.agree(micro, progress.seconds, asked, signals.take_save_request())
         if agreed.stop_signal:
             stop(run, agreed.stop_signal)
         if (line := run.limit.settle(progress, agreed.seconds)) is not None:

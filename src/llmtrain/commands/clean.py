@@ -1,0 +1,42 @@
+"""``llmtrain clean PATH``: what unfinished runs left below a folder; with ``--yes`` it goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmtrain.errors import ConfigError
+
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+def run(arguments: list[str]) -> int:
+    """Show each leftover, or remove it."""
+    from llmtrain.cleaning import leftovers, take_away
+
+    paths = [one for one in arguments if one != "--yes"]
+    if len(paths) != 1 or paths[0].startswith("-"):
+        raise ConfigError("clean takes one folder and --yes; use llmtrain clean runs")
+    root = Path(paths[0]).expanduser()
+    if not root.is_dir():
+        raise ConfigError(f"no folder at {root}; name one that holds runs, a run, or a cache")
+    count = total = 0
+    for left in leftovers(root):
+        if "--yes" in arguments and not take_away(left):
+            continue
+        print(f"{left.path}  {readable(left.size)}  {left.what}", flush=True)
+        count, total = count + 1, total + left.size
+    if not count:
+        print(f"nothing was left below {root}")
+    elif "--yes" in arguments:
+        print(f"{count} removed, {readable(total)} freed")
+    else:
+        print(f"{count} left, {readable(total)}; llmtrain clean {root} --yes removes them")
+    return 0
+
+
+def readable(size: int) -> str:
+    """Bytes in the largest unit of 1,000 that leaves a whole number before the point."""
+    value, unit = float(size), 0
+    while value >= 1000 and unit < len(UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.1f} {UNITS[unit]}" if unit else f"{size} bytes"

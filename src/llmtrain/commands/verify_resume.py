@@ -1,0 +1,192 @@
+"""``llmtrain verify-resume OVERRIDES``: does a stopped run go on bit by bit, here, with this configuration?
+
+A run of a few steps goes straight through; another one stops in the middle as a signal would stop it, saves, and a new
+process goes on. What both hold before each step and at the end is compared, and the first thing that differs is named.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmtrain import plugins
+from llmtrain.config.load import compose, to_typed
+from llmtrain.config.schema import TrainConfig
+from llmtrain.config.validate import validate
+from llmtrain.errors import ConfigError, LlmtrainError, NumericsError, Stopped
+
+if TYPE_CHECKING:
+    from llmtrain.training.tracing import State
+
+STEPS, STOP = 6, 3
+STOPPED = 143
+ROWS = 4  # validated on at the end: the comparison needs no score
+# in the order in which one thing follows from another; parts of other names come last
+ORDER = ("row order", "masks and other inputs", "random", "progress", "precision", "schedule", "weighting", "optimizer",
+         "weights")
+NAMES = {"random": "random state", "precision": "loss scaler and format", "average": "average of the weights"}
+
+
+def run(arguments: list[str]) -> int:
+    """Compare; 0 when everything is alike, NumericsError (exit 4) with what differs first."""
+    options, overrides = _options(arguments)
+    steps, stop = int(options.get("--steps", STEPS)), int(options.get("--stop", STOP))
+    if "--trace" in options:
+        return _traced(overrides, Path(options["--trace"]), stop if "--stop" in options else None)
+    if not 0 < stop < steps:
+        raise ConfigError(f"--stop {stop} must be more than 0 and less than --steps {steps}; change one of them")
+    config = to_typed("train", compose("train", [*overrides, *_fixed(steps)]))
+    assert isinstance(config, TrainConfig)
+    validate(config)
+    folder = Path(tempfile.mkdtemp(prefix="llmtrain-verify-resume-"))
+    try:
+        return _compare(_Trials(folder, config, [*overrides, *_fixed(steps)]), steps, stop)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _options(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    found: dict[str, str] = {}
+    overrides: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        name, equals, value = argument.partition("=")
+        if name in ("--steps", "--stop", "--trace"):
+            found[name] = value if equals else next(waiting, "")
+            if name != "--trace" and not found[name].isdecimal():
+                raise ConfigError(f"{name} needs a number of steps, not {found[name]!r}; use {name} {STEPS}")
+        elif argument.startswith("-"):
+            raise ConfigError(f"unknown option {argument!r}; use --steps N and --stop N")
+        else:
+            overrides.append(argument)
+    return found, overrides
+
+
+def _fixed(steps: int) -> list[str]:
+    """What every run here has: a few steps, hardly any rows to score, no tracker."""
+    return [f"trainer.max_steps={steps}", "trainer.max_epochs=null", "trainer.max_minutes=null",
+            "trainer.eval_every=null", "trainer.save_every=null", f"trainer.eval_rows={ROWS}",
+            "trainer.log_every=1", "trainer.patience=null", "trainer.tracker=none", "run.extend_from=null",
+            "run.resume=auto", "data.max_test_rows=0", "eval.baselines=false", "eval.bootstrap_samples=5"]
+
+
+class _Trials:
+    """Runs in processes of their own, and the traces they leave."""
+
+    def __init__(self, folder: Path, config: TrainConfig, overrides: list[str]) -> None:
+        self._folder, self._overrides = folder, overrides
+        self._processes = config.trainer.processes or 1
+        self.cuda = False
+
+    def start(self, name: str, stop: int | None = None, more: tuple[str, ...] = ()) -> None:
+        """Train, or go on with, the run ``name``; its output is shown when it fails.
+
+        Raises:
+            LlmtrainError: It ended otherwise than it should; its last line is told, with its exit code.
+        """
+        from llmtrain.commands.multirun import Forwarding
+
+        trace = self._folder / f"{name}.jsonl"
+        command = [sys.executable, "-m"]
+        if self._processes > 1:
+            command += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(self._processes), "-m"]
+        command += ["llmtrain", "verify-resume", *plugins.arguments(), "--trace", str(trace),
+                    *([] if stop is None else ["--stop", str(stop)]), *self._overrides, *more,
+                    f"run.root={self._folder}", f"run.name={name}"]
+        output = self._folder / f"{name}.log"
+        with output.open("ab") as log, Forwarding() as forwarding:
+            code = forwarding.run(command, log)
+        text = output.read_text(encoding="utf-8", errors="replace")
+        self.cuda = self.cuda or " on this CUDA" in text
+        if forwarding.signals:
+            raise Stopped("stopped; nothing of the comparison is kept", forwarding.signals[0])
+        if code != (0 if stop is None else STOPPED) and not (self._processes > 1 and stop is not None and code):
+            lines = [line for line in text.splitlines() if line.startswith("llmtrain: ")] or text.splitlines()[-1:]
+            failure = LlmtrainError(f"the run {name!r} ended with {code}: {line.removeprefix('llmtrain: ')}"
+                                    for line in lines[-3:])
+            failure.exit_code = code if code > 0 else 1
+            raise failure
+
+    def states(self, name: str) -> Iterator[tuple[int, int, State]]:
+        """(rank, step, state) in the order of the steps; a step that a run came to twice counts the second time."""
+        for rank in range(self._processes):
+            lines = (self._folder / f"{name}.jsonl{rank or ''}").read_text(encoding="utf-8").splitlines()
+            found: dict[int, State] = {}
+            for row in map(json.loads, lines):
+                found[row["step"]] = row["state"]
+            for step, state in sorted(found.items()):
+                yield rank, step, state
+
+
+def _compare(trials: _Trials, steps: int, stop: int) -> int:
+    print(f"a run of {steps} steps, and one that is stopped before step {stop + 1} and gone on with", flush=True)
+    trials.start("straight")
+    trials.start("stopped", stop)
+    trials.start("stopped")
+    difference = first_difference(trials, "straight", "stopped")
+    if difference is None:
+        print(f"alike bit by bit before each of {steps} steps and at the end: row order, masks, random state, scaler, "
+              "schedule, optimizer, weights")
+        return 0
+    problems = [difference]
+    if trials.cuda:
+        problems += _blame_cuda(trials)
+    raise NumericsError(problems)
+
+
+def _blame_cuda(trials: _Trials) -> list[str]:
+    """Whether the run repeats at all, and which operation does not."""
+    trials.start("again")
+    if first_difference(trials, "straight", "again") is None:
+        return []
+    try:
+        trials.start("strict", more=("trainer.deterministic=true",))
+    except LlmtrainError as error:
+        return [f"two straight runs differ too; torch names what is not deterministic: {error.problems[0]}"]
+    return ["two straight runs differ too, so the device's own arithmetic does not repeat; torch names no operation"]
+
+
+def first_difference(trials: Any, one: str, other: str) -> str | None:
+    """The first thing that differs between two runs' traces, in one line; None when nothing does."""
+    for (rank, step, mine), (_, other_step, theirs) in zip(trials.states(one), trials.states(other), strict=True):
+        assert step == other_step
+        for what in sorted(mine, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)):
+            if mine[what] == theirs.get(what):
+                continue
+            names = [name for name in mine[what] if mine[what][name] != theirs.get(what, {}).get(name)]
+            name = names[0] if names else next(iter(theirs[what].keys() - mine[what].keys()))
+            more = f" ({len(names)} differ)" if len(names) > 1 else ""
+            where = f"before step {step + 1}" + (f" of process {rank}" if rank else "")
+            first, second = (state.get(what, {}).get(name, "missing") for state in (mine, theirs))
+            return (f"first difference {where}, in the {NAMES.get(what, what)}: {name}{more} is {first} in the run "
+                    f"{one!r} and {second} in the run {other!r}")
+    return None
+
+
+def _traced(overrides: list[str], path: Path, stop: int | None) -> int:
+    """One start of a run, traced: what the processes that :class:`_Trials` makes do."""
+    from llmtrain.commands.train import prepared
+    from llmtrain.training.loop import ended, train
+    from llmtrain.training.runfolder import RunFolder
+    from llmtrain.training.tracing import Trace
+
+    config = to_typed("train", compose("train", overrides))
+    assert isinstance(config, TrainConfig)
+    validate(config)
+    rank = os.environ.get("RANK", "0")
+    trace = Trace(path.with_name(path.name + (rank if rank != "0" else "")), stop)
+    folder = RunFolder.claim(config)
+    try:
+        training = prepared(config, folder)
+        if not ended(training):
+            train(training, trace)
+        trace.note(training, [])
+        return 0
+    finally:
+        folder.release()

@@ -1,0 +1,79 @@
+"""``llmtrain clean``: shows and removes what unfinished work left, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers import warm_cli
+from llmtrain.atomic import FolderLock
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Runs in every state, a cache, and things that belong to somebody."""
+    root = tmp_path / "runs"
+    for name in ("good", "dead", "empty", "busy", "others"):
+        (root / name).mkdir(parents=True)
+        (root / name / ".lock").touch()
+        (root / name / "config.yaml").write_text("a: 1\n")
+    for name in ("good", "busy"):
+        (root / name / "checkpoints/step-4").mkdir(parents=True)
+        (root / name / "checkpoints/.tmp-step-6").mkdir()
+        (root / name / "checkpoints/.tmp-step-6/part").write_bytes(b"x" * 2000)
+    (root / "good/checkpoints/.tmp-pruned-step-2").mkdir()
+    (root / "good/.tmp-results.json-17").write_text("{")
+    (root / "dead/environment.json").write_text("{}")
+    (root / "dead/metrics.jsonl").write_text("")
+    (root / "others/thesis.txt").write_text("mine")
+    features = root / "cache/features"
+    features.mkdir(parents=True)
+    for name, age in (("tmpold", 7200), ("tmpnew", 0), ("abc.arrow", 7200)):
+        (features / name).write_bytes(b"y" * 10)
+        os.utime(features / name, (time.time() - age,) * 2)
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "checkpoints").mkdir(parents=True)
+    (elsewhere / ".lock").touch()
+    (elsewhere / ".tmp-mine").touch()
+    (root / "link").symlink_to(elsewhere)
+    (root / "plain").mkdir()
+    (root / "plain/.tmp-somebodys").touch()
+    return root
+
+
+def files(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+GOES = {"good/checkpoints/.tmp-step-6", "good/checkpoints/.tmp-step-6/part", "good/checkpoints/.tmp-pruned-step-2",
+        "good/.tmp-results.json-17", "dead", "dead/.lock", "dead/config.yaml", "dead/environment.json",
+        "dead/metrics.jsonl", "empty", "empty/.lock", "empty/config.yaml", "cache/features/tmpold"}
+
+
+def test_it_shows_and_with_yes_removes_what_was_left(runs: Path, tmp_path: Path) -> None:
+    before = files(tmp_path)
+    with FolderLock(runs / "busy"):
+        shown = warm_cli("clean", str(runs), cwd=tmp_path)
+        assert shown.returncode == 0
+        assert files(tmp_path) == before
+        assert "6 left" in shown.stdout and f"llmtrain clean {runs} --yes removes them" in shown.stdout
+        assert f"{runs / 'good/checkpoints/.tmp-step-6'}  2.0 kB  a write that was stopped" in shown.stdout
+        assert f"{runs / 'dead'}  7 bytes  a run that came to no checkpoint" in shown.stdout
+        assert f"a run is already using {runs / 'busy'}" in shown.stderr
+        done = warm_cli("clean", str(runs), "--yes", cwd=tmp_path)
+        assert done.returncode == 0 and "6 removed" in done.stdout
+    assert before - files(tmp_path) == {f"runs/{name}" for name in GOES}
+    again = warm_cli("clean", str(runs), cwd=tmp_path)
+    assert "busy/checkpoints/.tmp-step-6" in again.stdout and "1 left" in again.stdout  # its holder is gone
+    assert warm_cli("clean", str(runs / "good"), cwd=tmp_path).stdout.startswith("nothing was left below")
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    ([], "clean takes one folder"), (["--all"], "clean takes one folder"), (["nowhere"], "no folder at nowhere"),
+    (["a", "b", "--yes"], "clean takes one folder")])
+def test_wrong_arguments(arguments: list[str], told: str, tmp_path: Path) -> None:
+    result = warm_cli("clean", *arguments, cwd=tmp_path)
+    assert result.returncode == 2 and told in result.stderr

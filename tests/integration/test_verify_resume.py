@@ -1,0 +1,58 @@
+"""``llmtrain verify-resume``: proves bitwise resume, and names what a broken resume loses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from helpers import pairs, run_cli, warm_cli, write_jsonl
+from torture.bench import changed_source
+
+
+@pytest.fixture
+def command(tiny_base: Path, tmp_path: Path) -> list[str]:
+    files = [f"data.{name}={write_jsonl(tmp_path / f'{name}.jsonl', pairs(count, seed))}"
+             for seed, (name, count) in enumerate((("train", 40), ("validation", 4)))]
+    return ["verify-resume", f"model.path={tiny_base}", "head.layers=1", "head.ffn=32", "data=files", *files,
+            f"data.cache_dir={tmp_path / 'cache'}", "data.max_source_tokens=40", "trainer.batch_size=8",
+            "model.dropout=0.1", "schedule.warmup_steps=1", "generation.max_new_tokens=4", "--steps", "4", "--stop=2"]
+
+
+def test_it_proves_a_resume_and_leaves_nothing(command: list[str], tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    done = run_cli(*command, "objective.base=mlm", "precision=fp16", "trainer.accumulate=2", "optim.ema_decay=0.9",
+                   cwd=tmp_path, env={"TMPDIR": str(scratch)})
+    assert done.returncode == 0, done.stderr
+    assert "alike bit by bit before each of 4 steps and at the end" in done.stdout
+    assert not list(scratch.iterdir()) and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("file", "old", "new", "told"), [
+    ("training/setup.py", "    parts.append(RandomPart(accelerator))\n", "", "in the random state: 0.cpu"),
+    ("training/setup.py", "OptimizerPart(optimizer), PrecisionPart", "PrecisionPart", "in the optimizer: model."),
+    ("training/state.py", "            self._precision.scaler.load_state_dict(data[\"scaler\"])", "            pass",
+     "in the loss scaler and format: scaler is")], ids=["random", "optimizer", "scaler"])
+def test_it_names_what_a_broken_resume_loses(file: str, old: str, new: str, told: str, command: list[str],
+                                             tmp_path: Path) -> None:
+    with changed_source(tmp_path / "broken", file, old, new) as source:
+        done = run_cli(*command, "precision=fp16", cwd=tmp_path, env={"PYTHONPATH": str(source)})
+    assert done.returncode == 4, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "first difference before step" in line and told in line and len(line) < 600
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    (("--stop", "4"), "must be more than 0 and less than --steps 4"), (("--steps", "x"), "--steps needs a number"),
+    (("--fast",), "unknown option '--fast'"), (("trainer.batchsize=8",), "did you mean trainer.batch_size")])
+def test_wrong_arguments(arguments: tuple[str, ...], told: str, command: list[str], tmp_path: Path) -> None:
+    result = warm_cli(*command, *arguments, cwd=tmp_path)
+    assert result.returncode == 2 and told in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_a_run_that_fails_is_told_with_its_code(command: list[str], tmp_path: Path) -> None:
+    result = run_cli(*command, f"model.path={tmp_path / 'nowhere'}", cwd=tmp_path, env=dict(os.environ))
+    assert result.returncode == 2
+    assert "the run 'straight' ended with 2: no base model folder at" in result.stderr
