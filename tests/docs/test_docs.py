@@ -52,7 +52,7 @@ def test_readme_commands_run(command: str, tiny_base: Path, place: Path) -> None
     if words[0].startswith("scripts/"):
         assert (ROOT / words[0]).stat().st_mode & 0o111
     extra = []
-    if words[1] == "train":
+    if words[1] in ("train", "verify-resume"):
         given = {word.partition("=")[0].lstrip("+") for word in words}
         extra = [word for word in small(tiny_base, place) if word.partition("=")[0].lstrip("+") not in given]
         if "trainer.max_minutes" in given:

@@ -139,8 +139,8 @@ from llmtrain.commands import multirun
 multirun.jobs_of = lambda overrides: [[], []]
 multirun.compose = multirun.to_typed = lambda *_: multirun.TrainConfig()
 multirun.validate = lambda _: None
-run = multirun._Forwarding.run
-multirun._Forwarding.run = lambda self, command: run(self, [sys.executable, "-c", {CHILD!r}])
+run = multirun.Forwarding.run
+multirun.Forwarding.run = lambda self, command: run(self, [sys.executable, "-c", {CHILD!r}])
 sys.exit(multirun.run([]))
 """
 

@@ -167,6 +167,12 @@ def test_bases(tmp_path: Path) -> None:
     change_tensor(base / "model.safetensors", name, spoil)
     result = verify(base)
     assert result.returncode == 3 and f"{name} holds NaN" in result.stderr
+    files = [f"data.{name}={write_jsonl(tmp_path / f'{name}.jsonl', pairs(8))}" for name in ("train", "validation")]
+    refused = warm_cli("train", f"model.path={base}", "data=files", *files, "data.max_source_tokens=40",
+                       f"data.cache_dir={tmp_path / 'cache'}", "trainer.max_steps=1", cwd=tmp_path)
+    assert refused.returncode == 3 and "holds a NaN or an infinity in encoder.layer.0.attention.self.query.weight" in (
+        refused.stderr)
+    assert not (tmp_path / "runs").exists()
     (base / "config.json").write_text('{"model_type": "t5"}')
     result = verify(base)
     assert result.returncode == 3 and "'t5' model" in result.stderr and result.stderr.count("\n") == 1

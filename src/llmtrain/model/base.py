@@ -96,7 +96,12 @@ def base_config(config: ModelConfig) -> Any:
 
 
 def load_trunk(config: ModelConfig, base: Any) -> nn.Module:
-    """The pretrained trunk, fp32, from safetensors only and never with remote code. Raises ConfigError."""
+    """The pretrained trunk, fp32, from safetensors only and never with remote code.
+
+    Raises:
+        ConfigError: It cannot be loaded.
+        CheckpointError: A weight is not finite: whatever was trained from it would be nothing but NaN.
+    """
     from transformers import AutoModel
 
     with _loading(config.path):
@@ -104,6 +109,9 @@ def load_trunk(config: ModelConfig, base: Any) -> nn.Module:
             find_base(config.path), config=base, revision=config.revision, use_safetensors=True,
             trust_remote_code=False, dtype=torch.float32, attn_implementation="sdpa",
             **family_of(base).arguments)
+    if spoilt := next((name for name, value in trunk.named_parameters() if not bool(value.isfinite().all())), None):
+        raise CheckpointError(f"the base at {config.path} holds a NaN or an infinity in {spoilt}; restore it, or use "
+                              "another base")
     return trunk
 
 
