@@ -33,7 +33,8 @@ def test_every_yaml_composes(path: Path) -> None:
 
 @pytest.mark.parametrize(("override", "told"), [
     ("objective.lamb=1", "objective.lam"), ("+head.foo=1", "head."), ("precision=fp61", "fp16"),
-    ("+experiment=bert_sum_fp17", "bert_sum_fp16"), ("hydra.rum.dir=x", "hydra"), ("trainer.batch_size=many", "whole"),
+    ("+experiment=bert_sum_fp17", "bert_sum_fp16"), ("hydra.rum.dir=x", "setting of Hydra"),
+    ("trainer.batch_size=many", "whole"),
     ("trainer.device=gpu", "cpu"), ("objective.base=mlmm", "mlm"), ("head=transfomer", "transformer"),
 ])
 def test_wrong_overrides_end_in_one_line(override: str, told: str, tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ MUTANTS: dict[str, Mutant] = {
                                      "    parts.append(RandomPart(accelerator))\n", "", ("R1", "R5")),
     "best-pruned": Mutant("pruning forgets the best checkpoint", "checkpoint/save.py",
                           "kept = best | {last}", "kept = {last}", ("R16",)),
+    "errors-end-with-1": Mutant("an expected failure ends with the code of a bug", "errors.py", "    exit_code = 2\n",
+                                "    exit_code = 1\n", ("R9",)),
+    "refusals-leave-traces": Mutant("a run that failed before its first checkpoint stays", "training/runfolder.py",
+                                    "        if self.lock is None or (self.path / RESULTS)",
+                                    "        if True or (self.path / RESULTS)", ("R9",)),
     "no-lock": Mutant("the run folder's lock is shared", "atomic.py",
                       "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", ("R15",)),
 }

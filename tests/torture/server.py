@@ -42,7 +42,7 @@ def warm_up() -> None:
 
     modules = [part.target.partition(":")[0] for kind in registry.KINDS for part in registry.parts(kind)]
     for name in ("llmtrain.hf", "llmtrain.summarizer", "llmtrain.training.loop", "llmtrain.training.setup",
-                 *(f"llmtrain.commands.{command}" for command in COMMANDS), *modules):
+                 *(f"llmtrain.commands.{command.replace('-', '_')}" for command in COMMANDS), *modules):
         importlib.import_module(name)
 
 

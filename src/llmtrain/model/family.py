@@ -94,6 +94,19 @@ def set_dropout(base: Any, hidden: float | None, attention: float) -> None:
     setattr(base, family.attention_dropout, attention)
 
 
+def check_sizes(base: Any, path: str) -> None:
+    """Raise ConfigError for sizes in a base's config.json that no model can have."""
+    sizes = {name: getattr(base, name, None) for name in
+             ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")}
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ConfigError(f"{name} is {str(size)[:40]} in {path}/config.json and must be a number of 1 or more; "
+                              "restore the base's own file")
+    if base.hidden_size % base.num_attention_heads and getattr(base, "head_dim", None) is None:
+        raise ConfigError(f"hidden_size {base.hidden_size} is no multiple of num_attention_heads "
+                          f"{base.num_attention_heads} in {path}/config.json; restore the base's own file")
+
+
 def _at(trunk: Any, path: str) -> Any:
     return reduce(getattr, path.split("."), trunk)
 

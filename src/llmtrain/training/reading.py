@@ -10,6 +10,7 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sentences import sentence_input
 from llmtrain.data.examples import Splits, digest
 from llmtrain.data.features import Features, tokenize
+from llmtrain.data.long import frame
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import ConfigError, DataError
 from llmtrain.log import say
@@ -49,6 +50,9 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: S
         raise ConfigError(f"the tokenizer at {config.model.path} has {len(tokenizer)} tokens and the base embeddings "
                           f"for {base.vocab_size}: they do not belong together; use the base's own tokenizer")
     check_targets(base, config.tuning)
+    if (least := sum(frame(tokenizer)) + 1) > config.data.max_source_tokens:
+        raise ConfigError(f"data.max_source_tokens={config.data.max_source_tokens} leaves no room for a document "
+                          f"beside its special tokens; set {least} or more")
     check_length(config.data, base, positions(base) - behind_document(config), config.model.path, config.head.name)
     with accelerator.main_process_first():
         splits = load_splits(config.data, labelled=needs_summaries(config.objective))

@@ -6,6 +6,7 @@ A folder is a run once it holds a committed checkpoint or final results. Before 
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from llmtrain.log import is_main, warn
 from llmtrain.training.environment import describe, differences
 
 CONFIG, ENVIRONMENT, METRICS, RESULTS = "config.yaml", "environment.json", "metrics.jsonl", "results.json"
+LONGEST_NAME = 255  # bytes, of file systems in use
 TRACKER = "llmtrain"  # the tracker's project name, and so its folder
 
 
@@ -139,5 +141,8 @@ class RunFolder:
 def _path_of(config: TrainConfig) -> Path:
     name = Path(run_name(config))
     if name.is_absolute() or ".." in name.parts or not name.parts:
-        raise ConfigError(f"run.name={name} leaves run.root={config.run.root}; give a name, not a path")
+        raise ConfigError(f"run.name={str(name)[:80]} leaves run.root={config.run.root}; give a name, not a path")
+    if (longest := max(len(os.fsencode(part)) for part in name.parts)) > LONGEST_NAME:
+        raise ConfigError(f"run.name={str(name)[:40]}... has {longest} bytes and a folder's name {LONGEST_NAME} at "
+                          "most; shorten it")
     return Path(config.run.root).expanduser() / name
