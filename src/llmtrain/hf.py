@@ -33,8 +33,12 @@ def load(folder: Path) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         head = AutoConfig.from_pretrained(folder, trust_remote_code=False).head["name"]
-        model = cast(Any, class_of(head)).from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        # the attention is named: a configuration may ask for one that is fetched from the hub
+        model = cast(Any, class_of(head)).from_pretrained(folder, use_safetensors=True, dtype=torch.float32,
+                                                          attn_implementation="sdpa")
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a wrong file leads to
         line = " ".join(str(error).split())[:200]
         raise CheckpointError(f"cannot load the model at {folder} ({line}); use another checkpoint") from error
     return model, tokenizer

@@ -226,8 +226,9 @@ def _weights(found: Finding, head: str) -> None:
     kind: Any = class_of(head)
     with _loading(found.path):
         config = AutoConfig.from_pretrained(found.path, trust_remote_code=False)
-        model, told = kind.from_pretrained(found.path, config=config, use_safetensors=True, dtype=torch.float32,
-                                           output_loading_info=True, ignore_mismatched_sizes=True)
+        model, told = kind.from_pretrained(
+            found.path, config=config, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa",
+            output_loading_info=True, ignore_mismatched_sizes=True)
         tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
     count = _against(found, told)
     ids, own = special_ids(tokenizer), (config.bos_token_id, config.eos_token_id, config.pad_token_id)
@@ -248,12 +249,15 @@ def _base(found: Finding) -> None:
     from llmtrain.config.model import ModelConfig
     from llmtrain.model.base import base_config
     from llmtrain.model.family import family_of
+    from llmtrain.model.trust import check_folder
 
+    check_folder(found.path)
     with _loading(found.path):
         config = base_config(ModelConfig(path=str(found.path)))
         model, told = AutoModel.from_pretrained(
             found.path, config=config, use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
-            output_loading_info=True, ignore_mismatched_sizes=True, **family_of(config).arguments)
+            attn_implementation="sdpa", output_loading_info=True, ignore_mismatched_sizes=True,
+            **family_of(config).arguments)
         tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
     told["unexpected_keys"] = ()  # a base may come with heads of its own
     count = _against(found, told)

@@ -31,6 +31,8 @@ MUTANTS: dict[str, Mutant] = {
     "refusals-leave-traces": Mutant("a run that failed before its first checkpoint stays", "training/runfolder.py",
                                     "        if self.lock is None or (self.path / RESULTS)",
                                     "        if True or (self.path / RESULTS)", ("R9",)),
+    "manifests-take-pickles": Mutant("a checkpoint may hold any kind of file", "checkpoint/manifest.py",
+                                     "name.lower().endswith(FORBIDDEN_SUFFIXES)", "False", ("R12",)),
     "no-lock": Mutant("the run folder's lock is shared", "atomic.py",
                       "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", ("R15",)),
 }

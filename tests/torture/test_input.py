@@ -1,4 +1,4 @@
-"""The short forms of the rows about input, and what they must catch."""
+"""The short forms of the rows about what others hand in, and what they must catch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from torture.bench import Bench
 from torture.check import assert_caught, controls, rows_of, run_short
 
-ROWS = rows_of("rows_input")
+ROWS = [*rows_of("rows_input"), *rows_of("rows_hostile")]
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +23,6 @@ def test_row(row: str, bench: Bench) -> None:
     run_short(row, bench)
 
 
-@pytest.mark.parametrize(("row", "mutant"), controls("rows_input"))
+@pytest.mark.parametrize(("row", "mutant"), [*controls("rows_input"), *controls("rows_hostile")])
 def test_a_broken_program_is_caught(row: str, mutant: str, tmp_path: Path) -> None:
     assert_caught(row, mutant, tmp_path)

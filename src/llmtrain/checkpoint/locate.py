@@ -80,6 +80,9 @@ def latest_valid(checkpoints: Path) -> tuple[Path | None, list[str]]:
     if damaged:
         end = f"no whole checkpoint at {checkpoints}; restore one, or move the folder away to start again"
         raise CheckpointError([*(problem for _, error in damaged for problem in error.problems), end])
+    if warnings:  # a pointer without a checkpoint: there was one
+        raise CheckpointError(f"{warnings[0].removeprefix('ignored pointer: ').partition(';')[0]}, and no checkpoint "
+                              f"beside it; restore {checkpoints}, or move it away to start again")
     return None, warnings
 
 

@@ -62,6 +62,9 @@ def session() -> Iterator[Any]:
         yield GlobalHydra.instance().config_loader()
 
 
+RESOLVER = re.compile(r"(?<!\\)\$\{\s*[\w.]+\s*:")  # ${oc.env:NAME}; not ${data.train}, nor an escaped one
+
+
 @cache
 def default_groups(command: str) -> frozenset[str]:
     """Groups in the defaults list of a command's primary configuration."""
@@ -80,6 +83,9 @@ def parse(overrides: list[str]) -> list[Any]:
     for override in overrides:
         try:
             parsed.append(parser.parse_override(override))
+            if (resolver := RESOLVER.search(override)) is not None:
+                problems.append(f"{override.partition('=')[0]} has {resolver[0]}...}}, which would read something else "
+                                "than the configuration; write the value itself")
         except HydraException as error:
             if "=" not in override and not override.startswith("~"):
                 problems.append(f"{override!r} is not KEY=VALUE; `llmtrain --help` shows the form")

@@ -13,6 +13,8 @@ from llmtrain.data.tables import read_table
 from llmtrain.errors import DataError
 
 Row = tuple[str, dict[str, Any] | str]  # (place, columns) or (place, what is wrong with the row)
+PIECE = 1 << 20  # bytes unpacked at a time
+LARGE, DENSE = 256 << 20, 100  # bytes, and times the packed size: no text packs like that
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
 
@@ -52,8 +54,8 @@ def read_bytes(path: Path) -> bytes:
         packed = kind_of(path)[1]
         if packed == ".gz":
             with gzip.open(path) as file:
-                return file.read()
-        return _unpack_zst(path) if packed else path.read_bytes()
+                return b"".join(_bounded(path, iter(lambda: file.read(PIECE), b"")))
+        return b"".join(_bounded(path, _unpack_zst(path))) if packed else path.read_bytes()
     except (OSError, EOFError) as error:
         raise DataError(f"cannot read the data file at {path} ({error}); check or restore it") from error
 
@@ -68,21 +70,34 @@ def read_text(path: Path) -> str:
         raise DataError(f"not UTF-8 text at {path}:{line}; save it as UTF-8") from error
 
 
-def _unpack_zst(path: Path) -> bytes:
+def _bounded(path: Path, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of an unpacked file. Raises DataError for one that unpacks to far more than any text would."""
+    packed, total = path.stat().st_size, 0
+    for piece in pieces:
+        total += len(piece)
+        if total > LARGE and total > DENSE * packed:
+            raise DataError(f"the data file at {path} unpacks to more than {DENSE} times its {packed:,} bytes, as no "
+                            "text does; unpack it yourself if you trust it")
+        yield piece
+
+
+def _unpack_zst(path: Path) -> Iterator[bytes]:
     """Every frame of a .zst file; a stream reader would give the half of a truncated one without a word."""
     import zstandard
 
-    rest, parts = path.read_bytes(), []
+    rest = path.read_bytes()
     try:
         while rest:
             frame = zstandard.ZstdDecompressor().decompressobj()
-            parts.append(frame.decompress(rest))
+            for start in range(0, len(rest), PIECE >> 6):
+                yield frame.decompress(rest[start:start + (PIECE >> 6)])
+                if frame.eof:
+                    break
             if not frame.eof:
                 raise zstandard.ZstdError("it ends in the middle of a frame")
-            rest = frame.unused_data
+            rest = frame.unused_data + rest[start + (PIECE >> 6):]
     except zstandard.ZstdError as error:
         raise DataError(f"damaged .zst data file at {path} ({error}); restore it") from error
-    return b"".join(parts)
 
 
 def _lines(path: Path, content: bytes) -> Iterator[tuple[str, str | None]]:

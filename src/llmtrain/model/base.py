@@ -18,6 +18,7 @@ from llmtrain.config.model import ModelConfig
 from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
 from llmtrain.fetch.store import locate
 from llmtrain.model.family import FAMILIES, check_sizes, family_of, set_dropout
+from llmtrain.model.trust import check_folder
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
                 "sentencepiece.bpe.model")
@@ -31,7 +32,8 @@ def find_base(path: str) -> str:
     """The folder of a base, or the hub name as it is.
 
     Raises:
-        ConfigError: The package is not installed, the base is not fetched, or a path that must be a folder is none.
+        ConfigError: The package is not installed, the base is not fetched, a path that must be a folder is none, or
+            the folder would have transformers read elsewhere.
         CheckpointError: The installed or fetched weights are damaged.
     """
     if path.startswith(PACKAGE):
@@ -39,6 +41,7 @@ def find_base(path: str) -> str:
     if path.startswith(FETCHED):
         return str(locate(path.removeprefix(FETCHED)))
     if Path(path).is_dir():
+        check_folder(Path(path))
         return path
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise ConfigError(f"no base model folder at {path}; check model.path")
@@ -91,6 +94,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         raise ConfigError(f"no tokenizer at {path}: none of {', '.join(VOCABULARIES)}; restore the base's own")
     with _loading(path):
         tokenizer = AutoTokenizer.from_pretrained(found, revision=revision, trust_remote_code=False)
+        tokenizer.chat_template = None  # nobody chats here, and saving one may name files of its own
         json.dumps(tokenizer.init_kwargs, ensure_ascii=False, default=str).encode()  # every checkpoint will write it
     return tokenizer
 

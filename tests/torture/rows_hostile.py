@@ -1,0 +1,391 @@
+"""Rows about files that somebody else made to do harm: models, tokenizers, checkpoints, configurations, data."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pickle
+import random
+import re
+import shutil
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from llmtrain.checkpoint import manifest as manifests
+from torture.bench import Bench, Run, must
+from torture.observe import finished
+
+SECRET = "hf_" + "C4n4ry" * 5  # in the environment and in a file beside everything
+SECONDS, MEMORY = 10, 2 << 30
+
+
+@dataclass
+class Place:
+    """Where a case is set up.
+
+    Attributes:
+        folder: Its own; runs are written below it.
+        outside: A folder that nobody may write to; ``secret.txt`` in it, nobody may read.
+        good: A train command that works.
+        model: A trained run.
+    """
+
+    folder: Path
+    outside: Path
+    good: list[str]
+    model: Path
+
+    @property
+    def executed(self) -> Path:
+        """Stands there once foreign code has run."""
+        return self.folder / "executed"
+
+    def pickle(self) -> bytes:
+        return pickle.dumps(_Payload(self.executed))
+
+    def code(self) -> str:
+        return f"open({str(self.executed)!r}, 'w').close()\nclass Evil: pass\n"
+
+    def base(self) -> Path:
+        """A copy of the tiny base."""
+        path = self.folder / "base"
+        if not path.is_dir():
+            shutil.copytree(next(one.partition("=")[2] for one in self.good if one.startswith("model.path=")), path)
+        return path
+
+    def run(self) -> Path:
+        """A copy of the trained run."""
+        path = self.folder / "copied"
+        if not path.is_dir():
+            shutil.copytree(self.model, path)
+        return path
+
+    def step(self) -> Path:
+        return self.run() / "checkpoints/step-2"
+
+
+class _Payload:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self._path}",)
+
+
+@dataclass(frozen=True)
+class Case:
+    """``make`` sets it up and returns the command; ``codes`` are right, 0 where the thing may simply not be used."""
+
+    name: str
+    make: Callable[[Place], list[str]]
+    codes: tuple[int, ...] = (2, 3)
+
+
+def hostile(bench: Bench, n: int, draw: random.Random) -> str:
+    """R12: refused, or not used, within seconds: nothing executed, written outside, connected to, no secret read."""
+    cases = [*CASES]
+    draw.shuffle(cases)
+    model, outside = bench.run_folder("to-read"), bench.folder / "outside"
+    if not model.is_dir():
+        finished(bench, *bench.train_args(model.name, "trainer.max_steps=2"))
+    outside.mkdir(exist_ok=True)
+    (outside / "secret.txt").write_text(SECRET)
+    done = cases[:n]
+    for number, case in enumerate(done):
+        folder = bench.folder / f"hostile-{number}"
+        folder.mkdir()
+        place = Place(folder, outside, bench.train_args("run", f"run.root={folder / 'runs'}", "trainer.max_steps=1"),
+                      model)
+        args, before = case.make(place), sorted(outside.rglob("*"))
+        run = bench.cli(*args, cwd=folder, env={"HF_TOKEN": SECRET}, timeout=90)
+        check(case, run, place, before)
+        shutil.rmtree(folder)
+    connected = connections(bench) if n >= len(CASES) else "connections not looked for"
+    return f"{len(done)} of {len(CASES)} cases; {connected}"
+
+
+def connections(bench: Bench) -> str:
+    """Under strace a run whose base asks for the hub's code and kernels connects to nothing, with a network or not."""
+    if shutil.which("strace") is None:
+        return "no strace: connections not looked for"
+    folder, trace = bench.folder / "connecting", bench.folder / "connect.trace"
+    folder.mkdir()
+    place = Place(folder, bench.folder / "outside", bench.train_args("run", f"run.root={folder / 'runs'}",
+                                                                     "trainer.max_steps=1"), bench.folder)
+    remote_code(place, place.base())
+    amend(place.base() / "config.json", attn_implementation="evil/kernel")
+    run = bench.cold(*place.good, f"model.path={place.base()}", env={"HF_HUB_OFFLINE": "", "HF_TOKEN": SECRET},
+                     before=["strace", "-f", "-qq", "-e", "trace=connect", "-o", str(trace)])
+    must(run.wait(240) in (0, 2, 3), f"connecting: ended with {run.code}: {run.err()[-800:]}")
+    reached = [line for line in trace.read_text().splitlines() if "AF_INET" in line]
+    must(not reached, f"connecting: {reached[:3]}")
+    must(not place.executed.exists(), "connecting: foreign code was executed")
+    return "no connection tried"
+
+
+def check(case: Case, run: Run, place: Place, before: list[Path]) -> None:
+    text = run.err()
+    must(not place.executed.exists(), f"{case.name}: foreign code was executed")
+    must(sorted(place.outside.rglob("*")) == before, f"{case.name}: something was written outside the run's folder")
+    must("Traceback" not in text, f"{case.name}: a traceback: {text[-1500:]}")
+    must(run.code in case.codes, f"{case.name}: ended with {run.code}, not {case.codes}: {text[-800:]}")
+    must(run.seconds < 3 * SECONDS, f"{case.name}: took {run.seconds:.1f} s")  # the machine may be busy
+    must(run.peak < MEMORY, f"{case.name}: took {run.peak >> 20} MiB")
+    if run.code != 0:
+        lines = [line for line in text.splitlines() if line.startswith("llmtrain: ")]
+        must(bool(lines) and all(len(line) < 500 for line in lines), f"{case.name}: said {text[-800:]}")
+    must(SECRET not in run.out() + text, f"{case.name}: the secret is in its output")
+    for path in (place.folder / "runs").rglob("*"):
+        must(not path.is_file() or SECRET.encode() not in path.read_bytes(), f"{case.name}: the secret is in {path}")
+
+
+# --------------------------------------------------------------------------------------------------------- the cases
+
+
+def base(name: str, change: Callable[[Place, Path], object], *codes: int) -> Case:
+    """A base folder with something in it."""
+    def make(place: Place) -> list[str]:
+        change(place, place.base())
+        return [*place.good, f"model.path={place.base()}"]
+
+    return Case(f"base: {name}", make, codes or (2, 3))
+
+
+def published(name: str, change: Callable[[Place, Path], object], command: str = "eval", sign: bool = True,
+              *codes: int) -> Case:
+    """A step folder with something in it, its manifests made anew by whoever did that."""
+    def make(place: Place) -> list[str]:
+        change(place, place.step())
+        if sign:
+            sign_again(place.step())
+        step = place.step()
+        return {"eval": ["eval", f"checkpoint={step}", "eval.split=validation"],
+                "summarize": ["summarize", f"checkpoint={step / 'model'}", f"input={place.outside / 'absent.txt'}"],
+                "init": [*place.good, f"model.init_from={step}"],
+                "extend": [*place.good, f"run.extend_from={step}", "trainer.max_steps=4"],
+                "verify": ["verify", str(step)]}[command]
+
+    return Case(f"{command}: {name}", make, codes or (2, 3))
+
+
+def typed(*overrides: str, codes: tuple[int, ...] = (2,)) -> Case:
+    return Case(f"typed: {' '.join(overrides)}", lambda place: [
+        *place.good, *(one.replace("OUTSIDE", str(place.outside)) for one in overrides)], codes)
+
+
+def data(name: str, write: Callable[[Place, Path], object], file: str, *codes: int) -> Case:
+    def make(place: Place) -> list[str]:
+        write(place, place.folder / file)
+        return [*place.good, f"data.train={place.folder / file}"]
+
+    return Case(f"data: {name}", make, codes or (2, 3))
+
+
+def sign_again(step: Path) -> None:
+    """Manifests as somebody makes them who wants the folder to be believed; files they refuse are left out."""
+    def records(folder: Path, names: list[str]) -> dict[str, manifests.FileRecord]:
+        return {name: manifests.record_of(folder / name) for name in names if not name.endswith("manifest.json")
+                and (folder / name).is_file()}
+
+    model, _ = manifests.list_files(step / "model")
+    write(step / "model", manifests.Manifest("model", None, records(step / "model", model), {}))
+    names, _ = manifests.list_files(step)
+    files = records(step, names) | {"model/manifest.json": manifests.record_of(step / "model/manifest.json")}
+    write(step, manifests.Manifest("step", 2, files, json.loads((step / "model/llmtrain.json").read_text())))
+
+
+def write(folder: Path, manifest: manifests.Manifest) -> None:
+    (folder / "manifest.json").write_text(manifests.to_text(manifest), encoding="utf-8")
+
+
+def amend(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
+
+
+def instead(path: Path, content: bytes) -> None:
+    path.unlink()
+    path.write_bytes(content)
+
+
+def link(path: Path, target: Path | str) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def header(length: int, body: bytes = b"") -> bytes:
+    """The beginning of a safetensors file."""
+    return struct.pack("<Q", length) + body
+
+
+def remote_code(place: Place, path: Path) -> None:
+    amend(path / "config.json", auto_map={"AutoModel": "modeling_evil.Evil", "AutoConfig": "modeling_evil.Evil"})
+    (path / "modeling_evil.py").write_text(place.code())
+
+
+def remote_tokenizer(place: Place, path: Path) -> None:
+    amend(path / "tokenizer_config.json", auto_map={"AutoTokenizer": ["tokenization_evil.Evil", None]},
+          tokenizer_class="Evil")
+    (path / "tokenization_evil.py").write_text(place.code())
+
+
+def index(target: str) -> Callable[[Place, Path], None]:
+    def change(place: Place, path: Path) -> None:
+        from safetensors import safe_open
+
+        with safe_open(path / "model.safetensors", framework="pt") as file:
+            names = list(file.keys())
+        (path / "model.safetensors").rename(place.outside / "shard.safetensors" if target.startswith("..")
+                                            else path / "shard.bin")
+        where = os.path.relpath(place.outside / "shard.safetensors", path) if target.startswith("..") else target
+        (path / "model.safetensors.index.json").write_text(json.dumps(
+            {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, where)}))
+        if not target.startswith(".."):
+            (path / "shard.bin").write_bytes(place.pickle())
+
+    return change
+
+
+def put_pickle(name: str, place: Place, path: Path) -> None:
+    (path / name).write_bytes(place.pickle())
+
+
+def interpolated(place: Place, step: Path) -> None:
+    """A stored configuration whose texts ask for the environment."""
+    path = step / "model/llmtrain.json"
+    body = json.loads(path.read_text(encoding="utf-8"))
+    body["config"]["data"]["document"] = "${oc.env:HF_TOKEN}"
+    body["config"]["run"]["name"] = "${oc.env:HF_TOKEN}"
+    path.write_text(json.dumps(body), encoding="utf-8")
+
+
+def adapter(place: Place, path: Path) -> None:
+    (path / "adapter_config.json").write_text(json.dumps(
+        {"peft_type": "LORA", "base_model_name_or_path": str(place.outside), "r": 1, "target_modules": ["query"]}))
+    (path / "adapter_model.bin").write_bytes(place.pickle())
+
+
+def templates(name: str) -> Callable[[Place, Path], None]:
+    """A chat template whose name leaves the folder that it is saved in."""
+    def change(place: Place, path: Path) -> None:
+        up = os.path.relpath(place.outside, place.folder / "runs/run/checkpoints/.tmp-step-1/model/x")
+        amend(path / "tokenizer_config.json", chat_template=[{"name": "default", "template": "a"},
+                                                             {"name": name.replace("UP", up), "template": "b"}])
+
+    return change
+
+
+def bomb(place: Place, path: Path) -> None:
+    """4 GiB of blank lines in a few megabytes: one small member of the archive, many times."""
+    member = gzip.compress(b"\n" * (64 << 20), 9)
+    path.write_bytes(member * 64)
+
+
+def laughs(place: Place, path: Path) -> list[str]:
+    """YAML whose aliases unfold to 10^9 words, where the run's configuration should be."""
+    lines = ["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    path.write_text("\n".join(lines) + "\nhead: *a8\n")
+    return []
+
+
+def resumed(name: str, change: Callable[[Place, Path], object]) -> Case:
+    """The trained run's own folder with something in it, gone on with."""
+    def make(place: Place) -> list[str]:
+        change(place, place.run())
+        return [*place.good, f"run.root={place.folder}", "run.name=copied", "trainer.max_steps=2"]
+
+    return Case(f"resume: {name}", make)
+
+
+def point_outside(place: Place, run: Path) -> None:
+    (run / "results.json").unlink()
+    for name in ("best", "last"):
+        (run / "checkpoints" / name).write_text(json.dumps({"step": 2, "folder": "../../outside"}))
+    shutil.rmtree(run / "checkpoints/step-2")
+
+
+TEMPLATE = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
+CASES = [
+    base("weights as a pickle alone", lambda p, b: (instead(b / "model.safetensors", b""),
+                                                    (b / "model.safetensors").rename(b / "pytorch_model.bin"),
+                                                    (b / "pytorch_model.bin").write_bytes(p.pickle()))),
+    base("a pickle beside the weights", lambda p, b: (b / "pytorch_model.bin").write_bytes(p.pickle()), 0),
+    base("a pickle called safetensors", lambda p, b: instead(b / "model.safetensors", p.pickle())),
+    *(base(f"a pickle called {name}", partial(put_pickle, name), 0, 2, 3)
+      for name in ("training_args.bin", "optimizer.pt", "tf_model.h5", "flax_model.msgpack", "model.ckpt.index")),
+    base("code for the model", remote_code, 0, 2, 3), base("code for the tokenizer", remote_tokenizer, 0, 2, 3),
+    base("an index that points outside", index("../shard")),
+    base("an index that points at a pickle", index("shard.bin")),
+    base("an adapter by pickle", adapter, 0, 2, 3),
+    base("weights that are a link to a secret", lambda p, b: link(b / "model.safetensors", p.outside / "secret.txt")),
+    base("a tokenizer that is a link to a secret", lambda p, b: link(b / "tokenizer.json", p.outside / "secret.txt")),
+    base("weights that are a pipe", lambda p, b: pipe(b / "model.safetensors")),
+    base("a configuration that is a pipe", lambda p, b: pipe(b / "config.json")),
+    base("a tokenizer that is a pipe", lambda p, b: pipe(b / "tokenizer.json")),
+    base("weights that never end", lambda p, b: link(b / "model.safetensors", "/dev/zero")),
+    base("a configuration that never ends", lambda p, b: link(b / "config.json", "/dev/zero")),
+    base("a tokenizer that never ends", lambda p, b: link(b / "tokenizer.json", "/dev/zero")),
+    base("a header of 2^62 bytes", lambda p, b: instead(b / "model.safetensors", header(1 << 62, b"{}"))),
+    base("a header that is a lie", lambda p, b: instead(b / "model.safetensors", header(64, b"{" + b" " * 63))),
+    base("tensors on each other", lambda p, b: instead(b / "model.safetensors", header(
+        len(OVERLAP), OVERLAP) + bytes(64))),
+    base("a nested configuration", lambda p, b: (b / "config.json").write_text("[" * 200_000)),
+    base("a hub's kernel for attention", lambda p, b: amend(b / "config.json", attn_implementation="evil/kernel",
+                                                            _attn_implementation="evil/kernel"), 0, 2, 3),
+    base("weights quantised by a package", lambda p, b: amend(b / "config.json", quantization_config={
+        "quant_method": "bitsandbytes", "load_in_4bit": True}), 2, 3, 0),
+    base("a template that climbs", templates("UP/climbed"), 0, 2, 3),
+    base("a template with an absolute name", lambda p, b: templates(f"{p.outside}/absolute")(p, b), 0, 2, 3),
+    base("a template that looks around", lambda p, b: amend(b / "tokenizer_config.json", chat_template=TEMPLATE), 0),
+    base("a vocabulary from elsewhere", lambda p, b: amend(b / "tokenizer_config.json", vocab_file=str(
+        p.outside / "secret.txt"), merges_file=str(p.outside / "secret.txt")), 0, 2, 3),
+    *(published(f"a pickle called {name}", partial(put_pickle, name), command)
+      for name, command in (("model/pytorch_model.bin", "eval"), ("state/optimizer.pt", "extend"), ("x.pkl", "verify"),
+                            ("model/training_args.bin", "init"))),
+    published("a pickle called safetensors", lambda p, s: instead(s / "model/model.safetensors", p.pickle())),
+    published("a state that is a pickle", lambda p, s: instead(s / "state/optimizer.safetensors", p.pickle()),
+              "extend"),
+    published("code", lambda p, s: remote_code(p, s / "model"), "summarize"),
+    published("code for the tokenizer", lambda p, s: remote_tokenizer(p, s / "model"), "init"),
+    published("a link to a secret", lambda p, s: link(s / "model/tokenizer.json", p.outside / "secret.txt"), "verify"),
+    published("a pipe", lambda p, s: pipe(s / "model/config.json"), "verify", False),
+    published("a path that climbs", lambda p, s: write(s, manifests.Manifest("step", 2, {
+        "../../../outside/secret.txt": manifests.record_of(p.outside / "secret.txt")}, {})), "verify", False),
+    published("an interpolated environment", interpolated, "eval", True, 0, 2, 3),
+    published("a target", lambda p, s: amend(s / "model/llmtrain.json", config={"_target_": "os.system", "_args_": [
+        f"touch {p.executed}"]})),
+    published("a plugin", lambda p, s: ((p.folder / "evil.py").write_text(p.code()), amend(
+        s / "model/llmtrain.json", plugins=[{"name": "evil", "path": str(p.folder / "evil.py"), "sha256": "0" * 64,
+                                             "parts": []}])), "eval", True, 0, 2, 3),
+    published("a header of 2^62 bytes", lambda p, s: instead(s / "model/model.safetensors", header(1 << 62, b"{}"))),
+    published("a configuration with a kernel", lambda p, s: amend(
+        s / "model/config.json", attn_implementation="evil/kernel", _attn_implementation="evil/kernel"),
+        "eval", True, 0, 2, 3),
+    resumed("YAML that makes objects", lambda p, r: (r / "config.yaml").write_text(
+        f"!!python/object/apply:os.system ['touch {p.executed}']\n")),
+    resumed("a billion laughs", lambda p, r: laughs(p, r / "config.yaml")),
+    resumed("pointers that climb", point_outside),
+    data("a gzip bomb", bomb, "train.jsonl.gz", 2, 3, 5),
+    data("a link to a secret", lambda p, f: f.symlink_to(p.outside / "secret.txt"), "train.jsonl"),
+    data("a pickle called parquet", lambda p, f: f.write_bytes(p.pickle()), "train.parquet"),
+    data("a pickle called arrow", lambda p, f: f.write_bytes(p.pickle()), "train.arrow"),
+    typed("trainer._target_=os.system"), typed("++_target_=os.system"), typed("++model._target_=os.system"),
+    typed("head={_target_: os.system}"), typed("run.name=${oc.env:HF_TOKEN}"), typed("run.name=${oc.decode:1}"),
+    typed("data.document=${oc.env:HF_TOKEN}"), typed("model.path=${hydra:runtime.cwd}"),
+    typed("hydra.searchpath=[file://OUTSIDE]"), typed("hydra/launcher=joblib"), typed("hydra.run.dir=OUTSIDE/x"),
+    typed("--config-dir=OUTSIDE"), typed("--config-path", "OUTSIDE"), typed("+experiment=../../outside/secret"),
+    typed("head=../../outside/secret"), typed("run.name=../outside/run"), typed("run.name=OUTSIDE/run"),
+]
+OVERLAP = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
+                      "b": {"dtype": "F32", "shape": [4], "data_offsets": [8, 24]}}).encode()
+assert len({case.name for case in CASES}) == len(CASES)
+assert re.fullmatch(r"hf_\w+", SECRET)
