@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from llmtrain.errors import DataError, ResourceError
+from llmtrain.atomic import writing
+from llmtrain.errors import DataError
 
 
 def is_main() -> bool:
@@ -106,7 +107,7 @@ class MetricsLog:
         if self.size < size:
             raise DataError(f"metrics.jsonl at {self._path} is shorter than its checkpoint says ({self.size} of {size} "
                             "bytes); restore it, or move the run folder away and start again")
-        with self._path.open("rb+") as file:
+        with writing(self._path, 0), self._path.open("rb+") as file:
             file.truncate(size)
             file.flush()
             os.fsync(file.fileno())
@@ -115,17 +116,13 @@ class MetricsLog:
         if not self._enabled:
             return
         line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            raise ResourceError(f"cannot write {len(line)} bytes at {self._path} ({error.strerror}); free space or "
-                                "permissions there, then run the same command again") from error
+        with writing(self._path, len(line.encode())), self._path.open("a", encoding="utf-8") as file:
+            file.write(line)
 
     def sync(self) -> None:
         """Force the log to disk, before a checkpoint that names its size."""
         if self._enabled and self._path.exists():
-            with self._path.open("rb+") as file:
+            with writing(self._path, 0), self._path.open("rb+") as file:
                 os.fsync(file.fileno())
 
 

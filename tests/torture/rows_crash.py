@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torture.bench import Bench, Run, must
 from torture.observe import alike, finished, left_over, pointed, steps, whole_steps
+from torture.rows_files import copy_foreign
 
 SETTINGS = (("precision=fp32",), ("precision=bf16",), ("precision=fp16", "precision.growth_interval=3"),
             ("precision=fp32", "data.workers=2"), ("precision=fp32", "trainer.accumulate=2"))
@@ -110,7 +111,9 @@ def crash_points(bench: Bench, n: int, draw: random.Random) -> str:
         best = pointed(folder, "best")
         must(best is None or best in whole_steps(folder), f"point {point}: the best checkpoint {best} is gone")
         if draw.random() < 0.5:
-            stale(folder, straight, draw)
+            date_back(folder, draw)
+        if pointed(folder, "last") is not None and draw.random() < 0.7:
+            copy_foreign(bench, folder, draw)
         finished(bench, *bench.train_args(folder.name, *args))
         alike(straight, folder, 8)
         must(steps(folder) == steps(straight), f"point {point}: {steps(folder)} is left, not {steps(straight)}")
@@ -118,7 +121,7 @@ def crash_points(bench: Bench, n: int, draw: random.Random) -> str:
     return f"{len(list(points))} of {total} points"
 
 
-def stale(folder: Path, straight: Path, draw: random.Random) -> None:
-    """Date everything back."""
+def date_back(folder: Path, draw: random.Random) -> None:
+    """As a clock set back would have dated everything."""
     for path in (folder / "checkpoints").glob("*"):
         os.utime(path, (draw.uniform(0, 1e9),) * 2)

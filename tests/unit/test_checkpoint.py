@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from tests.unit.checkpoints import parts_of, save_step, write_model
 
 from llmtrain import checkpoint
+from llmtrain.checkpoint.locate import digest_of
 from llmtrain.errors import CheckpointError, ConfigError
 
 
@@ -104,7 +105,8 @@ def test_pointers_hold_step_folder_and_metric(tmp_path: Path) -> None:
     save_step(tmp_path, 5)
     checkpoint.point(tmp_path, "best", 5, {"value": 41.5})
     assert json.loads((tmp_path / "best").read_text()) == {"value": 41.5, "step": 5, "folder": "step-5"}
-    assert json.loads((tmp_path / "last").read_text()) == {"step": 5, "folder": "step-5"}
+    digest = digest_of(tmp_path / "step-5")
+    assert json.loads((tmp_path / "last").read_text()) == {"step": 5, "folder": "step-5", "digest": digest}
     with pytest.raises(CheckpointError, match="no checkpoint there"):
         checkpoint.point(tmp_path, "best", 6, {})
 
@@ -254,6 +256,7 @@ SAVE_FOR_EVER = textwrap.dedent("""
     import sys
     from pathlib import Path
     from llmtrain import checkpoint
+from llmtrain.checkpoint.locate import digest_of
     from tests.unit.checkpoints import save_step
     checkpoints = Path(sys.argv[1])
     save_step(checkpoints, 1)
@@ -311,3 +314,29 @@ def test_load_parts_checks_what_it_reads(tmp_path: Path) -> None:
         checkpoint.load_parts(folder, only="schedule")
     with pytest.raises(CheckpointError, match="name its step folder"):
         checkpoint.load_parts(folder / "model")
+
+
+def test_a_later_step_from_elsewhere_is_passed_over_and_goes(tmp_path: Path) -> None:
+    import shutil
+
+    for name, steps_of in (("own", (2, 4)), ("other", (1, 3, 9))):
+        for step in steps_of:
+            save_step(tmp_path / name, step)
+    own = tmp_path / "own"
+    for step in (3, 9):
+        shutil.copytree(tmp_path / "other" / f"step-{step}", own / f"step-{step}")
+    found, warnings = checkpoint.latest_valid(own)
+    assert found == own / "step-4"
+    assert len(warnings) == 1 and "step-9" in warnings[0] and "step-4" in warnings[0]
+    checkpoint.prune(own, 9, set())
+    assert steps(own) == ["last", "step-2", "step-4"]
+
+
+def test_a_step_from_elsewhere_is_not_kept_in_place_of_the_one_saved(tmp_path: Path) -> None:
+    import shutil
+
+    save_step(tmp_path / "own", 1)
+    shutil.copytree(save_step(tmp_path / "other", 2), tmp_path / "own" / "step-2")
+    (tmp_path / "own" / "step-2" / "mark").touch()
+    assert not (save_step(tmp_path / "own", 2) / "mark").exists()
+    assert checkpoint.latest_valid(tmp_path / "own") == (tmp_path / "own" / "step-2", [])

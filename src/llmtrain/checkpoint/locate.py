@@ -8,7 +8,7 @@ from typing import Any
 
 from llmtrain import plugins
 from llmtrain.atomic import read_json
-from llmtrain.checkpoint.manifest import MANIFEST
+from llmtrain.checkpoint.manifest import MANIFEST, Manifest, record_of
 from llmtrain.checkpoint.verify import verify
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.log import warn
@@ -45,45 +45,78 @@ def read_pointer(path: Path) -> tuple[int, Path]:
     return step, path.parent / str(body["folder"])
 
 
-def _verify_step(folder: Path, step: int) -> None:
+def _verify_step(folder: Path, step: int) -> Manifest:
     if folder.is_symlink():
         raise CheckpointError(f"a symbolic link at {folder}; name the folder itself")
     manifest = verify(folder)
     if manifest.kind != "step" or manifest.step != step:
         raise CheckpointError(f"the checkpoint at {folder} was saved as step {manifest.step}; restore its name")
+    return manifest
 
 
 def latest_valid(checkpoints: Path) -> tuple[Path | None, list[str]]:
-    """The newest whole step folder, and a warning for each newer one that is damaged; (None, []) without any.
+    """The newest whole step folder of this run, and a warning for each newer one that is damaged or not its own.
+
+    A folder of a later step than ``last`` is the run's own only when it was saved right after what ``last`` points at:
+    a stop fell between its commit and the pointer. Any other was copied in, or is left of a history that is no more.
 
     Raises:
         CheckpointError: There are checkpoints and none of them is whole.
     """
     candidates = dict(step_folders(checkpoints))
     warnings: list[str] = []
+    last: dict[str, Any] = {}
     if (checkpoints / "last").exists():
         try:
             step, folder = read_pointer(checkpoints / "last")
             candidates.setdefault(step, folder)
+            last = identity(read_json(checkpoints / "last", _POINTER_LIMIT))
         except CheckpointError as error:
             warnings.append(f"ignored pointer: {error.problems[0]}")
-    damaged: list[tuple[Path, CheckpointError]] = []
+    passed: list[tuple[Path, CheckpointError]] = []
     for step, folder in sorted(candidates.items(), reverse=True):
         try:
-            _verify_step(folder, step)
+            manifest = _verify_step(folder, step)
+            _check_own(folder, manifest, last)
         except CheckpointError as error:
-            damaged.append((folder, error))
+            passed.append((folder, error))
             continue
-        warnings += [f"checkpoint {bad} is damaged ({error.problems[0].partition(';')[0]}); going on from the "
-                     f"previous good one, {folder}" for bad, error in damaged]
+        warnings += [f"checkpoint {bad} is passed over ({error.problems[0].partition(';')[0]}); going on from the "
+                     f"previous good one, {folder}" if isinstance(error, _Foreign) else
+                     f"checkpoint {bad} is damaged ({error.problems[0].partition(';')[0]}); going on from the "
+                     f"previous good one, {folder}" for bad, error in passed]
+        if last.get("digest") and step == last["step"] and digest_of(folder) != last["digest"]:
+            warnings.append(f"the pointer at {checkpoints / 'last'} was written for another content than {folder} has "
+                            "now; going on from it, as it is whole")
         return folder, warnings
-    if damaged:
+    if passed:
         end = f"no whole checkpoint at {checkpoints}; restore one, or move the folder away to start again"
-        raise CheckpointError([*(problem for _, error in damaged for problem in error.problems), end])
+        raise CheckpointError([*(problem for _, error in passed for problem in error.problems), end])
     if warnings:  # a pointer without a checkpoint: there was one
         raise CheckpointError(f"{warnings[0].removeprefix('ignored pointer: ').partition(';')[0]}, and no checkpoint "
                               f"beside it; restore {checkpoints}, or move it away to start again")
     return None, warnings
+
+
+class _Foreign(CheckpointError):
+    """A whole checkpoint that this run did not save, or gave up."""
+
+
+def _check_own(folder: Path, manifest: Manifest, last: dict[str, Any]) -> None:
+    # a pointer without a digest was written before there were any
+    if last.get("digest") and (manifest.step or 0) > last["step"] and manifest.meta.get("after") != last:
+        raise _Foreign(f"the checkpoint at {folder} does not follow step {last['step']}, which "
+                       f"{folder.parent / 'last'} names; remove it, or remove last to go on from it")
+
+
+def digest_of(folder: Path) -> str:
+    """What tells a committed folder from any other: its manifest's sha256."""
+    return record_of(folder / MANIFEST).sha256
+
+
+def identity(pointer: dict[str, Any]) -> dict[str, Any]:
+    """The step and the digest that a pointer's body names."""
+    return {name: pointer[name] for name in ("step", "digest") if name in pointer}
 
 
 def locate_model(path: Path | str) -> Path:

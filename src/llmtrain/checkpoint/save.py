@@ -8,9 +8,9 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-from llmtrain.atomic import STAGED, folder_size, stage_folder, write_json, writing
+from llmtrain.atomic import STAGED, folder_size, read_json, stage_folder, write_json, writing
 from llmtrain.checkpoint import manifest as manifests
-from llmtrain.checkpoint.locate import AVERAGE, read_pointer, step_folders
+from llmtrain.checkpoint.locate import AVERAGE, digest_of, identity, read_pointer, step_folders
 from llmtrain.checkpoint.parts import STATE, Parts, parts_size, write_parts
 from llmtrain.checkpoint.verify import verify
 from llmtrain.errors import CheckpointError
@@ -23,7 +23,7 @@ def save(checkpoints: Path, step: int, *, write_model: Callable[[Path], None], p
          meta: dict[str, Any]) -> Path:
     """Commit ``step-N`` and point ``last`` at it; returns the folder.
 
-    A whole ``step-N`` that stands there already is kept; a damaged one is replaced.
+    A whole ``step-N`` that ``last`` points at already is kept; any other is replaced.
 
     Args:
         checkpoints: The folder of all step folders; created when missing.
@@ -37,8 +37,10 @@ def save(checkpoints: Path, step: int, *, write_model: Callable[[Path], None], p
         CheckpointError: A part's name or a file of the model folder has no place in a checkpoint.
     """
     final = checkpoints / f"step-{step}"
-    if not _is_whole(final):
-        _commit(final, step, write_model, parts, meta)
+    last = _last(checkpoints)
+    if last.get("step") != step or not _is_whole(final) or last.get("digest", "") not in ("", digest_of(final)):
+        # "after" tells a later start that this one is the run's own although ``last`` does not name it yet
+        _commit(final, step, write_model, parts, meta | ({"after": last} if last else {}))
     point(checkpoints, "last", step, {})
     return final
 
@@ -71,6 +73,15 @@ def _write(folder: Path, manifest: manifests.Manifest) -> None:
     (folder / manifests.MANIFEST).write_text(manifests.to_text(manifest), encoding="utf-8")
 
 
+def _last(checkpoints: Path) -> dict[str, Any]:
+    """What ``last`` points at; nothing where it is missing or damaged."""
+    try:
+        read_pointer(checkpoints / "last")
+        return identity(read_json(checkpoints / "last"))
+    except CheckpointError:
+        return {}
+
+
 def _is_whole(folder: Path) -> bool:
     if not folder.is_dir():
         return False
@@ -90,7 +101,7 @@ def _expected_size(checkpoints: Path, parts: Parts) -> int:
 def point(checkpoints: Path, name: str, step: int, meta: dict[str, Any], kind: str = "step-") -> None:
     """Replace the pointer ``name`` ("best", "last"): a JSON file with the step, its folder and ``meta``.
 
-    ``kind`` is what the folder's name begins with.
+    ``kind`` is what the folder's name begins with. ``last`` also holds the digest of what it points at.
 
     Raises:
         CheckpointError: There is no such checkpoint.
@@ -98,27 +109,30 @@ def point(checkpoints: Path, name: str, step: int, meta: dict[str, Any], kind: s
     folder = f"{kind}{step}"
     if not (checkpoints / folder / manifests.MANIFEST).is_file():
         raise CheckpointError(f"cannot point {name!r} at {checkpoints / folder}: no checkpoint there; save it first")
-    write_json(checkpoints / name, meta | {"step": step, "folder": folder})
+    told = {"digest": digest_of(checkpoints / folder)} if name == "last" else {}
+    write_json(checkpoints / name, meta | {"step": step, "folder": folder} | told)
 
 
 def prune(checkpoints: Path, keep_last: int, protect: AbstractSet[int], later: bool = True) -> None:
     """Remove step folders but the best and the newest ``keep_last`` others. Call it after a commit.
 
-    What ``best`` and ``last`` point at and the steps in ``protect`` always stay. Folders of later steps than
-    ``last`` go: the run went back before them, so they were damaged and belong to a history that is no more.
+    What ``best`` and ``last`` point at and the steps in ``protect`` always stay. Folders of later steps than ``last``
+    go, and those between it and the one it was saved after: the run went back before them, or never saved them.
 
     Args:
         later: Whether they go at once; else they stay until the next commit.
     """
     best = set(protect)
     try:
-        last, _ = read_pointer(checkpoints / "last")
+        last, newest = read_pointer(checkpoints / "last")
+        before = manifests.read(newest).meta.get("after", {}).get("step", last)
         if (checkpoints / "best").exists():
             best.add(read_pointer(checkpoints / "best")[0])
     except CheckpointError as error:
         warn(f"old checkpoints stay: {error}")
         return
-    others = [step for step, _ in step_folders(checkpoints) if step <= last and step not in best]
+    others = [step for step, _ in step_folders(checkpoints) if not before < step < last
+              and step <= last and step not in best]
     kept = best | {last} | set(others[:keep_last])
     for step, folder in step_folders(checkpoints):
         if step not in kept and (later or step < last):

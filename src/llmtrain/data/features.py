@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmtrain.atomic import make_folder, writing
 from llmtrain.config.data import DataConfig
 from llmtrain.config.sentences import SentenceInput
 from llmtrain.data.docstrings import cache_folder
@@ -107,16 +108,18 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig, senten
     key = digest("\0".join([content, describe(tokenizer), type(tokenizer).__name__, str(config.max_source_tokens),
                             str(config.max_summary_tokens), str(FORMAT), str(cut), pipeline.describe(), shaped]))[:24]
     folder = cache_folder(config) / "features"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     processes = config.processes or max(1, min(os.cpu_count() or 1, len(examples) // ROWS_PER_PROCESS))
     lists = ["input_ids", "labels", *extra, *(["l1_input_ids"] if pipeline.has_l1 else [])]
     schema = Schema({name: List(Value("int64")) for name in lists}  # also of empty lists
                     | {name: Value("bool") for name in ("cut_document", "cut_summary", "empty")})
-    rows = Dataset.from_dict({"document": documents, "summary": summaries}).map(
-        _encode, batched=True, remove_columns=["document", "summary"], features=schema, new_fingerprint=key,
-        cache_file_name=str(folder / f"{key}.arrow"), num_proc=processes if processes > 1 else None,
-        fn_kwargs={"tokenizer": tokenizer, "pipeline": pipeline, "eos": special_ids(tokenizer).eos, "cut": cut,
-                   "summary": config.max_summary_tokens, "sentences": sentences, "language": language})
+    needed = 8 * sum(len(text) for text in (*documents, *summaries))  # more than tokens take: 8 bytes each
+    with writing(folder / f"{key}.arrow", needed):
+        rows = Dataset.from_dict({"document": documents, "summary": summaries}).map(
+            _encode, batched=True, remove_columns=["document", "summary"], features=schema, new_fingerprint=key,
+            cache_file_name=str(folder / f"{key}.arrow"), num_proc=processes if processes > 1 else None,
+            fn_kwargs={"tokenizer": tokenizer, "pipeline": pipeline, "eos": special_ids(tokenizer).eos, "cut": cut,
+                       "summary": config.max_summary_tokens, "sentences": sentences, "language": language})
     stats = Stats(len(rows), sum(rows["cut_document"]), sum(rows["cut_summary"]), config.max_source_tokens,
                   config.max_summary_tokens, sum(rows["empty"]), cut.describe())
     return Features(_ragged(rows, "input_ids"), _ragged(rows, "labels"), stats,
