@@ -256,7 +256,6 @@ SAVE_FOR_EVER = textwrap.dedent("""
     import sys
     from pathlib import Path
     from llmtrain import checkpoint
-from llmtrain.checkpoint.locate import digest_of
     from tests.unit.checkpoints import save_step
     checkpoints = Path(sys.argv[1])
     save_step(checkpoints, 1)
