@@ -1,12 +1,15 @@
 """What unfinished work left behind: saves that were stopped, runs that came to no checkpoint, half-written caches.
 
-Only what this program made and nothing uses: a run's folder is looked into under its lock, a cache, which has none,
-only after an hour of rest. Symbolic links are never followed.
+Only what this program made and nothing uses. A run's folder is known by the configuration in it and is looked into
+under its lock; what lies in a cache is known by its name, and goes after an hour of rest. Symbolic links are never
+followed.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +18,17 @@ from pathlib import Path
 from llmtrain.atomic import LOCK_NAME, STAGED, FolderLock, folder_size, remove, writing
 from llmtrain.checkpoint import has_checkpoint
 from llmtrain.errors import ConfigError
+from llmtrain.fetch.known import SOURCES
 from llmtrain.log import warn
 
-RUN_FILES = {"config.yaml", "environment.json", "metrics.jsonl", LOCK_NAME}  # of a run that came to nothing
-CACHES = ("features", "selected", "bases", "docstrings")  # folders of a cache
+CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
+RUN_FILES = {CONFIG, "environment.json", "metrics.jsonl", LOCK_NAME, CHECKPOINTS}  # of a run that came to nothing
+SECTIONS = (b"\nrun:", b"\ntrainer:", b"\nobjective:")  # of a configuration that train wrote
+PAIRS = re.compile(r"\.tmp-docstrings-[0-9a-f]{16}\.jsonl-\d+")  # in a cache itself
+CHOICE = re.compile(r"\.tmp-[0-9a-f]{24}\.json-\d+")  # in selected/
+BASE = re.compile(r"\.tmp-(?:old-)?(?P<name>" + "|".join(map(re.escape, SOURCES)) + ")")  # in bases/
+ROWS = re.compile(r"tmp[a-z0-9_]{8}")  # in features/, as datasets calls them: 0600, an Arrow stream
+ARROW = b"\xff\xff\xff\xff"
 RESTED = 3600.0  # seconds
 REMOVED = (f"{STAGED}pruned-", f"{STAGED}old-")
 
@@ -36,17 +46,37 @@ class Left:
 
 def leftovers(root: Path) -> Iterator[Left]:
     """Everything below ``root``, in the order of the folders. A run that is in use is told and left alone."""
-    for folder, inner, _ in os.walk(root):  # does not follow links
+    for folder, inner, names in os.walk(root):  # does not follow links
         here = Path(folder)
         inner.sort()
-        if (here / LOCK_NAME).is_file() and not (here / LOCK_NAME).is_symlink():
-            inner[:] = [name for name in inner if name != "checkpoints" and not name.startswith(STAGED)]
+        if LOCK_NAME in names and not (here / LOCK_NAME).is_symlink() and _is_run(here):
+            inner[:] = [name for name in inner if name != CHECKPOINTS and not name.startswith(STAGED)]
             yield from _of_run(here)
-        elif set(CACHES) & set(inner):
-            yield from _of_cache(here, (f"{STAGED}*",))
-        elif here.name in CACHES:
-            yield from _of_cache(here, ("tmp*", f"{STAGED}*"))  # datasets writes to tmp*
-            inner.clear()
+        else:
+            yield from _of_cache(here, sorted([*names, *inner]))
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether ``train`` made it: its configuration lies there, or nothing yet but the lock of a claim."""
+    config = folder / CONFIG
+    if config.is_file() and not config.is_symlink():
+        with config.open("rb") as file:
+            text = b"\n" + file.read(1 << 20)
+        return all(section in text for section in SECTIONS)
+    return all(name == LOCK_NAME or name.startswith(f"{STAGED}{CONFIG}-") for name in _names(folder)) and (
+        (folder / LOCK_NAME).stat().st_size == 0)
+
+
+def _names(folder: Path) -> set[str]:
+    """What lies in a folder; nothing where it is a link or none."""
+    return {entry.name for entry in folder.iterdir()} if folder.is_dir() and not folder.is_symlink() else set()
+
+
+def _came_to_nothing(run: Path) -> bool:
+    mine = {name for name in _names(run) if not name.startswith(STAGED)}
+    saves = run / CHECKPOINTS
+    return (mine <= RUN_FILES and not saves.is_symlink() and not has_checkpoint(saves)
+            and all(name.startswith(STAGED) for name in _names(saves)))
 
 
 def _of_run(run: Path) -> list[Left]:
@@ -56,23 +86,36 @@ def _of_run(run: Path) -> list[Left]:
         warn(f"left alone: {error.problems[0]}")
         return []
     with lock:
-        names = {entry.name for entry in run.iterdir()}
-        if not has_checkpoint(run / "checkpoints") and names <= RUN_FILES | {"checkpoints"} | _staged(run):
-            return [Left(run, folder_size(run), "a run that came to no checkpoint", run)]
-        return [Left(path, _size(path), "an old checkpoint half removed" if path.name.startswith(REMOVED) else
-                     "a write that was stopped", run)
-                for folder in (run, run / "checkpoints") for path in sorted(folder.glob(f"{STAGED}*"))]
+        if _came_to_nothing(run):
+            what = "the lock of a fetch that was stopped" if run.name.startswith(".fetch-") else (
+                "a run that came to no checkpoint")
+            return [Left(run, folder_size(run), what, run)]
+        return [Left(folder / name, _size(folder / name), "an old checkpoint half removed" if name.startswith(REMOVED)
+                     else "a write that was stopped", run)
+                for folder in (run, run / CHECKPOINTS) for name in sorted(_names(folder)) if name.startswith(STAGED)]
 
 
-def _staged(run: Path) -> set[str]:
-    return {path.name for path in run.glob(f"{STAGED}*")}
-
-
-def _of_cache(folder: Path, patterns: tuple[str, ...]) -> Iterator[Left]:
+def _of_cache(folder: Path, names: list[str]) -> Iterator[Left]:
     before = time.time() - RESTED
-    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
-        if os.lstat(path).st_mtime < before:
+    for path in (folder / name for name in names):
+        if _is_half_written(path) and os.lstat(path).st_mtime < before:
             yield Left(path, _size(path), "a cache half written")
+
+
+def _is_half_written(path: Path) -> bool:
+    room, name = path.parent.name, path.name
+    if room == "bases" and (base := BASE.fullmatch(name)):
+        return not (path.parent / f".fetch-{base['name']}").exists()  # else it is being fetched, or that lock was left
+    return bool(PAIRS.fullmatch(name) or (room == "selected" and CHOICE.fullmatch(name))
+                or (room == "features" and ROWS.fullmatch(name) and _is_arrow(path)))
+
+
+def _is_arrow(path: Path) -> bool:
+    """Whether a file is what ``datasets`` has begun to write, or is still empty."""
+    if not stat.S_ISREG(os.lstat(path).st_mode) or stat.S_IMODE(os.lstat(path).st_mode) != 0o600:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(ARROW)) in (b"", ARROW)
 
 
 def _size(path: Path) -> int:
@@ -95,7 +138,7 @@ def take_away(left: Left) -> bool:
         warn(f"left alone: {error.problems[0]}")
         return False
     with lock, writing(left.path, 0):
-        if left.path == left.run and has_checkpoint(left.run / "checkpoints"):
+        if left.path == left.run and not _came_to_nothing(left.run):
             return False  # it came to one after all
         remove(left.path)
     return True

@@ -18,9 +18,11 @@ BASH = r"""_llmtrain() {
     fi
     [[ ${#COMPREPLY[@]} -eq 1 && "${COMPREPLY[0]}" != *= ]] || compopt -o nospace 2>/dev/null
 }
-complete -F _llmtrain llmtrain"""
+complete -o default -F _llmtrain llmtrain"""  # paths where nothing else is offered
 COMMANDS = ("train", "eval", "summarize", "verify", "verify-resume", "clean", "fetch", "data", "list", "config",
             "version")
+OPTIONS = {"clean": ("--yes",), "verify-resume": ("--steps=", "--stop="), "train": ("--cfg=job", "--multirun"),
+           "eval": ("--cfg=job",), "summarize": ("--cfg=job",), "config": ("--defaults",)}
 
 
 def candidates(arguments: list[str]) -> list[str]:
@@ -33,6 +35,10 @@ def candidates(arguments: list[str]) -> list[str]:
         return [name for name in kinds() if name.startswith(current)]
     if before[0] == "fetch":
         return [name for name in SOURCES if name.startswith(current)]
+    if current.startswith("-"):
+        return [name for name in OPTIONS.get(before[0], ()) if name.startswith(current)]
+    if before[0] in ("verify", "clean"):
+        return []  # a path
     command = before[0] if before[0] in ("eval", "summarize") else "train"
     prefix = current[:1] if current[:1] == "+" else ""
     name, equals, value = current.removeprefix(prefix).partition("=")

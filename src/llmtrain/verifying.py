@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from llmtrain.atomic import STAGED, read_json
+from llmtrain.atomic import JSON_LIMIT, STAGED, read_json
 from llmtrain.checkpoint import AVERAGE, check_plugins, read_model_config, verify
 from llmtrain.checkpoint.locate import read_pointer, step_folders
 from llmtrain.checkpoint.manifest import MANIFEST, Manifest
@@ -27,16 +27,16 @@ from llmtrain.selecting import FOLDER as SELECTOR
 
 ADVICE = "use another checkpoint or restore this one"
 STATE_NEEDED = ("progress", "schedule", "optimizer", "precision", "objectives", "random")
+CONFIG_LIMIT = 1 << 20  # bytes
 LIKE_THE_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # optimizer slots of a parameter's own shape
 WRITES, READS = ("eval", "summarize", "model.init_from"), ("eval", "summarize", "data.selector")
 
 
 @dataclass
 class Finding:
-    """What one folder or file is.
+    """What one folder or file (``path``) is.
 
     Attributes:
-        path: Where.
         what: In a few words, with counts.
         good_for: Commands and keys that take it; none while there are problems.
         problems: One line each.
@@ -115,13 +115,19 @@ def _run(path: Path) -> Iterator[Finding]:
 
 def _configuration(found: Finding) -> None:
     try:
+        _regular(found.path, CONFIG_LIMIT)
         stored = yaml.safe_load(found.path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise CheckpointError(f"cannot read the run's configuration at {found.path} "
                               f"({' '.join(str(error).split())[:200]}); restore it") from error
     if not isinstance(stored, dict):
         raise CheckpointError(f"no mapping at {found.path}; restore the run's configuration")
     from_dict(stored, str(found.path), CheckpointError)
+
+
+def _regular(path: Path, limit: float = math.inf) -> None:
+    if not path.is_file() or path.stat().st_size > limit:  # a pipe would block, a device never end
+        raise CheckpointError(f"no regular file of a sane size at {path}; restore it")
 
 
 def _json(found: Finding) -> None:
@@ -132,12 +138,13 @@ def _json(found: Finding) -> None:
 def _lines(found: Finding) -> None:
     """Each line is one JSON object; the last one of a log may be unfinished."""
     count = 0
+    _regular(found.path)
     with found.path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(iter(lambda: file.readline(JSON_LIMIT), b""), start=1):
             try:
                 if not isinstance(json.loads(line), dict):
                     raise ValueError("no object")
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 if not line.endswith(b"\n"):
                     found.what += ", its last line unfinished"
                     break
@@ -164,16 +171,15 @@ def _step(found: Finding) -> None:
         raise CheckpointError(f"no checkpoint at {found.path}, only a model; name that")
     inner = Finding(found.path / "model", "")
     _model(inner)
-    found.problems += inner.problems
-    found.good_for = inner.good_for
+    found.problems, found.good_for = inner.problems, inner.good_for
     tensors = 0
     stems = {Path(name).stem for name in manifest.files if name.startswith("state/")}
     if stems:
-        missing = [name for name in STATE_NEEDED if name not in stems]
-        found.problems += [f"state {name!r} is missing at {found.path}; {ADVICE}" for name in missing]
+        found.problems += [f"state {name!r} is missing at {found.path}; {ADVICE}"
+                           for name in STATE_NEEDED if name not in stems]
         tensors = _state(found, manifest)
         found.good_for = ("resume", "run.extend_from", *found.good_for)
-    told = "" if not stems else f", a training state of {tensors} tensors"
+    told = f", a training state of {tensors} tensors" if stems else ""
     found.what = f"step {manifest.step}, {len(manifest.files)} files{told}; {inner.what}"
 
 

@@ -10,6 +10,9 @@ import pytest
 
 from helpers import warm_cli
 from llmtrain.atomic import FolderLock
+from llmtrain.fetch.known import SOURCES
+
+CONFIG = "head:\n  layers: 1\nobjective:\n  lam: 0.5\nrun:\n  name: x\ntrainer:\n  max_steps: 4\n"
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def runs(tmp_path: Path) -> Path:
     for name in ("good", "dead", "empty", "busy", "others"):
         (root / name).mkdir(parents=True)
         (root / name / ".lock").touch()
-        (root / name / "config.yaml").write_text("a: 1\n")
+        (root / name / "config.yaml").write_text(CONFIG)
     for name in ("good", "busy"):
         (root / name / "checkpoints/step-4").mkdir(parents=True)
         (root / name / "checkpoints/.tmp-step-6").mkdir()
@@ -29,11 +32,19 @@ def runs(tmp_path: Path) -> Path:
     (root / "dead/environment.json").write_text("{}")
     (root / "dead/metrics.jsonl").write_text("")
     (root / "others/thesis.txt").write_text("mine")
-    features = root / "cache/features"
-    features.mkdir(parents=True)
-    for name, age in (("tmpold", 7200), ("tmpnew", 0), ("abc.arrow", 7200)):
-        (features / name).write_bytes(b"y" * 10)
-        os.utime(features / name, (time.time() - age,) * 2)
+    arrow, old, base = b"\xff\xff\xff\xff more", 7200, next(iter(SOURCES))
+    for name, content, age in (
+            ("features/tmpold_1234", arrow, old), ("features/tmpempty123", b"", old),
+            ("features/tmpnew12345", arrow, 0),
+            ("features/abc.arrow", arrow, old), ("features/tmp_utils.py", b"mine", old),
+            ("features/tmp_diary42", b"mine", old), (f"selected/.tmp-{'a1' * 12}.json-17", b"{", old),
+            ("selected/.tmp-mine", b"", old), (".tmp-docstrings-0123456789abcdef.jsonl-17", b"", old),
+            (".tmp-mine", b"", old), (f"bases/.tmp-{base}", b"", old), ("bases/.fetch-x/.lock", b"", old)):
+        file = root / "cache" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        file.chmod(0o600)
+        os.utime(file, (time.time() - age,) * 2)
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "checkpoints").mkdir(parents=True)
     (elsewhere / ".lock").touch()
@@ -41,6 +52,16 @@ def runs(tmp_path: Path) -> Path:
     (root / "link").symlink_to(elsewhere)
     (root / "plain").mkdir()
     (root / "plain/.tmp-somebodys").touch()
+    for name in ("saved", "linked", "app"):  # not a run's, or not below the root, whatever they are called
+        (root / name).mkdir()
+        (root / name / ".lock").touch()
+        (root / name / ".tmp-here").touch()
+    (root / "app/config.yaml").write_text("theme: dark\n")
+    (root / "saved/config.yaml").write_text(CONFIG)
+    (root / "saved/checkpoints").mkdir()
+    (root / "saved/checkpoints/thesis.txt").write_text("mine")
+    (root / "linked/config.yaml").write_text(CONFIG)
+    (root / "linked/checkpoints").symlink_to(elsewhere)
     return root
 
 
@@ -50,7 +71,10 @@ def files(root: Path) -> set[str]:
 
 GOES = {"good/checkpoints/.tmp-step-6", "good/checkpoints/.tmp-step-6/part", "good/checkpoints/.tmp-pruned-step-2",
         "good/.tmp-results.json-17", "dead", "dead/.lock", "dead/config.yaml", "dead/environment.json",
-        "dead/metrics.jsonl", "empty", "empty/.lock", "empty/config.yaml", "cache/features/tmpold"}
+        "dead/metrics.jsonl", "empty", "empty/.lock", "empty/config.yaml", "cache/features/tmpold_1234",
+        "cache/features/tmpempty123", f"cache/selected/.tmp-{'a1' * 12}.json-17",
+        "cache/.tmp-docstrings-0123456789abcdef.jsonl-17", f"cache/bases/.tmp-{next(iter(SOURCES))}",
+        "cache/bases/.fetch-x", "cache/bases/.fetch-x/.lock", "saved/.tmp-here", "linked/.tmp-here"}
 
 
 def test_it_shows_and_with_yes_removes_what_was_left(runs: Path, tmp_path: Path) -> None:
@@ -59,12 +83,12 @@ def test_it_shows_and_with_yes_removes_what_was_left(runs: Path, tmp_path: Path)
         shown = warm_cli("clean", str(runs), cwd=tmp_path)
         assert shown.returncode == 0
         assert files(tmp_path) == before
-        assert "6 left" in shown.stdout and f"llmtrain clean {runs} --yes removes them" in shown.stdout
+        assert "13 left" in shown.stdout and f"llmtrain clean {runs} --yes removes them" in shown.stdout
         assert f"{runs / 'good/checkpoints/.tmp-step-6'}  2.0 kB  a write that was stopped" in shown.stdout
-        assert f"{runs / 'dead'}  7 bytes  a run that came to no checkpoint" in shown.stdout
+        assert f"{runs / 'dead'}  {len(CONFIG) + 2} bytes  a run that came to no checkpoint" in shown.stdout
         assert f"a run is already using {runs / 'busy'}" in shown.stderr
         done = warm_cli("clean", str(runs), "--yes", cwd=tmp_path)
-        assert done.returncode == 0 and "6 removed" in done.stdout
+        assert done.returncode == 0 and "13 removed" in done.stdout
     assert before - files(tmp_path) == {f"runs/{name}" for name in GOES}
     again = warm_cli("clean", str(runs), cwd=tmp_path)
     assert "busy/checkpoints/.tmp-step-6" in again.stdout and "1 left" in again.stdout  # its holder is gone

@@ -226,3 +226,11 @@ def test_the_wheel_carries_the_configs(tmp_path: Path) -> None:
                             capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "name: bf16" in result.stdout
+
+
+@pytest.mark.parametrize(("line", "offered"), [
+    ("llmtrain ver", "verify verify-resume version"), ("llmtrain clean --", "--yes"), ("llmtrain verify ru", ""),
+    ("llmtrain verify-resume --st", "--steps= --stop="), ("llmtrain verify-resume +experiment=bert_sum_b",
+                                                          "+experiment=bert_sum_bf16")])
+def test_completion_offers_what_a_command_takes(line: str, offered: str, tmp_path: Path) -> None:
+    assert warm_cli("--complete", line, cwd=tmp_path).stdout.split() == offered.split()

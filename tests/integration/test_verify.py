@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,30 @@ def test_a_run_with_one_thing_wrong(damage: Callable[[Path], object], told: str,
     assert result.returncode == 3
     assert any(told in line for line in result.stderr.splitlines()), result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_one_flipped_bit(run: Path) -> None:
+    file = run / "checkpoints/step-4/model/model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 4
+    file.write_bytes(content)
+    result = verify(run)
+    (problem, *pointer) = result.stderr.splitlines()
+    assert result.returncode == 3 and f"damaged file at {file}: its sha256 is not the one saved" in problem
+    assert pointer and all("points at" in line for line in pointer)
+
+
+def test_what_would_block_or_never_end_is_refused(run: Path) -> None:
+    for name in ("config.yaml", "metrics.jsonl", "predictions.jsonl"):
+        (run / name).unlink()
+    os.mkfifo(run / "config.yaml")
+    (run / "metrics.jsonl").symlink_to("/dev/zero")
+    (run / "predictions.jsonl").write_text("[" * 200_000 + "\n")
+    result = verify(run)
+    assert result.returncode == 3
+    first, second, third = result.stderr.splitlines()
+    assert f"no regular file of a sane size at {run / 'config.yaml'}" in first and "metrics.jsonl" in second
+    assert "predictions.jsonl:1" in third and "recursion" in third
 
 
 def test_an_unfinished_log_and_leftovers_are_told_and_no_problem(run: Path) -> None:
