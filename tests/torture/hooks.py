@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 WRITES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "os.link", "os.symlink"}
@@ -60,3 +63,97 @@ def _watch(below: str, seen: Any) -> None:
             seen(event, os.fspath(path))
 
     sys.addaudithook(audit)
+
+
+PHASES = ("start", "step", "accumulation", "save", "evaluation", "generation", "workers", "scoring")
+MOMENT = 1, 4  # in the step after so many steps, and at the save and validation behind so many
+
+
+def signal_in(phase: str, number: int, again: float | None, group: bool, tell: str) -> None:
+    """Signal this process (or its group) in a phase of its run, once, and once more after ``again`` seconds.
+
+    ``tell`` gets the time of the last signal.
+    """
+    from llmtrain.training import finish, module, saving, setup, step, validation
+
+    sent: list[float] = []
+
+    def send() -> None:
+        if sent:
+            return
+        for pause in (0.0, again):
+            if pause is not None:
+                time.sleep(pause)
+                sent.append(time.monotonic())
+                Path(tell).write_text(str(sent[-1]), encoding="utf-8")
+                (os.killpg if group else os.kill)(os.getpid(), number)
+
+    def before(place: Any, name: str, when: Callable[..., bool]) -> None:
+        original = getattr(place, name)
+
+        def wrapped(*args: Any, **how: Any) -> Any:
+            if when(*args, **how):
+                send()
+            return original(*args, **how)
+
+        setattr(place, name, wrapped)
+
+    early, late = MOMENT
+    calls: list[int] = []
+
+    def second(joint: Any, _batch: Any, at: int, *_: Any) -> bool:
+        """The second micro-batch of the step."""
+        if joint.training and at == early:
+            calls.append(at)
+        return len(calls) == 2
+
+    match phase:
+        case "start":
+            before(setup, "seed_everything", lambda *_: True)
+        case "step" | "workers":
+            before(step.TrainStep, "__call__", lambda _self, _micro, _agreed, at, _update: at == early)
+        case "accumulation":
+            before(module.JointModule, "forward", second)
+        case "save":
+            before(saving, "write_model", lambda run, *_: run.progress.step == late)
+        case "evaluation":
+            before(validation, "held_out_losses", lambda run, *_: run.progress.step == late)
+        case "generation":
+            before(validation, "generate_and_score", lambda *_, **__: True)
+        case "scoring":
+            before(finish, "generate_and_score", lambda *_, **__: True)
+
+
+def spoil_row(term: str, row: int, value: float) -> None:
+    """The loss of this term is multiplied by ``value`` (NaN, inf) wherever it is trained on this row."""
+    from llmtrain.training import module
+
+    forward = module.JointModule.forward
+
+    def spoilt(joint: Any, batch: Any, *rest: Any, **how: Any) -> Any:
+        sums = forward(joint, batch, *rest, **how)
+        if joint.training and row in batch["example_id"].tolist():
+            sums[term] = sums[term] * value
+        return sums
+
+    module.JointModule.forward = spoilt  # type: ignore[method-assign]
+
+
+def overflow_at(steps: list[int], stop: int | None = None) -> None:
+    """The gradient of one parameter is infinite in the steps behind so many; SIGTERM once ``stop`` steps are taken."""
+    from llmtrain.training import step
+
+    call = step.TrainStep.__call__
+
+    def overflowing(self: Any, micro: Any, agreed: Any, at: int, update: int) -> Any:
+        if at not in steps:
+            return call(self, micro, agreed, at, update)
+        handle = self.parameters[-1].register_hook(lambda gradient: gradient * float("inf"))
+        try:
+            return call(self, micro, agreed, at, update)
+        finally:
+            handle.remove()
+
+    step.TrainStep.__call__ = overflowing  # type: ignore[method-assign]
+    if stop is not None:
+        signal_at_step(stop)

@@ -57,8 +57,11 @@ class Row:
 
 ROWS: dict[str, Row] = {row.id: row for row in (
     Row("R1", "kill -9 at random moments, most inside a save", "rows_crash:killed", 9, 300, 6),
+    Row("R4", "signals in every phase", "rows_signals:signalled", 8, 100, 8),
     Row("R5", "stopped at a step and gone on with", "rows_crash:stopped", 4, 360, 2),
     Row("R6", "one file of a checkpoint damaged, or swapped between steps", "rows_files:damaged", 60, 2000, 60),
+    Row("R7", "huge and non-finite weights, non-finite losses", "rows_numbers:not_finite", 6, 18, 6),
+    Row("R8", "fp16 overflow at known steps", "rows_numbers:overflows", 2, 20, 1),
     Row("R9", "malformed data, keys, bases, predictions", "rows_input:malformed", 50, 3000, 12),
     Row("R12", "hostile models, checkpoints, configurations, data", "rows_hostile:hostile", 40, 120, 20),
     Row("R15", "two runs started in one folder at once; a holder killed", "rows_processes:one_folder", 8, 200, 2),

@@ -18,8 +18,10 @@ def run(config: TrainConfig) -> int:
     """Train as configured; the same command resumes an unfinished run and reprints a finished one."""
     from llmtrain.log import is_main, say
     from llmtrain.training.runfolder import RunFolder
+    from llmtrain.training.signals import await_save_requests
 
     signal.signal(signal.SIGTERM, _stop_outside_the_loop)
+    await_save_requests()
     folder = RunFolder.claim(config)
     try:
         if folder.finished_results is not None:

@@ -148,16 +148,18 @@ class StepLoader:
         transforms: Called on each batch in the process that collates it; they must be picklable.
         workers: Loader processes; the batches are the same with any number.
         timeout: Longest wait for a worker, in seconds.
+        worker_start: Called in each worker, with its number, before its first batch.
     """
 
     def __init__(self, features: Features, *, batch_size: int, accumulate: int, rank: int, world_size: int,
                  bucket: int, seed: int, pad_id: int, transforms: list[Callable[[Batch, Context], None]],
-                 workers: int = 0, timeout: float = 0.0) -> None:
+                 workers: int = 0, timeout: float = 0.0, worker_start: Callable[[int], None] | None = None) -> None:
         self.pad_id = pad_id
         self._order = Order(features.input_ids.lengths, batch_size, bucket, seed)
         self._collate = Collate(features, pad_id, seed, transforms)
         self._accumulate, self._rank, self._world = accumulate, rank, world_size
         self._workers, self._timeout = workers, timeout
+        self._worker_start = worker_start
 
     @property
     def steps_per_epoch(self) -> int:
@@ -171,7 +173,7 @@ class StepLoader:
         requests = _Requests(self._order, self._accumulate, self._rank, self._world, start_step)
         loader: DataLoader[Any] = DataLoader(
             _Identity(), batch_size=None, sampler=requests, collate_fn=cast(Any, self._collate),
-            num_workers=self._workers,
+            num_workers=self._workers, worker_init_fn=self._worker_start if self._workers else None,
             timeout=self._timeout if self._workers else 0,
             generator=torch.Generator())  # its own: an iterator else draws its seed from the global one
         fetched = iter(loader)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from llmtrain import __version__, checkpoint, plugins
 from llmtrain.atomic import write_json
@@ -13,7 +16,7 @@ from llmtrain.config.choices import Resume
 from llmtrain.config.load import to_dict
 from llmtrain.config.objective import trains_summary
 from llmtrain.config.schema import TrainConfig
-from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.errors import CheckpointError, ConfigError, NumericsError
 from llmtrain.log import say, warn
 from llmtrain.model.adapters import merged_state
 from llmtrain.model.publish import load_weights, publish_base
@@ -59,6 +62,7 @@ def save(run: Training) -> None:
     run.metrics.sync()
     run.progress.log_size = run.metrics.size
     parts = {part.name: part.save() for part in run.parts}
+    check_finite(run, parts)
     if run.accelerator.is_main_process:
         checkpoints = run.folder.path / "checkpoints"
 
@@ -70,6 +74,21 @@ def save(run: Training) -> None:
         point_best(run)
         prune(run)
     run.accelerator.wait_for_everyone()
+
+
+@torch.no_grad()
+def check_finite(run: Training, parts: checkpoint.Parts) -> None:
+    """Refuse to save what an update has spoilt: the loss tells it only a step later.
+
+    Raises:
+        NumericsError: A weight or a number of the state is not finite.
+    """
+    model: dict[str, torch.Tensor] = dict(run.module.named_parameters())
+    for part, tensors in [("model", model), *((name, saved[0]) for name, saved in parts.items())]:
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise NumericsError(f"step {run.progress.step} left {name} ({part}) not finite and was not saved; "
+                                    "lower optim.base_lr / optim.head_lr, under another run.name")
 
 
 def prune(run: Training, later: bool = True) -> None:
@@ -142,9 +161,9 @@ def note_validated(run: Training) -> None:
 
 
 def better(run: Training, value: float, best: float | None) -> bool:
-    """Whether a value of ``trainer.best_metric`` beats the best so far; a NaN never does."""
+    """Whether a value of ``trainer.best_metric`` beats the best so far; one that is not finite never does."""
     sign = 1 if run.config.trainer.more_is_better else -1
-    return value == value and (best is None or sign * value > sign * best)
+    return math.isfinite(value) and (best is None or sign * value > sign * best)
 
 
 def find_start(run_path: Path, config: TrainConfig) -> Path | None:

@@ -50,6 +50,7 @@ from llmtrain.training.module import JointModule
 from llmtrain.training.optimizer_state import OptimizerPart
 from llmtrain.training.reading import behind_document, read_data
 from llmtrain.training.runfolder import RunFolder
+from llmtrain.training.signals import ignore_in_worker
 from llmtrain.training.state import (
     AveragePart,
     ModulePart,
@@ -261,7 +262,8 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     loader = StepLoader(train, batch_size=config.trainer.batch_size, accumulate=config.trainer.accumulate,
                         rank=accelerator.process_index, world_size=accelerator.num_processes,
                         bucket=config.trainer.bucket, seed=config.run.seed, pad_id=padding, transforms=transforms,
-                        workers=config.data.workers, timeout=config.trainer.timeout_seconds)
+                        workers=config.data.workers, timeout=config.trainer.timeout_seconds,
+                        worker_start=ignore_in_worker)
     collate = Collate(train, padding, config.run.seed, transforms)
 
     def alone(step: int, row: int) -> Batch:

@@ -1,4 +1,7 @@
-"""Stopping and saving on request: SIGINT and SIGTERM end training after the current step, SIGUSR1 saves."""
+"""Stopping and saving on request: SIGINT and SIGTERM end training after the current step, SIGUSR1 saves.
+
+A request to save that comes before the first step waits for it; after the last one there is nothing to save.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,21 @@ _STOP = (signal.SIGINT, signal.SIGTERM)
 _AGAIN_AFTER = 0.25
 _AGAIN_AFTER_LAUNCHED = 2.0
 
+_early: list[int] = []  # requests to save that came outside the loop
+
 Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+def await_save_requests() -> None:
+    """From now on SIGUSR1 does not end the process, as it else would: a run also starts and scores."""
+    _early.clear()
+    signal.signal(signal.SIGUSR1, lambda number, _frame: _early.append(number))
+
+
+def ignore_in_worker(_worker: int) -> None:
+    """A data worker leaves when its run does: a signal to the whole group must not take it away before."""
+    for number in (*_STOP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class StopSignals:
@@ -29,7 +46,8 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.requested: int | None = None
-        self._save = False
+        self._save = bool(_early)
+        _early.clear()
         self._first_at = 0.0
         self._previous: dict[int, Handler] = {}
         # One request can arrive twice: `timeout` signals the process and then its group, and a terminal's Ctrl-C
