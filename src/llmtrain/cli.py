@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from llmtrain.errors import ConfigError, LlmtrainError, ResourceError
+from llmtrain.errors import ConfigError, LlmtrainError, ResourceError, redact
 from llmtrain.log import keep_going, quiet_imports
 
 COMMANDS = {
@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     debug = os.environ.get("LLMTRAIN_DEBUG") == "1"
     quiet_imports()
     try:
+        _refuse_secrets(arguments)
         code = _dispatch(arguments)
         sys.stdout.flush()  # here, where a reader that has left is expected
         return code
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        line = " ".join(str(error).split())[:300]
+        line = redact(" ".join(str(error).split()))[:300]
         if exhausted := _exhausted(error):
             print(f"llmtrain: {exhausted} ({line or type(error).__name__}); {_RELIEF[exhausted]}", file=sys.stderr)
             return ResourceError.exit_code
@@ -97,6 +98,18 @@ def _exhausted(error: Exception) -> str | None:
 def entry() -> None:
     """The console script."""
     sys.exit(main())
+
+
+SECRET_KEYS = ("token", "hf_token", "password", "api_key", "secret")
+
+
+def _refuse_secrets(arguments: list[str]) -> None:
+    """Raise ConfigError for what looks like a token or a login: an override ends in files that others read."""
+    for argument in arguments:
+        name = argument.lstrip("+~").partition("=")[0].strip()
+        if redact(argument) != argument or ("=" in argument and name.rpartition(".")[2].lower() in SECRET_KEYS):
+            raise ConfigError(f"{redact(name)[:60]} holds what looks like a secret; leave it out, and put a hub token "
+                              "in the environment variable HF_TOKEN")
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -5,7 +5,20 @@ Messages follow one form, ``WHAT at PATH[:LINE]; WHAT TO DO``, and fit one line 
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable
+
+TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
+LOGIN = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")  # USER:PASSWORD of a URL
+VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN")
+
+
+def redact(text: str) -> str:
+    """The text without hub tokens, logins in URLs, and what the environment holds as a token."""
+    for value in (os.environ.get(name, "") for name in VARIABLES):
+        text = text.replace(value, "***") if len(value) >= 8 else text  # "x" is no secret, and stands in every word
+    return LOGIN.sub("***", TOKEN.sub("***", text))
 
 
 class LlmtrainError(Exception):
@@ -14,7 +27,7 @@ class LlmtrainError(Exception):
     exit_code = 2
 
     def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.problems = [*map(redact, [problems] if isinstance(problems, str) else problems)]
         super().__init__("\n".join(self.problems))
 
 

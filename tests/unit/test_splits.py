@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import socket
 import time
@@ -11,15 +10,16 @@ from typing import Any
 
 import pytest
 import zstandard
+from huggingface_hub import constants
 
 from helpers import pairs, write_jsonl
 from llmtrain.config.choices import OnBadRow
 from llmtrain.config.data import DataConfig, HubConfig
-from llmtrain.data import hub
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import DataError
+from llmtrain.fetch import reach
 
 
 def load(tmp_path: Path, rows: list[dict[str, Any]], only: str | None = None, **values: Any) -> Splits:
@@ -175,14 +175,10 @@ def test_a_damaged_hub_file_is_one_line(damaged: slice, hub_folder: Path) -> Non
 
 
 def test_an_unreachable_hub_is_told_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "REACH_SECONDS", 0.2)
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: time.sleep(3) or io.BytesIO())
-    started = time.monotonic()
-    assert "no answer from nowhere:8080" in hub._unreachable("nowhere", 8080)
-    assert time.monotonic() - started < 2
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    assert hub._server("http://127.0.0.1:8080/hub") == ("127.0.0.1", 8080)
-    assert hub._server("https://example.org") == ("example.org", 443)
-    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    assert hub._server("https://example.org") == ("proxy.example", 3128)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts and never answers
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(reach, "REACH_SECONDS", 0.3)
+        started = time.monotonic()
+        assert reach.unreachable.__wrapped__().startswith(f"no answer from {constants.ENDPOINT}")
+        assert time.monotonic() - started < 3
+    assert "127.0.0.1" in reach.unreachable.__wrapped__()  # nobody listens now

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from llmtrain.config.data import DataConfig
 from llmtrain.data.examples import Example, Splits, take_from_train
 from llmtrain.data.files import examples_of
 from llmtrain.errors import ConfigError, DataError
-
-REACH_SECONDS = 5.0  # in all: looking up the name, and each address
+from llmtrain.fetch.reach import offline, unreachable
 
 
 def read_hub(config: DataConfig, only: str | None, labelled: bool = True) -> Splits:
@@ -76,40 +70,12 @@ def _load(config: DataConfig, split: str, required: bool) -> Any:
 def _check_reachable(name: str) -> None:
     """Fail in seconds, not after minutes of retries, when the hub cannot be reached and nothing is cached."""
     from datasets import config as settings
-    from huggingface_hub import constants
 
     cached = Path(settings.HF_DATASETS_CACHE) / name.replace("/", "___")
     if cached.is_dir():
         return
     hint = "use data=files with local files, or data.hub.name=FOLDER"
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
+    if offline():
         raise DataError(f"the dataset {name} is not cached and HF_HUB_OFFLINE is set; {hint}")
-    problem = _unreachable(*_server(constants.ENDPOINT))
-    if problem:
+    if problem := unreachable():
         raise DataError(f"the hub cannot be reached for the dataset {name} ({problem}); {hint}")
-
-
-def _server(endpoint: str) -> tuple[str, int]:
-    """(host, port) to connect to: the endpoint's, or those of the proxy that the environment names for it."""
-    parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
-    proxy = getproxies().get(parts.scheme)
-    if proxy and not proxy_bypass(parts.hostname or ""):
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _unreachable(host: str, port: int) -> str:
-    """Why no connection came about within REACH_SECONDS, or nothing. A name's look-up has no time limit of its own."""
-    problems = [f"no answer from {host}:{port} within {REACH_SECONDS:.0f} s"]
-
-    def connect() -> None:
-        try:
-            socket.create_connection((host, port), timeout=REACH_SECONDS).close()
-            problems[:] = [""]
-        except OSError as error:
-            problems[:] = [f"{host}:{port}: {error}"]
-
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(REACH_SECONDS)
-    return problems[0]

