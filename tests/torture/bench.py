@@ -103,10 +103,13 @@ class Bench:
     Args:
         folder: Everything is written below it.
         source: The folder that holds the package ``llmtrain``; a mutant's is a changed copy.
+        before: What stands in front of the warm server's command (strace ...).
+        env: Beside the usual environment; an empty value takes the variable away.
     """
 
-    def __init__(self, folder: Path, source: Path = SOURCE) -> None:
-        self.folder, self.source = folder, source
+    def __init__(self, folder: Path, source: Path = SOURCE, before: Sequence[str] = (),
+                 env: dict[str, str] | None = None) -> None:
+        self.folder, self.source, self.before, self.env = folder, source, before, env or {}
         folder.mkdir(parents=True, exist_ok=True)
         self._count = 0
         self._server: subprocess.Popen[str] | None = None
@@ -223,7 +226,8 @@ class Bench:
         return run
 
     def _environment(self) -> dict[str, str]:
-        return environment() | {"PYTHONPATH": os.pathsep.join([str(self.source), str(TORTURE.parent)])}
+        path = os.pathsep.join([str(self.source), str(TORTURE.parent)])
+        return {name: value for name, value in {**environment(), "PYTHONPATH": path, **self.env}.items() if value}
 
     def _outputs(self, number: int) -> tuple[Path, Path]:
         folder = self.folder / "outputs"
@@ -241,9 +245,10 @@ class Bench:
         if self._server is None:
             errors = self.folder / "server.err"
             with errors.open("wb") as to_errors:
-                self._server = subprocess.Popen([sys.executable, str(TORTURE / "server.py")], env=self._environment(),
-                                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=to_errors,
-                                                text=True, bufsize=1, start_new_session=True)
+                self._server = subprocess.Popen([*self.before, sys.executable, str(TORTURE / "server.py")],
+                                                env=self._environment(), stdin=subprocess.PIPE,
+                                                stdout=subprocess.PIPE, stderr=to_errors, text=True, bufsize=1,
+                                                start_new_session=True)
             assert self._server.stdout is not None
             if not self._server.stdout.readline():
                 raise RuntimeError(f"the warm server did not start: {errors.read_text(encoding='utf-8')[-2000:]}")

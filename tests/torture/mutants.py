@@ -37,6 +37,11 @@ MUTANTS: dict[str, Mutant] = {
                                     "        if True or (self.path / RESULTS)", ("R9",)),
     "manifests-take-pickles": Mutant("a checkpoint may hold any kind of file", "checkpoint/manifest.py",
                                      "name.lower().endswith(FORBIDDEN_SUFFIXES)", "False", ("R12",)),
+    "links-followed": Mutant("a base's files may be links to anything", "model/trust.py", "*_links(folder), ", "",
+                             ("R12",)),
+    "resolvers-resolved": Mutant("an override may ask for the environment", "config/load.py",
+                                 "(resolver := RESOLVER.search(override)) is not None",
+                                 "(resolver := RESOLVER.search('')) is not None", ("R12",)),
     "no-lock": Mutant("the run folder's lock is shared", "atomic.py",
                       "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", ("R15",)),
 }

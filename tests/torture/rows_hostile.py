@@ -10,7 +10,9 @@ import random
 import re
 import shutil
 import struct
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,53 +80,83 @@ class _Payload:
 
 @dataclass(frozen=True)
 class Case:
-    """``make`` sets it up and returns the command; ``codes`` are right, 0 where the thing may simply not be used."""
+    """``make`` sets it up and returns the command; ``codes`` are right, 0 where the thing may simply not be used.
+
+    Attributes:
+        opens: The user names the file that links to the secret: it is opened, and must not be told.
+        by: The same with another command, where what is left unread may lie there (code 0).
+    """
 
     name: str
     make: Callable[[Place], list[str]]
     codes: tuple[int, ...] = (2, 3)
+    opens: bool = False
+    by: Callable[[str], Case] | None = None
 
 
 def hostile(bench: Bench, n: int, draw: random.Random) -> str:
     """R12: refused, or not used, within seconds: nothing executed, written outside, connected to, no secret read."""
-    cases = [*CASES]
+    cases, keen = [*CASES], [case for case in CASES if case.name in KEEN]
+    if n > len(CASES):
+        cases += [case.by(command) for case in CASES if case.by for command in COMMANDS
+                  if not case.name.startswith(f"{command}:")]
     draw.shuffle(cases)
-    model, outside = bench.run_folder("to-read"), bench.folder / "outside"
-    if not model.is_dir():
-        finished(bench, *bench.train_args(model.name, "trainer.max_steps=2"))
-    outside.mkdir(exist_ok=True)
-    (outside / "secret.txt").write_text(SECRET)
-    done = cases[:n]
-    for number, case in enumerate(done):
-        folder = bench.folder / f"hostile-{number}"
-        folder.mkdir()
-        place = Place(folder, outside, bench.train_args("run", f"run.root={folder / 'runs'}", "trainer.max_steps=1"),
-                      model)
-        args, before = case.make(place), sorted(outside.rglob("*"))
-        run = bench.cli(*args, cwd=folder, env={"HF_TOKEN": SECRET}, timeout=90)
-        check(case, run, place, before)
-        shutil.rmtree(folder)
-    connected = connections(bench) if n >= len(CASES) else "connections not looked for"
-    return f"{len(done)} of {len(CASES)} cases; {connected}"
+    done = [*keen, *(case for case in cases if case not in keen)][:n]
+    with watched(bench) as (inner, trace):
+        model, outside = inner.run_folder("to-read"), inner.folder / "outside"
+        finished(inner, *inner.train_args(model.name, "trainer.max_steps=2"))
+        outside.mkdir()
+        (outside / "secret.txt").write_text(SECRET)
+        for number, case in enumerate(done):
+            folder = inner.folder / f"hostile-{number}"
+            folder.mkdir()
+            place = Place(folder, outside, inner.train_args("run", f"run.root={folder / 'runs'}",
+                                                            "trainer.max_steps=1"), model)
+            args, before = case.make(place), sorted(outside.rglob("*"))
+            start = trace.stat().st_size if trace else 0
+            run = inner.cli(*args, cwd=folder, env={"HF_TOKEN": SECRET}, timeout=90)
+            check(case, run, place, before)
+            if trace:
+                look(case, trace.read_bytes()[start:].decode(errors="replace"), place, inner)
+            shutil.rmtree(folder)
+    seen = "connections, openings, programs and writes seen by strace" if trace else "no strace here: output alone seen"
+    return f"{len(done)} of {len(cases)} cases; {seen}"
 
 
-def connections(bench: Bench) -> str:
-    """Under strace a run whose base asks for the hub's code and kernels connects to nothing, with a network or not."""
-    if shutil.which("strace") is None:
-        return "no strace: connections not looked for"
-    folder, trace = bench.folder / "connecting", bench.folder / "connect.trace"
-    folder.mkdir()
-    place = Place(folder, bench.folder / "outside", bench.train_args("run", f"run.root={folder / 'runs'}",
-                                                                     "trainer.max_steps=1"), bench.folder)
-    remote_code(place, place.base())
-    amend(place.base() / "config.json", attn_implementation="evil/kernel")
-    run = bench.cold(*place.good, f"model.path={place.base()}", env={"HF_HUB_OFFLINE": "", "HF_TOKEN": SECRET},
-                     before=["strace", "-f", "-qq", "-e", "trace=connect", "-o", str(trace)])
-    must(run.wait(240) in (0, 2, 3), f"connecting: ended with {run.code}: {run.err()[-800:]}")
-    reached = [line for line in trace.read_text().splitlines() if "AF_INET" in line]
-    must(not reached, f"connecting: {reached[:3]}")
-    must(not place.executed.exists(), "connecting: foreign code was executed")
-    return "no connection tried"
+CALLS = ("connect,open,openat,openat2,execve,execveat,mkdir,mkdirat,rename,renameat,renameat2,symlink,symlinkat,"
+         "link,linkat")
+
+
+@contextmanager
+def watched(bench: Bench) -> Iterator[tuple[Bench, Path | None]]:
+    """A bench of the same source that may reach the hub, its server under strace where the machine allows that."""
+    trace = bench.folder / "calls.trace"
+    strace = ["strace", "-f", "-qq", "-y", "-s", "4096", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", str(trace)]
+    works = shutil.which("strace") and subprocess.run([*strace, "true"], capture_output=True,
+                                                      check=False).returncode == 0
+    folder = bench.folder / "watched"
+    shutil.rmtree(folder, ignore_errors=True)
+    with Bench(folder, bench.source, strace if works else (), {"HF_HUB_OFFLINE": ""}) as inner:
+        yield inner, trace if works else None
+
+
+def look(case: Case, calls: str, place: Place, bench: Bench) -> None:
+    """What strace saw: no connection, no program but git (it tells environment.json the commit), no secret opened,
+    and nothing written where runs may not write."""
+    lines = calls.splitlines()
+    for line in lines:
+        must("AF_INET" not in line, f"{case.name}: connects: {line[:300]}")
+        must("execve" not in line or '["git", ' in line, f"{case.name}: starts a program: {line[:300]}")
+    if not case.opens:
+        must(not any(re.search(r"= \d+<[^>]*/outside/secret.txt>", line) for line in lines),
+             f"{case.name}: opens the secret")
+    may = (str(place.folder), str(bench.folder / "cache"), str(bench.folder / "outputs"), "/dev/", "/proc/")
+    for line in lines:
+        if "O_CREAT" in line or "O_WRONLY" in line or "O_RDWR" in line:
+            path = re.search(r"= \d+<([^>]*)>", line)
+            must(path is None or path[1].startswith(may), f"{case.name}: writes elsewhere: {line[:300]}")
+        elif re.search(r"\b(mkdir|rename|symlink|link)(at2?)?\(", line) and line.endswith("= 0"):
+            must(any(one in line for one in may), f"{case.name}: writes elsewhere: {line[:300]}")
 
 
 def check(case: Case, run: Run, place: Place, before: list[Path]) -> None:
@@ -146,30 +178,36 @@ def check(case: Case, run: Run, place: Place, before: list[Path]) -> None:
 # --------------------------------------------------------------------------------------------------------- the cases
 
 
-def base(name: str, change: Callable[[Place, Path], object], *codes: int) -> Case:
+def base(name: str, change: Callable[[Place, Path], object], *codes: int, opens: bool = False) -> Case:
     """A base folder with something in it."""
     def make(place: Place) -> list[str]:
         change(place, place.base())
         return [*place.good, f"model.path={place.base()}"]
 
-    return Case(f"base: {name}", make, codes or (2, 3))
+    return Case(f"base: {name}", make, codes or (2, 3), opens)
 
 
 def published(name: str, change: Callable[[Place, Path], object], command: str = "eval", sign: bool = True,
-              *codes: int) -> Case:
+              *codes: int, again: bool = True) -> Case:
     """A step folder with something in it, its manifests made anew by whoever did that."""
     def make(place: Place) -> list[str]:
         change(place, place.step())
         if sign:
             sign_again(place.step())
         step = place.step()
+        (place.folder / "document.txt").write_text("The pump brought water up the hill for seventy years.")
         return {"eval": ["eval", f"checkpoint={step}", "eval.split=validation"],
-                "summarize": ["summarize", f"checkpoint={step / 'model'}", f"input={place.outside / 'absent.txt'}"],
+                "summarize": ["summarize", f"checkpoint={step / 'model'}", f"input={place.folder / 'document.txt'}"],
                 "init": [*place.good, f"model.init_from={step}"],
                 "extend": [*place.good, f"run.extend_from={step}", "trainer.max_steps=4"],
                 "verify": ["verify", str(step)]}[command]
 
-    return Case(f"{command}: {name}", make, codes or (2, 3))
+    by = partial(_by, name, change, sign) if again else None
+    return Case(f"{command}: {name}", make, codes or (2, 3), by=by)
+
+
+def _by(name: str, change: Callable[[Place, Path], object], sign: bool, command: str) -> Case:
+    return published(name, change, command, sign, 0, 2, 3, again=False)
 
 
 def typed(*overrides: str, codes: tuple[int, ...] = (2,)) -> Case:
@@ -177,12 +215,12 @@ def typed(*overrides: str, codes: tuple[int, ...] = (2,)) -> Case:
         *place.good, *(one.replace("OUTSIDE", str(place.outside)) for one in overrides)], codes)
 
 
-def data(name: str, write: Callable[[Place, Path], object], file: str, *codes: int) -> Case:
+def data(name: str, write: Callable[[Place, Path], object], file: str, *codes: int, opens: bool = False) -> Case:
     def make(place: Place) -> list[str]:
         write(place, place.folder / file)
         return [*place.good, f"data.train={place.folder / file}"]
 
-    return Case(f"data: {name}", make, codes or (2, 3))
+    return Case(f"data: {name}", make, codes or (2, 3), opens)
 
 
 def sign_again(step: Path) -> None:
@@ -326,7 +364,12 @@ CASES = [
     base("an index that points outside", index("../shard")),
     base("an index that points at a pickle", index("shard.bin")),
     base("an adapter by pickle", adapter, 0, 2, 3),
-    base("weights that are a link to a secret", lambda p, b: link(b / "model.safetensors", p.outside / "secret.txt")),
+    base("weights that are a link to a secret", lambda p, b: link(b / "model.safetensors", p.outside / "secret.txt"),
+         opens=True),
+    base("a vocabulary that is a link to a secret", lambda p, b: (b / "tokenizer.json").unlink() or (
+        (b / "vocab.txt").unlink(missing_ok=True) or (b / "vocab.txt").symlink_to(p.outside / "secret.txt"))),
+    base("a chat template that is a link to a secret", lambda p, b: (b / "chat_template.jinja").symlink_to(
+        p.outside / "secret.txt")),
     base("a tokenizer that is a link to a secret", lambda p, b: link(b / "tokenizer.json", p.outside / "secret.txt")),
     base("weights that are a pipe", lambda p, b: pipe(b / "model.safetensors")),
     base("a configuration that is a pipe", lambda p, b: pipe(b / "config.json")),
@@ -375,7 +418,8 @@ CASES = [
     resumed("a billion laughs", lambda p, r: laughs(p, r / "config.yaml")),
     resumed("pointers that climb", point_outside),
     data("a gzip bomb", bomb, "train.jsonl.gz", 2, 3, 5),
-    data("a link to a secret", lambda p, f: f.symlink_to(p.outside / "secret.txt"), "train.jsonl"),
+    data("a link to a secret", lambda p, f: f.symlink_to(p.outside / "secret.txt"), "train.jsonl",
+         opens=True),
     data("a pickle called parquet", lambda p, f: f.write_bytes(p.pickle()), "train.parquet"),
     data("a pickle called arrow", lambda p, f: f.write_bytes(p.pickle()), "train.arrow"),
     typed("trainer._target_=os.system"), typed("++_target_=os.system"), typed("++model._target_=os.system"),
@@ -385,7 +429,12 @@ CASES = [
     typed("--config-dir=OUTSIDE"), typed("--config-path", "OUTSIDE"), typed("+experiment=../../outside/secret"),
     typed("head=../../outside/secret"), typed("run.name=../outside/run"), typed("run.name=OUTSIDE/run"),
 ]
+COMMANDS = ("eval", "summarize", "init", "extend", "verify")
+KEEN = ("base: an index that points outside", "base: a vocabulary that is a link to a secret", "eval: a plugin",
+        "typed: data.document=${oc.env:HF_TOKEN}", "verify: a pickle called x.pkl",
+        "base: a template that climbs", "data: a gzip bomb")  # always done first: the broken programs fail on these
 OVERLAP = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
                       "b": {"dtype": "F32", "shape": [4], "data_offsets": [8, 24]}}).encode()
+assert set(KEEN) <= {case.name for case in CASES}
 assert len({case.name for case in CASES}) == len(CASES)
 assert re.fullmatch(r"hf_\w+", SECRET)

@@ -7,6 +7,7 @@ and a quantisation or attention kernel from packages and the hub. Such folders a
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ CONFIG_LIMIT = 8 << 20  # bytes
 
 def check_folder(folder: Path) -> None:
     """Raise ConfigError with one line for each thing in a local base's folder that is not followed."""
-    if problems := [*_index(folder), *_extras(folder)]:
+    if problems := [*_links(folder), *_index(folder), *_extras(folder)]:
         raise ConfigError(problems)
 
 
@@ -30,6 +31,22 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def _links(folder: Path) -> Iterator[str]:
+    """Whatever a link names would end up as a vocabulary in every checkpoint; weights are weights or nothing.
+
+    The hub's own cache links its snapshots to blobs beside them.
+    """
+    home = Path(os.path.realpath(folder))
+    allowed = [home, *([home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [])]
+    try:
+        links = sorted(path for path in home.iterdir() if path.is_symlink() and path.suffix != ".safetensors")
+    except OSError:  # the loader will tell
+        return
+    for path in links:
+        if not any(Path(os.path.realpath(path)).is_relative_to(inside) for inside in allowed):
+            yield f"{folder / path.name} is a link out of the base's folder; put the file itself there"
 
 
 def _index(folder: Path) -> Iterator[str]:

@@ -77,11 +77,13 @@ def _commit() -> str | None:
     try:
         # a package installed below somebody else's repository is not tracked by it
         _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
-        return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        return _git(folder, "rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True,
-                          timeout=10).stdout.strip()
+    # without optional locks: a status (and describe --dirty in any case) writes an index that somebody works with
+    return subprocess.run(["git", "--no-optional-locks", "-C", str(folder), *arguments], check=True,
+                          capture_output=True, text=True, timeout=10).stdout.strip()
