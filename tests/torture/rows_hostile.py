@@ -131,7 +131,8 @@ CALLS = ("connect,open,openat,openat2,execve,execveat,mkdir,mkdirat,rename,renam
 def watched(bench: Bench) -> Iterator[tuple[Bench, Path | None]]:
     """A bench of the same source that may reach the hub, its server under strace where the machine allows that."""
     trace = bench.folder / "calls.trace"
-    strace = ["strace", "-f", "-qq", "-y", "-s", "4096", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", str(trace)]
+    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-s", "4096", "-e", f"trace={CALLS}", "-e", "signal=none",
+              "-o", str(trace)]
     works = shutil.which("strace") and subprocess.run([*strace, "true"], capture_output=True,
                                                       check=False).returncode == 0
     folder = bench.folder / "watched"
