@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from helpers import pairs, run_cli, warm_cli, write_jsonl
+from llmtrain.commands.verify_resume import _Trials, first_difference
+from llmtrain.config.schema import TrainConfig
 from torture.bench import changed_source
 
 
@@ -38,7 +40,7 @@ def test_it_proves_a_resume_and_leaves_nothing(command: list[str], tmp_path: Pat
 def test_it_names_what_a_broken_resume_loses(file: str, old: str, new: str, told: str, command: list[str],
                                              tmp_path: Path) -> None:
     with changed_source(tmp_path / "broken", file, old, new) as source:
-        done = run_cli(*command, "precision=fp16", cwd=tmp_path, env={"PYTHONPATH": str(source)})
+        done = run_cli(*command, "precision=fp16", cwd=tmp_path, env={"PYTHONPATH": str(source)}, timeout=300)
     assert done.returncode == 4, done.stderr
     (line,) = done.stderr.splitlines()
     assert "first difference before step" in line and told in line and len(line) < 600
@@ -56,3 +58,23 @@ def test_a_run_that_fails_is_told_with_its_code(command: list[str], tmp_path: Pa
     result = run_cli(*command, f"model.path={tmp_path / 'nowhere'}", cwd=tmp_path, env=dict(os.environ))
     assert result.returncode == 2
     assert "the run 'straight' ended with 2: no base model folder at" in result.stderr
+
+
+@pytest.mark.parametrize(("steps", "told"), [
+    ([0, 1, 2, 2, 3], None), ([0, 1, 2, 0, 1, 2, 3], "stopped before step 3 and its next start began before step 1"),
+    ([0, 1, 2, 1, 2, 3], "began before step 2 again")])
+def test_a_start_that_goes_back_is_told(steps: list[int], told: str | None, tmp_path: Path) -> None:
+    trials = _Trials(tmp_path, TrainConfig(), [])
+    (tmp_path / "stopped.jsonl").write_text("".join(f'{{"step": {step}, "state": {{}}}}\n' for step in steps))
+    (tmp_path / "straight.jsonl").write_text("".join(f'{{"step": {step}, "state": {{}}}}\n' for step in range(4)))
+    assert first_difference(trials, "straight", "stopped") is None
+    found = trials.went_back("stopped")
+    assert found is None if told is None else told in str(found)
+
+
+def test_runs_of_another_length_are_told(tmp_path: Path) -> None:
+    trials = _Trials(tmp_path, TrainConfig(), [])
+    (tmp_path / "straight.jsonl").write_text('{"step": 0, "state": {}}\n{"step": 1, "state": {}}\n')
+    (tmp_path / "stopped.jsonl").write_text('{"step": 0, "state": {}}\n')
+    assert "came to the steps [0, 1] and the run 'stopped' to [0]" in str(
+        first_difference(trials, "straight", "stopped"))

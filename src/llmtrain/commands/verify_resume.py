@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,12 +117,24 @@ class _Trials:
     def states(self, name: str) -> Iterator[tuple[int, int, State]]:
         """(rank, step, state) in the order of the steps; a step that a run came to twice counts the second time."""
         for rank in range(self._processes):
-            lines = (self._folder / f"{name}.jsonl{rank or ''}").read_text(encoding="utf-8").splitlines()
             found: dict[int, State] = {}
-            for row in map(json.loads, lines):
+            for row in self._rows(name, rank):
                 found[row["step"]] = row["state"]
             for step, state in sorted(found.items()):
                 yield rank, step, state
+
+    def went_back(self, name: str) -> str | None:
+        """Told when a start of the run did not go on where the one before it stopped: alike, and yet no resume."""
+        for rank in range(self._processes):
+            for before, after in pairwise(row["step"] for row in self._rows(name, rank)):
+                if after < before:
+                    return (f"the run {name!r} stopped before step {before + 1} and its next start began before step "
+                            f"{after + 1} again: it did not go on from its checkpoint")
+        return None
+
+    def _rows(self, name: str, rank: int) -> list[dict[str, Any]]:
+        text = (self._folder / f"{name}.jsonl{rank or ''}").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
 
 
 def _compare(trials: _Trials, steps: int, stop: int) -> int:
@@ -129,7 +142,7 @@ def _compare(trials: _Trials, steps: int, stop: int) -> int:
     trials.start("straight")
     trials.start("stopped", stop)
     trials.start("stopped")
-    difference = first_difference(trials, "straight", "stopped")
+    difference = trials.went_back("stopped") or first_difference(trials, "straight", "stopped")
     if difference is None:
         print(f"alike bit by bit before each of {steps} steps and at the end: row order, masks, random state, scaler, "
               "schedule, optimizer, weights")
@@ -154,8 +167,10 @@ def _blame_cuda(trials: _Trials) -> list[str]:
 
 def first_difference(trials: Any, one: str, other: str) -> str | None:
     """The first thing that differs between two runs' traces, in one line; None when nothing does."""
-    for (rank, step, mine), (_, other_step, theirs) in zip(trials.states(one), trials.states(other), strict=True):
-        assert step == other_step
+    first, second = list(trials.states(one)), list(trials.states(other))
+    for (rank, step, mine), (other_rank, other_step, theirs) in zip(first, second, strict=False):
+        if (rank, step) != (other_rank, other_step):
+            break
         for what in sorted(mine, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)):
             if mine[what] == theirs.get(what):
                 continue
@@ -163,9 +178,12 @@ def first_difference(trials: Any, one: str, other: str) -> str | None:
             name = names[0] if names else next(iter(theirs[what].keys() - mine[what].keys()))
             more = f" ({len(names)} differ)" if len(names) > 1 else ""
             where = f"before step {step + 1}" + (f" of process {rank}" if rank else "")
-            first, second = (state.get(what, {}).get(name, "missing") for state in (mine, theirs))
-            return (f"first difference {where}, in the {NAMES.get(what, what)}: {name}{more} is {first} in the run "
-                    f"{one!r} and {second} in the run {other!r}")
+            values = [state.get(what, {}).get(name, "missing") for state in (mine, theirs)]
+            return (f"first difference {where}, in the {NAMES.get(what, what)}: {name}{more} is {values[0]} in the run "
+                    f"{one!r} and {values[1]} in the run {other!r}")
+    lengths = [[step for _, step, _ in states] for states in (first, second)]
+    if lengths[0] != lengths[1]:
+        return f"the run {one!r} came to the steps {lengths[0]} and the run {other!r} to {lengths[1]}"
     return None
 
 
