@@ -157,3 +157,41 @@ def overflow_at(steps: list[int], stop: int | None = None) -> None:
     step.TrainStep.__call__ = overflowing  # type: ignore[method-assign]
     if stop is not None:
         signal_at_step(stop)
+
+
+def fault_at(phase: str, step: int, what: str) -> None:
+    """Go wrong in a phase (forward, all-reduce, save) of a step, the first being 1.
+
+    Args:
+        what: killed, stopped, raising or exiting (at once, with 0).
+    """
+    from llmtrain.training import module, state
+
+    def fail(*_: object) -> None:
+        if what == "raising":
+            raise ValueError("a fault that was asked for")
+        if what == "exiting":
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGKILL if what == "killed" else signal.SIGSTOP)
+
+    if phase == "save":
+        save = state.RandomPart.save
+
+        def saving(self: Any) -> Any:
+            saved = save(self)
+            fail()
+            return saved
+
+        state.RandomPart.save = saving  # type: ignore[method-assign]
+        return
+    forward, calls = module.JointModule.forward, [0]
+
+    def stepping(self: Any, *rest: Any) -> Any:
+        calls[0] += self.training
+        if calls[0] == step and phase == "forward":
+            fail()
+        if calls[0] == step and phase == "all-reduce":  # the last gradient: the others are being reduced
+            next(p for p in self.parameters() if p.requires_grad).register_hook(fail)
+        return forward(self, *rest)
+
+    module.JointModule.forward = stepping  # type: ignore[method-assign]

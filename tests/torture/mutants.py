@@ -51,6 +51,8 @@ MUTANTS: dict[str, Mutant] = {
     "resolvers-resolved": Mutant("an override may ask for the environment", "config/load.py",
                                  "(resolver := RESOLVER.search(override)) is not None",
                                  "(resolver := RESOLVER.search('')) is not None", ("R12",)),
+    "lost-ranks-unnamed": Mutant("a lost rank is told as the address of a socket", "training/lost.py",
+                                 "if peers and any(", "if False and any(", ("R10",)),
     "no-lock": Mutant("the run folder's lock is shared", "atomic.py",
                       "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", ("R15",)),
 }

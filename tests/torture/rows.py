@@ -63,6 +63,7 @@ ROWS: dict[str, Row] = {row.id: row for row in (
     Row("R7", "huge and non-finite weights, non-finite losses", "rows_numbers:not_finite", 6, 18, 6),
     Row("R8", "fp16 overflow at known steps", "rows_numbers:overflows", 2, 20, 1),
     Row("R9", "malformed data, keys, bases, predictions", "rows_input:malformed", 50, 3000, 12),
+    Row("R10", "one of two ranks killed, stopped, raising, exiting", "rows_ranks:lost", 2, 30, 1),
     Row("R12", "hostile models, checkpoints, configurations, data", "rows_hostile:hostile", 40, 150, 7),
     Row("R15", "two runs started in one folder at once; a holder killed", "rows_processes:one_folder", 8, 200, 2),
     Row("R16", "keep_last and best over every crash point", "rows_crash:crash_points", 6, 10_000, 3),

@@ -41,28 +41,37 @@ def _train(config: TrainConfig, folder: Any) -> int:
     from llmtrain.log import is_main
     from llmtrain.training.finish import finish
     from llmtrain.training.loop import ended, train
+    from llmtrain.training.lost import others_told
 
-    training = prepared(config, folder)
-    if training.accelerator.log_with:
-        training.accelerator.init_trackers("llmtrain")
-    if not ended(training):
-        train(training)
-    results = finish(training)
-    training.accelerator.end_training()
+    accelerator = started(config, folder)
+    with others_told(accelerator):
+        training = prepared(config, folder, accelerator)
+        if accelerator.log_with:
+            accelerator.init_trackers("llmtrain")
+        if not ended(training):
+            train(training)
+        results = finish(training)
+        accelerator.end_training()
     if is_main():
         _print(results, folder)
     return 0
 
 
-def prepared(config: TrainConfig, folder: Any) -> Training:
-    """The run, at the step where it starts or goes on."""
+def started(config: TrainConfig, folder: Any) -> Any:
+    """The processes of a run and where they compute."""
     from llmtrain.log import quiet_libraries, say
-    from llmtrain.training.saving import find_start, is_own, restore
-    from llmtrain.training.setup import build, start_accelerator
+    from llmtrain.training.setup import start_accelerator
 
     quiet_libraries()
     say(f"run: {folder.path}")
-    accelerator = start_accelerator(config, folder.path)
+    return start_accelerator(config, folder.path)
+
+
+def prepared(config: TrainConfig, folder: Any, accelerator: Any) -> Training:
+    """The run, at the step where it starts or goes on."""
+    from llmtrain.training.saving import find_start, is_own, restore
+    from llmtrain.training.setup import build
+
     start = find_start(folder.path, config)
     decided = None
     if start is not None and is_own(folder.path, start):  # one that extends another runs in what is asked for

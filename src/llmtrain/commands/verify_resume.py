@@ -189,7 +189,7 @@ def first_difference(trials: Any, one: str, other: str) -> str | None:
 
 def _traced(overrides: list[str], path: Path, stop: int | None) -> int:
     """One start of a run, traced: what the processes that :class:`_Trials` makes do."""
-    from llmtrain.commands.train import prepared
+    from llmtrain.commands.train import prepared, started
     from llmtrain.training.loop import ended, train
     from llmtrain.training.runfolder import RunFolder
     from llmtrain.training.tracing import Trace
@@ -201,7 +201,7 @@ def _traced(overrides: list[str], path: Path, stop: int | None) -> int:
     trace = Trace(path.with_name(path.name + (rank if rank != "0" else "")), stop)
     folder = RunFolder.claim(config)
     try:
-        training = prepared(config, folder)
+        training = prepared(config, folder, started(config, folder))
         if not ended(training):
             train(training, trace)
         trace.note(training, [])
