@@ -40,7 +40,9 @@ def plan(values: dict[str, list[str]], bench: Bench, seed: int) -> tuple[list[Ce
             found = list(refusals(rows, bench, values))
             if not found:
                 break
-            refused = least([*refused, *found])
+            before, refused = refused, least([*refused, *found])
+            if refused == before:
+                raise RuntimeError(f"rows are refused for what is known already: {found[:3]}")
             print(f"{len(rows)} rows, {len(refused)} refusals", file=sys.stderr)
     return rows, sorted(refused, key=lambda entry: str(entry["cell"]))
 

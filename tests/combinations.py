@@ -178,7 +178,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._refusals: dict[str, str | None] = {}
+        self._problems: dict[str, tuple[str, ...]] = {}
         if not (folder / "train.jsonl").exists():
             write_jsonl(folder / "train.jsonl", articles(24, 0))
             write_jsonl(folder / "validation.jsonl", articles(4, 1))
@@ -203,38 +203,42 @@ class Bench:
         return warm_cli("train", *self.command(cell, name), cwd=self.folder)
 
     def refusal(self, cell: Cell) -> str | None:
-        """Why a cell cannot be trained, or None when its command comes as far as the weights.
+        """Why a cell cannot be trained, or None when its command comes as far as the weights."""
+        return "; ".join(self.problems(cell)) or None
 
-        Raises AssertionError when it ends before them in any other way than exit code 2 and one line a problem.
+    def problems(self, cell: Cell) -> tuple[str, ...]:
+        """Each reason for which a cell is refused.
+
+        Raises AssertionError when its command ends before the weights in any other way than exit code 2 and one line a
+        problem.
         """
-        if named(cell) not in self._refusals:
-            self._refusals[named(cell)] = self._probe(cell)
-        return self._refusals[named(cell)]
+        if named(cell) not in self._problems:
+            self._problems[named(cell)] = self._probe(cell)
+        return self._problems[named(cell)]
 
-    def _probe(self, cell: Cell) -> str | None:
+    def _probe(self, cell: Cell) -> tuple[str, ...]:
         try:
             with no_weights():
                 ended = self.train(cell, "probe")
         except Reached:
-            return None
+            return ()
         finally:
             self.remove("probe")
         lines = ended.stderr.splitlines()
         assert ended.returncode == 2 and lines and all(line.startswith("llmtrain: ") for line in lines), (cell, ended)
-        told = "; ".join(dict.fromkeys(line.removeprefix("llmtrain: ") for line in lines))
-        return told.replace(str(self.base(cell["base"])), "FOLDER")
+        return tuple(line.removeprefix("llmtrain: ").replace(str(self.base(cell["base"])), "FOLDER")
+                     for line in dict.fromkeys(lines))
 
     def guilty(self, cell: Cell, values: dict[str, list[str]]) -> tuple[Cell, list[str]]:
-        """What the refusal of a cell hangs on: a refused cell that is neutral wherever it can be, and the factors of it
-        that are not, or of which another value would be accepted.
-
-        A cell may be refused for several reasons; one is left.
+        """What the first problem of a refused cell hangs on: a cell that has it and is neutral wherever it can be, and
+        the factors of it that are not neutral, or of which another value would not have it.
         """
+        first = self.problems(cell)[0]
         for factor in cell:
-            if self.refusal(plainer := cell | {factor: NEUTRAL[factor]}) is not None:
+            if first in self.problems(plainer := cell | {factor: NEUTRAL[factor]}):
                 cell = plainer
         return cell, [factor for factor, value in cell.items() if value != NEUTRAL[factor]
-                      or any(self.refusal(cell | {factor: other}) is None for other in values[factor])]
+                      or any(first not in self.problems(cell | {factor: other}) for other in values[factor])]
 
     def check(self, cell: Cell) -> str:
         """Train three steps, go on from the second again, score. Returns "" or what is wrong."""
