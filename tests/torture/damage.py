@@ -64,6 +64,7 @@ def main(source: Path, work: Path, n: int, seed: int) -> int:
             said = str(error)
         if path.name == "last":
             good = (path.name in said and found is not None) or "step-6" in said
+            good = good or (how == "swapped" and found == work / "step-6")  # best may name the same step
         else:
             good = found == work / "step-2" if how == "swapped" else found == work / "step-4"
             good = good and found is not None and "step-6" in said and found.name in said

