@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -195,3 +196,23 @@ def fault_at(phase: str, step: int, what: str) -> None:
         return forward(self, *rest)
 
     module.JointModule.forward = stepping  # type: ignore[method-assign]
+
+
+def wait_for_tracer(target: str, nth: int, flag: str) -> None:
+    """At the nth call of "module:name.name", make the file ``flag`` and wait until a tracer has attached."""
+    module, _, name = target.partition(":")
+    owner = importlib.import_module(module)
+    *inner, last = name.split(".")
+    for part in inner:
+        owner = getattr(owner, part)
+    call, calls = getattr(owner, last), []
+
+    def waiting(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == nth:
+            Path(flag).touch()
+            while "TracerPid:\t0\n" in Path("/proc/self/status").read_text():
+                time.sleep(0.001)
+        return call(*args, **kwargs)
+
+    setattr(owner, last, waiting)
