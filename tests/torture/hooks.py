@@ -216,3 +216,12 @@ def wait_for_tracer(target: str, nth: int, flag: str) -> None:
         return call(*args, **kwargs)
 
     setattr(owner, last, waiting)
+
+
+def hub_of_the_environment() -> None:
+    """Read HF_ENDPOINT and HF_HUB_OFFLINE again: the warm server read its own when it imported the hub's library."""
+    import datasets.config
+    from huggingface_hub import constants
+
+    constants.ENDPOINT = os.environ["HF_ENDPOINT"]
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = False

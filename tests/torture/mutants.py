@@ -56,6 +56,8 @@ MUTANTS: dict[str, Mutant] = {
                                  "(resolver := RESOLVER.search('')) is not None", ("R12",)),
     "lost-ranks-unnamed": Mutant("a lost rank is told as the address of a socket", "training/lost.py",
                                  "if peers and any(", "if False and any(", ("R10",)),
+    "secrets-told": Mutant("nothing is struck out of what is told, and nothing refused", "errors.py",
+                           "    return LOGIN.sub(", "    return text\n    return LOGIN.sub(", ("R13",)),
     "no-lock": Mutant("the run folder's lock is shared", "atomic.py",
                       "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", ("R15",)),
 }

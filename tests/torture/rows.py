@@ -66,6 +66,7 @@ ROWS: dict[str, Row] = {row.id: row for row in (
     Row("R9", "malformed data, keys, bases, predictions", "rows_input:malformed", 50, 3000, 12),
     Row("R10", "one of two ranks killed, stopped, raising, exiting", "rows_ranks:lost", 2, 30, 1),
     Row("R12", "hostile models, checkpoints, configurations, data", "rows_hostile:hostile", 40, 150, 7),
+    Row("R13", "secrets in the environment, on the command line, in a URL", "rows_secrets:kept", 6, 20, 6),
     Row("R15", "two runs started in one folder at once; a holder killed", "rows_processes:one_folder", 8, 200, 2),
     Row("R16", "keep_last and best over every crash point", "rows_crash:crash_points", 6, 10_000, 3),
 )}

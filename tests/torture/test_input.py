@@ -9,7 +9,7 @@ import pytest
 from torture.bench import Bench
 from torture.check import assert_caught, controls, rows_of, run_short
 
-ROWS = [*rows_of("rows_input"), *rows_of("rows_hostile")]
+FILES = ("rows_input", "rows_hostile", "rows_secrets")
 
 
 @pytest.fixture(scope="module")
@@ -18,11 +18,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:  # type: ignore[mi
         yield made
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", [row for file in FILES for row in rows_of(file)])
 def test_row(row: str, bench: Bench) -> None:
     run_short(row, bench)
 
 
-@pytest.mark.parametrize(("row", "mutant"), [*controls("rows_input"), *controls("rows_hostile")])
+@pytest.mark.parametrize(("row", "mutant"), [pair for file in FILES for pair in controls(file)])
 def test_a_broken_program_is_caught(row: str, mutant: str, tmp_path: Path) -> None:
     assert_caught(row, mutant, tmp_path)
