@@ -84,7 +84,7 @@ def _loading(path: str) -> Iterator[None]:
     except (LlmtrainError, MemoryError):
         raise
     except Exception as error:
-        line = " ".join(str(error).split())[:200]
+        line = " ".join(str(error).split())[:150]
         raise ConfigError(f"cannot load the base model at {path} ({line}); it must be the folder or hub name of a "
                           "BERT- or GPT-style model with config.json, model.safetensors and a tokenizer") from error
 
@@ -101,7 +101,9 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         raise ConfigError(f"no tokenizer at {path}: none of {', '.join(VOCABULARIES)}; restore the base's own")
     with _loading(path):
         tokenizer = AutoTokenizer.from_pretrained(found, revision=revision, trust_remote_code=False)
-        tokenizer(PROBE)  # a vocabulary may lack the very token for what it lacks
+        # A vocabulary may lack the very token for what it lacks. Where it can, the backend is asked: calling a fast
+        # tokenizer itself would take away the limits it was shipped with.
+        (tokenizer.backend_tokenizer.encode if tokenizer.is_fast else tokenizer)(PROBE)
         tokenizer.chat_template = None  # nobody chats here, and saving one may name files of its own
         json.dumps(tokenizer.init_kwargs, ensure_ascii=False, default=str).encode()  # every checkpoint will write it
     return tokenizer
