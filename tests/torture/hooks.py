@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import resource
 import signal
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -196,6 +199,67 @@ def fault_at(phase: str, step: int, what: str) -> None:
         return forward(self, *rest)
 
     module.JointModule.forward = stepping  # type: ignore[method-assign]
+
+
+def lose_worker(moment: str, worker: int, batch: int, what: str, delay: float, tell: str) -> None:
+    """A data worker is killed or stopped: when it starts, in its n-th batch, or ``delay`` seconds behind that.
+
+    ``tell`` gets the time.
+    """
+    from torch.utils.data import get_worker_info
+
+    from llmtrain.data import loader
+    from llmtrain.training import setup
+
+    def lose() -> None:
+        Path(tell).write_text(str(time.monotonic()), encoding="utf-8")
+        os.kill(os.getpid(), signal.SIGKILL if what == "killed" else signal.SIGSTOP)
+
+    call, start, calls = loader.Collate.__call__, setup.ignore_in_worker, [0]
+
+    def collating(self: Any, request: Any) -> Any:
+        made, info = call(self, request), get_worker_info()
+        calls[0] += info is not None and info.id == worker
+        if calls[0] == batch and moment == "collating":
+            lose()
+        if calls[0] == batch and moment == "handing over":
+            calls[0] += 99
+            threading.Timer(delay, lose).start()
+        return made
+
+    def starting(number: int) -> None:
+        start(number)
+        if number == worker and moment == "starting":
+            lose()
+
+    loader.Collate.__call__ = collating  # type: ignore[method-assign]
+    setup.ignore_in_worker = starting
+
+
+def limit_file_size(size: int) -> None:
+    """No file of this process may grow beyond so many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def read_only_at_save(disk: str, number: int) -> None:
+    """Before the save of this number (1: the first) the disk is covered by itself, read-only."""
+    from llmtrain import checkpoint
+
+    save, calls = checkpoint.save, []
+
+    def saving(*args: Any, **how: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            for options in (["--bind", disk], ["-o", "remount,bind,ro"]):
+                subprocess.run(["mount", *options, disk], check=True)
+        return save(*args, **how)
+
+    checkpoint.save = saving
+
+
+def unmount(disk: str) -> None:
+    """Take that cover away."""
+    subprocess.run(["umount", disk], check=True)
 
 
 def wait_for_tracer(target: str, nth: int, flag: str) -> None:

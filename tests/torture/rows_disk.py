@@ -22,12 +22,14 @@ CHANGES = ("openat,write,fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat
 _CALL = re.compile(r"(?P<pid>\d+) +(?P<name>\w+)\((?P<what>.*)")
 
 
-def traced(bench: Bench, name: str, target: str, nth: int, inject: Sequence[str] = ()) -> tuple[Run, list[str]]:
-    """Train with strace attached from the nth call of ``target`` on; the run and the trace's lines."""
+def traced(bench: Bench, command: Sequence[str], target: str, nth: int, inject: Sequence[str] = (),
+           ) -> tuple[Run, list[str]]:
+    """A command with strace attached from the nth call of ``target`` on; the run and the trace's lines."""
     if shutil.which("strace") is None:
         raise Skipped("no strace here")
-    flag, out = bench.folder / f"flag-{name}", bench.folder / f"trace-{name}"
-    run = bench.start(*bench.train_args(name, *ARGS),
+    number = len(list(bench.folder.glob("flag-*")))
+    flag, out = bench.folder / f"flag-{number}", bench.folder / f"trace-{number}"
+    run = bench.start(*command,
                       hook=("torture.hooks:wait_for_tracer", [target, nth, str(flag)]))
     must(run.until(flag.exists, pause=0.005), f"it never came to call {nth} of {target}: {run.err()[-800:]}")
     tracer = subprocess.Popen(["strace", "-f", "-qq", "-y", "-s", "0", "-e", f"trace={CHANGES}", *inject, "-o",
@@ -61,7 +63,7 @@ def changes_of(lines: list[str], folder: Path) -> list[tuple[str, int, str]]:
 def straight_run(bench: Bench) -> tuple[Path, list[tuple[str, int, str]]]:
     """A run never disturbed, and the calls of its second save with all that follows up to the third."""
     folder = bench.run_folder("traced")
-    run, lines = traced(bench, folder.name, SAVE, 2)
+    run, lines = traced(bench, bench.train_args(folder.name, *ARGS), SAVE, 2)
     must(run.code == 0, f"traced it ended with {run.code}: {run.err()[-800:]}")
     calls = changes_of(lines, folder / "checkpoints")
     third = next((number for number, call in enumerate(calls) if ".tmp-step-6" in call[2]), len(calls))
@@ -100,7 +102,8 @@ def killed_at_calls(bench: Bench, n: int, draw: random.Random) -> str:
     chosen = calls if n >= len(calls) else sorted(draw.sample(calls, n), key=calls.index)
     for name, number, line in chosen:
         folder = bench.run_folder(f"call-{name}-{number}")
-        run, _ = traced(bench, folder.name, SAVE, 2, ["-e", f"inject={name}:signal=KILL:when={number}"])
+        run, _ = traced(bench, bench.train_args(folder.name, *ARGS), SAVE, 2,
+                        ["-e", f"inject={name}:signal=KILL:when={number}"])
         told = f"killed at {line[:160]}"
         must(run.code == -signal.SIGKILL, f"{told}: it ended with {run.code}")
         must(whole_steps(folder), f"{told}: no whole checkpoint is left of {steps(folder)}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
-from llmtrain.data.loader import Batch
+from llmtrain.data.loader import Batch, losses_told
 from llmtrain.errors import Stopped
 from llmtrain.log import Progress, say, warn
 from llmtrain.training.probe import probe
@@ -28,6 +29,7 @@ def train(run: Training, observe: Observer | None = None) -> None:
     Raises:
         Stopped: A signal asked to stop; everything is saved.
         NumericsError: A loss or gradient is not finite and ``trainer.on_nonfinite`` says stop.
+        ResourceError: A data worker was lost.
     """
     run.module.train()
     with StopSignals() as signals, Progress(run.progress.total, run.progress.step) as bar:
@@ -40,29 +42,30 @@ def train(run: Training, observe: Observer | None = None) -> None:
 def take_steps(run: Training, signals: StopSignals, bar: Progress, observe: Observer | None) -> None:
     """Step by step to the end of the run."""
     progress = run.progress
-    for batch in run.loader.iterate(progress.step):
-        started = time.perf_counter()
-        micro = [run.to_device(part) for part in batch.micro]
-        asked = signals.requested or (observe(run, micro) if observe else 0)
-        agreed = run.step.agree(micro, progress.seconds, asked, signals.take_save_request())
-        if agreed.stop_signal:
-            stop(run, agreed.stop_signal)
-        if (line := run.limit.settle(progress, agreed.seconds)) is not None:
-            say(line)
-        started += due_probe(run) and probe_step(run, micro, agreed, batch.epoch)  # its time is no training time
-        result = run.step(micro, agreed, progress.step, progress.updates)
-        advance(run, agreed, result, time.perf_counter() - started)
-        bar.step(progress.step, progress.total)
-        if progress.step % run.config.trainer.log_every == 0 or finished(run):
-            bar.line(log_window(run, result, batch.epoch))
-        evaluated = due_evaluation(run, agreed.seconds) and evaluate(run, batch.epoch)
-        if evaluated or agreed.save_signal or due_save(run) or finished(run):
-            save(run)
-        if out_of_patience(run):
-            say(f"stopping early: {progress.evaluations_without_gain} validations without a better "
-                f"{run.config.trainer.best_metric}")
-        if ended(run):
-            break
+    with losses_told(lambda: progress.step), closing(run.loader.iterate(progress.step)) as batches:
+        for batch in batches:
+            started = time.perf_counter()
+            micro = [run.to_device(part) for part in batch.micro]
+            asked = signals.requested or (observe(run, micro) if observe else 0)
+            agreed = run.step.agree(micro, progress.seconds, asked, signals.take_save_request())
+            if agreed.stop_signal:
+                stop(run, agreed.stop_signal)
+            if (line := run.limit.settle(progress, agreed.seconds)) is not None:
+                say(line)
+            started += due_probe(run) and probe_step(run, micro, agreed, batch.epoch)  # its time is no training time
+            result = run.step(micro, agreed, progress.step, progress.updates)
+            advance(run, agreed, result, time.perf_counter() - started)
+            bar.step(progress.step, progress.total)
+            if progress.step % run.config.trainer.log_every == 0 or finished(run):
+                bar.line(log_window(run, result, batch.epoch))
+            evaluated = due_evaluation(run, agreed.seconds) and evaluate(run, batch.epoch)
+            if evaluated or agreed.save_signal or due_save(run) or finished(run):
+                save(run)
+            if out_of_patience(run):
+                say(f"stopping early: {progress.evaluations_without_gain} validations without a better "
+                    f"{run.config.trainer.best_metric}")
+            if ended(run):
+                break
 
 
 def ended(run: Training) -> bool:

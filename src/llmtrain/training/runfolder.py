@@ -56,8 +56,10 @@ class RunFolder:
             folder.lock = FolderLock(folder.path)
         try:
             is_run = folder._examine(config)
-            if folder.lock is not None and folder.finished_results is None:
-                folder._prepare(config, is_run)
+            if folder.lock is not None:
+                folder._clear()
+                if folder.finished_results is None:
+                    folder._prepare(config, is_run)
         except BaseException:
             folder.abandon()
             folder.release()
@@ -102,11 +104,14 @@ class RunFolder:
             raise ConfigError(f"another configuration's run is at {self.path}: {told}; choose another run.name, or "
                               "take those values back")
 
-    def _prepare(self, config: TrainConfig, is_run: bool) -> None:
+    def _clear(self) -> None:
+        """Remove what earlier starts left unfinished."""
         if LOCK_NAME in self._before:  # else the folder is new or somebody's
             clear_staged(self.path)
             clear_staged(self._checkpoints)
-        elif not is_run and (taken := self._before & {CONFIG, ENVIRONMENT, METRICS}):
+
+    def _prepare(self, config: TrainConfig, is_run: bool) -> None:
+        if LOCK_NAME not in self._before and not is_run and (taken := self._before & {CONFIG, ENVIRONMENT, METRICS}):
             raise ConfigError(f"the folder at {self.path} is no run and holds a {min(taken)}; choose another run.name")
         now = describe(config.trainer.threads)
         if not is_run:
