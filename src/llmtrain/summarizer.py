@@ -20,7 +20,7 @@ from llmtrain.config.objective import trains_summary
 from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
 from llmtrain.data.extraction import END, START, encode_sentences
 from llmtrain.data.features import clean
-from llmtrain.data.long import Cut, cut_of
+from llmtrain.data.long import Cut, beginning, cut_of
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.generation import Documents, Generated, spell_as_written, summarize_batches
@@ -92,8 +92,9 @@ class Published:
         selected = None if self.selector is None else self.selector.shorten(cleaned, self.tokenizer, limit)
         read = [pipeline.document(text) for text in (cleaned if selected is None else selected.texts)]
         wanted = [i for i, text in enumerate(read) if text.strip()]
-        whole = self._encode([read[i] for i in wanted], evidence and self.tokenizer.is_fast)
-        documents, was_cut = self._documents([read[i] for i in wanted], whole, cut)
+        begun = [beginning(read[i], self.tokenizer, cut) for i in wanted]
+        whole = self._encode(begun, evidence and self.tokenizer.is_fast)
+        documents, was_cut = self._documents(begun, whole, cut)
         made = summarize_batches(self.model, self.tokenizer, documents, generation, self.precision,
                                  evidence=evidence or self.cites)
         made = spell_as_written(self.tokenizer, [cleaned[i] for i in wanted], made, pipeline.summary)

@@ -64,6 +64,10 @@ MUTANTS: dict[str, Mutant] = {
                                  "        raise _lost(error, step()) from error", "        raise", ("R11",)),
     "secrets-told": Mutant("nothing is struck out of what is told, and nothing refused", "errors.py",
                            "    return LOGIN.sub(", "    return text\n    return LOGIN.sub(", ("R13",)),
+    "order-lost": Mutant("a document without text shifts the summaries behind it", "summarizer.py",
+                         "summaries[i] = one", "summaries[row] = one", ("R18",)),
+    "all-tokenised": Mutant("a long document is tokenised whole", "data/long.py",
+                            "LONGEST_WHOLE = 1 << 16", "LONGEST_WHOLE = 1 << 40", ("R18",)),
     "no-lock": Mutant("the run folder's lock is shared", "atomic.py",
                       "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", ("R15",)),
 }

@@ -17,7 +17,7 @@ from llmtrain.config.load import compose, to_typed
 from llmtrain.config.over import compose_over
 from llmtrain.config.typed import to_dict
 from llmtrain.config.validate import validate
-from llmtrain.data.long import Cut, frame
+from llmtrain.data.long import Cut, beginning, frame
 from llmtrain.errors import ConfigError
 from llmtrain.model.base import load_tokenizer
 from llmtrain.model.family import positions
@@ -42,6 +42,19 @@ def test_the_tokenizers_frame(tiny_base: Path) -> None:
     text = " ".join(WORDS)
     cut = Cut(20, 1, 1)(tokenizer(text)["input_ids"])
     assert cut == tokenizer(text, truncation=True, max_length=20)["input_ids"]
+
+
+@pytest.mark.parametrize(("piece", "share"), [
+    (" ".join(WORDS) + ". ", 1.0), ("".join(WORDS), 1.0), ("长文本没有空格。", 1.0), ("x", 1.0),
+    (" ".join(WORDS) + ". ", 0.5)])
+def test_the_beginning_of_a_long_text_holds_all_that_is_kept(tiny_base: Path, piece: str, share: float) -> None:
+    tokenizer, cut, text = load_tokenizer(str(tiny_base)), Cut(50, 1, 1, share), piece * (400_000 // len(piece))
+    part = beginning(text, tokenizer, cut)
+    assert text.startswith(part)
+    assert cut(tokenizer(part)["input_ids"]) == cut(tokenizer(text)["input_ids"])
+    words = piece.isascii() and piece.endswith(" ")
+    assert (len(part) < 100_000) == (share == 1 and (words or not piece.isascii()))
+    assert beginning(text[:60_000], tokenizer, cut) == text[:60_000]
 
 
 @pytest.mark.parametrize(("width", "overlap", "before", "after"),

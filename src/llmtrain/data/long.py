@@ -9,6 +9,7 @@ from llmtrain.config.choices import LongMode
 from llmtrain.config.data import DataConfig
 
 Item = TypeVar("Item")
+LONGEST_WHOLE = 1 << 16  # characters of a text that is always tokenised whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,21 @@ def cut_of(tokenizer: Any, data: DataConfig, limit: int | None = None) -> Cut:
     before, after = frame(tokenizer)
     return Cut(data.max_source_tokens if limit is None else limit, before, after,
                data.head_share if data.long is LongMode.head_tail else 1.0)
+
+
+def beginning(text: str, tokenizer: Any, cut: Cut) -> str:
+    """The part of a very long text that holds all that is kept of it, and several times as much beside.
+
+    To tokenise 10 MB whole takes gigabytes. Where the end is kept too (``head_tail``), the text stays as it is.
+    """
+    size = max(LONGEST_WHOLE, 32 * cut.limit)
+    while cut.head_share == 1 and size < len(text):
+        end = 1 + max(text.rfind(space, size // 2, size) for space in " \n")  # 0: no words here, so anywhere
+        part = text[:end or size]
+        if len(tokenizer(part, verbose=False)["input_ids"]) > 4 * cut.limit:
+            return part
+        size *= 4
+    return text
 
 
 def frame(tokenizer: Any) -> tuple[int, int]:
