@@ -287,5 +287,6 @@ def hub_of_the_environment() -> None:
     import datasets.config
     from huggingface_hub import constants
 
-    constants.ENDPOINT = os.environ["HF_ENDPOINT"]
+    constants.ENDPOINT = datasets.config.HF_ENDPOINT = os.environ.get("HF_ENDPOINT", constants.ENDPOINT)
+    constants.HUGGINGFACE_CO_URL_TEMPLATE = constants.ENDPOINT + "/{repo_id}/resolve/{revision}/{filename}"
     constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = False

@@ -68,6 +68,10 @@ MUTANTS: dict[str, Mutant] = {
                          "summaries[i] = one", "summaries[row] = one", ("R18",)),
     "all-tokenised": Mutant("a long document is tokenised whole", "data/long.py",
                             "LONGEST_WHOLE = 1 << 16", "LONGEST_WHOLE = 1 << 40", ("R18",)),
+    "locals-ask-the-hub": Mutant("a local folder too asks whether the hub is there", "model/base.py",
+                                 "    if Path(path).is_dir():\n        check_folder",
+                                 "    if unreachable('/') is not None and Path(path).is_dir():\n        check_folder",
+                                 ("R14",)),
     "no-lock": Mutant("the run folder's lock is shared", "atomic.py",
                       "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", ("R15",)),
 }

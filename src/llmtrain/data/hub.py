@@ -10,7 +10,7 @@ from llmtrain.config.data import DataConfig
 from llmtrain.data.examples import Example, Splits, take_from_train
 from llmtrain.data.files import examples_of
 from llmtrain.errors import ConfigError, DataError
-from llmtrain.fetch.reach import offline, unreachable
+from llmtrain.fetch.reach import dataset_place, offline, unreachable
 
 
 def read_hub(config: DataConfig, only: str | None, labelled: bool = True) -> Splits:
@@ -77,5 +77,5 @@ def _check_reachable(name: str) -> None:
     hint = "use data=files with local files, or data.hub.name=FOLDER"
     if offline():
         raise DataError(f"the dataset {name} is not cached and HF_HUB_OFFLINE is set; {hint}")
-    if problem := unreachable():
+    if problem := unreachable(dataset_place(name)):
         raise DataError(f"the hub cannot be reached for the dataset {name} ({problem}); {hint}")

@@ -27,17 +27,30 @@ def cached_folder(name: str, revision: str | None = None) -> Path | None:
     return Path(found[0]).parent if isinstance(found[0], str) and isinstance(found[1], str) else None
 
 
+def base_place(name: str, revision: str | None = None) -> str:
+    """Where the hub answers for a model."""
+    return f"/{name}/resolve/{revision or 'main'}/config.json"
+
+
+def dataset_place(name: str) -> str:
+    """Where the hub answers for a dataset."""
+    return f"/api/datasets/{name}"
+
+
 @cache  # a start asks several times
-def unreachable() -> str:
-    """Why the hub does not answer, or nothing. Any answer will do; HF_ENDPOINT and the proxies are respected."""
+def unreachable(place: str) -> str:
+    """Why the hub does not answer at a place, or nothing. HF_ENDPOINT and the proxies are respected.
+
+    Any answer will do but a server's error: the hub's libraries tell the others well and at once.
+    """
     from huggingface_hub import constants, get_session
 
     problems = [f"no answer from {constants.ENDPOINT} within {REACH_SECONDS:.0f} s"]
 
     def ask() -> None:
         try:
-            get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
-            problems[:] = [""]
+            status = get_session().head(constants.ENDPOINT + place, timeout=REACH_SECONDS).status_code
+            problems[:] = ["" if status < 500 else f"{constants.ENDPOINT} answers with status {status}"]
         except Exception as error:
             if "timeout" not in type(error).__name__.lower():
                 problems[:] = [f"{constants.ENDPOINT}: {' '.join(str(error).split())[:100] or type(error).__name__}"]

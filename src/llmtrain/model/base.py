@@ -16,7 +16,7 @@ from torch import nn
 
 from llmtrain.config.model import ModelConfig
 from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
-from llmtrain.fetch.reach import cached_folder, offline, unreachable
+from llmtrain.fetch.reach import base_place, cached_folder, offline, unreachable
 from llmtrain.fetch.store import locate
 from llmtrain.model.family import FAMILIES, check_sizes, family_of, set_dropout
 from llmtrain.model.trust import check_folder
@@ -47,7 +47,8 @@ def find_base(path: str, revision: str | None = None) -> str:
         return path
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise ConfigError(f"no base model folder at {path}; check model.path")
-    if not offline() and (problem := unreachable()):  # transformers would try again for minutes
+    # transformers would try again for minutes
+    if not offline() and (problem := unreachable(base_place(path, revision))):
         if (cached := cached_folder(path, revision)) is None:
             raise ConfigError(f"no folder {path}, and the hub cannot be reached for a base of that name ({problem}); "
                               "check model.path, or name a local folder")
