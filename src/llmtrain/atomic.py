@@ -15,7 +15,7 @@ import shutil
 import stat
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +25,7 @@ from llmtrain.errors import CheckpointError, ConfigError, ResourceError
 STAGED = ".tmp-"
 LOCK_NAME = ".lock"
 JSON_LIMIT = 64 << 20
+NOTE_BYTES = 4096
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 
@@ -237,6 +238,9 @@ class FolderLock:
     Args:
         path: The folder; created when missing. The lock is an flock on ``.lock`` in it, a file that stays.
 
+    Attributes:
+        left: What the last holder had noted (:meth:`note`) and not taken back by :meth:`release`: it was killed.
+
     Raises:
         ConfigError: Another process (or another holder in this one) has it, or locks do not work there.
     """
@@ -244,6 +248,7 @@ class FolderLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._handle = -1
+        self._noted = False
         file = path / LOCK_NAME
         while self._handle < 0:
             make_folder(path)
@@ -262,10 +267,25 @@ class FolderLock:
             finally:
                 if self._handle < 0:
                     os.close(handle)
+        self.left = os.pread(self._handle, NOTE_BYTES, 0).decode(errors="replace")
         _held.add(self)
 
+    def note(self, text: str) -> None:
+        """Leave a text for the next holder, should this one be killed; a disk that takes none is no reason to stop."""
+        self._noted = True
+        with suppress(OSError):
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, text.encode()[:NOTE_BYTES], 0)
+
     def release(self) -> None:
-        """Give the folder free; fine when that happened before."""
+        """Take the note back and give the folder free; fine when that happened before."""
+        if self._handle >= 0 and self._noted:
+            with suppress(OSError):
+                os.ftruncate(self._handle, 0)
+        self.drop()
+
+    def drop(self) -> None:
+        """Close the lock's file alone, as a child must that shares it."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
@@ -289,7 +309,7 @@ def _same_file(handle: int, path: Path) -> bool:
 def _release_in_child() -> None:
     # a forked data worker shares the flock: without this it would keep the folder locked after its parent's death
     for lock in list(_held):
-        lock.release()
+        lock.drop()
 
 
 os.register_at_fork(after_in_child=_release_in_child)

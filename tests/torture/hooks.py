@@ -290,3 +290,37 @@ def hub_of_the_environment() -> None:
     constants.ENDPOINT = datasets.config.HF_ENDPOINT = os.environ.get("HF_ENDPOINT", constants.ENDPOINT)
     constants.HUGGINGFACE_CO_URL_TEMPLATE = constants.ENDPOINT + "/{repo_id}/resolve/{revision}/{filename}"
     constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = False
+
+
+def eat_memory_at_step(step: int, size: int) -> None:
+    """Once the run has taken so many steps this process wants so many bytes more, and is the one that is killed."""
+    from llmtrain.training import loop
+
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    advance, eaten = loop.advance, []
+
+    def advancing(run: Any, *rest: Any) -> None:
+        advance(run, *rest)
+        if run.progress.step == step:
+            eaten.append(bytearray(os.urandom(1 << 20)) * (size >> 20))
+
+    loop.advance = advancing
+
+
+def limit_address_space_at_step(step: int) -> None:
+    """Once the run has taken so many steps its address space may not grow any more."""
+    import torch
+
+    from llmtrain.training import loop
+
+    advance = loop.advance
+
+    def advancing(run: Any, *rest: Any) -> None:
+        advance(run, *rest)
+        if run.progress.step == step:
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+            size = pages * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
+            torch.zeros(64 << 20)  # as a larger batch would want
+
+    loop.advance = advancing

@@ -12,6 +12,7 @@ class Mutant:
     Attributes:
         about: What is broken, in a few words.
         caught_by: Rows that must fail on it.
+        in_ci: Whether CI has the time for it too; ``scripts/torture ROW --mutants`` has for all.
     """
 
     about: str
@@ -19,6 +20,7 @@ class Mutant:
     old: str
     new: str
     caught_by: tuple[str, ...]
+    in_ci: bool = True
 
 
 MUTANTS: dict[str, Mutant] = {
@@ -45,7 +47,7 @@ MUTANTS: dict[str, Mutant] = {
     "log-failures-untold": Mutant("a log that cannot be written is a bug of ours", "log.py",
                                   "with writing(self._path, len(line.encode())), self", "with self", ("R3",)),
     "cache-failures-untold": Mutant("a cache that cannot be written is a bug of ours", "data/features.py",
-                                    "with writing(folder / f\"{key}.arrow\", needed):", "if True:", ("R3",)),
+                                    "with writing(folder / f\"{key}.arrow\", needed):", "if True:", ("R3",), False),
     "errors-end-with-1": Mutant("an expected failure ends with the code of a bug", "errors.py", "    exit_code = 2\n",
                                 "    exit_code = 1\n", ("R9",)),
     "refusals-leave-traces": Mutant("a run that failed before its first checkpoint stays", "training/runfolder.py",
@@ -67,7 +69,7 @@ MUTANTS: dict[str, Mutant] = {
     "order-lost": Mutant("a document without text shifts the summaries behind it", "summarizer.py",
                          "summaries[i] = one", "summaries[row] = one", ("R18",)),
     "all-tokenised": Mutant("a long document is tokenised whole", "data/long.py",
-                            "LONGEST_WHOLE = 1 << 16", "LONGEST_WHOLE = 1 << 40", ("R18",)),
+                            "LONGEST_WHOLE = 1 << 16", "LONGEST_WHOLE = 1 << 40", ("R18",), False),
     "locals-ask-the-hub": Mutant("a local folder too asks whether the hub is there", "model/base.py",
                                  "    if Path(path).is_dir():\n        check_folder",
                                  "    if unreachable('/') is not None and Path(path).is_dir():\n        check_folder",

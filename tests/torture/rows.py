@@ -58,7 +58,7 @@ class Row:
 ROWS: dict[str, Row] = {row.id: row for row in (
     Row("R1", "kill -9 at random moments, most inside a save", "rows_crash:killed", 9, 300, 6),
     Row("R2", "SIGKILL at every file-system call of a save and prune", "rows_disk:killed_at_calls", 2, 10_000, 1),
-    Row("R3", "writes that fail: full, broken, read-only disks, limits", "rows_full:refused", 10, 60, 2),
+    Row("R3", "writes that fail: full, broken, read-only disks, limits", "rows_full:refused", 4, 60, 1),
     Row("R4", "signals in every phase", "rows_signals:signalled", 8, 100, 8),
     Row("R5", "stopped at a step and gone on with", "rows_crash:stopped", 4, 360, 2),
     Row("R6", "one file of a checkpoint damaged, or swapped between steps", "rows_files:damaged", 60, 2000, 60),
@@ -69,10 +69,10 @@ ROWS: dict[str, Row] = {row.id: row for row in (
     Row("R11", "a data worker killed or stopped", "rows_processes:worker_lost", 2, 30, 1),
     Row("R12", "hostile models, checkpoints, configurations, data", "rows_hostile:hostile", 40, 150, 7),
     Row("R13", "secrets in the environment, on the command line, in a URL", "rows_secrets:kept", 6, 20, 6),
-    Row("R14", "no network; a hub that refuses, is silent, slow or broken", "rows_network:no_network", 4, 16, 1),
+    Row("R14", "no network; a hub that refuses, is silent, slow or broken", "rows_network:no_network", 2, 16, 1),
     Row("R15", "two runs started in one folder at once; a holder killed", "rows_processes:one_folder", 8, 200, 2),
     Row("R16", "keep_last and best over every crash point", "rows_crash:crash_points", 6, 10_000, 3),
-    Row("R18", "documents of every kind to summarize", "rows_documents:documents", 10, 72, 2),
+    Row("R18", "documents of every kind to summarize", "rows_documents:documents", 5, 72, 2),
 )}
 
 

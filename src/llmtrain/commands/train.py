@@ -74,11 +74,19 @@ def prepared(config: TrainConfig, folder: Any, accelerator: Any) -> Training:
 
     start = find_start(folder.path, config)
     decided = None
-    if start is not None and is_own(folder.path, start):  # one that extends another runs in what is asked for
+    own = start is not None and is_own(folder.path, start)  # one that extends another runs in what is asked for
+    if start is not None and own:
         from llmtrain import checkpoint
 
-        decided = checkpoint.load_parts(start, only="precision")[0]["precision"][1]["running"]
+        parts, meta = checkpoint.load_parts(start, only="precision")
+        decided = parts["precision"][1]["running"]
+        if config.trainer.find_batch_size:
+            config.trainer.accumulate = meta["config"]["trainer"]["accumulate"]
     training = build(config, folder, accelerator, decided, fresh=start is None)
+    if config.trainer.find_batch_size and not own:
+        from llmtrain.training.fitting import settle_accumulate
+
+        settle_accumulate(training)
     if start is not None:
         restore(training, start)
     else:

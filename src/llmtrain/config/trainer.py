@@ -16,6 +16,8 @@ class TrainerConfig:
     batch_size: int = key(32, "rows per optimizer step, over all processes", "rows")
     accumulate: int = key(1, "micro-batches per process and step (changes no gradient, but which dropout is drawn)",
                           "micro-batches", affects=SPEED)
+    find_batch_size: bool = key(False, "measure at the start how few micro-batches fit into the memory, and set "
+                                       "accumulate to that; batch_size stays, and a resume keeps it", affects=SPEED)
     bucket: int = key(16, "batches are cut from length-sorted pools of this many batches (1: no pools)", "batches")
     device: Device = key(Device.auto, "where to train", affects=SPEED)
     processes: int | None = key(None, "refuse to start unless this many processes run", affects=WHERE)

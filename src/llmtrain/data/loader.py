@@ -160,7 +160,7 @@ class StepLoader:
         self.pad_id = pad_id
         self._order = Order(features.input_ids.lengths, batch_size, bucket, seed)
         self._collate = Collate(features, pad_id, seed, transforms)
-        self._accumulate, self._rank, self._world = accumulate, rank, world_size
+        self.accumulate, self._rank, self._world = accumulate, rank, world_size
         self._workers, self._timeout = workers, timeout
         self._worker_start = worker_start
 
@@ -171,12 +171,17 @@ class StepLoader:
     def plan(self, epoch: int) -> list[list[int]]:
         return self._order.plan(epoch)
 
+    def longest(self, count: int) -> Batch:
+        """The rows that take the most memory, as one micro-batch of the first epoch."""
+        rows = np.argsort(-self._order.lengths, kind="stable")[:count]
+        return self._collate((0, rows.tolist()))
+
     def iterate(self, start_step: int) -> Generator[StepBatch]:
         """Steps from ``start_step`` on, without end.
 
         A worker that is lost is told through :func:`losses_told`. When the iterator is closed, all of them have ended.
         """
-        requests = _Requests(self._order, self._accumulate, self._rank, self._world, start_step)
+        requests = _Requests(self._order, self.accumulate, self._rank, self._world, start_step)
         loader: DataLoader[Any] = DataLoader(
             _Identity(), batch_size=None, sampler=requests, collate_fn=cast(Any, self._collate),
             num_workers=self._workers, worker_init_fn=self._worker_start if self._workers else None,
@@ -197,7 +202,7 @@ class StepLoader:
 
     def _fetch(self, fetched: Iterator[Batch], workers: list[Any], step: int) -> list[Batch]:
         try:
-            return [next(fetched) for _ in range(self._accumulate)]
+            return [next(fetched) for _ in range(self.accumulate)]
         except (OSError, EOFError) as error:  # in the middle of handing over a batch
             if not workers or str(error).startswith("Caught "):  # by a worker that lives
                 raise

@@ -20,6 +20,7 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
 from llmtrain.log import is_main, warn
 from llmtrain.training.environment import describe, differences
+from llmtrain.training.killed import watch
 
 CONFIG, ENVIRONMENT, METRICS, RESULTS = "config.yaml", "environment.json", "metrics.jsonl", "results.json"
 LONGEST_NAME = 255  # bytes, of file systems in use
@@ -60,6 +61,7 @@ class RunFolder:
                 folder._clear()
                 if folder.finished_results is None:
                     folder._prepare(config, is_run)
+                    watch(folder.lock)
         except BaseException:
             folder.abandon()
             folder.release()
