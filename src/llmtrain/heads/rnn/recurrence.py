@@ -2,8 +2,9 @@
 
 Under bf16 autocast torch's CPU kernels take 16-bit products and are 1.4 (GRU) to 1.7 (LSTM) times as fast as in fp32.
 In fp16 on a CPU they are no use (docs/log.md): a GRU takes twenty times the time of fp32, an LSTM is refused by oneDNN.
-There the operands are rounded to fp16 and the layers computed by the fp32 kernel, as attention is
-(llmtrain/attention.py); the result is rounded to fp16, the state between two tokens is not.
+On a CPU without AVX-512 oneDNN refuses an LSTM in bf16 too. In both cases the operands are rounded to 16 bits and the
+layers computed by the fp32 kernel, as attention is (llmtrain/attention.py); the result is rounded, the state between
+two tokens is not.
 
 Shapes: L layers, B rows, T tokens, W width. A state is (h_LBW,) of a GRU or (h_LBW, c_LBW) of an LSTM.
 """
@@ -20,11 +21,12 @@ State = tuple[Tensor, ...]
 
 def recur(rnn: nn.GRU | nn.LSTM, x_BTI: Tensor, state: State) -> tuple[Tensor, State]:
     """Outputs (B, T, W) of the top layer, and the state behind the last token."""
-    if half_on_cpu(x_BTI):
+    if (dtype := _without_kernel(rnn, x_BTI)) is not None:
         with torch.autocast("cpu", enabled=False):
-            weights = [_rounded(weight) for layer in rnn.all_weights for weight in layer]
-            output, state = _call(rnn, _rounded(x_BTI), tuple(_rounded(part) for part in state), weights)
-        return output.half(), state
+            weights = [weight.to(dtype).float() for layer in rnn.all_weights for weight in layer]
+            before = tuple(part.to(dtype).float() for part in state)
+            output, state = _call(rnn, x_BTI.to(dtype).float(), before, weights)
+        return output.to(dtype), state
     state = tuple(part.to(x_BTI.dtype) for part in state)
     if isinstance(rnn, nn.LSTM):
         return rnn(x_BTI, state)
@@ -32,8 +34,15 @@ def recur(rnn: nn.GRU | nn.LSTM, x_BTI: Tensor, state: State) -> tuple[Tensor, S
     return output, (hidden,)
 
 
-def _rounded(x: Tensor) -> Tensor:
-    return x.half().float()
+def _without_kernel(rnn: nn.GRU | nn.LSTM, x: Tensor) -> torch.dtype | None:
+    """The 16-bit format that is asked for where no kernel of this device serves these layers in it."""
+    if half_on_cpu(x):
+        return torch.float16
+    asked = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    if (x.device.type == "cpu" and asked is torch.bfloat16 and isinstance(rnn, nn.LSTM)
+            and not torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return torch.bfloat16
+    return None
 
 
 def _call(rnn: nn.GRU | nn.LSTM, x: Tensor, state: State, weights: list[Tensor]) -> tuple[Tensor, State]:
