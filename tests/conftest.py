@@ -20,7 +20,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a CUDA device; skipped, with the reason, where there is none")
 
 
+SLOW_FIRST = ("torture", "integration")  # so that no long file begins when the other process is done
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: [item.path.parent.name != name for name in SLOW_FIRST])
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
