@@ -1,4 +1,4 @@
-"""The only code that commits a file: stage, fsync, rename, fsync the parent; and the lock on a run folder.
+"""The only code that commits a file: stage, fsync, rename, fsync the parent.
 
 A reader sees the old content or the new one, never a part, whenever the process or the machine stops. Everything
 unfinished is called ``.tmp-*`` and is removed by the next start (:func:`clear_staged`).
@@ -7,25 +7,20 @@ unfinished is called ``.tmp-*`` and is removed by the next start (:func:`clear_s
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
 import shutil
 import stat
-import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from llmtrain.errors import CheckpointError, ConfigError, ResourceError
 
 STAGED = ".tmp-"
-LOCK_NAME = ".lock"
 JSON_LIMIT = 64 << 20
-NOTE_BYTES = 4096
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 
@@ -227,89 +222,3 @@ def clear_staged(parent: Path) -> None:
         for path in parent.glob(f"{STAGED}*"):
             with writing(path, 0):
                 remove(path)
-
-
-_held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
-
-
-class FolderLock:
-    """An exclusive lock on a folder, taken at once or refused; it dies with the process that holds it.
-
-    Args:
-        path: The folder; created when missing. The lock is an flock on ``.lock`` in it, a file that stays.
-
-    Attributes:
-        left: What the last holder had noted (:meth:`note`) and not taken back by :meth:`release`: it was killed.
-
-    Raises:
-        ConfigError: Another process (or another holder in this one) has it, or locks do not work there.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._handle = -1
-        self._noted = False
-        file = path / LOCK_NAME
-        while self._handle < 0:
-            make_folder(path)
-            with writing(file, 0):
-                handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _same_file(handle, file):  # else its last holder removed the folder meanwhile
-                    self._handle = handle
-            except BlockingIOError as error:
-                raise ConfigError(f"a run is already using {path}; wait for it to end, or choose another "
-                                  "run.name") from error
-            except OSError as error:
-                raise ConfigError(f"cannot lock {file} ({error.strerror}); choose a run.root on a disk that supports "
-                                  "file locks") from error
-            finally:
-                if self._handle < 0:
-                    os.close(handle)
-        self.left = os.pread(self._handle, NOTE_BYTES, 0).decode(errors="replace")
-        _held.add(self)
-
-    def note(self, text: str) -> None:
-        """Leave a text for the next holder, should this one be killed; a disk that takes none is no reason to stop."""
-        self._noted = True
-        with suppress(OSError):
-            os.ftruncate(self._handle, 0)
-            os.pwrite(self._handle, text.encode()[:NOTE_BYTES], 0)
-
-    def release(self) -> None:
-        """Take the note back and give the folder free; fine when that happened before."""
-        if self._handle >= 0 and self._noted:
-            with suppress(OSError):
-                os.ftruncate(self._handle, 0)
-        self.drop()
-
-    def drop(self) -> None:
-        """Close the lock's file alone, as a child must that shares it."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-        _held.discard(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self.release()
-
-
-def _same_file(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _release_in_child() -> None:
-    # a forked data worker shares the flock: without this it would keep the folder locked after its parent's death
-    for lock in list(_held):
-        lock.drop()
-
-
-os.register_at_fork(after_in_child=_release_in_child)

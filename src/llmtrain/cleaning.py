@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmtrain.atomic import LOCK_NAME, STAGED, FolderLock, folder_size, remove, writing
+from llmtrain.atomic import STAGED, folder_size, remove, writing
 from llmtrain.checkpoint import has_checkpoint
 from llmtrain.errors import ConfigError
 from llmtrain.fetch.known import SOURCES
+from llmtrain.lock import LOCK_NAME, FolderLock
 from llmtrain.log import warn
 
 CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"

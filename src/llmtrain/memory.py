@@ -49,13 +49,13 @@ def room() -> int | None:
     the machine and every control group around it. None where nothing tells."""
     found = []
     with suppress(OSError, ValueError):
-        found.append(_numbers(Path("/proc/meminfo"))["MemAvailable"] * 1024)
-    for group, files in _groups():
+        found.append(numbers(Path("/proc/meminfo"))["MemAvailable"] * 1024)
+    for group, files in groups():
         with suppress(OSError, ValueError, KeyError):
             limit = int((group / files.limit).read_text(encoding="ascii"))  # "max": ValueError
             if limit < NO_LIMIT:
                 used = int((group / files.used).read_text(encoding="ascii"))
-                found.append(limit - used + _numbers(group / "memory.stat").get(files.idle, 0))
+                found.append(limit - used + numbers(group / "memory.stat").get(files.idle, 0))
     return resident() + max(0, min(found)) if found else None
 
 
@@ -64,14 +64,14 @@ def kills() -> dict[str, int]:
     found = {}
     with suppress(OSError, ValueError, KeyError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        found[boot] = _numbers(Path("/proc/vmstat"))["oom_kill"]
-    for group, files in list(_groups())[:1]:
+        found[boot] = numbers(Path("/proc/vmstat"))["oom_kill"]
+    for group, files in list(groups())[:1]:
         with suppress(OSError, ValueError, KeyError):
-            found[str(group)] = _numbers(group / files.kills)["oom_kill"]
+            found[str(group)] = numbers(group / files.kills)["oom_kill"]
     return found
 
 
-def _groups() -> Iterator[tuple[Path, Files]]:
+def groups() -> Iterator[tuple[Path, Files]]:
     """This process's memory control group and those around it, from the inside out."""
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
@@ -92,11 +92,11 @@ def _groups() -> Iterator[tuple[Path, Files]]:
 
 def _status(name: str) -> int:
     with suppress(OSError, ValueError, KeyError):
-        return _numbers(Path("/proc/self/status"))[name] * 1024
+        return numbers(Path("/proc/self/status"))[name] * 1024
     return 0
 
 
-def _numbers(path: Path) -> dict[str, int]:
+def numbers(path: Path) -> dict[str, int]:
     """NAME NUMBER or NAME: NUMBER of each line that has one."""
     found = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from helpers import warm_cli
-from llmtrain.atomic import FolderLock
 from llmtrain.fetch.known import SOURCES
+from llmtrain.lock import FolderLock
 
 CONFIG = "head:\n  layers: 1\nobjective:\n  lam: 0.5\nrun:\n  name: x\ntrainer:\n  max_steps: 4\n"
 

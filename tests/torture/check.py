@@ -1,8 +1,11 @@
-"""What the test files of the torture table share."""
+"""What the test files of the torture table share: each has the rows of one ``rows_NAME.py`` or more, so that the
+processes of a test run can share them out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,28 +16,29 @@ from torture.rows import ROWS, Skipped, catches, run_row
 SEED = 0
 
 
-def rows_of(module: str) -> list[str]:
-    """The rows whose functions stand in ``rows_NAME.py``."""
-    return [row.id for row in ROWS.values() if row.target.startswith(f"{module}:")]
+def short_forms(*modules: str) -> tuple[Any, Callable[..., None], Callable[..., None]]:
+    """A bench, the short forms of these files' rows, and the broken programs that they must catch in CI."""
+    names = [row.id for row in ROWS.values() if row.target.partition(":")[0] in modules]
+    broken = [(name, mutant) for name in names for mutant in ROWS[name].mutants if MUTANTS[mutant].in_ci]
 
+    @pytest.fixture(scope="module")
+    def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+        with Bench(tmp_path_factory.mktemp("bench")) as made:
+            yield made
 
-def controls(module: str) -> list[tuple[str, str]]:
-    """Each row of a file with each broken program that it must catch in CI."""
-    return [(name, mutant) for name in rows_of(module) for mutant in ROWS[name].mutants if MUTANTS[mutant].in_ci]
+    @pytest.mark.parametrize("row", names)
+    def test_row(row: str, bench: Bench) -> None:
+        try:
+            print(run_row(ROWS[row], bench, ROWS[row].short, SEED))  # with the count that it used
+        except Skipped as skipped:
+            pytest.skip(f"{row}: {skipped}")
 
+    @pytest.mark.parametrize(("row", "mutant"), broken)
+    def test_a_broken_program_is_caught(row: str, mutant: str, tmp_path: Path) -> None:
+        try:
+            said = catches(ROWS[row], tmp_path / "broken", mutant, SEED)
+        except Skipped as skipped:
+            pytest.skip(f"{row}: {skipped}")
+        assert said is not None, f"{row} lets {mutant} pass"
 
-def run_short(name: str, bench: Bench) -> None:
-    """A row's CI form. Prints the counts that it used."""
-    row = ROWS[name]
-    try:
-        print(run_row(row, bench, row.short, SEED))
-    except Skipped as skipped:
-        pytest.skip(f"{name}: {skipped}")
-
-
-def assert_caught(name: str, mutant: str, folder: Path) -> None:
-    try:
-        said = catches(ROWS[name], folder / "broken", mutant, SEED)
-    except Skipped as skipped:
-        pytest.skip(f"{name}: {skipped}")
-    assert said is not None, f"{name} lets {mutant} pass"
+    return bench, test_row, test_a_broken_program_is_caught

@@ -62,8 +62,8 @@ MUTANTS: dict[str, Mutant] = {
                                  "(resolver := RESOLVER.search('')) is not None", ("R12",)),
     "lost-ranks-unnamed": Mutant("a lost rank is told as the address of a socket", "training/lost.py",
                                  "if peers and any(", "if False and any(", ("R10",)),
-    "lost-workers-a-bug": Mutant("a lost data worker is a bug of ours", "data/loader.py",
-                                 "        raise _lost(error, step()) from error", "        raise", ("R11",)),
+    "lost-workers-a-bug": Mutant("a lost data worker is a bug of ours", "data/workers.py",
+                                 "        raise _told(error, step()) from error", "        raise", ("R11",)),
     "secrets-told": Mutant("nothing is struck out of what is told, and nothing refused", "errors.py",
                            "    return LOGIN.sub(", "    return text\n    return LOGIN.sub(", ("R13",)),
     "order-lost": Mutant("a document without text shifts the summaries behind it", "summarizer.py",
@@ -74,6 +74,6 @@ MUTANTS: dict[str, Mutant] = {
                                  "    if Path(path).is_dir():\n        check_folder",
                                  "    if unreachable('/') is not None and Path(path).is_dir():\n        check_folder",
                                  ("R14",)),
-    "no-lock": Mutant("the run folder's lock is shared", "atomic.py",
+    "no-lock": Mutant("the run folder's lock is shared", "lock.py",
                       "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", ("R15",)),
 }

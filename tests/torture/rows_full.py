@@ -6,8 +6,7 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from torture.bench import Bench, Run, must
@@ -22,6 +21,7 @@ ERRORS = {"write": ("ENOSPC", "EIO", "EDQUOT", "EFBIG"), "fsync": ("EIO", "ENOSP
 OTHER_ERRORS = ("EIO", "EROFS")
 WHERE = {"log": "metrics.jsonl", "cache": "-cache/", "save": "/.tmp-step-", "end": "results", "pointer": "/.tmp-last",
          "prune": "pruned-", "start": ""}  # what a path holds; the first that fits
+LIMITED, FILLED, READ_ONLY = "size limits", "full disks", "read-only disks"
 Call = tuple[str, int, str]
 
 
@@ -33,18 +33,32 @@ def refused(bench: Bench, n: int, draw: random.Random) -> str:
     leaves nothing temporary and ends as the run that nothing happened to, bit by bit.
     """
     straight, calls = undisturbed(bench)
-    with small_disk(bench) as small:
-        ways = [injected] * len(calls) + [limited] + ([filled, read_only] if small else [])
-        plan = [*calls, "", "", ""][:len(ways)]
-        done = []
+    kinds = plan(calls)
+    done = []
+    with ExitStack() as stack:
+        small: SmallDisk | None = None
         for trial in range(n):
-            turn = trial % len(ways)
+            kind = kinds[trial % len(kinds)]
             folder = bench.run_folder(f"refused-{trial}")
-            ways[turn](bench if turn <= len(calls) else small, folder, straight, calls.get(plan[turn], []), draw)
-            done.append(plan[turn] or ways[turn].__name__)
+            if kind in calls:
+                injected(bench, folder, straight, draw.choice(calls[kind]), draw)
+            elif kind == LIMITED:
+                limited(bench, folder, straight, draw)
+            else:
+                small = small or stack.enter_context(SmallDisk(bench))
+                (filled if kind == FILLED else read_only)(small, folder, straight, draw)
+            done.append(kind)
     counts = ", ".join(f"{done.count(kind)} {kind}" for kind in dict.fromkeys(done))
     total = sum(map(len, calls.values()))
-    return f"{counts}; of {total} calls{'' if small else '; no small disk may be mounted here'}"
+    return f"{counts}; of {total} calls{'' if FILLED in kinds else '; no small disk may be mounted here'}"
+
+
+def plan(calls: dict[str, list[Call]]) -> list[str]:
+    """What is done, in turn: the log, a save and a full disk first, so that a short form has them."""
+    may = subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+    disks = [FILLED, READ_ONLY] if may else []
+    first = ["log", "save", *disks[:1], LIMITED]
+    return [*first, *(kind for kind in (*calls, *disks) if kind not in first)]
 
 
 def args_of(bench: Bench, folder: Path) -> list[str]:
@@ -66,9 +80,9 @@ def undisturbed(bench: Bench) -> tuple[Path, dict[str, list[Call]]]:
     return folder, found
 
 
-def injected(bench: Bench, folder: Path, straight: Path, calls: list[Call], draw: random.Random) -> None:
+def injected(bench: Bench, folder: Path, straight: Path, call: Call, draw: random.Random) -> None:
     """One call fails."""
-    name, number, line = draw.choice(calls)
+    name, number, line = call
     error = draw.choice(ERRORS.get(name, OTHER_ERRORS))
     run, lines = traced(bench, args_of(bench, folder), CLAIM, 1, ["-e", f"inject={name}:error={error}:when={number}"])
     hit = [line for line in lines if "(INJECTED)" in line]
@@ -79,7 +93,7 @@ def injected(bench: Bench, folder: Path, straight: Path, calls: list[Call], draw
     ends_well(bench, run, folder, straight, told, passed_over=name in REMOVALS or moved or note)
 
 
-def limited(bench: Bench, folder: Path, straight: Path, _: list[Call], draw: random.Random) -> None:
+def limited(bench: Bench, folder: Path, straight: Path, draw: random.Random) -> None:
     """No file may grow beyond a size that one of a checkpoint's has."""
     largest = max(path.stat().st_size for path in (straight / "checkpoints").rglob("*") if path.is_file())
     size = draw.randint(8 << 10, largest - 1)
@@ -105,18 +119,7 @@ class SmallDisk(Bench):
         return self.seen(self.disk / "filler")
 
 
-@contextmanager
-def small_disk(bench: Bench) -> Iterator[SmallDisk | None]:
-    """None where a user may not mount one."""
-    may = subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
-    if not may:
-        yield None
-        return
-    with SmallDisk(bench) as small:
-        yield small
-
-
-def filled(small: SmallDisk, folder: Path, straight: Path, _: list[Call], draw: random.Random) -> None:
+def filled(small: SmallDisk, folder: Path, straight: Path, draw: random.Random) -> None:
     """The disk is full before the run has written all of it."""
     folder = small.disk / folder.name
     whole = sum(path.stat().st_size for path in straight.rglob("*") if path.is_file())
@@ -127,7 +130,7 @@ def filled(small: SmallDisk, folder: Path, straight: Path, _: list[Call], draw: 
     ends_well(small, run, folder, straight, f"a disk with {left} bytes left")
 
 
-def read_only(small: SmallDisk, folder: Path, straight: Path, _: list[Call], draw: random.Random) -> None:
+def read_only(small: SmallDisk, folder: Path, straight: Path, draw: random.Random) -> None:
     """The disk turns read-only before a save."""
     folder = small.disk / folder.name
     run = small.cli(*args_of(small, folder),

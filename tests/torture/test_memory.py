@@ -14,7 +14,7 @@ from llmtrain import memory
 from torture.bench import Bench
 from torture.observe import alike, finished, steps
 
-LIMIT = "memory.limit_in_bytes", "memory.max"
+LIMIT, KILLS = ("memory.limit_in_bytes", "memory.max"), ("memory.oom_control", "memory.events")
 
 
 class Group:
@@ -30,13 +30,17 @@ class Group:
                    .read_text())
         self.limit.write_text(str(used + more))
 
+    def kills(self) -> int:
+        found = next(path for name in KILLS if (path := self.folder / name).exists())
+        return memory.numbers(found)["oom_kill"]
+
     def lift(self) -> None:
         self.limit.write_text("-1" if self.limit.name == LIMIT[0] else "max")
 
 
 @pytest.fixture(scope="module")
 def group() -> Iterator[Group]:
-    inner = next((path for path, _ in memory._groups()), None)
+    inner = next((path for path, _ in memory.groups()), None)
     if inner is None:
         pytest.skip("no memory control group here")
     folder = inner / f"llmtrain-{os.getpid()}"
@@ -105,17 +109,14 @@ def test_the_largest_micro_batch_that_fits_is_found_and_kept(bench: Bench, group
             "trainer.best_metric=loss.summary", "trainer.max_steps=4")
     free = finished(bench, *bench.train_args("free", *args))
     assert "trainer.accumulate=1, 384 rows" in free.out()
-    killed = memory._numbers(group.folder / "memory.oom_control" if (group.folder / "memory.oom_control").exists()
-                             else group.folder / "memory.events")
+    killed = group.kills()
     group.allow(400 << 20)
     first = bench.cli(*bench.train_args("tight", *args), hook=("torture.hooks:signal_at_step", [2]))
     group.lift()
     assert first.code == 143, first.err()
     found = int(first.out().split("trainer.accumulate=")[1].split(",")[0])
     assert found > 1
-    assert killed == memory._numbers(group.folder / "memory.oom_control"
-                                     if (group.folder / "memory.oom_control").exists()
-                                     else group.folder / "memory.events")
+    assert group.kills() == killed
     second = finished(bench, *bench.train_args("tight", *args))  # there is room now, and what was found stays
     assert "rows a micro-batch" not in second.out()
     results = json.loads((bench.run_folder("tight") / "results.json").read_text())

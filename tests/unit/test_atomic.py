@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from llmtrain.atomic import FolderLock, clear_staged, read_json, stage_folder, write_json, write_text
+from llmtrain.atomic import clear_staged, read_json, stage_folder, write_json, write_text
 from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.lock import FolderLock
 
 
 def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -191,7 +192,7 @@ def test_a_second_holder_is_refused_and_the_first_can_give_back(tmp_path: Path) 
         done = python("""
             import sys
             from pathlib import Path
-            from llmtrain.atomic import FolderLock
+            from llmtrain.lock import FolderLock
             from llmtrain.errors import ConfigError
             try:
                 FolderLock(Path(sys.argv[1]))
@@ -206,7 +207,7 @@ def test_the_lock_dies_with_its_holder_even_when_a_forked_worker_lives_on(tmp_pa
     process = start("""
         import os, sys, time
         from pathlib import Path
-        from llmtrain.atomic import FolderLock
+        from llmtrain.lock import FolderLock
         lock = FolderLock(Path(sys.argv[1]))
         child = os.fork()
         if child == 0:
@@ -237,3 +238,35 @@ def test_a_removed_folder_is_locked_anew(tmp_path: Path) -> None:
         FolderLock(tmp_path / "run")
     first.release()
     second.release()
+
+
+def test_a_holder_that_is_killed_leaves_its_note_and_an_orderly_one_takes_it_back(tmp_path: Path) -> None:
+    with FolderLock(tmp_path / "run") as lock:
+        lock.note({"kills": {}})
+    with FolderLock(tmp_path / "run") as lock:
+        assert lock.left == {}
+    killed = python("""
+        import os, signal, sys
+        from pathlib import Path
+        from llmtrain.lock import FolderLock
+        lock = FolderLock(Path(sys.argv[1]))
+        lock.note({"kills": {"here": 3}})
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+    """, tmp_path / "run")
+    assert killed.returncode == -9
+    with FolderLock(tmp_path / "run") as lock:
+        assert lock.left == {"kills": {"here": 3}}
+        lock.note({})
+    assert (tmp_path / "run" / ".lock").read_bytes() == b""
+
+
+@pytest.mark.parametrize("content", [b"somebody's own", b"[1]", b"\xff\xfe", b"{" * 9000])
+def test_a_file_of_the_locks_name_that_is_not_ours_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".lock").write_bytes(content)
+    with FolderLock(tmp_path) as lock:
+        assert lock.left == {}
+        lock.note({"kills": {}})
+    assert (tmp_path / ".lock").read_bytes() == content

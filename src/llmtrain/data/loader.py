@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from llmtrain.data.features import Features
-from llmtrain.errors import DataError, ResourceError
+from llmtrain.data.workers import end, fetch
+from llmtrain.errors import DataError
 
 Batch = dict[str, Any]
 IGNORED = -100  # a label that counts for nothing, torch's default ignore_index
@@ -179,7 +177,7 @@ class StepLoader:
     def iterate(self, start_step: int) -> Generator[StepBatch]:
         """Steps from ``start_step`` on, without end.
 
-        A worker that is lost is told through :func:`losses_told`. When the iterator is closed, all of them have ended.
+        Losses of workers are told by :mod:`llmtrain.data.workers`. When the iterator is closed, all have ended.
         """
         requests = _Requests(self._order, self.accumulate, self._rank, self._world, start_step)
         loader: DataLoader[Any] = DataLoader(
@@ -188,77 +186,16 @@ class StepLoader:
             timeout=self._timeout if self._workers else 0,
             generator=torch.Generator())  # its own: an iterator else draws its seed from the global one
         fetched = iter(loader)
-        workers = _workers_of(fetched)
+        workers = list(getattr(fetched, "_workers", []))
         step = start_step
         try:
             while True:
-                with _ended_after(self._timeout + GRACE_SECONDS if self._timeout else 0, workers):
-                    micro = self._fetch(fetched, workers, step)
+                micro = [fetch(fetched, workers, self._timeout, step) for _ in range(self.accumulate)]
                 yield StepBatch(step, step // self.steps_per_epoch, micro)
                 step += 1
         finally:
             del fetched  # which asks the workers to end
-            _end(workers)
-
-    def _fetch(self, fetched: Iterator[Batch], workers: list[Any], step: int) -> list[Batch]:
-        try:
-            return [next(fetched) for _ in range(self.accumulate)]
-        except (OSError, EOFError) as error:  # in the middle of handing over a batch
-            if not workers or str(error).startswith("Caught "):  # by a worker that lives
-                raise
-            raise _lost(error, step) from error
-
-
-def _lost(error: Exception, step: int) -> ResourceError:
-    line = " ".join(str(error).split())[:150] or type(error).__name__
-    return ResourceError(f"a data worker was lost at step {step + 1} ({line}); run the same command again, or set "
-                         "data.workers=0")
-
-
-@contextmanager
-def losses_told(step: Callable[[], int]) -> Iterator[None]:
-    """Tell a lost data worker in one line. torch raises it wherever the run happens to be when the worker ends.
-
-    Raises:
-        ResourceError: A worker was killed, or gave no batch in time; ``step()`` is the number of steps taken.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not re.match(r"DataLoader (worker \(pid|timed out)", str(error)):
-            raise
-        raise _lost(error, step()) from error
-
-
-GRACE_SECONDS = 2  # what torch's own timeout gets before the workers are ended
-
-
-def _workers_of(fetched: Any) -> list[Any]:
-    return list(getattr(fetched, "_workers", []))
-
-
-def _end(workers: list[Any]) -> None:
-    """Kill what has not ended by itself: a stopped process hears nothing else, and Python would wait for it at exit."""
-    for worker in workers:
-        if worker.is_alive():
-            worker.kill()
-        worker.join()
-
-
-@contextmanager
-def _ended_after(seconds: float, workers: list[Any]) -> Iterator[None]:
-    """End the workers if the body takes longer. torch's timeout covers the wait for a batch, not its transfer: a worker
-    that is stopped in the middle of one would be waited for without end."""
-    if not workers or not seconds:
-        yield
-        return
-    timer = threading.Timer(seconds, _end, [workers])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+            end(workers)
 
 
 class _Identity(torch.utils.data.Dataset[Any]):

@@ -15,10 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmtrain.atomic import FolderLock, clear_staged, read_json, remove, stage_folder, write_json
+from llmtrain.atomic import clear_staged, read_json, remove, stage_folder, write_json
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.fetch.download import open_member
 from llmtrain.fetch.known import SOURCES, Source
+from llmtrain.lock import FolderLock
 from llmtrain.log import say
 
 MANIFEST = "fetched.json"

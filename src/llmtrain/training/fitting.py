@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from llmtrain import memory
-from llmtrain.errors import ResourceError
+from llmtrain.errors import ConfigError, ResourceError
 from llmtrain.log import say
 from llmtrain.training.setup import Training
 from llmtrain.training.state import RandomPart
@@ -39,36 +39,37 @@ def settle_accumulate(run: Training) -> None:
     least that is tried.
 
     Raises:
-        ResourceError: Not even one row fits.
+        ConfigError: This system does not tell how much memory there is.
+        ResourceError: Not even the smallest micro-batch fits.
     """
     random = RandomPart(run.accelerator)
     before = random.save()
-    room = available(run)
+    if (room := available(run)) is None:
+        raise ConfigError("trainer.find_batch_size=true reads /proc, which this system has not; "
+                          "set trainer.accumulate")
     later = STATES * sum(p.numel() * p.element_size() for p in run.module.parameters() if p.requires_grad)
     found: list[Measured] = []
-    chosen, refused = 0, False
+    chosen = 0
     for accumulate in candidates(run):
         rows = -(-run.config.trainer.batch_size // (run.accelerator.num_processes * accumulate))
         start = memory.resident()
-        if room is not None and found and expected(found, rows, start) + later > SHARE * room:
+        if found and expected(found, rows, start) + later > SHARE * room:
             break
         took = peak_of(run, rows)
-        if took is None or (room is not None and took + later > SHARE * room):
-            refused = not chosen
+        if took is None or took + later > SHARE * room:
             break
         found.append(Measured(rows, took))
         chosen = accumulate
     random.load(*before)
     chosen = agreed(run, chosen)
-    if not chosen or refused:
+    if not chosen:
         raise ResourceError("not even the smallest micro-batch fits into the memory here; lower data.max_source_tokens "
                             "or trainer.batch_size, or use a smaller base")
     run.loader.accumulate = run.config.trainer.accumulate = chosen
     rows = -(-run.config.trainer.batch_size // (run.accelerator.num_processes * chosen))
-    told = "" if room is None else f" of {SHARE * room / 2**20:,.0f} MiB that may be used"
     say(f"memory: trainer.accumulate={chosen}, {rows} rows a micro-batch; measured peak "
         f"{max((one.peak for one in found if one.rows <= rows), default=0) / 2**20:,.0f} MiB, the optimizer's states "
-        f"{later / 2**20:,.0f} MiB more{told}")
+        f"{later / 2**20:,.0f} MiB more, of {SHARE * room / 2**20:,.0f} MiB that may be used")
 
 
 def candidates(run: Training) -> list[int]:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from llmtrain.data.loader import Batch, losses_told
+from llmtrain.data.loader import Batch
+from llmtrain.data.workers import losses_told
 from llmtrain.errors import Stopped
 from llmtrain.log import Progress, say, warn
 from llmtrain.training.probe import probe

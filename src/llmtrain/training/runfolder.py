@@ -12,12 +12,13 @@ from typing import Any, Self
 
 import yaml
 
-from llmtrain.atomic import LOCK_NAME, FolderLock, clear_staged, read_json, remove, write_json, write_text
+from llmtrain.atomic import clear_staged, read_json, remove, write_json, write_text
 from llmtrain.checkpoint import has_checkpoint
 from llmtrain.config.choices import Resume
 from llmtrain.config.load import differing_keys, from_dict, result_dict, run_name, to_dict
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
+from llmtrain.lock import LOCK_NAME, FolderLock
 from llmtrain.log import is_main, warn
 from llmtrain.training.environment import describe, differences
 from llmtrain.training.killed import watch

@@ -11,6 +11,8 @@ Shapes: L layers, B rows, T tokens, W width. A state is (h_LBW,) of a GRU or (h_
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -40,9 +42,15 @@ def _without_kernel(rnn: nn.GRU | nn.LSTM, x: Tensor) -> torch.dtype | None:
         return torch.float16
     asked = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     if (x.device.type == "cpu" and asked is torch.bfloat16 and isinstance(rnn, nn.LSTM)
-            and not torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+            and not _cpu_has_bf16()):
         return torch.bfloat16
     return None
+
+
+@cache
+def _cpu_has_bf16() -> bool:
+    """Whether oneDNN serves bf16 on this CPU."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _call(rnn: nn.GRU | nn.LSTM, x: Tensor, state: State, weights: list[Tensor]) -> tuple[Tensor, State]:

@@ -1,0 +1,119 @@
+"""Is what lies there whole, and what is it good for? A checkpoint, a run, a published model or a base, checked wholly.
+
+Beyond the manifest's hashes, which say that files are as they were saved, this looks at what they hold: every tensor
+finite and of the shape its configuration gives it, the tokenizer fitting the model, every line of a log readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from llmtrain.atomic import STAGED
+from llmtrain.checkpoint import AVERAGE, verify
+from llmtrain.checkpoint.locate import read_pointer, step_folders
+from llmtrain.checkpoint.manifest import MANIFEST, Manifest
+from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
+from llmtrain.verifying import files, models
+from llmtrain.verifying.finding import ADVICE, Finding
+
+STATE_NEEDED = ("progress", "schedule", "optimizer", "precision", "objectives", "random")
+LIKE_THE_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # optimizer slots of a parameter's own shape
+
+
+def look(path: Path) -> Iterator[Finding]:
+    """Everything at a path: a run folder's parts one by one, or the one checkpoint, model or base.
+
+    Raises:
+        ConfigError: Nothing is there, or nothing that this program knows.
+    """
+    if path.is_file():
+        _, folder = read_pointer(path)
+        yield _checked(folder, "a checkpoint", _step)
+    elif (path / "checkpoints").is_dir() and not (path / MANIFEST).exists():
+        yield from _run(path)
+    elif (path / MANIFEST).exists() or (path / MANIFEST).is_symlink():
+        inner = path.name != "model" and (path / "model").is_dir()
+        yield _checked(path, "a checkpoint" if inner else "a published model", _step if inner else models.model_folder)
+    elif (path / "config.json").is_file():
+        yield _checked(path, "a base", models.base)
+    elif not path.exists():
+        raise ConfigError(f"nothing at {path}; name a run, a checkpoint, a model folder or a base")
+    else:
+        raise ConfigError(f"no run, checkpoint, model or base at {path}; name a folder with checkpoints/, a {MANIFEST} "
+                          "or a config.json")
+
+
+def _checked(path: Path, kind: str, check: Callable[[Finding], None]) -> Finding:
+    """A finding of ``check``, which adds to it; what it raises is a problem too."""
+    found = Finding(path, kind)
+    try:
+        check(found)
+    except LlmtrainError as error:
+        found.problems += error.problems
+    return found
+
+
+def _run(path: Path) -> Iterator[Finding]:
+    """The run's files, then each checkpoint, then what the pointers say."""
+    yield _checked(path / "config.yaml", "the run's configuration", files.configuration)
+    for name, kind in (("environment.json", "the environment"), ("results.json", "the results")):
+        if (path / name).exists():
+            yield _checked(path / name, kind, files.json_object)
+    for name, kind in (("metrics.jsonl", "the log"), ("predictions.jsonl", "the predictions")):
+        if (path / name).exists():
+            yield _checked(path / name, kind, files.lines)
+    checkpoints = path / "checkpoints"
+    averages = sorted(folder for folder in checkpoints.glob(f"{AVERAGE}*") if folder.is_dir())
+    whole: dict[str, bool] = {}
+    for folder in [*(folder for _, folder in reversed(step_folders(checkpoints))), *averages]:
+        found = _checked(folder, "a checkpoint", _step)
+        whole[folder.name] = not found.problems
+        yield found
+    if not whole:
+        yield Finding(checkpoints, "no checkpoint yet")
+    for name in ("last", "best"):
+        if (checkpoints / name).exists():
+            yield _checked(checkpoints / name, "a pointer", lambda found: files.pointer(found, whole))
+    left = [one for folder in (path, checkpoints) for one in folder.glob(f"{STAGED}*")]
+    if left:
+        yield Finding(left[0], f"unfinished, as are {len(left) - 1} others" if len(left) > 1 else "unfinished",
+                      (f"llmtrain clean {path}",))
+
+
+def _step(found: Finding) -> None:
+    """A whole checkpoint: its hashes, its model, and a training state that is complete, finite and fits the model."""
+    manifest = verify(found.path)
+    if manifest.kind != "step":
+        raise CheckpointError(f"no checkpoint at {found.path}, only a model; name that")
+    inner = Finding(found.path / "model", "")
+    models.model_folder(inner)
+    found.problems, found.good_for = inner.problems, inner.good_for
+    tensors = 0
+    stems = {Path(name).stem for name in manifest.files if name.startswith("state/")}
+    if stems:
+        found.problems += [f"state {name!r} is missing at {found.path}; {ADVICE}"
+                           for name in STATE_NEEDED if name not in stems]
+        tensors = _state(found, manifest)
+        found.good_for = ("resume", "run.extend_from", *found.good_for)
+    told = f", a training state of {tensors} tensors" if stems else ""
+    found.what = f"step {manifest.step}, {len(manifest.files)} files{told}; {inner.what}"
+
+
+def _state(found: Finding, manifest: Manifest) -> int:
+    """Check the tensors of the training state; returns how many there are."""
+    count = 0
+    weights = models.shapes_of(found.path / "model/model.safetensors")
+    shapes = {f"model.{name}": shape for name, shape in weights.items()}
+    for name in manifest.files:
+        if not name.startswith("state/") or not name.endswith(".safetensors"):
+            continue
+        for key, tensor in models.tensors_of(found.path / name):
+            count += 1
+            models.finite(found, found.path / name, key, tensor)
+            parameter, _, slot = key.rpartition("/")
+            wanted = shapes.get(parameter)
+            if slot in LIKE_THE_PARAMETER and wanted is not None and tuple(tensor.shape) != wanted:
+                found.problems.append(f"{key} has shape {tuple(tensor.shape)} at {found.path / name} and the model's "
+                                      f"parameter {wanted}; {ADVICE}")
+    return count

@@ -1,0 +1,68 @@
+"""A run's own files: configuration, logs, results, pointers. Each function adds to the finding it is given."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import yaml
+
+from llmtrain.atomic import JSON_LIMIT, read_json
+from llmtrain.checkpoint.locate import read_pointer
+from llmtrain.config.load import from_dict
+from llmtrain.errors import CheckpointError
+from llmtrain.verifying.finding import Finding
+
+CONFIG_LIMIT = 1 << 20  # bytes
+
+
+def configuration(found: Finding) -> None:
+    try:
+        regular(found.path, CONFIG_LIMIT)
+        stored = yaml.safe_load(found.path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise CheckpointError(f"cannot read the run's configuration at {found.path} "
+                              f"({' '.join(str(error).split())[:200]}); restore it") from error
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"no mapping at {found.path}; restore the run's configuration")
+    from_dict(stored, str(found.path), CheckpointError)
+
+
+def regular(path: Path, limit: float = math.inf) -> None:
+    if not path.is_file() or path.stat().st_size > limit:  # a pipe would block, a device never end
+        raise CheckpointError(f"no regular file of a sane size at {path}; restore it")
+
+
+def json_object(found: Finding) -> None:
+    if not isinstance(read_json(found.path), dict):
+        raise CheckpointError(f"no JSON object at {found.path}; remove it to have it written again")
+
+
+def lines(found: Finding) -> None:
+    """Each line is one JSON object; the last one of a log may be unfinished."""
+    count = 0
+    regular(found.path)
+    with found.path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(JSON_LIMIT), b""), start=1):
+            try:
+                if not isinstance(json.loads(line), dict):
+                    raise ValueError("no object")
+            except (ValueError, RecursionError) as error:
+                if not line.endswith(b"\n"):
+                    found.what += ", its last line unfinished"
+                    break
+                found.problems.append(f"no JSON object at {found.path}:{number} ({str(error)[:80]}); the file was "
+                                      "changed or damaged")
+                return
+            count += 1
+    found.what += f", {count} lines"
+
+
+def pointer(found: Finding, whole: dict[str, bool]) -> None:
+    _, folder = read_pointer(found.path)
+    found.what += f" to {folder.name}"
+    if not whole.get(folder.name, False):
+        state = "damaged" if folder.is_dir() else "gone"
+        found.problems.append(f"{found.path.name} points at {folder}, which is {state}; the run's next start mends it, "
+                              "from a checkpoint that is whole")

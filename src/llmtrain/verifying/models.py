@@ -1,0 +1,147 @@
+"""Published models and bases: weights against what the configuration makes of them, and the tokenizer beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from llmtrain.checkpoint import check_plugins, read_model_config, verify
+from llmtrain.config.load import from_dict
+from llmtrain.config.objective import trains_summary
+from llmtrain.errors import CheckpointError, LlmtrainError
+from llmtrain.selecting import FOLDER as SELECTOR
+from llmtrain.verifying.finding import ADVICE, Finding
+
+WRITES, READS = ("eval", "summarize", "model.init_from"), ("eval", "summarize", "data.selector")
+
+
+def model_folder(found: Finding) -> None:
+    """A published model: hashes, configuration, weights against it, tokenizer, and the selector in front of it."""
+    verify(found.path)
+    stored = read_model_config(found.path)
+    at = str(found.path / "llmtrain.json")
+    config = from_dict(stored["config"], at, CheckpointError, scoring=True)
+    check_plugins(stored, found.path)
+    if not trains_summary(config.objective):
+        base(found)
+        found.good_for = ("model.init_from", "model.path")
+        return
+    _weights(found, config.head.name)
+    selector = found.path / SELECTOR
+    if selector.is_dir():
+        inner = Finding(selector, "")
+        model_folder(inner)
+        found.problems += inner.problems
+        found.what += ", behind a selector"
+
+
+def _weights(found: Finding, head: str) -> None:
+    import torch
+    from transformers import AutoConfig, AutoTokenizer
+
+    import llmtrain.hf  # noqa: F401  registers the model types
+    from llmtrain.data.special import special_ids
+    from llmtrain.model.topology import class_of
+
+    kind: Any = class_of(head)
+    with _loading(found.path):
+        config = AutoConfig.from_pretrained(found.path, trust_remote_code=False)
+        model, told = kind.from_pretrained(
+            found.path, config=config, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa",
+            output_loading_info=True, ignore_mismatched_sizes=True)
+        tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
+    count = _against(found, told)
+    ids, own = special_ids(tokenizer), (config.bos_token_id, config.eos_token_id, config.pad_token_id)
+    _tokenizer(found, tokenizer, int(model.input_embedding_VD.shape[0]))
+    if (ids.bos, ids.eos, ids.pad) != own:
+        found.problems.append(f"the tokenizer at {found.path} begins, ends and pads with the tokens {ids.bos}, "
+                              f"{ids.eos} and {ids.pad}, the model with {', '.join(map(str, own))}; restore the "
+                              "model's own")
+    found.what = f"head {head} on {config.base.get('model_type')}, {count} finite tensors, {len(tokenizer):,} tokens"
+    found.good_for = WRITES if model.can_generate() else READS
+
+
+def base(found: Finding) -> None:
+    """A base alone: what ``model.path`` takes."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    from llmtrain.config.model import ModelConfig
+    from llmtrain.model.base import base_config
+    from llmtrain.model.family import family_of
+    from llmtrain.model.trust import check_folder
+
+    check_folder(found.path)
+    with _loading(found.path):
+        config = base_config(ModelConfig(path=str(found.path)))
+        model, told = AutoModel.from_pretrained(
+            found.path, config=config, use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
+            attn_implementation="sdpa", output_loading_info=True, ignore_mismatched_sizes=True,
+            **family_of(config).arguments)
+        tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
+    told["unexpected_keys"] = ()  # a base may come with heads of its own
+    count = _against(found, told)
+    _tokenizer(found, tokenizer, int(model.get_input_embeddings().weight.shape[0]))
+    found.what = f"a {config.model_type} base, {count} finite tensors, {len(tokenizer):,} tokens"
+    found.good_for = ("model.path",)
+
+
+def _against(found: Finding, told: dict[str, Any]) -> int:
+    """Weights against what the configuration makes of them, and each of them finite; returns how many there are."""
+    at = found.path / "model.safetensors"
+    found.problems += [f"{name} is missing at {at}; {ADVICE}" for name in sorted(told["missing_keys"])]
+    found.problems += [f"{name} at {at} is no tensor of this model; {ADVICE}"
+                       for name in sorted(told["unexpected_keys"])]
+    found.problems += [f"{name} has shape {tuple(stored)} at {at} and its configuration says {tuple(wanted)}; {ADVICE}"
+                       for name, stored, wanted in sorted(told["mismatched_keys"])]
+    count = 0
+    for file in sorted(found.path.glob("*.safetensors")):
+        for key, tensor in tensors_of(file):
+            count += 1
+            finite(found, file, key, tensor)
+    return count
+
+
+def _tokenizer(found: Finding, tokenizer: Any, rows: int) -> None:
+    if len(tokenizer) > rows:
+        found.problems.append(f"the tokenizer at {found.path} has {len(tokenizer)} tokens and the model embeddings for "
+                              f"{rows}; restore the model's own")
+
+
+def tensors_of(file: Path) -> Iterator[tuple[str, Any]]:
+    """Each tensor, one in memory at a time."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as opened:
+            for key in opened.keys():  # noqa: SIM118  it is no mapping
+                yield key, opened.get_tensor(key)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"no safetensors at {file} ({' '.join(str(error).split())[:200]}); {ADVICE}") from error
+
+
+def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in tensors_of(file)} if file.is_file() else {}
+
+
+def finite(found: Finding, file: Path, key: str, tensor: Any) -> None:
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        first = int((~tensor.isfinite()).flatten().nonzero()[0])
+        value = float(tensor.flatten()[first])
+        held = "NaN" if math.isnan(value) else f"{value}"
+        found.problems.append(f"{key} holds {held} (element {first}) at {file}; {ADVICE}")
+
+
+@contextmanager
+def _loading(path: Path) -> Iterator[None]:
+    """Whatever transformers raises, in one line."""
+    try:
+        yield
+    except LlmtrainError:
+        raise
+    except Exception as error:
+        line = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"transformers cannot load {path} ({line}); {ADVICE}") from error
