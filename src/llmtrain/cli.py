@@ -75,7 +75,8 @@ def main(argv: list[str] | None = None) -> int:
             raise
         line = redact(" ".join(str(error).split()))[:300]
         if exhausted := _exhausted(error):
-            print(f"llmtrain: {exhausted} ({line or type(error).__name__}); {_RELIEF[exhausted]}", file=sys.stderr)
+            reason = line[:180] or type(error).__name__  # CUDA tells of every other process on the device too
+            print(f"llmtrain: {exhausted} ({reason}); {_RELIEF[exhausted]}", file=sys.stderr)
             return ResourceError.exit_code
         print(f"llmtrain: unexpected {type(error).__name__}: {line}; LLMTRAIN_DEBUG=1 shows where", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -78,3 +79,11 @@ def test_runs_of_another_length_are_told(tmp_path: Path) -> None:
     (tmp_path / "stopped.jsonl").write_text('{"step": 0, "state": {}}\n')
     assert "came to the steps [0, 1] and the run 'stopped' to [0]" in str(
         first_difference(trials, "straight", "stopped"))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_trace_tells_whether_the_run_had_a_cuda_device(device: str, tmp_path: Path) -> None:
+    trials = _Trials(tmp_path, TrainConfig(), [])
+    random = {"0.cpu": "digest", **({"0.cuda": "digest"} if device == "cuda" else {})}
+    (tmp_path / "straight.jsonl").write_text(json.dumps({"step": 0, "state": {"random": random}}) + "\n")
+    assert trials.on_cuda("straight") is (device == "cuda")

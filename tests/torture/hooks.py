@@ -307,6 +307,15 @@ def eat_memory_at_step(step: int, size: int) -> None:
     loop.advance = advancing
 
 
+def limit_device_memory(size: int, stop: int | None = None) -> None:
+    """torch's allocator gets no more than so many bytes of the CUDA device; a SIGTERM after ``stop`` steps."""
+    import torch
+
+    if stop is not None:
+        signal_at_step(stop)
+    torch.cuda.set_per_process_memory_fraction(size / torch.cuda.mem_get_info()[1])
+
+
 def limit_address_space_at_step(step: int) -> None:
     """Once the run has taken so many steps its address space may not grow any more."""
     import torch

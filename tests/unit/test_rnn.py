@@ -21,6 +21,7 @@ from llmtrain.heads.rnn.config import GruHeadConfig, LstmHeadConfig
 from llmtrain.heads.rnn.recurrence import State, recur
 from llmtrain.model.base import load_tokenizer
 from llmtrain.model.family import layers, pretrained_mlm_head
+from llmtrain.model.publish import load_weights
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 from reference_decode import beam, greedy, log_next
 
@@ -133,6 +134,22 @@ def test_every_switch_trains_and_round_trips(options: dict[str, Any], tiny_base:
     assert torch.equal(ours, theirs)
     made, again = (one.generate(input_ids=ids, attention_mask=mask, max_new_tokens=6) for one in (model, loaded))
     assert torch.equal(made, again)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_weights_laid_out_as_cudnn_does_are_published_and_read_back(name: str, tiny_base: Path, tmp_path: Path) -> None:
+    """On CUDA all weights of a recurrent layer are views of one buffer, which looks as if they were tied."""
+    model, other = build(tiny_base, name=name), sharpened(tiny_base, name=name)
+    for each in (model, other):
+        weights = [p for module in each.head.modules() if isinstance(module, nn.RNNBase) for p in module.parameters()]
+        buffer, at = torch.cat([p.detach().flatten() for p in weights]), 0
+        for p in weights:
+            p.data = buffer[at:at + p.numel()].view(p.shape)
+            at += p.numel()
+    other.save_pretrained(tmp_path)
+    load_weights(model, tmp_path)
+    for (key, mine), theirs in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs), key
 
 
 @pytest.mark.parametrize("options", SHAPES, ids=str)

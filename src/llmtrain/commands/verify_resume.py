@@ -83,7 +83,6 @@ class _Trials:
     def __init__(self, folder: Path, config: TrainConfig, overrides: list[str]) -> None:
         self._folder, self._overrides = folder, overrides
         self._processes = config.trainer.processes or 1
-        self.cuda = False
 
     def start(self, name: str, stop: int | None = None, more: tuple[str, ...] = ()) -> None:
         """Train, or go on with, the run ``name``; its output is shown when it fails.
@@ -104,7 +103,6 @@ class _Trials:
         with output.open("ab") as log, Forwarding() as forwarding:
             code = forwarding.run(command, log)
         text = output.read_text(encoding="utf-8", errors="replace")
-        self.cuda = self.cuda or " on this CUDA" in text
         if forwarding.signals:
             raise Stopped("stopped; nothing of the comparison is kept", forwarding.signals[0])
         if code != (0 if stop is None else STOPPED) and not (self._processes > 1 and stop is not None and code):
@@ -122,6 +120,10 @@ class _Trials:
                 found[row["step"]] = row["state"]
             for step, state in sorted(found.items()):
                 yield rank, step, state
+
+    def on_cuda(self, name: str) -> bool:
+        """Whether the run had a CUDA device: its random state is then among what was noted."""
+        return any(key.endswith(".cuda") for row in self._rows(name, 0) for key in row["state"].get("random", {}))
 
     def went_back(self, name: str) -> str | None:
         """Told when a start of the run did not go on where the one before it stopped: alike, and yet no resume."""
@@ -148,7 +150,7 @@ def _compare(trials: _Trials, steps: int, stop: int) -> int:
               "schedule, optimizer, weights")
         return 0
     problems = [difference]
-    if trials.cuda:
+    if trials.on_cuda("straight"):
         problems += _blame_cuda(trials)
     raise NumericsError(problems)
 

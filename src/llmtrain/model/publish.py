@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, load_model, save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
 from llmtrain.errors import ConfigError
-from llmtrain.model.adapters import adapted_layers, load_plain, merged_state
+from llmtrain.model.adapters import load_plain, merged_state
 from llmtrain.model.family import family_of, mlm_head_names
 from llmtrain.model.summary import SummaryModel
 
@@ -67,10 +67,8 @@ def load_weights(model: SummaryModel, folder: Path) -> None:
         if is_base(folder):
             load_base(model.trunk, folder)
             return
-        if adapted_layers(model):
-            load_plain(model, load_file(folder / "model.safetensors"))
-            return
-        load_model(model, str(folder / "model.safetensors"), device=str(next(model.parameters()).device))
+        # not safetensors' load_model: it takes cuDNN's views of one buffer for tied weights and refuses
+        load_plain(model, load_file(folder / "model.safetensors"))
     except RuntimeError as error:
         line = " ".join(str(error).split())[:200]
         raise ConfigError(f"the weights at {folder} do not fit this base and head ({line}); use the model and head "
