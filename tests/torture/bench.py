@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import SOURCE, environment, make_tiny_base, pairs, write_jsonl
+from torture.warm import Forked, Program, Server
 
 TORTURE = Path(__file__).resolve().parent
 
@@ -112,7 +113,7 @@ class Bench:
         self.folder, self.source, self.before, self.env = folder, source, before, env or {}
         folder.mkdir(parents=True, exist_ok=True)
         self._count = 0
-        self._server: subprocess.Popen[str] | None = None
+        self._server: Server | None = None
         self._runs: dict[int, Run] = {}
         self._waiting: dict[int, Callable[[int], None]] = {}
         self._lock = threading.Lock()
@@ -126,9 +127,7 @@ class Bench:
             if run.running:
                 run.end()
         if self._server is not None:
-            assert self._server.stdin is not None
-            self._server.stdin.close()
-            self._server.wait(20)
+            self._server.close()
 
     # ------------------------------------------------------------------------------------------ what runs work on
 
@@ -187,10 +186,8 @@ class Bench:
             answered.set()
 
         self._waiting[number] = ready
-        assert server.stdin is not None
         with self._lock:
-            server.stdin.write(json.dumps(task) + "\n")
-            server.stdin.flush()
+            server.send(json.dumps(task))
         if not answered.wait(60):
             raise RuntimeError("the warm server does not answer")
         self._all.append(made[0])
@@ -241,24 +238,20 @@ class Bench:
         path.write_text(text, encoding="utf-8")
         return str(path)
 
-    def _warm(self) -> subprocess.Popen[str]:
+    def _warm(self) -> Server:
         if self._server is None:
             errors = self.folder / "server.err"
-            with errors.open("wb") as to_errors:
-                self._server = subprocess.Popen([*self.before, sys.executable, str(TORTURE / "server.py")],
-                                                env=self._environment(), stdin=subprocess.PIPE,
-                                                stdout=subprocess.PIPE, stderr=to_errors, text=True, bufsize=1,
-                                                start_new_session=True)
-            assert self._server.stdout is not None
-            if not self._server.stdout.readline():
+            own = self.before or self.env
+            self._server = Program(self.before, self._environment(), errors) if own else Forked(self._environment(),
+                                                                                                errors)
+            if not self._server.answers.readline():
                 raise RuntimeError(f"the warm server did not start: {errors.read_text(encoding='utf-8')[-2000:]}")
             threading.Thread(target=self._listen, daemon=True).start()
         return self._server
 
     def _listen(self) -> None:
         assert self._server is not None
-        assert self._server.stdout is not None
-        for line in self._server.stdout:
+        for line in self._server.answers:
             answer = json.loads(line)
             if "id" in answer:
                 self._waiting.pop(answer["id"])(answer["pid"])

@@ -1,6 +1,7 @@
 """A warm process that forks one child a command: real processes, without the seconds that imports take.
 
-Started by bench.Bench with the source tree to test on PYTHONPATH. Reads one JSON object a line from stdin:
+Started by warm.py with the source tree to test on PYTHONPATH; with ``--libraries`` it loads no source tree, and forks
+servers that do. A server reads one JSON object a line from stdin:
 
     {"id", "args", "cwd", "env", "out", "err", "stdin", "hook": ["module:function", [arguments]] | null, "script"}
 
@@ -15,31 +16,39 @@ from __future__ import annotations
 import ctypes
 import importlib
 import json
+import logging
 import os
 import runpy
 import select
 import signal
+import socket
 import sys
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG = 1
+LIBRARIES = ("accelerate", "datasets", "hydra", "rouge_score.rouge_scorer", "safetensors.torch",
+             "transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert",
+             "transformers.models.bert.tokenization_bert")
+
+
+def load_libraries() -> None:
+    """What takes long to import and is the same for every source tree."""
+    for name in ("torchao", "torch.utils._pytree"):  # they warn of other devices' kernels
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in LIBRARIES:
+        importlib.import_module(name)
 
 
 def warm_up() -> None:
     """Import all that the commands import late."""
-    from llmtrain.log import quiet_imports, quiet_libraries
-
-    quiet_imports()
-    quiet_libraries()
-    import transformers.models.auto.modeling_auto
-    import transformers.models.bert.modeling_bert
-    import transformers.models.bert.tokenization_bert  # noqa: F401
-
+    load_libraries()
     from llmtrain import registry
     from llmtrain.cli import COMMANDS
+    from llmtrain.log import quiet_libraries
 
+    quiet_libraries()
     modules = [part.target.partition(":")[0] for kind in registry.KINDS for part in registry.parts(kind)]
     for name in ("llmtrain.hf", "llmtrain.summarizer", "llmtrain.training.loop", "llmtrain.training.setup",
                  *(f"llmtrain.commands.{command.replace('-', '_')}" for command in COMMANDS), *modules):
@@ -123,7 +132,46 @@ def serve() -> None:
                 answers.write(json.dumps({"pid": pid, "status": status, "kib": usage.ru_maxrss}) + "\n")
 
 
+def fork_servers() -> None:
+    """Load the libraries, and fork a server for each request {"env", "errors"}: it has the socket that came with it."""
+    load_libraries()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a server here
+    requests = socket.socket(fileno=os.dup(0))
+    while True:
+        data, handles, _, _ = socket.recv_fds(requests, 1 << 16, 1)
+        if not data:
+            return
+        pid = os.fork()
+        if pid == 0:
+            requests.close()
+            become_server(json.loads(data), handles[0])
+        os.close(handles[0])
+        requests.send(str(pid).encode())
+
+
+def become_server(task: dict[str, Any], handle: int) -> NoReturn:
+    try:
+        os.setsid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        errors = os.open(task["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        for number, given in enumerate((handle, handle, errors)):
+            os.dup2(given, number)
+        os.environ.clear()
+        os.environ.update(task["env"])
+        sys.path[:0] = task["env"]["PYTHONPATH"].split(os.pathsep)
+        warm_up()
+        serve()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    warm_up()
-    serve()
+    if sys.argv[1:] == ["--libraries"]:
+        fork_servers()
+    else:
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+        warm_up()
+        serve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from llmtrain.config.reference import Key, keys
@@ -28,8 +29,9 @@ class Names:
         self.sections = {path.rpartition(".")[0] for path in self.keys} | {p.split(".")[0] for p in self.keys}
         self.sections.discard("")
 
+    @cached_property
     def groups(self) -> list[str]:
-        """Names of the config groups."""
+        """Names of the config groups. Hydra reads its whole store again for each asking."""
         return [name for name in self.loader.list_groups("") if name not in HIDDEN_GROUPS]
 
     def options(self, group: str) -> list[str]:
@@ -43,17 +45,17 @@ class Names:
             return (f"{name} is a setting of Hydra's own, which is not read here; leave it out (run.root and run.name "
                     "say where a run goes)")
         value = override.value()
-        if (group := name.replace(".", "/")) in self.groups() and (
+        if (group := name.replace(".", "/")) in self.groups and (
                 isinstance(value, (str, list)) or (override.is_delete() and value is None)):
             return self._group_problem(override, group, value)
         if override.package is not None:
-            return f"unknown group {name}; {did_you_mean(name, self.groups(), 'see `llmtrain --help`')}"
+            return f"unknown group {name}; {did_you_mean(name, self.groups, 'see `llmtrain --help`')}"
         if name in self.keys or name in self.sections or self._below_open(name):
             if override.is_add() and name in self.keys and not isinstance(value, (dict, list)):
                 return f"{override.input_line} adds a key that exists; did you mean {override.input_line[1:]}?"
             return None
         return f"unknown key {name}; " + did_you_mean(
-            name, [*self.keys, *self.groups()], f"`llmtrain config {self.command}` lists the keys")
+            name, [*self.keys, *self.groups], f"`llmtrain config {self.command}` lists the keys")
 
     def _below_open(self, name: str) -> bool:
         return any(key.open and name.startswith(path + ".") for path, key in self.keys.items())
