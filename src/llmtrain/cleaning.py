@@ -12,6 +12,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ PAIRS = re.compile(r"\.tmp-docstrings-[0-9a-f]{16}\.jsonl-\d+")  # in a cache it
 CHOICE = re.compile(r"\.tmp-[0-9a-f]{24}\.json-\d+")  # in selected/
 BASE = re.compile(r"\.tmp-(?:old-)?(?P<name>" + "|".join(map(re.escape, SOURCES)) + ")")  # in bases/
 ROWS = re.compile(r"tmp[a-z0-9_]{8}")  # in features/, as datasets calls them: 0600, an Arrow stream
+COMPARED = re.compile(r"llmtrain-verify-resume-[a-z0-9_]{8}")  # in the system's folder for temporary files
+TRIALS = re.compile(r"(straight|stopped|again|strict)(\.jsonl\d*|\.log)?")  # what lies in it
 ARROW = b"\xff\xff\xff\xff"
 RESTED = 3600.0  # seconds
 REMOVED = (f"{STAGED}pruned-", f"{STAGED}old-")
@@ -50,7 +53,10 @@ def leftovers(root: Path) -> Iterator[Left]:
     for folder, inner, names in os.walk(root):  # does not follow links
         here = Path(folder)
         inner.sort()
-        if LOCK_NAME in names and not (here / LOCK_NAME).is_symlink() and _is_run(here):
+        if _is_comparison(here):
+            inner.clear()
+            yield from _of_comparison(here)
+        elif LOCK_NAME in names and not (here / LOCK_NAME).is_symlink() and _is_run(here):
             inner[:] = [name for name in inner if name != CHECKPOINTS and not name.startswith(STAGED)]
             yield from _of_run(here)
         else:
@@ -66,6 +72,12 @@ def _is_run(folder: Path) -> bool:
         return all(section in text for section in SECTIONS)
     return all(name == LOCK_NAME or name.startswith(f"{STAGED}{CONFIG}-") for name in _names(folder)) and (
         (folder / LOCK_NAME).stat().st_size == 0)
+
+
+def _is_comparison(folder: Path) -> bool:
+    """Whether ``verify-resume`` made it."""
+    return bool(COMPARED.fullmatch(folder.name)) and LOCK_NAME in (names := _names(folder)) and all(
+        name == LOCK_NAME or TRIALS.fullmatch(name) for name in names)
 
 
 def _names(folder: Path) -> set[str]:
@@ -94,6 +106,17 @@ def _of_run(run: Path) -> list[Left]:
         return [Left(folder / name, _size(folder / name), "an old checkpoint half removed" if name.startswith(REMOVED)
                      else "a write that was stopped", run)
                 for folder in (run, run / CHECKPOINTS) for name in sorted(_names(folder)) if name.startswith(STAGED)]
+
+
+def _of_comparison(folder: Path) -> list[Left]:
+    try:
+        with ExitStack() as held:  # its runs' too: they outlive a command that was killed alone
+            for guarded in (folder, *(path.parent for path in folder.glob(f"*/{LOCK_NAME}"))):
+                held.enter_context(FolderLock(guarded))
+            return [Left(folder, folder_size(folder), "the runs of a verify-resume that was killed", folder)]
+    except ConfigError as error:
+        warn(f"left alone: {error.problems[0]}")
+        return []
 
 
 def _of_cache(folder: Path, names: list[str]) -> Iterator[Left]:
@@ -139,7 +162,7 @@ def take_away(left: Left) -> bool:
         warn(f"left alone: {error.problems[0]}")
         return False
     with lock, writing(left.path, 0):
-        if left.path == left.run and not _came_to_nothing(left.run):
+        if left.path == left.run and not _is_comparison(left.run) and not _came_to_nothing(left.run):
             return False  # it came to one after all
         remove(left.path)
     return True

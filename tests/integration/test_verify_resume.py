@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from helpers import pairs, run_cli, warm_cli, write_jsonl
+from helpers import environment, pairs, run_cli, warm_cli, write_jsonl
 from llmtrain.commands.verify_resume import _Trials, first_difference
 from llmtrain.config.schema import TrainConfig
 from torture.bench import changed_source
@@ -31,6 +34,31 @@ def test_it_proves_a_resume_and_leaves_nothing(command: list[str], tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert "alike bit by bit before each of 4 steps and at the end" in done.stdout
     assert not list(scratch.iterdir()) and not (tmp_path / "runs").exists()
+
+
+def test_what_a_killed_one_leaves_is_known_to_clean(command: list[str], tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    (scratch / "llmtrain-verify-resume-mine_own").mkdir(parents=True)
+    (scratch / "llmtrain-verify-resume-mine_own/.lock").touch()
+    (scratch / "llmtrain-verify-resume-mine_own/thesis.txt").touch()
+    run = subprocess.Popen([sys.executable, "-m", "llmtrain", *command], cwd=tmp_path, start_new_session=True,
+                           env=environment({"TMPDIR": str(scratch)}), stdout=subprocess.DEVNULL)
+    while not (made := list(scratch.glob("*/straight/.lock"))):
+        assert run.poll() is None
+        time.sleep(0.05)
+    busy = warm_cli("clean", str(scratch), cwd=tmp_path)
+    assert "nothing was left" in busy.stdout and "left alone: a run is already using" in busy.stderr
+    run.kill()
+    run.wait()
+    done = warm_cli("clean", str(scratch), "--yes", cwd=tmp_path)  # the run that it had started goes on to its end
+    for _ in range(600):
+        if "already using" not in done.stderr:
+            break
+        time.sleep(0.1)
+        done = warm_cli("clean", str(scratch), "--yes", cwd=tmp_path)
+    assert "the runs of a verify-resume that was killed" in done.stdout and "1 removed" in done.stdout, done.stderr
+    assert not made[0].parents[1].exists()
+    assert (scratch / "llmtrain-verify-resume-mine_own/thesis.txt").exists()
 
 
 @pytest.mark.parametrize(("file", "old", "new", "told"), [

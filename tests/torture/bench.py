@@ -24,6 +24,7 @@ from helpers import SOURCE, environment, make_tiny_base, pairs, write_jsonl
 from torture.warm import Forked, Program, Server
 
 TORTURE = Path(__file__).resolve().parent
+SMALL = {"gru": ("head.layers=1",), "lstm": ("head.layers=1",), "prefix_lm": ()}  # other heads have both
 
 
 class Caught(AssertionError):
@@ -148,7 +149,8 @@ class Bench:
     def train_args(self, name: str, *overrides: str) -> list[str]:
         """``train`` of a tiny run called ``name``: 6 steps of 8 rows, saved and validated at 2, 4 and 6, dropout on."""
         data = self.data()
-        return ["train", f"model.path={self.base()}", "head.layers=1", "head.ffn=32", "data=files",
+        head = next((one.removeprefix("head=") for one in overrides if one.startswith("head=")), "transformer")
+        return ["train", f"model.path={self.base()}", *SMALL.get(head, ("head.layers=1", "head.ffn=32")), "data=files",
                 *(f"data.{split}={data / split}.jsonl" for split in ("train", "validation", "test")),
                 f"data.cache_dir={self.folder / 'cache'}", "data.max_source_tokens=32", "data.max_summary_tokens=8",
                 "trainer.batch_size=8", "trainer.log_every=1", "trainer.eval_rows=4", "trainer.eval_every=2",

@@ -13,6 +13,7 @@ class Mutant:
         about: What is broken, in a few words.
         caught_by: Rows that must fail on it.
         in_ci: Whether CI has the time for it too; ``scripts/torture ROW --mutants`` has for all.
+        trials: How many the row needs to come to it; 0: as many as for its other mutants.
     """
 
     about: str
@@ -21,11 +22,41 @@ class Mutant:
     new: str
     caught_by: tuple[str, ...]
     in_ci: bool = True
+    trials: int = 0
 
 
 MUTANTS: dict[str, Mutant] = {
     "random-state-forgotten": Mutant("a resume leaves out the random state", "training/setup.py",
                                      "    parts.append(RandomPart(accelerator))\n", "", ("R1", "R5")),
+    "progress-forgotten": Mutant("a resume forgets where it was", "training/setup.py", "[progress, SchedulePart",
+                                 "[SchedulePart", ("R5",), False),
+    "optimizer-forgotten": Mutant("a resume leaves out the optimizer's state", "training/setup.py",
+                                  "OptimizerPart(optimizer), PrecisionPart(precision),",
+                                  "PrecisionPart(precision),", ("R5",), False),
+    "objectives-forgotten": Mutant("a resume leaves out the base term's own layers", "training/setup.py",
+                                   "PrecisionPart(precision),\n                         ModulePart(\"objectives\", "
+                                   "dict(module.objectives.named_parameters()))]", "PrecisionPart(precision)]",
+                                   ("R5",), False),
+    "adapters-forgotten": Mutant("a resume goes on from merged weights", "training/setup.py",
+                                 "        parts.append(ModulePart(\"adapters\", adapters.own_parameters(model)))\n",
+                                 "        pass\n", ("R5",), False, trials=6),
+    "precision-forgotten": Mutant("a resume leaves out the format and the loss scaler", "training/setup.py",
+                                  "OptimizerPart(optimizer), PrecisionPart(precision),",
+                                  "OptimizerPart(optimizer),", ("R8",), False),
+    "scaler-not-restored": Mutant("a resume begins with a new loss scale", "training/state.py",
+                                  "            self._precision.scaler.load_state_dict(data[\"scaler\"])",
+                                  "            pass", ("R8",)),
+    "weighting-forgotten": Mutant("a resume leaves out what the weighting has learned", "training/setup.py",
+                                  "        parts.append(WeightingPart(module.weighting))\n", "        pass\n",
+                                  ("R8",), False),
+    "weights-forgotten": Mutant("a resume goes on from averaged weights", "training/setup.py",
+                                "[ModulePart(\"weights\", trained), AveragePart(average)]", "[AveragePart(average)]",
+                                ("R8",), False),
+    "average-forgotten": Mutant("a resume begins the average anew", "training/setup.py",
+                                "[ModulePart(\"weights\", trained), AveragePart(average)]",
+                                "[ModulePart(\"weights\", trained)]", ("R8",), False),
+    "counted-by-micro-batch": Mutant("a step's loss is divided by its last micro-batch's items", "training/step.py",
+                                     "counts[name] += int(count)", "counts[name] = int(count)", ("R7",), False),
     "schedule-steps-on-a-skip": Mutant("a skipped step moves the rates", "training/loop.py",
                                        "result = run.step(micro, agreed, progress.step, progress.updates)",
                                        "result = run.step(micro, agreed, progress.step, progress.step)", ("R8",)),
@@ -44,6 +75,11 @@ MUTANTS: dict[str, Mutant] = {
     "saved-without-fsync": Mutant("a checkpoint's files are not forced to disk", "atomic.py",
                                   "os.fchmod(handle, mode)\n                os.fsync(handle)",
                                   "os.fchmod(handle, mode)", ("R2",)),
+    "renamed-before-synced": Mutant("a checkpoint is committed and only then forced to disk", "atomic.py",
+                                    "        _settle(staged)\n        if final.exists():\n"
+                                    "            final.rename(replaced)\n        staged.rename(final)",
+                                    "        if final.exists():\n            final.rename(replaced)\n"
+                                    "        staged.rename(final)\n        _settle(final)", ("R2",), False),
     "log-failures-untold": Mutant("a log that cannot be written is a bug of ours", "log.py",
                                   "with writing(self._path, len(line.encode())), self", "with self", ("R3",)),
     "cache-failures-untold": Mutant("a cache that cannot be written is a bug of ours", "data/features.py",

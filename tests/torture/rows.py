@@ -110,7 +110,7 @@ def catches(row: Row, folder: Path, mutant: str, seed: int, n: int | None = None
     """What the row says against a mutant; None when it lets it pass."""
     with bench_for(folder, mutant) as bench:
         try:
-            run_row(row, bench, n or row.negative, seed)
+            run_row(row, bench, n or MUTANTS[mutant].trials or row.negative, seed)
         except Caught as caught:
             return str(caught)
     return None

@@ -15,6 +15,21 @@ from torture.rows_files import copy_foreign
 
 SETTINGS = (("precision=fp32",), ("precision=bf16",), ("precision=fp16", "precision.growth_interval=3"),
             ("precision=fp32", "data.workers=2"), ("precision=fp32", "trainer.accumulate=2"))
+MOVING = ("trainer.best_metric=loss.summary",)  # a weighted loss that moves cannot choose
+# the short form comes to the first ones
+CHOICES = (*SETTINGS, ("tuning=lora",),
+           ("precision=fp16", "optim.ema_decay=0.9", "objective.weighting=uncertainty", *MOVING),
+           ("head=gru", "optim.name=muon"), ("head=lstm", "precision=bf16", "head.input_feeding=true"),
+           ("head=prefix_lm", "objective.base=mlm", "objective.weighting=pcgrad", *MOVING),
+           ("head=extractive", "objective=summary_only", "optim.name=adafactor"),
+           ("head=ext_abs", "objective.base=extraction", "objective.weighting=gradnorm", *MOVING),
+           ("objective.base=mlm", "objective.weighting=famo", "trainer.accumulate=2", *MOVING),
+           ("objective.base=denoise", "objective.weighting=dwa", "objective.dwa.window=2", *MOVING),
+           ("objective=base_only", "objective.base=mlm"),
+           ("objective.weighting=step", "objective.step.share=0.3", "precision=bf16", *MOVING),
+           ("objective.weighting=linear", "objective.lam_start=0.1", "objective.lam_steps=9", "optim.name=adam8bit",
+            *MOVING),
+           ("model.freeze=all", "model.freeze_until_step=7", "data.workers=1"))
 INSIDE_A_SAVE = 0.6  # of the kills
 
 
@@ -69,18 +84,19 @@ def saving(folder: Path) -> bool:
 
 
 def stopped(bench: Bench, n: int, draw: random.Random) -> str:
-    """R5: stopped by SIGTERM at a step and gone on with, each precision in turn: bitwise the run never stopped."""
+    """R5: stopped by SIGTERM at a step and gone on with: bitwise the run never stopped. Precisions, workers and
+    micro-batches first, then adapters, averages, heads, objectives, weightings and optimizers."""
     total, seen = 24, []
     for trial in range(n):
-        setting = trial % len(SETTINGS)
-        args = [*SETTINGS[setting], f"trainer.max_steps={total}", "trainer.eval_every=9", "trainer.keep_last=99"]
+        setting = trial % len(CHOICES)
+        args = [*CHOICES[setting], f"trainer.max_steps={total}", "trainer.eval_every=9", "trainer.keep_last=99"]
         straight = bench.run_folder(f"whole-{setting}")
         if not straight.is_dir():
             finished(bench, *bench.train_args(straight.name, *args))
-        step = 1 + (trial // len(SETTINGS)) % (total - 1) if n >= 3 * total else draw.randint(1, total - 1)
+        step = 1 + (trial // len(CHOICES)) % (total - 1) if n >= 3 * total else draw.randint(1, total - 1)
         folder = bench.run_folder(f"stopped-{trial}")
         run = bench.cli(*bench.train_args(folder.name, *args), hook=("torture.hooks:signal_at_step", [step]))
-        must(run.code == 143, f"stopped at step {step} it ended with {run.code}: {run.err()}")
+        must(run.code == 143, f"{args[:3]} stopped at step {step} ended with {run.code}: {run.err()}")
         must(pointed(folder, "last") == step, f"stopped at step {step}, last is {pointed(folder, 'last')}")
         finished(bench, *bench.train_args(folder.name, *args))
         alike(straight, folder, total)

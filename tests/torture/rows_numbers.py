@@ -16,7 +16,8 @@ from torture.bench import Bench, must
 from torture.observe import alike, finished, log_rows, pointed, steps
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-OPTIMIZERS = ("adamw", "adafactor")
+OPTIMIZERS = (("optim.name=adamw",), ("optim.name=adafactor",), ("optim.name=muon",), ("optim.name=adam8bit",),
+              ("optim.name=adamw", "tuning=lora"))
 TERMS = ("mlm", "summary")
 HUGE = 3e38  # finite in fp32 and bf16
 
@@ -135,11 +136,12 @@ def overflows(bench: Bench, n: int, draw: random.Random) -> str:
     """
     total, done = 10, []
     for trial in range(n):
-        name = OPTIMIZERS[trial % len(OPTIMIZERS)]
+        chosen = OPTIMIZERS[trial % len(OPTIMIZERS)]
+        name = " ".join(chosen)
         bad = sorted(draw.sample(range(1, total - 1), draw.randint(2, 4)))
         stop = draw.randint(bad[0] + 1, total - 1)  # the scale has moved by then
         args = ["precision=fp16", "precision.init_scale=256", "precision.on_unsupported=run",
-                f"optim.name={name}", f"trainer.max_steps={total}",
+                *chosen, f"trainer.max_steps={total}",
                 "trainer.save_every=1", "trainer.eval_every=5",
                 "trainer.keep_last=99", "optim.ema_decay=0.5",
                 "objective.base=mlm", "objective.weighting=uncertainty", "trainer.best_metric=loss.summary"]

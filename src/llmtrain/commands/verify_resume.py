@@ -21,6 +21,7 @@ from llmtrain.config.load import compose, to_typed
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.validate import validate
 from llmtrain.errors import ConfigError, LlmtrainError, NumericsError, Stopped
+from llmtrain.lock import FolderLock
 
 if TYPE_CHECKING:
     from llmtrain.training.tracing import State
@@ -47,7 +48,8 @@ def run(arguments: list[str]) -> int:
     validate(config)
     folder = Path(tempfile.mkdtemp(prefix="llmtrain-verify-resume-"))
     try:
-        return _compare(_Trials(folder, config, [*overrides, *_fixed(steps)]), steps, stop)
+        with FolderLock(folder):  # `clean` takes away what is left of it once nobody holds it
+            return _compare(_Trials(folder, config, [*overrides, *_fixed(steps)]), steps, stop)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
