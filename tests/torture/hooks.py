@@ -167,7 +167,7 @@ def fault_at(phase: str, step: int, what: str) -> None:
     """Go wrong in a phase (forward, all-reduce, save) of a step, the first being 1.
 
     Args:
-        what: killed, stopped, raising or exiting (at once, with 0).
+        what: killed, stopped, raising or exiting (at once, with 0); launcher: the process above gets a SIGTERM.
     """
     from llmtrain.training import module, state
 
@@ -176,6 +176,10 @@ def fault_at(phase: str, step: int, what: str) -> None:
             raise ValueError("a fault that was asked for")
         if what == "exiting":
             os._exit(0)
+        if what == "launcher":
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(2)  # it passes the signal on
+            return
         os.kill(os.getpid(), signal.SIGKILL if what == "killed" else signal.SIGSTOP)
 
     if phase == "save":
@@ -190,13 +194,14 @@ def fault_at(phase: str, step: int, what: str) -> None:
         return
     forward, calls = module.JointModule.forward, [0]
 
-    def stepping(self: Any, *rest: Any) -> Any:
+    def stepping(self: Any, *rest: Any, **how: Any) -> Any:
         calls[0] += self.training
-        if calls[0] == step and phase == "forward":
+        now = self.training and calls[0] == step
+        if now and phase == "forward":
             fail()
-        if calls[0] == step and phase == "all-reduce":  # the last gradient: the others are being reduced
+        if now and phase == "all-reduce":  # the last gradient: the others are being reduced
             next(p for p in self.parameters() if p.requires_grad).register_hook(fail)
-        return forward(self, *rest)
+        return forward(self, *rest, **how)
 
     module.JointModule.forward = stepping  # type: ignore[method-assign]
 

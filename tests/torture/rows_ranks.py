@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from torture.bench import Bench, Run, must
-from torture.observe import alike, finished, steps
+from torture.observe import alike, finished, pointed, steps
 
 FAULTS = [(what, phase) for what in ("killed", "stopped", "raising", "exiting")
           for phase in ("all-reduce", "save", "forward")]
+CODES = {"killed": -9, "raising": 1, "exiting": 0}
 TIMEOUT = 4  # trainer.timeout_seconds
 SPARE = 15  # seconds more that a survivor may take
 
@@ -56,11 +57,62 @@ def lost(bench: Bench, n: int, draw: random.Random) -> str:
     return f"{n} losses, every survivor ended at most {slowest:.1f} s later (beside the timeout of the stopped ones)"
 
 
+def signalled(bench: Bench, n: int, draw: random.Random) -> str:
+    """Part of R4: a signal while there are two ranks, to one of them, to torchrun, or to the one that is left.
+
+    Both save the same step and go on bitwise; with a rank lost nothing is saved.
+    """
+    whole = bench.run_folder("ranks-quiet")
+    args = ("trainer.processes=2", f"trainer.timeout_seconds={TIMEOUT}")
+    if not whole.exists():
+        for run in pair(bench, *bench.train_args(whole.name, *args)):
+            must(run.wait() == 0, f"two ranks that nothing happens to ended with {run.code}: {run.err()[-1500:]}")
+    for trial in range(n):
+        rank, folder = draw.randrange(2), bench.run_folder(f"ranks-signalled-{trial}")
+        command = bench.train_args(folder.name, *args)
+        (one_signalled, launcher_signalled, left_signalled)[trial % 3](bench, command, folder, rank)
+        for run in pair(bench, *command):
+            must(run.wait() == 0, f"going on with two ended with {run.code}: {run.err()[-1500:]}")
+        alike(whole, folder, 6)
+        shutil.rmtree(folder)
+    return f"{n} signals to two ranks"
+
+
+def one_signalled(bench: Bench, command: list[str], folder: Path, rank: int) -> None:
+    for run in pair(bench, *command, hook=("torture.hooks:signal_at_step", [3]), on=rank):
+        must(run.wait() == 143, f"SIGTERM to rank {rank}: one ended with {run.code}: {run.err()[-800:]}")
+    must(pointed(folder, "last") in (3, 4), f"SIGTERM to rank {rank} after step 3: {steps(folder)} are saved")
+
+
+def launcher_signalled(bench: Bench, command: list[str], folder: Path, rank: int) -> None:
+    run = bench.cold("--nproc-per-node", "2", "--master-port", str(free_port()),
+                     str(Path(__file__).with_name("rank.py")), str(bench.folder / f"pid-{time.monotonic_ns()}"),
+                     str(rank), "forward", "4", "launcher", *command, program=("-m", "torch.distributed.run"))
+    must(run.wait() != 0, "SIGTERM to torchrun: it ended with 0")
+    must(pointed(folder, "last") in (4, 5), f"SIGTERM to torchrun in step 4: {steps(folder)} are saved: "
+                                            f"{run.err()[-600:]}")
+
+
+def left_signalled(bench: Bench, command: list[str], folder: Path, rank: int) -> None:
+    runs = pair(bench, *command, hook=("torture.hooks:fault_at", ["all-reduce", 4, "killed"]), on=rank)
+    seen_lost(runs[rank].pid, f"rank {rank} killed")
+    left = runs[1 - rank]
+    left.send(signal.SIGTERM)
+    left.wait(SPARE)
+    must(left.code in (5, 143), f"SIGTERM to the rank that was left: it ended with {left.code}: {left.err()[-800:]}")
+    must(steps(folder) == [2], f"SIGTERM to the rank that was left in step 4: {steps(folder)} are saved")
+
+
 def bare(bench: Bench, command: list[str], rank: int, fault: tuple[Any, ...], told: str) -> float:
     """Two processes without a launcher; returns how long after the loss the survivor ended."""
     runs = pair(bench, *command, hook=("torture.hooks:fault_at", fault), on=rank)
     victim, survivor = runs[rank], runs[1 - rank]
     since = seen_lost(victim.pid, told)
+    if fault[2] == "stopped":
+        must(state(victim.pid) == "T", f"{told}: it was not stopped, but ended: {victim.err()[-600:]}")
+    else:
+        must(victim.wait() == CODES[fault[2]] and ("a fault that" in victim.err()) == (fault[2] == "raising"),
+             f"{told}: it ended otherwise, with {victim.code}: {victim.err()[-600:]}")
     survivor.wait(allowed(fault))
     took = time.monotonic() - since
     must(survivor.code == 5, f"{told}: the survivor ended with {survivor.code}: {survivor.err()[-600:]}")

@@ -8,6 +8,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from torture import rows_ranks
 from torture.bench import Bench, Run, must
 from torture.hooks import MOMENT, PHASES
 from torture.observe import alike, finished, left_over, pointed, steps, whole_steps
@@ -57,9 +58,11 @@ def signalled(bench: Bench, n: int, draw: random.Random) -> str:
     """R4: SIGTERM, SIGINT and SIGUSR1, once and twice, in every phase.
 
     A stop is saved and ends with 128 + its number; a second one ends at once and damages nothing; SIGUSR1 saves and
-    goes on. The same command then ends as the run that got no signal, bit by bit.
+    goes on. The same command then ends as the run that got no signal, bit by bit. The long form has two ranks too.
     """
     straight = {phase: bench.run_folder(f"quiet-{kind(phase)}") for phase in PHASES}
+    ranks = n // 9
+    n -= ranks
     for trial, case in enumerate(cases(n, draw)):
         args, whole = settings(case.phase), straight[case.phase]
         if not whole.is_dir():
@@ -75,7 +78,8 @@ def signalled(bench: Bench, n: int, draw: random.Random) -> str:
         alike(whole, folder, STEPS)
         must(not left_over(folder), f"{case}: left over: {left_over(folder)}")
         shutil.rmtree(folder)
-    return f"{n} signals over {len(PHASES)} phases, each run gone on with bitwise"
+    told = f", {rows_ranks.signalled(bench, ranks, draw)}" if ranks else ""
+    return f"{n} signals over {len(PHASES)} phases{told}, each run gone on with bitwise"
 
 
 def kind(phase: str) -> str:
