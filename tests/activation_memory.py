@@ -27,13 +27,13 @@ def main(precision: str, train: str, work: str) -> None:
     torch.set_num_threads(1)
     os.chdir(work)
     config = to_typed("train", compose("train", [
-        "head.layers=1", "data=files", f"data.train={train}", "trainer.max_steps=1", "trainer.batch_size=32",
+        "head.layers=1", "data=files", f"data.train={train}", "trainer.max_steps=1", "trainer.batch_size=16",
         f"precision={precision}", f"data.cache_dir={work}/cache"]))
     folder = RunFolder.claim(config)  # type: ignore[arg-type]
     run = build(config, folder, start_accelerator(config, None), None)  # type: ignore[arg-type]
     run.module.train()
     (batch,) = next(iter(run.loader.iterate(0))).micro
-    assert batch["input_ids"].numel() > 32 * 100, "the batch is too small for its activations to be seen"
+    assert batch["input_ids"].numel() > 16 * 100, "the batch is too small for its activations to be seen"
     ctypes.CDLL(None).mallopt(allocator.M_MMAP_THRESHOLD, 1 << 20)  # what is freed leaves at once
     with run.precision.autocast():
         run.module(batch, 0)  # compiles kernels

@@ -24,7 +24,8 @@ from helpers import SOURCE, environment, make_tiny_base, pairs, write_jsonl
 from torture.warm import Forked, Program, Server
 
 TORTURE = Path(__file__).resolve().parent
-SMALL = {"gru": ("head.layers=1",), "lstm": ("head.layers=1",), "prefix_lm": ()}  # other heads have both
+ALL = ("head.layers=1", "head.ffn=32", "head.dropout=0.1")  # options that make a head small and lively
+SMALL = {"gru": ALL[::2], "lstm": ALL[::2], "prefix_lm": ()}  # which of them it has; any other head has all
 
 
 class Caught(AssertionError):
@@ -150,11 +151,11 @@ class Bench:
         """``train`` of a tiny run called ``name``: 6 steps of 8 rows, saved and validated at 2, 4 and 6, dropout on."""
         data = self.data()
         head = next((one.removeprefix("head=") for one in overrides if one.startswith("head=")), "transformer")
-        return ["train", f"model.path={self.base()}", *SMALL.get(head, ("head.layers=1", "head.ffn=32")), "data=files",
+        return ["train", f"model.path={self.base()}", *SMALL.get(head, ALL), "data=files",
                 *(f"data.{split}={data / split}.jsonl" for split in ("train", "validation", "test")),
                 f"data.cache_dir={self.folder / 'cache'}", "data.max_source_tokens=32", "data.max_summary_tokens=8",
                 "trainer.batch_size=8", "trainer.log_every=1", "trainer.eval_rows=4", "trainer.eval_every=2",
-                "schedule.warmup_steps=2", "model.dropout=0.1", "head.dropout=0.1", "generation.max_new_tokens=4",
+                "schedule.warmup_steps=2", "model.dropout=0.1", "generation.max_new_tokens=4",
                 "eval.bootstrap_samples=5", "eval.baselines=false", "trainer.max_steps=6",
                 "trainer.best_metric=loss.total", f"run.root={self.folder / 'runs'}", f"run.name={name}", *overrides]
 

@@ -185,4 +185,6 @@ def rates(row: dict[str, Any]) -> dict[str, float]:
 
 
 def tensors_of(folder: Path, step: int, part: str) -> dict[str, torch.Tensor]:
-    return load_file(folder / "checkpoints" / f"step-{step}" / f"{part}.safetensors")
+    path = folder / "checkpoints" / f"step-{step}" / f"{part}.safetensors"
+    must(path.is_file(), f"there is no {path}")
+    return load_file(path)

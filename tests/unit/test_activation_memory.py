@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).resolve().parents[1] / "activation_memory.py"
 def test_16_bit_activations_take_less_memory_than_fp32s(tmp_path: Path) -> None:
     draw = random.Random(0)
     rows = [{"id": str(row), "document": " ".join(draw.choices(WORDS, k=120)) + ".",
-             "summary": " ".join(draw.choices(WORDS, k=12))} for row in range(32)]
+             "summary": " ".join(draw.choices(WORDS, k=12))} for row in range(16)]
     train = write_jsonl(tmp_path / "train.jsonl", rows)
     kept = {}
     for precision in ("fp32", "fp16", "bf16"):

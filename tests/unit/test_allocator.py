@@ -21,7 +21,7 @@ def resident():
     return pages * 4096 / 2**20
 
 Precision(PrecisionConfig(name=PrecisionName.bf16), torch.device("cpu"))
-first, second = torch.randn(512, 128, dtype=torch.bfloat16), torch.randn(128, 512, dtype=torch.bfloat16)
+first, second = torch.randn(64, 128, dtype=torch.bfloat16), torch.randn(128, 64, dtype=torch.bfloat16)
 before = None
 for width in range(200, 1200):
     torch.randn(width, 128, dtype=torch.bfloat16) @ first.T @ second.T
