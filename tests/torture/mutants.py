@@ -11,8 +11,8 @@ class Mutant:
 
     Attributes:
         about: What is broken, in a few words.
-        caught_by: Rows that must fail on it.
-        in_ci: Whether CI has the time for it too; ``scripts/torture ROW --mutants`` has for all.
+        caught_by: Rows that must fail on it, the quickest first.
+        in_ci: Whether CI has the time for the first of them; ``scripts/torture ROW --mutants`` has for all.
         trials: How many the row needs to come to it; 0: as many as for its other mutants.
     """
 
@@ -27,7 +27,7 @@ class Mutant:
 
 MUTANTS: dict[str, Mutant] = {
     "random-state-forgotten": Mutant("a resume leaves out the random state", "training/setup.py",
-                                     "    parts.append(RandomPart(accelerator))\n", "", ("R1", "R5")),
+                                     "    parts.append(RandomPart(accelerator))\n", "", ("R5", "R1")),
     "progress-forgotten": Mutant("a resume forgets where it was", "training/setup.py", "[progress, SchedulePart",
                                  "[SchedulePart", ("R5",), False),
     "optimizer-forgotten": Mutant("a resume leaves out the optimizer's state", "training/setup.py",
@@ -45,7 +45,7 @@ MUTANTS: dict[str, Mutant] = {
                                   "OptimizerPart(optimizer),", ("R8",), False),
     "scaler-not-restored": Mutant("a resume begins with a new loss scale", "training/state.py",
                                   "            self._precision.scaler.load_state_dict(data[\"scaler\"])",
-                                  "            pass", ("R8",)),
+                                  "            pass", ("R8",), False),
     "weighting-forgotten": Mutant("a resume leaves out what the weighting has learned", "training/setup.py",
                                   "        parts.append(WeightingPart(module.weighting))\n", "        pass\n",
                                   ("R8",), False),
@@ -69,7 +69,7 @@ MUTANTS: dict[str, Mutant] = {
     "best-pruned": Mutant("pruning forgets the best checkpoint", "checkpoint/save.py",
                           "kept = best | {last}", "kept = {last}", ("R16",)),
     "stale-taken": Mutant("a later step from elsewhere is gone on from", "checkpoint/locate.py",
-                          'manifest.meta.get("after") != last', "False", ("R16",)),
+                          'manifest.meta.get("after") != last', "False", ("R16",), False),
     "hashes-unread": Mutant("a file's size is all that is verified", "checkpoint/verify.py",
                             "record_of(path) != record", "False", ("R6",)),
     "saved-without-fsync": Mutant("a checkpoint's files are not forced to disk", "atomic.py",
@@ -92,10 +92,10 @@ MUTANTS: dict[str, Mutant] = {
     "manifests-take-pickles": Mutant("a checkpoint may hold any kind of file", "checkpoint/manifest.py",
                                      "name.lower().endswith(FORBIDDEN_SUFFIXES)", "False", ("R12",)),
     "links-followed": Mutant("a base's files may be links to anything", "model/trust.py", "*_links(folder), ", "",
-                             ("R12",)),
+                             ("R12",), False),
     "resolvers-resolved": Mutant("an override may ask for the environment", "config/load.py",
                                  "(resolver := RESOLVER.search(override)) is not None",
-                                 "(resolver := RESOLVER.search('')) is not None", ("R12",)),
+                                 "(resolver := RESOLVER.search('')) is not None", ("R12",), False),
     "lost-ranks-unnamed": Mutant("a lost rank is told as the address of a socket", "training/lost.py",
                                  "if peers and any(", "if False and any(", ("R10",)),
     "lost-workers-a-bug": Mutant("a lost data worker is a bug of ours", "data/workers.py",
