@@ -8,7 +8,8 @@ Both are kept under --root: started again, the script goes on where it was stopp
 their share of the cores each.
 
 A variant is NAME and its overrides in one text; the first one is what the others are compared with, document by
-document. Test rows are left alone unless --test is given. --steps N gives every recipe N steps, whatever they take.
+document. Test rows are left alone unless --test is given. --steps N gives every recipe N steps, whatever they take;
+--paces only tells the seconds a step takes.
 
     python scripts/benchmarks/recipes.py --root /tmp/r --minutes 4 --seeds 1 --data FOLDER \\
         --variant "summary alone" "objective=summary_only" --variant "select, 2" "objective.lam=2" -- run.seed=0
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4.0, help="training time of each run")
     parser.add_argument("--rounds", type=int, default=3, help="times that each recipe's pace is measured")
     parser.add_argument("--steps", type=int, help="train every recipe for so many steps instead of --minutes")
+    parser.add_argument("--paces", action="store_true", help="measure the seconds a step alone, train nothing")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, once the pace is known")
     parser.add_argument("--max-in", type=int, default=128)
@@ -52,6 +54,11 @@ def main() -> None:
         shared += data_overrides(options.data, options.max_in, options.max_out)
     recipes = {name: [*shared, *overrides.split()] for name, overrides in options.variant}
     paces = {} if options.steps else measured(options.root, recipes, options.rounds)
+    if options.paces:
+        first = paces[options.variant[0][0]]
+        print(table(["recipe", "s a step", "of the first"],
+                    [[name, f"{paces[name]:.3f}", f"{paces[name] / first:.2f}"] for name in recipes]))
+        return
     os.environ["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // options.jobs))
     with ThreadPoolExecutor(options.jobs) as pool:
         waiting = {name: [] for name in recipes}

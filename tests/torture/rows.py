@@ -69,7 +69,7 @@ ROWS: dict[str, Row] = {row.id: row for row in (
     Row("R11", "a data worker killed or stopped", "rows_processes:worker_lost", 2, 30, 1),
     Row("R12", "hostile models, checkpoints, configurations, data", "rows_hostile:hostile", 24, 150, 7),
     Row("R13", "secrets in the environment, on the command line, in a URL", "rows_secrets:kept", 6, 20, 6),
-    Row("R14", "no network; a hub that refuses, is silent, slow or broken", "rows_network:no_network", 2, 16, 1),
+    Row("R14", "no network; a hub that refuses, is silent, slow or broken", "rows_network:no_network", 2, 17, 1),
     Row("R15", "two runs started in one folder at once; a holder killed", "rows_processes:one_folder", 8, 200, 2),
     Row("R16", "keep_last and best over every crash point", "rows_crash:crash_points", 6, 10_000, 3),
     Row("R18", "documents of every kind to summarize", "rows_documents:documents", 5, 72, 2),

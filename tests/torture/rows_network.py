@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import random
 import shutil
+import signal
 import socket
 import socketserver
 import subprocess
@@ -96,6 +97,26 @@ def served(kind: str, *overrides: str) -> Case:
                               hook=("torture.hooks:hub_of_the_environment", []),
                               env={"HF_HUB_OFFLINE": "", "HF_ENDPOINT": f"http://127.0.0.1:{port}"})
             return told(run, name, folder)
+
+    return case
+
+
+def stopped(*overrides: str) -> Case:
+    """A SIGTERM while a run's start waits for a hub that says nothing."""
+    def case(bench: Bench, _: Bench, _trace: Path | None, folder: Path, name: str) -> float:
+        with silent() as port:
+            run = bench.start(*bench.train_args(folder.name, *overrides),
+                              hook=("torture.hooks:hub_of_the_environment", []),
+                              env={"HF_HUB_OFFLINE": "", "HF_ENDPOINT": f"http://127.0.0.1:{port}"})
+            must(run.until(folder.exists), f"{name}: it never began: {run.err()[-800:]}")
+            time.sleep(1)
+            run.send(signal.SIGTERM)
+            sent = time.monotonic()
+            must(run.wait() == 143, f"{name}: it ended with {run.code}: {run.err()[-800:]}")
+            took = time.monotonic() - sent
+        must(took < 2 + SLACK, f"{name}: it took {took:.1f} s to end")
+        must(not folder.exists(), f"{name}: {folder} is left")
+        return took
 
     return case
 
@@ -193,4 +214,5 @@ CASES: tuple[tuple[str, Case], ...] = (
     ("a dataset the hub lacks", served("unknown", *DATA)),
     ("a base, silent hub", served("silent", BASE)),
     ("a dataset, refusing hub", served("refusing", *DATA)),
+    ("a stop while a hub is silent", stopped(BASE)),
 )
