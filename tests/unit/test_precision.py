@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -16,6 +18,21 @@ SLOW = Speeds({"fp32": 1.0, "fp16": 4.0, "bf16": 0.5})
 
 def asked(name: str, policy: str = "run") -> PrecisionConfig:
     return PrecisionConfig(name=PrecisionName(name), on_unsupported=OnUnsupported(policy))
+
+
+def test_a_stall_does_not_make_a_format_slow_and_a_slow_one_is_timed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[torch.dtype] = []
+
+    def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        called.append(left.dtype)
+        stalls = left.dtype == torch.float32 and called.count(torch.float32) == 2  # the first one that is timed
+        time.sleep(0.2 if stalls or left.dtype == torch.bfloat16 else 0.0)
+        return left
+
+    monkeypatch.setattr("llmtrain.precision.linear", product)
+    speeds = measure_speeds(CPU)
+    assert speeds.fastest != "bf16" and speeds.seconds["fp32"] < 0.1 < speeds.seconds["bf16"]
+    assert called.count(torch.bfloat16) == 3 and called.count(torch.float16) == 6
 
 
 def test_slow_formats_run_and_say_so() -> None:
