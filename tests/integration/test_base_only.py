@@ -94,19 +94,32 @@ def test_init_from_wants_the_same_base(common: list[str], tmp_path: Path) -> Non
     assert (refused.returncode, refused.stderr.count("use the same model")) == (2, 1)
 
 
-def test_documents_without_summaries_join_a_joint_run(common: list[str], tmp_path: Path) -> None:
-    command = [*common, "objective.base=mlm", "objective.mlm.fraction=1", "data.unlabelled=alone.jsonl"]
+def test_documents_without_summaries_join_a_joint_run(common: list[str], tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [*common, "objective.base=mlm", "data.unlabelled=alone.jsonl", "data.unlabelled_share=0.25"]
     done = warm_cli("train", *command, "run.name=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "40 documents of data.unlabelled are read by the base's own term alone" in done.stderr + done.stdout
+    told = done.stderr + done.stdout
+    assert ", 24 / 6 / 6 train / validation / test pairs" in told
+    assert "40 documents of data.unlabelled are read by the base's own term alone" in told
+    assert "2 of a step's 8 rows are documents of data.unlabelled" in told
     rows = [json.loads(line) for line in (tmp_path / "runs/run/metrics.jsonl").read_text().splitlines()]
     assert all(row["loss.mlm"] > 0 for row in rows)
     results = json.loads((tmp_path / "runs/run/results.json").read_text())
     assert results["metrics"]["test"]["rouge1"] is not None
 
+    stop_at(monkeypatch, 3)
+    assert warm_cli("train", *command, "run.name=stopped", cwd=tmp_path).returncode == 143
+    assert warm_cli("train", *command, "run.name=stopped", cwd=tmp_path).returncode == 0
+    first, second = tensors(tmp_path / "runs/run"), tensors(tmp_path / "runs/stopped")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
 
 @pytest.mark.parametrize(("overrides", "told"), [
-    (["objective.base=select", "data.unlabelled=alone.jsonl"], "needs a base term that reads documents alone"),
+    (["objective.base=select", "data.unlabelled=alone.jsonl"],
+     "needs a base term that reads documents alone; use an objective.base of clm, denoise, mlm"),
+    (["objective.base=mlm", "data.unlabelled=alone.jsonl", "data.unlabelled_share=1"], "data.unlabelled_share=1 must"),
+    (["objective.base=mlm", "data.unlabelled=alone.jsonl", "trainer.batch_size=1"], "set trainer.batch_size to 2"),
     (["objective.base=select", "objective.lam=null", "data.train=alone.jsonl"], "no column 'summary'"),
     (["objective.base=mlm", "data.train=alone.jsonl"], "no column 'summary'"),
     (["objective=base_only", "trainer.best_metric=rouge1"], "rouge1 is not logged")])

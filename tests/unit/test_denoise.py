@@ -24,7 +24,7 @@ MODES = ("spans", "consistency")
 
 def masked(rows: int = 400, width: int = 41, epoch: int = 0, made: type = MaskSpans, **options: Any) -> Any:
     batch = {"example_id": torch.arange(rows), "input_ids": torch.full((rows, width), 50), "dummy": False,
-             "attention_mask": torch.ones(rows, width, dtype=torch.long)}
+             "attention_mask": torch.ones(rows, width, dtype=torch.long), "labels": torch.full((rows, 3), 50)}
     batch["input_ids"][:, 0] = 2
     chosen = DenoiseConfig(fraction=1.0, **options)
     more = (chosen.span_length,) if made is MaskSpans else ()

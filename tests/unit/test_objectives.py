@@ -91,7 +91,7 @@ def test_a_pretrained_masked_lm_head_is_used(tiny_base_mlm: Path) -> None:
 
 def masked(seed: int = 0, epoch: int = 0, rows: int = 400, **options: Any) -> Any:
     batch = {"example_id": torch.arange(rows), "input_ids": torch.full((rows, 20), 50), "dummy": False,
-             "attention_mask": torch.ones(rows, 20, dtype=torch.long)}
+             "attention_mask": torch.ones(rows, 20, dtype=torch.long), "labels": torch.full((rows, 3), 50)}
     batch["input_ids"][:, 0] = 2
     MaskTokens(MlmConfig(**options), VOCABULARY)(batch, Context(epoch, seed))
     return batch
@@ -124,7 +124,8 @@ def test_whole_words_are_masked_together() -> None:
     continuation = torch.zeros(200, dtype=torch.bool)
     continuation[60] = True
     batch = {"example_id": torch.arange(200), "input_ids": torch.tensor([[2, 50, 60, 60, 51, 60]] * 200),
-             "attention_mask": torch.ones(200, 6, dtype=torch.long), "dummy": False}
+             "attention_mask": torch.ones(200, 6, dtype=torch.long), "labels": torch.full((200, 3), 50),
+             "dummy": False}
     MaskTokens(MlmConfig(fraction=1.0, whole_word=True),
                Vocabulary(200, 4, frozenset(range(5)), continuation))(batch, Context(0, 0))
     chosen = batch["mlm_labels"] != -100

@@ -40,6 +40,8 @@ class DataConfig:
     split_seed: int = key(0, "another seed holds out other rows (data.validation_from_train)")
     unlabelled: Any = key(None, "file, list or glob of further training documents without summaries: the base's own "
                                 "term alone reads them")
+    unlabelled_share: float = key(0.5, "share of a step's rows that are documents of data.unlabelled; an epoch is a "
+                                       "pass over the pairs", "share")
     document: str = key("document", "column that holds the document")
     summary: str = key("summary", "column that holds the summary")
     references: str | None = key(None, "column of several references; default: references, if every row lists texts")

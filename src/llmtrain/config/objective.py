@@ -72,6 +72,13 @@ def needs_summaries(objective: ObjectiveConfig) -> bool:
                                             for name in base_terms_of(objective))
 
 
+def terms_apart(objective: ObjectiveConfig) -> tuple[str, ...]:
+    """The base objectives in use that read documents in a pass of their own, whatever the summary reads."""
+    return tuple(name for name in base_terms_of(objective)
+                 if registry.get("objective", name).requires.get("own_pass")
+                 and not getattr(getattr(objective, name), "shared_pass", False))
+
+
 def reads_documents_alone(objective: ObjectiveConfig) -> bool:
     """Whether a base objective learns from documents that have no summary."""
     known = {part.name: part.requires for part in registry.parts("objective")}

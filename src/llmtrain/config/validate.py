@@ -165,8 +165,14 @@ def _average(config: TrainConfig) -> Iterator[str]:
 def _data(config: TrainConfig) -> Iterator[str]:
     data = config.data
     if data.unlabelled is not None and not reads_documents_alone(config.objective):
-        yield ("data.unlabelled needs a base term that reads documents alone; use objective.base=mlm, or leave "
-               "data.unlabelled out")
+        able = [part.name for part in registry.parts("objective") if not part.requires.get("reads_summary")]
+        yield (f"data.unlabelled needs a base term that reads documents alone; use an objective.base of "
+               f"{', '.join(able)}, or leave data.unlabelled out")
+    if not 0 < data.unlabelled_share < 1:
+        yield f"data.unlabelled_share={data.unlabelled_share:g} must be more than 0 and less than 1; change it"
+    elif data.unlabelled is not None and config.trainer.batch_size < 2:
+        yield ("data.unlabelled needs room in a step for a pair and a document alone; set trainer.batch_size to 2 or "
+               "more")
     if data.name == "files" and not data.train:
         yield "data=files needs data.train; name a file, a list or a glob"
     if data.name == "hub" and not data.hub.name:

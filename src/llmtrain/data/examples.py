@@ -29,7 +29,8 @@ class Example:
 class Splits:
     """Examples of each split, the hash of all their text, and what the reader had to say.
 
-    ``whole`` counts the rows of each split before ``data.max_*_rows`` cut it.
+    ``whole`` counts the rows of each split before ``data.max_*_rows`` cut it. The last ``alone`` training rows are
+    documents of ``data.unlabelled``.
     """
 
     train: list[Example]
@@ -39,6 +40,7 @@ class Splits:
     notes: list[str] = field(default_factory=list)
     content_hash: str = ""
     whole: dict[str, int] = field(default_factory=dict)
+    alone: int = 0
 
 
 def digest(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Batches in an order that is a pure function of (seed, epoch), skipped by index and never by fetching."""
+"""Batches in the order of :mod:`llmtrain.data.order`, skipped by index and never by fetching."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from llmtrain.data.features import Features
+from llmtrain.data.order import Order, Requests
 from llmtrain.data.workers import end, fetch
 from llmtrain.errors import DataError
 
@@ -61,7 +62,8 @@ def _padded(prefix: str, sources: list[NDArray[np.int64]], pad_id: int) -> Batch
 class Collate:
     """Rows of features to a batch: example_id (B,), input_ids and attention_mask (B, S), labels (B, T), extras (B, N).
 
-    Where preprocessing makes a text for l1 alone, l1_input_ids and l1_attention_mask (B, S') hold it.
+    Where preprocessing makes a text for l1 alone, l1_input_ids and l1_attention_mask (B, S') hold it. ``tokens`` is the
+    number of the rows' tokens, summaries' included.
 
     No rows at all make a dummy of row 0 that counts for nothing: a process without rows must still take part.
     """
@@ -77,6 +79,7 @@ class Collate:
         batch: Batch = {"example_id": torch.tensor(rows),
                         **_padded("", [self.features.input_ids[i] for i in rows], self.pad_id),
                         "labels": pad([self.features.labels[i] for i in rows], IGNORED), "dummy": not indices}
+        batch["tokens"] = sum(len(self.features.input_ids[i]) + len(self.features.labels[i]) for i in indices)
         if self.features.l1_input_ids is not None:
             batch |= _padded(L1, [self.features.l1_input_ids[i] for i in rows], self.pad_id)
         for name, column in self.features.extra.items():
@@ -90,55 +93,6 @@ class Collate:
         return batch
 
 
-@dataclass(frozen=True)
-class Order:
-    """Which rows make up which step."""
-
-    lengths: NDArray[np.int64]
-    batch_size: int
-    bucket: int
-    seed: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
-
-    def plan(self, epoch: int) -> list[list[int]]:
-        """Every row once: shuffled, sorted by length within pools of ``bucket`` batches, cut, batches shuffled.
-
-        A pure function of (seed, epoch). The smaller last batch of an epoch, where there is one, comes anywhere.
-        """
-        generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
-        order = generator.permutation(len(self.lengths))
-        pool = self.bucket * self.batch_size if self.bucket > 1 else len(order)
-        batches = []
-        for start in range(0, len(order), pool):
-            rows = order[start:start + pool]
-            if self.bucket > 1:
-                rows = rows[np.argsort(self.lengths[rows], kind="stable")]
-            batches += [rows[i:i + self.batch_size].tolist() for i in range(0, len(rows), self.batch_size)]
-        return [batches[i] for i in generator.permutation(len(batches))]
-
-
-class _Requests(Sampler[Any]):
-    """(epoch, rows) of every micro-batch of this process from a step on, without end."""
-
-    def __init__(self, order: Order, accumulate: int, rank: int, world_size: int, start_step: int) -> None:
-        self._order, self._accumulate = order, accumulate
-        self._rank, self._world, self._start = rank, world_size, start_step
-
-    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
-        per_epoch = self._order.steps_per_epoch
-        epoch, first = divmod(self._start, per_epoch)
-        while True:
-            for rows in self._order.plan(epoch)[first:]:
-                rows = sorted(rows, key=lambda row: (self._order.lengths[row], row))
-                chunks = np.array_split(np.array(rows), self._world * self._accumulate)
-                for micro in range(self._accumulate):
-                    yield epoch, chunks[micro * self._world + self._rank].tolist()
-            epoch, first = epoch + 1, 0
-
-
 class StepLoader:
     """The training rows, a step at a time.
 
@@ -146,6 +100,7 @@ class StepLoader:
         batch_size: Rows per optimizer step over all processes.
         accumulate: Micro-batches per process and step.
         bucket: Length-sorted pools of this many batches (1: none).
+        alone: The last so many rows are documents alone, of which a step takes ``share``.
         transforms: Called on each batch in the process that collates it; they must be picklable.
         workers: Loader processes; the batches are the same with any number.
         timeout: Longest wait for a worker, in seconds.
@@ -154,9 +109,10 @@ class StepLoader:
 
     def __init__(self, features: Features, *, batch_size: int, accumulate: int, rank: int, world_size: int,
                  bucket: int, seed: int, pad_id: int, transforms: list[Callable[[Batch, Context], None]],
-                 workers: int = 0, timeout: float = 0.0, worker_start: Callable[[int], None] | None = None) -> None:
+                 alone: int = 0, share: float = 0.5, workers: int = 0, timeout: float = 0.0,
+                 worker_start: Callable[[int], None] | None = None) -> None:
         self.pad_id = pad_id
-        self._order = Order(features.input_ids.lengths, batch_size, bucket, seed)
+        self._order = Order(features.input_ids.lengths, batch_size, bucket, seed, alone, share)
         self._collate = Collate(features, pad_id, seed, transforms)
         self.accumulate, self._rank, self._world = accumulate, rank, world_size
         self._workers, self._timeout = workers, timeout
@@ -169,17 +125,21 @@ class StepLoader:
     def plan(self, epoch: int) -> list[list[int]]:
         return self._order.plan(epoch)
 
+    @property
+    def alone_a_step(self) -> int:
+        """Documents alone among the rows of a step."""
+        return self._order.alone_a_step
+
     def longest(self, count: int) -> Batch:
         """The rows that take the most memory, as one micro-batch of the first epoch."""
-        rows = np.argsort(-self._order.lengths, kind="stable")[:count]
-        return self._collate((0, rows.tolist()))
+        return self._collate((0, self._order.longest(count)))
 
     def iterate(self, start_step: int) -> Generator[StepBatch]:
         """Steps from ``start_step`` on, without end.
 
         Losses of workers are told by :mod:`llmtrain.data.workers`. When the iterator is closed, all have ended.
         """
-        requests = _Requests(self._order, self.accumulate, self._rank, self._world, start_step)
+        requests = Requests(self._order, self.accumulate, self._rank, self._world, start_step)
         loader: DataLoader[Any] = DataLoader(
             _Identity(), batch_size=None, sampler=requests, collate_fn=cast(Any, self._collate),
             num_workers=self._workers, worker_init_fn=self._worker_start if self._workers else None,

@@ -36,7 +36,8 @@ def load_splits(config: DataConfig, only: str | None = None, labelled: bool = Tr
     splits.validation = subset(splits.validation, config.max_validation_rows)
     splits.test = subset(splits.test, config.max_test_rows)
     if config.unlabelled is not None and only is None:
-        splits.train = [*splits.train, *_unlabelled(config, splits.notes, pipeline)]
+        documents = _unlabelled(config, splits.notes, pipeline)
+        splits.train, splits.alone = [*splits.train, *documents], len(documents)
     splits.content_hash = content_hash(splits, pipeline.describe())
     return splits
 

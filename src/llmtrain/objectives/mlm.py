@@ -28,7 +28,8 @@ STREAM = 1  # tells this term's random numbers from those of other terms
 
 @dataclass(frozen=True)
 class MaskTokens:
-    """Adds TERM_input_ids, TERM_attention_mask and TERM_labels (B', S) for the rows chosen for the masked pass.
+    """Adds TERM_input_ids, TERM_attention_mask and TERM_labels (B', S) for the rows chosen for the masked pass: a share
+    of those that have a summary, and every document alone, which is there for nothing else.
 
     The choice and the masks are a pure function of (seed, epoch, example id). 80 % of the predicted tokens become
     the mask token, 10 % a random one, 10 % stay. In a shared pass ``input_ids`` themselves are masked. Where
@@ -60,10 +61,11 @@ class MaskTokens:
 
     def chosen(self, batch: Batch, context: Context) -> Iterator[tuple[int, torch.Generator]]:
         """The rows that take the masked pass, and what their masks are drawn from."""
+        alone_B = (batch["labels"] == IGNORED).all(1)
         for row, example in enumerate(batch["example_id"].tolist()):
             generator = row_generator(context.seed, context.epoch, example, self.stream)
             chosen = self.options.shared_pass or torch.rand((), generator=generator) < self.options.fraction
-            if chosen and not batch.get("dummy"):
+            if (chosen or alone_B[row]) and not batch.get("dummy"):
                 yield row, generator
 
     def _mask(self, source_S: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

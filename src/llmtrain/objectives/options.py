@@ -12,7 +12,8 @@ from llmtrain.registry import register
 
 @dataclass(kw_only=True, slots=True)
 class MlmConfig:
-    fraction: float = key(0.25, "share of each step's rows that take the second, masked pass", "share of rows")
+    fraction: float = key(0.25, "share of the rows with a summary that take the second, masked pass; documents "
+                               "alone all do", "share of rows")
     shared_pass: bool = key(False, "mask the one document that the summary also reads (the naive way)")
     mask_probability: float = key(0.15, "share of tokens predicted", "probability")
     whole_word: bool = key(False, "mask all pieces of a word together")
@@ -28,7 +29,8 @@ NORMAL, UNIFORM = "normal", "uniform"
 class DenoiseConfig:
     mode: str = key(SPANS, "spans: predict masked spans; consistency: predict masked tokens alike under noise on the "
                            "input embeddings")
-    fraction: float = key(0.25, "share of each step's rows that take the denoising pass or passes", "share of rows")
+    fraction: float = key(0.25, "share of the rows with a summary that take the denoising pass or passes; "
+                               "documents alone all do", "share of rows")
     mask_probability: float = key(0.15, "share of tokens predicted", "probability")
     span_length: float = key(3.0, "mode=spans: mean length of a span", "tokens")
     noise: str = key(UNIFORM, "mode=consistency: uniform in [-sigma, sigma], or normal")

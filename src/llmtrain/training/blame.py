@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from llmtrain.data.loader import Batch
+from llmtrain.data.unread import rows_of
 from llmtrain.precision import Precision
 from llmtrain.training.module import JointModule
 
@@ -42,7 +43,7 @@ class Blame:
                 bad = self._not_finite(dict(zip(self.module.terms, values, strict=True)))
                 for name in bad:
                     mine.setdefault(name, [])
-                for row in batch["example_id"].tolist() if bad and not batch.get("dummy") else ():
+                for row in rows_of(batch) if bad and not batch.get("dummy") else ():
                     for name in bad & self._not_finite(self.module(self.alone(step, row), step)):
                         mine[name].append(self.name_of(row))
         return _text(self._from_all(mine)) or "only the sum over all rows"

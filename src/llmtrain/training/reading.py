@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from llmtrain.config.choices import LongMode
-from llmtrain.config.objective import base_terms_of, needs_summaries
+from llmtrain.config.objective import base_terms_of, needs_summaries, terms_apart, trains_summary
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sentences import sentence_input
 from llmtrain.data.examples import Splits, digest
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.long import frame
 from llmtrain.data.sources import load_splits
+from llmtrain.data.unread import LeaveUnread
 from llmtrain.errors import ConfigError, DataError
+from llmtrain.heads.base import Head
 from llmtrain.log import say
 from llmtrain.model.adapters import check_targets
 from llmtrain.model.base import base_config
@@ -20,9 +22,11 @@ from llmtrain.model.family import positions
 from llmtrain.model.long import check_length
 from llmtrain.model.long import describe as describe_long
 from llmtrain.model.topology import class_of
+from llmtrain.objectives.base import Objective, Transform
 from llmtrain.objectives.fit import check_fit
 from llmtrain.precision import DTYPES
 from llmtrain.selecting import Selector, as_read
+from llmtrain.training.module import JointModule
 
 
 def behind_document(config: TrainConfig) -> int:
@@ -74,8 +78,9 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: S
             told = ", ".join(f"{rank}: {found[:12]}" for rank, found in enumerate(hashes))
             raise ConfigError(f"the processes read different data (content hash by process: {told}) at "
                               f"{splits.source}; give every machine the same files")
-    say(f"data: {splits.source}, {len(splits.train)} / {len(splits.validation)} / {len(splits.test)} train / "
-        f"validation / test pairs, content {splits.content_hash[:12]}; {train.stats.describe()}")
+    counts = (len(splits.train) - splits.alone, len(splits.validation), len(splits.test))
+    say(f"data: {splits.source}, {' / '.join(map(str, counts))} train / validation / test pairs, content "
+        f"{splits.content_hash[:12]}; {train.stats.describe()}")
     for note in splits.notes:
         say(f"data: {note}")
     if told is not None:
@@ -85,3 +90,15 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: S
         say(describe_long(config.data, base, int(train.input_ids.lengths.max()), rows,
                           DTYPES[config.precision.name.value], accelerator.device.type))
     return splits, train, validation
+
+
+def transforms_of(config: TrainConfig, module: JointModule) -> list[Transform]:
+    """What is done to a batch where it is collated: by the base terms, then by the head.
+
+    Where every base term reads in a pass of its own, the shared pass is for the summary alone.
+    """
+    own = [objective.transform() for objective in module.objectives.values() if isinstance(objective, Objective)]
+    apart = base_terms_of(config.objective)
+    unread = LeaveUnread(trains_summary(config.objective)) if apart and apart == terms_apart(config.objective) else None
+    return [transform for transform in (*own, unread, cast(Head, module.model.head).batch_transform())
+            if transform is not None]

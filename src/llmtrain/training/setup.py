@@ -9,7 +9,7 @@ from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,14 +20,13 @@ from llmtrain.allocator import keep_freed_memory
 from llmtrain.checkpoint import locate_model, read_model_config
 from llmtrain.config.choices import Device, Tracker, TuningName
 from llmtrain.config.model import ModelConfig
-from llmtrain.config.objective import base_terms_of, terms_of
+from llmtrain.config.objective import base_terms_of, terms_of, trains_summary
 from llmtrain.config.schema import TrainConfig
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features
 from llmtrain.data.loader import Batch, Collate, StepLoader
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
-from llmtrain.heads.base import Head
 from llmtrain.log import MetricsLog, say
 from llmtrain.model import adapters
 from llmtrain.model.base import base_folder, load_tokenizer
@@ -48,7 +47,7 @@ from llmtrain.training.blame import Blame
 from llmtrain.training.length import TimeLimit, planned_steps
 from llmtrain.training.module import JointModule
 from llmtrain.training.optimizer_state import OptimizerPart
-from llmtrain.training.reading import behind_document, read_data
+from llmtrain.training.reading import behind_document, read_data, transforms_of
 from llmtrain.training.runfolder import RunFolder
 from llmtrain.training.signals import ignore_in_worker
 from llmtrain.training.state import (
@@ -256,14 +255,17 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     precision.watch(observed_layer(model.trunk))
 
     optimizer = build_optimizer(module, model.trunk, config.optim)
-    transforms = [t for t in (*(o.transform() for o in module.objectives.values() if isinstance(o, Objective)),
-                              cast(Head, model.head).batch_transform()) if t is not None]
+    transforms = transforms_of(config, module)
     padding = special_ids(tokenizer).pad
     loader = StepLoader(train, batch_size=config.trainer.batch_size, accumulate=config.trainer.accumulate,
                         rank=accelerator.process_index, world_size=accelerator.num_processes,
                         bucket=config.trainer.bucket, seed=config.run.seed, pad_id=padding, transforms=transforms,
-                        workers=config.data.workers, timeout=config.trainer.timeout_seconds,
-                        worker_start=ignore_in_worker)
+                        alone=splits.alone if trains_summary(config.objective) else 0,
+                        share=config.data.unlabelled_share, workers=config.data.workers,
+                        timeout=config.trainer.timeout_seconds, worker_start=ignore_in_worker)
+    if loader.alone_a_step:
+        say(f"data: {loader.alone_a_step} of a step's {config.trainer.batch_size} rows are documents of "
+            "data.unlabelled; an epoch is a pass over the pairs")
     collate = Collate(train, padding, config.run.seed, transforms)
 
     def alone(step: int, row: int) -> Batch:

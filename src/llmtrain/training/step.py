@@ -74,8 +74,7 @@ class TrainStep:
         for batch in micro:
             for name, count in self.module.counts(batch).items():
                 counts[name] += int(count)
-            if not batch.get("dummy"):
-                tokens += int(batch["attention_mask"].sum()) + int((batch["labels"] != -100).sum())
+            tokens += batch["tokens"]
         main = self.accelerator.is_main_process
         mine = [*counts.values(), tokens, seconds if main else 0.0, save_signal]
         if self.accelerator.num_processes == 1:

@@ -1,0 +1,108 @@
+"""Which rows make up which optimizer step: a pure function of (seed, epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Steps of rows of about one length.
+
+    Attributes:
+        lengths: Tokens of each row.
+        batch_size: Rows a step.
+        bucket: Length-sorted pools of this many steps (1: none).
+        alone: The last so many rows are documents alone, of which a step takes ``share``; an epoch is then a pass
+            over the other rows, and the documents are passed over at a pace of their own.
+    """
+
+    lengths: Rows
+    batch_size: int
+    bucket: int
+    seed: int
+    alone: int = 0
+    share: float = 0.5
+
+    @property
+    def alone_a_step(self) -> int:
+        return min(max(1, round(self.share * self.batch_size)), self.batch_size - 1) if self.alone else 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-(len(self.lengths) - self.alone) // (self.batch_size - self.alone_a_step))
+
+    def plan(self, epoch: int) -> list[list[int]]:
+        """Every row once: shuffled, sorted by length within pools of ``bucket`` steps, cut, steps shuffled.
+
+        The smaller last step of an epoch, where there is one, comes anywhere.
+        """
+        generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+        rows = generator.permutation(len(self.lengths) - self.alone)
+        steps = self._cut(rows, self.batch_size - self.alone_a_step)
+        if self.alone:
+            steps = [pairs + documents for pairs, documents in
+                     zip(steps, self._cut(self._documents(epoch), self.alone_a_step), strict=True)]
+        return [steps[i] for i in generator.permutation(len(steps))]
+
+    def chunks(self, rows: list[int], count: int) -> list[list[int]]:
+        """A step's rows in ``count`` parts of neighbours in length, each with its part of the documents alone."""
+        first = len(self.lengths) - self.alone
+        kinds = [[row for row in rows if row < first], [row for row in rows if row >= first]]
+        cut = [np.array_split(np.array(sorted(kind, key=lambda row: (self.lengths[row], row)), dtype=np.int64), count)
+               for kind in kinds]
+        return [[*pairs.tolist(), *documents.tolist()] for pairs, documents in zip(*cut, strict=True)]
+
+    def longest(self, count: int) -> list[int]:
+        """Rows that take the most memory that a micro-batch of ``count`` can, in the mixture that steps have."""
+        documents = -(-count * self.alone_a_step // self.batch_size)
+        first = len(self.lengths) - self.alone
+        order = np.argsort(-self.lengths, kind="stable")
+        pairs = order[order < first][:-(-count * (self.batch_size - self.alone_a_step) // self.batch_size)]
+        return [*pairs.tolist(), *order[order >= first][:documents].tolist()]
+
+    def _cut(self, rows: Rows, size: int) -> list[list[int]]:
+        pool = self.bucket * size if self.bucket > 1 else max(1, len(rows))
+        steps = []
+        for start in range(0, len(rows), pool):
+            part = rows[start:start + pool]
+            if self.bucket > 1:
+                part = part[np.argsort(self.lengths[part], kind="stable")]
+            steps += [part[i:i + size].tolist() for i in range(0, len(part), size)]
+        return steps
+
+    def _documents(self, epoch: int) -> Rows:
+        """Those of an epoch: the next of a row of passes over all of them, each in an order of its own."""
+        wanted = self.steps_per_epoch * self.alone_a_step
+        first, last = (divmod(at, self.alone)[0] for at in (epoch * wanted, (epoch + 1) * wanted - 1))
+        passes = [np.random.Generator(np.random.PCG64([self.seed, number, 1])).permutation(self.alone)
+                  for number in range(first, last + 1)]
+        start = epoch * wanted - first * self.alone
+        found: Rows = np.concatenate(passes)[start:start + wanted] + (len(self.lengths) - self.alone)
+        return found
+
+
+class Requests(Sampler[Any]):
+    """(epoch, rows) of every micro-batch of this process from a step on, without end."""
+
+    def __init__(self, order: Order, accumulate: int, rank: int, world_size: int, start_step: int) -> None:
+        self._order, self._accumulate = order, accumulate
+        self._rank, self._world, self._start = rank, world_size, start_step
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        per_epoch = self._order.steps_per_epoch
+        epoch, first = divmod(self._start, per_epoch)
+        while True:
+            for rows in self._order.plan(epoch)[first:]:
+                chunks = self._order.chunks(rows, self._world * self._accumulate)
+                for micro in range(self._accumulate):
+                    yield epoch, chunks[micro * self._world + self._rank]
+            epoch, first = epoch + 1, 0
