@@ -17,10 +17,20 @@ from typing import Any
 WRITES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "os.link", "os.symlink"}
 
 
-def signal_at_step(step: int, number: int = signal.SIGTERM) -> None:
+def steady_clock(seconds: float) -> None:
+    """Every step takes so long by the run's own count: what is limited by minutes is then the same each time."""
+    from llmtrain.training import loop
+
+    advance = loop.advance
+    loop.advance = lambda run, agreed, result, _seconds: advance(run, agreed, result, seconds)
+
+
+def signal_at_step(step: int, number: int = signal.SIGTERM, clock: float | None = None) -> None:
     """Send this process a signal once the run has taken so many steps, before anything is logged or saved of them."""
     from llmtrain.training import loop
 
+    if clock is not None:
+        steady_clock(clock)
     advance = loop.advance
 
     def advancing(run: Any, *rest: Any) -> None:

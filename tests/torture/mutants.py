@@ -40,6 +40,8 @@ MUTANTS: dict[str, Mutant] = {
     "adapters-forgotten": Mutant("a resume goes on from merged weights", "training/setup.py",
                                  "        parts.append(ModulePart(\"adapters\", adapters.own_parameters(model)))\n",
                                  "        pass\n", ("R5",), False, trials=6),
+    "schedule-forgotten": Mutant("a run limited by minutes forgets that it cools down", "training/setup.py",
+                                 "SchedulePart(schedule), OptimizerPart", "OptimizerPart", ("R5",), False, trials=19),
     "precision-forgotten": Mutant("a resume leaves out the format and the loss scaler", "training/setup.py",
                                   "OptimizerPart(optimizer), PrecisionPart(precision),",
                                   "OptimizerPart(optimizer),", ("R8",), False),

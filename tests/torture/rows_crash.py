@@ -29,7 +29,10 @@ CHOICES = (*SETTINGS, ("tuning=lora",),
            ("objective.weighting=step", "objective.step.share=0.3", "precision=bf16", *MOVING),
            ("objective.weighting=linear", "objective.lam_start=0.1", "objective.lam_steps=9", "optim.name=adam8bit",
             *MOVING),
-           ("model.freeze=all", "model.freeze_until_step=7", "data.workers=1"))
+           ("model.freeze=all", "model.freeze_until_step=7", "data.workers=1"),
+           ("trainer.max_minutes=0.1", "trainer.max_steps=null"))
+TOTAL, COOLING = 24, 20  # steps of R5's runs, and those before the last setting's cooldown
+CLOCK = 0.1 * 60 / TOTAL  # seconds that its steps take
 INSIDE_A_SAVE = 0.6  # of the kills
 
 
@@ -86,20 +89,24 @@ def saving(folder: Path) -> bool:
 def stopped(bench: Bench, n: int, draw: random.Random) -> str:
     """R5: stopped by SIGTERM at a step and gone on with: bitwise the run never stopped. Precisions, workers and
     micro-batches first, then adapters, averages, heads, objectives, weightings and optimizers."""
-    total, seen = 24, []
+    seen = []
     for trial in range(n):
         setting = trial % len(CHOICES)
-        args = [*CHOICES[setting], f"trainer.max_steps={total}", "trainer.eval_every=9", "trainer.keep_last=99"]
+        args = [f"trainer.max_steps={TOTAL}", *CHOICES[setting], "trainer.eval_every=9", "trainer.keep_last=99"]
+        timed = any("max_minutes" in one for one in args)
+        clock = ("torture.hooks:steady_clock", [CLOCK]) if timed else None
         straight = bench.run_folder(f"whole-{setting}")
         if not straight.is_dir():
-            finished(bench, *bench.train_args(straight.name, *args))
-        step = 1 + (trial // len(CHOICES)) % (total - 1) if n >= 3 * total else draw.randint(1, total - 1)
+            finished(bench, *bench.train_args(straight.name, *args), hook=clock)
+        step = (1 + (trial // len(CHOICES)) % (TOTAL - 1) if n >= 3 * TOTAL
+                else draw.randint(COOLING if timed else 1, TOTAL - 1))
         folder = bench.run_folder(f"stopped-{trial}")
-        run = bench.cli(*bench.train_args(folder.name, *args), hook=("torture.hooks:signal_at_step", [step]))
+        run = bench.cli(*bench.train_args(folder.name, *args),
+                        hook=("torture.hooks:signal_at_step", [step, signal.SIGTERM, CLOCK if timed else None]))
         must(run.code == 143, f"{args[:3]} stopped at step {step} ended with {run.code}: {run.err()}")
         must(pointed(folder, "last") == step, f"stopped at step {step}, last is {pointed(folder, 'last')}")
-        finished(bench, *bench.train_args(folder.name, *args))
-        alike(straight, folder, total)
+        finished(bench, *bench.train_args(folder.name, *args), hook=clock)
+        alike(straight, folder, TOTAL)
         shutil.rmtree(folder)
         seen.append(step)
     return f"stopped at steps {sorted(seen)[:12]}{' ...' if n > 12 else ''}, all bitwise"
