@@ -66,3 +66,18 @@ def test_other_splits_and_checkpoints(show, tiny_base: Path, tmp_path: Path) -> 
 def test_wrong_words_are_told(arguments: list[str], told: str, tmp_path: Path) -> None:
     result = warm_cli(*arguments, cwd=tmp_path)
     assert result.returncode == 2 and told in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_documents_alone_are_told_apart(show, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    alone = write_jsonl(tmp_path / "alone.jsonl", [{"document": row["document"]} for row in pairs(9, 5)])
+    told = show("objective.base=mlm", f"data.unlabelled={alone}", "show.rows=1", "show.near=false")
+    assert told.returncode == 0, told.stderr
+    rows = {cells[0]: cells[1:] for line in told.stdout.splitlines() if line.startswith("│")
+            for cells in [[cell.strip() for cell in line.split("│")[1:-1]]]}
+    assert (rows["train"][0], rows["unlabelled"][0]) == ("40", "9")
+    assert [rows["unlabelled"][place] for place in (3, 4, 6, 7)] == [""] * 4  # nothing is told of summaries
+
+    only = show("objective=base_only", f"data.train={alone}", f"data.validation={alone}", "show.rows=1")
+    assert only.returncode == 0, only.stderr
+    row = only.stdout.split("\nrow ", 1)[1]
+    assert "document:" in row and "summary:" not in row

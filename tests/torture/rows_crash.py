@@ -31,7 +31,7 @@ CHOICES = (*SETTINGS, ("tuning=lora",),
             *MOVING),
            ("model.freeze=all", "model.freeze_until_step=7", "data.workers=1"),
            ("trainer.max_minutes=0.1", "trainer.max_steps=null"))
-TOTAL, COOLING = 24, 20  # steps of R5's runs, and those before the last setting's cooldown
+TOTAL, COOLING = 24, 17  # steps of R5's runs, and those before the last setting's cooldown is settled
 CLOCK = 0.1 * 60 / TOTAL  # seconds that its steps take
 INSIDE_A_SAVE = 0.6  # of the kills
 
@@ -99,7 +99,7 @@ def stopped(bench: Bench, n: int, draw: random.Random) -> str:
         if not straight.is_dir():
             finished(bench, *bench.train_args(straight.name, *args), hook=clock)
         step = (1 + (trial // len(CHOICES)) % (TOTAL - 1) if n >= 3 * TOTAL
-                else draw.randint(COOLING if timed else 1, TOTAL - 1))
+                else draw.randint(COOLING + 1 if timed else 1, TOTAL - 1))
         folder = bench.run_folder(f"stopped-{trial}")
         run = bench.cli(*bench.train_args(folder.name, *args),
                         hook=("torture.hooks:signal_at_step", [step, signal.SIGTERM, CLOCK if timed else None]))

@@ -19,6 +19,7 @@ from llmtrain.data.extraction import END, LABELS, START, encode_sentences, label
 from llmtrain.data.features import tokenize
 from llmtrain.data.loader import Collate
 from llmtrain.data.oracle import TIE, TokenIds, greedy_oracle
+from llmtrain.data.order import Request
 from llmtrain.data.sentences import sentence_spans, sentences
 
 DOCUMENT = "Sum the list. Sort a tree! Then find all the path between a node of it."
@@ -123,10 +124,10 @@ def test_features_hold_labels_of_what_truncation_leaves(tmp_path: Path, monkeypa
     assert list(tokenize(examples, tiny_tokenizer(), config, asked).extra[LABELS][0]) == [0, 0, 1]
 
     collate = Collate(whole, 0, 0, [])
-    batch = collate((0, [0, 1]))
+    batch = collate(Request(0, 0, [0, 1]))
     assert batch[LABELS].tolist() == [[0, 0, 1], [1, 0, 0]]
     assert (batch[END] > batch[START]).tolist() == [[True] * 3, [True, False, False]]
-    assert not torch.any(collate((0, []))[END])  # a dummy has no sentence
+    assert not torch.any(collate(Request(0, 0, []))[END])  # a dummy has no sentence
 
 
 def test_a_document_of_empty_sentences_alone_makes_features(tmp_path: Path) -> None:

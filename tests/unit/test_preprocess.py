@@ -24,6 +24,7 @@ from llmtrain.data.chinese import segments
 from llmtrain.data.examples import Example
 from llmtrain.data.features import tokenize
 from llmtrain.data.loader import Collate, Context
+from llmtrain.data.order import Request
 from llmtrain.data.preprocess import lists
 from llmtrain.data.preprocess.base import Step
 from llmtrain.data.preprocess.options import TextOptions
@@ -226,7 +227,7 @@ def test_l1_reads_its_own_text(tiny_base: Path, tmp_path: Path) -> None:
     mask = MaskTokens(MlmConfig(fraction=1.0), Vocabulary(len(tokenizer), tokenizer.mask_token_id,
                                                          frozenset(tokenizer.all_special_ids),
                                                          torch.zeros(len(tokenizer), dtype=torch.bool)))
-    batch = Collate(features, 0, 0, [])((0, [0, 1]))
+    batch = Collate(features, 0, 0, [])(Request(0, 0, [0, 1]))
     assert tokenizer.decode(batch["input_ids"][0], skip_special_tokens=True).startswith("the red layer of")
     before = batch["input_ids"].clone()
     mask(batch, Context(0, 0))

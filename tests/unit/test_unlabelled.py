@@ -14,13 +14,17 @@ from test_objectives import joint
 
 from helpers import pairs
 from llmtrain.config.data import DataConfig
+from llmtrain.config.hashing import run_hash
+from llmtrain.config.load import compose, to_typed
+from llmtrain.config.schema import TrainConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Collate, StepLoader
-from llmtrain.data.order import Order
+from llmtrain.data.order import Order, Request
 from llmtrain.data.unread import LeaveUnread, rows_of
 from llmtrain.model.base import load_tokenizer
 from llmtrain.objectives.base import Objective
+from llmtrain.training.reading import transforms_of
 
 PAIRS, ALONE = 20, 33
 
@@ -56,16 +60,26 @@ def test_any_share_leaves_room_for_both() -> None:
     assert order(alone=0).steps_per_epoch == 7
 
 
-def test_micro_batches_share_both_kinds_evenly_and_the_largest_is_known() -> None:
+@pytest.mark.parametrize(("batch", "share", "count"), [(8, 0.5, 4), (8, 0.5, 8), (16, 0.25, 8), (4, 0.25, 4)])
+def test_micro_batches_are_of_one_size_and_of_about_one_length(batch: int, share: float, count: int) -> None:
+    one = order(batch_size=batch, share=share)
+    rows = next(rows for rows in one.plan(0) if len(rows) == batch)
+    chunks = one.chunks(rows, count)
+    assert sorted(row for chunk in chunks for row in chunk) == sorted(rows)
+    assert {len(chunk) for chunk in chunks} == {batch // count}
+    for kind in (lambda row: row < PAIRS, lambda row: row >= PAIRS):
+        lengths = [one.lengths[row] for chunk in chunks for row in chunk if kind(row)]
+        if count > 1 and batch // count == 2:
+            assert lengths == sorted(lengths)
+
+
+def test_the_longest_micro_batch_has_both_kinds_and_grows_with_its_size() -> None:
     one = order(share=0.5)
-    for rows in one.plan(0):
-        chunks = one.chunks(rows, 4)
-        assert sorted(row for chunk in chunks for row in chunk) == sorted(rows)
-        assert all(sum(row >= PAIRS for row in chunk) == 1 for chunk in chunks)
-    longest = one.longest(2)
-    assert [row >= PAIRS for row in longest] == [False, True]
+    longest = one.longest(4)
+    assert [row >= PAIRS for row in longest] == [False, False, True, True]
     assert one.lengths[longest[0]] == one.lengths[:PAIRS].max()
-    assert one.lengths[longest[1]] == one.lengths[PAIRS:].max()
+    assert one.lengths[longest[2]] == one.lengths[PAIRS:].max()
+    assert [len(one.longest(count)) for count in (1, 2, 3, 4)] == [1, 2, 3, 4]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +90,7 @@ def features(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Featu
 
 
 def batch_of(features: Features, rows: list[int], *transforms: Any) -> Any:
-    return Collate(features, 0, 0, list(transforms))((0, rows))
+    return Collate(features, 0, 0, list(transforms))(Request(0, 0, rows))
 
 
 def test_what_the_shared_pass_leaves_out_changes_no_loss_and_no_gradient(tiny_base: Path, features: Features) -> None:
@@ -117,6 +131,44 @@ def test_every_document_alone_takes_the_masked_pass(tiny_base: Path, features: F
     mask = joint(tiny_base, "mlm", fraction=0.0).objectives["mlm"]
     assert isinstance(mask, Objective)
     assert len(batch_of(features, list(range(12)), mask.transform())["mlm_labels"]) == 8
+
+
+def test_a_document_alone_is_masked_otherwise_at_each_reading(tiny_base: Path, features: Features) -> None:
+    mask = joint(tiny_base, "mlm", fraction=1.0).objectives["mlm"].transform()
+    collate = Collate(features, 0, 0, [mask])
+    for row, moves in ((7, True), (0, False)):  # of a pair, the epoch alone tells
+        one, again, later = (collate(Request(step, 0, [row]))["mlm_input_ids"] for step in (3, 3, 4))
+        assert torch.equal(one, again)
+        assert torch.equal(one, later) is not moves
+
+
+@pytest.mark.parametrize(("terms", "left"), [
+    ("[{name: mlm, lam: 1}, {name: select, lam: 1}, {name: summary, lam: 1}]", [0, 1]),
+    ("[{name: mlm, lam: 1}, {name: select, lam: 1}]", [0, 1]),
+    ("[{name: mlm, lam: 1}, {name: clm, lam: 1}, {name: summary, lam: 1}]", [0, 1, 5, 7]),
+    ("[{name: select, lam: 1}, {name: summary, lam: 1}]", [0, 1, 5, 7])])
+def test_the_shared_pass_reads_what_a_term_takes_from_it(tiny_base: Path, features: Features, terms: str,
+                                                         left: list[int]) -> None:
+    config = to_typed("train", compose("train", [f"objective.terms={terms}"]))
+    assert isinstance(config, TrainConfig)
+    module = joint(tiny_base, "mlm", fraction=1.0)
+    if "mlm" not in terms:
+        module.objectives = torch.nn.ModuleDict()
+    batch = batch_of(features, [0, 1, 5, 7], *transforms_of(config, module))
+    assert batch["example_id"].tolist() == left
+    assert sorted(rows_of(batch)) == [0, 1, 5, 7]
+
+
+def test_the_share_counts_where_documents_are_mixed_in() -> None:
+    def hashed(*overrides: str) -> str:
+        config = to_typed("train", compose("train", ["objective.base=mlm", *overrides]))
+        assert isinstance(config, TrainConfig)
+        return run_hash(config)
+
+    assert hashed() == hashed("data.unlabelled_share=0.3")
+    assert hashed("data.unlabelled=a.jsonl") != hashed("data.unlabelled=a.jsonl", "data.unlabelled_share=0.3")
+    alone = ("objective=base_only", "data.unlabelled=a.jsonl")
+    assert hashed(*alone) == hashed(*alone, "data.unlabelled_share=0.3")
 
 
 def test_processes_and_resumes_see_the_same_mixture(features: Features) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmtrain.config.choices import LongMode
 from llmtrain.config.load import compose, parse, path_value, to_typed
-from llmtrain.config.schema import ShowConfig
+from llmtrain.config.objective import needs_summaries
+from llmtrain.config.schema import ShowConfig, TrainConfig
 from llmtrain.config.typed import build
 from llmtrain.errors import ConfigError, DataError
 
@@ -34,7 +35,7 @@ def run(arguments: list[str]) -> int:
         raise ConfigError(f"unknown command data {' '.join(arguments[:1])!r}; use llmtrain data show [OVERRIDE ...]")
     overrides = [one for one in arguments[1:] if not one.startswith("show.")]
     show = _own([one for one in arguments[1:] if one.startswith("show.")])
-    config, base = _configuration(overrides)
+    config, base, labelled = _configuration(overrides)
 
     from llmtrain.data.inspect import Reader, overlaps_with_train
     from llmtrain.data.sources import load_splits, subset
@@ -44,10 +45,11 @@ def run(arguments: list[str]) -> int:
     quiet_libraries()
     if not any(one.startswith("data.on_bad_row=") for one in overrides):
         config.data.on_bad_row = type(config.data.on_bad_row)("skip")
-    splits = load_splits(config.data)
+    splits = load_splits(config.data, labelled=labelled)
     tokenizer = load_tokenizer(*base)
     reader = Reader(tokenizer, config.data, _shortener(config.data, tokenizer))
-    profiles = {name: reader.profile(subset(getattr(splits, name), show.sample)) for name in SPLITS}
+    named = [*SPLITS, *(["unlabelled"] if splits.unlabelled else [])]
+    profiles = {name: reader.profile(subset(getattr(splits, name), show.sample)) for name in named}
     examples = getattr(splits, show.split.value)
     if not examples:
         raise DataError(f"no {show.split.value} rows in {splits.source}; choose show.split or name data."
@@ -89,19 +91,20 @@ def _own(overrides: list[str]) -> ShowConfig:
     return show
 
 
-def _configuration(overrides: list[str]) -> tuple[Any, tuple[str, str | None]]:
-    """The configuration, and (path, revision) of the tokenizer."""
+def _configuration(overrides: list[str]) -> tuple[Any, tuple[str, str | None], bool]:
+    """The configuration, (path, revision) of the tokenizer, and whether every row must have a summary."""
     if path_value(overrides, "checkpoint") is not None:
         from llmtrain.commands.stored import open_stored
 
         folder, _, stored = open_stored(overrides, "eval")
         stored.data.selector = str(folder / "selector")
-        return stored, (str(folder), None)
+        return stored, (str(folder), None), True
     from llmtrain.config.validate import validate
 
     config = to_typed("train", compose("train", overrides))
-    validate(config)  # type: ignore[arg-type]
-    return config, (config.model.path, config.model.revision)
+    assert isinstance(config, TrainConfig)
+    validate(config)
+    return config, (config.model.path, config.model.revision), needs_summaries(config.objective)
 
 
 def _print_head(console: Console, splits: Splits) -> None:
@@ -128,12 +131,13 @@ def _print_table(console: Console, splits: Splits, profiles: dict[str, Profile],
             continue
         if measured < rows:
             sampled.append(f"{measured:,} of {name}")
+        summaries = [_spread(profile.summary_tokens),
+                     f"{(profile.summary_tokens > data.max_summary_tokens).mean():.1%}",
+                     f"{profile.copied.mean():.1%}", f"{profile.copied_read.mean():.1%}",
+                     ] if len(profile.summary_tokens) else [""] * 4
         table.add_row(name, f"{rows:,}", _spread(profile.document_tokens),
-                      f"{(profile.document_tokens > data.max_source_tokens).mean():.1%}",
-                      _spread(profile.summary_tokens),
-                      f"{(profile.summary_tokens > data.max_summary_tokens).mean():.1%}",
-                      f"{profile.sentences.mean():.1f}", f"{profile.copied.mean():.1%}",
-                      f"{profile.copied_read.mean():.1%}")
+                      f"{(profile.document_tokens > data.max_source_tokens).mean():.1%}", *summaries[:2],
+                      f"{profile.sentences.mean():.1f}", *summaries[2:])
     console.print(table)
     console.print(f"cut: longer than data.max_source_tokens={data.max_source_tokens}, data.max_summary_tokens="
                   f"{data.max_summary_tokens}; copied: share of a summary's tokens that stand in its document"
@@ -179,9 +183,10 @@ def _print_row(console: Console, name: str, document: str, summary: str, read: R
     """Texts as they are and as they are read, tokens with ``‖`` where they are cut."""
     console.print(f"\nrow {name}", style="bold", markup=False)
     lines = [("document", document), ("read as", read.document if read.document != document else None),
-             ("l1 reads", read.l1_document), ("tokens", _cut_tokens(read.tokens, read.kept)), ("summary", summary),
+             ("l1 reads", read.l1_document), ("tokens", _cut_tokens(read.tokens, read.kept)),
+             ("summary", summary or None),
              ("learnt as", read.summary if read.summary != summary else None),
-             ("tokens", _tokens(read.summary_tokens, read.kept_summary))]
+             ("tokens", _tokens(read.summary_tokens, read.kept_summary) if summary else None)]
     for label, text in lines:
         if text is not None:
             console.print(f"{label + ':':<11}{_short(text)}", markup=False)

@@ -10,7 +10,7 @@ from typing import Any
 from llmtrain import registry
 from llmtrain.config.choices import TuningName
 from llmtrain.config.keys import RESULTS
-from llmtrain.config.objective import base_terms_of, terms_of
+from llmtrain.config.objective import base_terms_of, needs_summaries, terms_of
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.typed import plain
 
@@ -37,6 +37,8 @@ def result_dict(config: Any) -> dict[str, Any]:
         for name in ("base", "lam", "terms"):
             del flat[f"objective.{name}"]
         flat |= {f"objective.lam.{term.name}": term.lam for term in terms_of(config.objective)}
+        if config.data.unlabelled is None or not needs_summaries(config.objective):
+            unused.append("data.unlabelled_share")
         if config.tuning.name is not TuningName.lora:
             unused.append("tuning.")
         for part in registry.parts("optimizer"):

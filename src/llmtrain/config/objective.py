@@ -79,10 +79,11 @@ def terms_apart(objective: ObjectiveConfig) -> tuple[str, ...]:
                  and not getattr(getattr(objective, name), "shared_pass", False))
 
 
-def reads_documents_alone(objective: ObjectiveConfig) -> bool:
-    """Whether a base objective learns from documents that have no summary."""
+def reads_documents_alone(objective: ObjectiveConfig, but: tuple[str, ...] = ()) -> bool:
+    """Whether a base objective, ``but`` for those, learns from documents that have no summary."""
     known = {part.name: part.requires for part in registry.parts("objective")}
-    return any(not known[name].get("reads_summary", False) for name in base_terms_of(objective) if name in known)
+    return any(not known[name].get("reads_summary", False) for name in base_terms_of(objective)
+               if name in known and name not in but)
 
 
 def problems_of_terms(objective: ObjectiveConfig) -> Iterator[str]:

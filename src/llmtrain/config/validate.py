@@ -9,7 +9,14 @@ from typing import Any
 from llmtrain import registry
 from llmtrain.config.choices import Language, LongMode, ScheduleName
 from llmtrain.config.load import LENGTHS, Config
-from llmtrain.config.objective import base_terms_of, problems_of_terms, reads_documents_alone, terms_of
+from llmtrain.config.objective import (
+    base_terms_of,
+    needs_summaries,
+    problems_of_terms,
+    reads_documents_alone,
+    terms_apart,
+    terms_of,
+)
 from llmtrain.config.preprocess import steps_for_l1
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sentences import selector_problems, sentence_problems
@@ -170,7 +177,7 @@ def _data(config: TrainConfig) -> Iterator[str]:
                f"{', '.join(able)}, or leave data.unlabelled out")
     if not 0 < data.unlabelled_share < 1:
         yield f"data.unlabelled_share={data.unlabelled_share:g} must be more than 0 and less than 1; change it"
-    elif data.unlabelled is not None and config.trainer.batch_size < 2:
+    elif data.unlabelled is not None and needs_summaries(config.objective) and config.trainer.batch_size < 2:
         yield ("data.unlabelled needs room in a step for a pair and a document alone; set trainer.batch_size to 2 or "
                "more")
     if data.name == "files" and not data.train:
@@ -211,16 +218,16 @@ def _l1_text(config: TrainConfig, step: str) -> Iterator[str]:
     """A text for l1 alone needs a base objective that reads it in a pass of its own."""
     used = base_terms_of(config.objective)
     able = [part.name for part in registry.parts("objective") if part.requires.get("own_pass")]
-    reading = [name for name in used if name in able]
     another = f"data.preprocess: {step} with apply=l1 gives the base's own term another text and"
     if not used:
         yield (f"data.preprocess: {step} with apply=l1 shapes the text of the base's own term and objective.base=none "
                "has none; use apply=document, or choose objective.base")
-    elif not reading:
+    elif not set(used) & set(able):
         yield (f"{another} objective.base={','.join(used)} reads the summary's; use apply=document, or an "
                f"objective.base of {', '.join(able)}")
-    elif all(getattr(getattr(config.objective, name), "shared_pass", False) for name in reading):
-        yield (f"{another} objective.{reading[0]}.shared_pass=true reads the summary's; use apply=document, or "
+    elif not terms_apart(config.objective):
+        name = next(name for name in used if name in able)
+        yield (f"{another} objective.{name}.shared_pass=true reads the summary's; use apply=document, or "
                "shared_pass=false")
 
 

@@ -29,8 +29,8 @@ class Example:
 class Splits:
     """Examples of each split, the hash of all their text, and what the reader had to say.
 
-    ``whole`` counts the rows of each split before ``data.max_*_rows`` cut it. The last ``alone`` training rows are
-    documents of ``data.unlabelled``.
+    ``whole`` counts the rows of each split before ``data.max_*_rows`` cut it; ``unlabelled`` are documents that train
+    without a summary beside the rows of ``train``.
     """
 
     train: list[Example]
@@ -40,7 +40,12 @@ class Splits:
     notes: list[str] = field(default_factory=list)
     content_hash: str = ""
     whole: dict[str, int] = field(default_factory=dict)
-    alone: int = 0
+    unlabelled: list[Example] = field(default_factory=list)
+
+    @property
+    def training(self) -> list[Example]:
+        """What the training's row numbers count: the rows of ``train``, then ``unlabelled``."""
+        return [*self.train, *self.unlabelled]
 
 
 def digest(text: str) -> str:

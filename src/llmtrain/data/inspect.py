@@ -41,7 +41,8 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Counts of some rows of a split, an entry a row; tokens with the tokenizer's special ones.
+    """Counts of some rows of a split, an entry a row; tokens with the tokenizer's special ones. What is told of
+    summaries has an entry for each row that has one.
 
     ``copied`` is the share of a summary's tokens that stand in its document, ``copied_read`` in the part that is read.
     """
@@ -89,15 +90,16 @@ class Reader:
             return Profile(none, none, none, nothing, nothing)
         texts = [clean(e.document) for e in examples]
         documents = [self._pipeline.document(text) for text in texts]
-        summaries = [self._pipeline.summary(clean(e.summary)) for e in examples]
+        given = [row for row, e in enumerate(examples) if e.summary]
+        summaries = [self._pipeline.summary(clean(examples[row].summary)) for row in given]
         whole = self._tokenizer(documents, verbose=False)["input_ids"]
         shown = [self._pipeline.document(text) for text in self._shorten(texts)]
         read = [self._cut(ids) for ids in self._tokenizer(shown, verbose=False)["input_ids"]]
-        written = self._tokenizer(summaries, add_special_tokens=False, verbose=False)["input_ids"]
+        written = self._tokenizer(summaries, add_special_tokens=False, verbose=False)["input_ids"] if given else []
         return Profile(np.array([len(ids) for ids in whole]), np.array([len(ids) + 1 for ids in written]),
                        np.array([len(sentences(text)) for text in documents]),
-                       np.array([share_in(ids, set(known)) for ids, known in zip(written, whole, strict=True)]),
-                       np.array([share_in(ids, set(known)) for ids, known in zip(written, read, strict=True)]))
+                       np.array([share_in(ids, set(whole[row])) for row, ids in zip(given, written, strict=True)]),
+                       np.array([share_in(ids, set(read[row])) for row, ids in zip(given, written, strict=True)]))
 
 
 def share_in(ids: list[int], known: set[int]) -> float:
@@ -130,7 +132,7 @@ def overlaps_with_train(splits: Splits) -> list[Overlap]:
         return []
     language = detect(e.document for e in splits.train)
     documents = {e.document for e in splits.train}
-    summaries = {e.summary for e in splits.train}
+    summaries = {e.summary for e in splits.train if e.summary}
     known: set[int] = set()
     looked_at = 0
     for example in splits.train:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from llmtrain.data.features import Features
-from llmtrain.data.order import Order, Requests
+from llmtrain.data.order import Order, Request, Requests
 from llmtrain.data.workers import end, fetch
 from llmtrain.errors import DataError
 
@@ -25,10 +25,11 @@ MULTIPLE = 8  # source widths are padded to a multiple of this
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """All that a transform may depend on besides the batch."""
+    """All that a transform may depend on besides the batch; ``step`` and ``epoch`` count from 0."""
 
     epoch: int
     seed: int
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,8 @@ class Collate:
     seed: int
     transforms: list[Callable[[Batch, Context], None]]
 
-    def __call__(self, request: tuple[int, list[int]]) -> Batch:
-        epoch, indices = request
+    def __call__(self, request: Request) -> Batch:
+        indices = request.rows
         rows = indices or [0]
         batch: Batch = {"example_id": torch.tensor(rows),
                         **_padded("", [self.features.input_ids[i] for i in rows], self.pad_id),
@@ -89,7 +90,7 @@ class Collate:
             for name in self.features.extra:
                 batch[name].zero_()
         for transform in self.transforms:
-            transform(batch, Context(epoch, self.seed))
+            transform(batch, Context(request.epoch, self.seed, request.step))
         return batch
 
 
@@ -132,7 +133,7 @@ class StepLoader:
 
     def longest(self, count: int) -> Batch:
         """The rows that take the most memory, as one micro-batch of the first epoch."""
-        return self._collate((0, self._order.longest(count)))
+        return self._collate(Request(0, 0, self._order.longest(count)))
 
     def iterate(self, start_step: int) -> Generator[StepBatch]:
         """Steps from ``start_step`` on, without end.
@@ -173,4 +174,4 @@ def eval_batches(features: Features, batch_size: int, pad_id: int,
     collate = Collate(features, pad_id, 0, transforms)
     order = np.argsort(-features.input_ids.lengths, kind="stable").tolist()
     for start in range(0, len(order), batch_size):
-        yield collate((0, order[start:start + batch_size]))
+        yield collate(Request(0, 0, order[start:start + batch_size]))

@@ -13,6 +13,15 @@ from torch.utils.data import Sampler
 Rows = NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Rows to be collated as a micro-batch of a step; both numbers count from 0."""
+
+    step: int
+    epoch: int
+    rows: list[int]
+
+
 @dataclass(frozen=True)
 class Order:
     """Steps of rows of about one length.
@@ -56,18 +65,18 @@ class Order:
     def chunks(self, rows: list[int], count: int) -> list[list[int]]:
         """A step's rows in ``count`` parts of neighbours in length, each with its part of the documents alone."""
         first = len(self.lengths) - self.alone
-        kinds = [[row for row in rows if row < first], [row for row in rows if row >= first]]
-        cut = [np.array_split(np.array(sorted(kind, key=lambda row: (self.lengths[row], row)), dtype=np.int64), count)
-               for kind in kinds]
-        return [[*pairs.tolist(), *documents.tolist()] for pairs, documents in zip(*cut, strict=True)]
+        rows = sorted(rows, key=lambda row: (self.lengths[row], row))
+        pairs = np.array_split(np.array([row for row in rows if row < first], dtype=np.int64), count)
+        # from the other end: a part that has one pair more than others has one document less
+        documents = np.array_split(np.array([row for row in rows if row >= first], dtype=np.int64)[::-1], count)[::-1]
+        return [[*some.tolist(), *more.tolist()] for some, more in zip(pairs, documents, strict=True)]
 
     def longest(self, count: int) -> list[int]:
-        """Rows that take the most memory that a micro-batch of ``count`` can, in the mixture that steps have."""
-        documents = -(-count * self.alone_a_step // self.batch_size)
+        """The longest rows of a micro-batch of ``count``, in the mixture that steps have."""
+        documents = count * self.alone_a_step // self.batch_size
         first = len(self.lengths) - self.alone
         order = np.argsort(-self.lengths, kind="stable")
-        pairs = order[order < first][:-(-count * (self.batch_size - self.alone_a_step) // self.batch_size)]
-        return [*pairs.tolist(), *order[order >= first][:documents].tolist()]
+        return [*order[order < first][:count - documents].tolist(), *order[order >= first][:documents].tolist()]
 
     def _cut(self, rows: Rows, size: int) -> list[list[int]]:
         pool = self.bucket * size if self.bucket > 1 else max(1, len(rows))
@@ -91,18 +100,19 @@ class Order:
 
 
 class Requests(Sampler[Any]):
-    """(epoch, rows) of every micro-batch of this process from a step on, without end."""
+    """Every micro-batch of this process from a step on, without end."""
 
     def __init__(self, order: Order, accumulate: int, rank: int, world_size: int, start_step: int) -> None:
         self._order, self._accumulate = order, accumulate
         self._rank, self._world, self._start = rank, world_size, start_step
 
-    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
-        per_epoch = self._order.steps_per_epoch
-        epoch, first = divmod(self._start, per_epoch)
+    def __iter__(self) -> Iterator[Request]:
+        epoch, first = divmod(self._start, self._order.steps_per_epoch)
+        step = self._start
         while True:
             for rows in self._order.plan(epoch)[first:]:
                 chunks = self._order.chunks(rows, self._world * self._accumulate)
                 for micro in range(self._accumulate):
-                    yield epoch, chunks[micro * self._world + self._rank]
+                    yield Request(step, epoch, chunks[micro * self._world + self._rank])
+                step += 1
             epoch, first = epoch + 1, 0

@@ -36,8 +36,7 @@ def load_splits(config: DataConfig, only: str | None = None, labelled: bool = Tr
     splits.validation = subset(splits.validation, config.max_validation_rows)
     splits.test = subset(splits.test, config.max_test_rows)
     if config.unlabelled is not None and only is None:
-        documents = _unlabelled(config, splits.notes, pipeline)
-        splits.train, splits.alone = [*splits.train, *documents], len(documents)
+        splits.unlabelled = _unlabelled(config, splits.notes, pipeline)
     splits.content_hash = content_hash(splits, pipeline.describe())
     return splits
 
@@ -86,7 +85,7 @@ def subset(examples: list[Example], limit: int | None) -> list[Example]:
 def content_hash(splits: Splits, preprocessing: str = "") -> str:
     """sha256 over every split's ids, documents, summaries and references, in order, and what is done to them."""
     total = hashlib.sha256(preprocessing.encode())
-    for name, examples in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
+    for name, examples in (("train", splits.training), ("validation", splits.validation), ("test", splits.test)):
         total.update(name.encode())
         for example in examples:
             apart = () if example.summary in example.references[:1] else (example.summary,)

@@ -44,7 +44,11 @@ class Objective(nn.Module):
         super().__init__()
 
     def transform(self) -> Transform | None:
-        """A picklable function that adds this term's keys to a batch, or None."""
+        """A picklable function that adds this term's keys to a batch, or None.
+
+        A term registered with ``own_pass=True`` is given every row, and must copy what it reads: documents that have no
+        summary may be left out of the batch's own columns behind it. The others are given what is left.
+        """
         return None
 
     def share(self, head: nn.Module) -> None:

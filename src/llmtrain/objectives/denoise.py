@@ -24,7 +24,7 @@ from llmtrain.data.loader import IGNORED, Batch, Context
 from llmtrain.heads.base import EncoderStates
 from llmtrain.model.summary import SummaryModel
 from llmtrain.objectives.base import Transform, Vocabulary, connected_zero, row_generator
-from llmtrain.objectives.mlm import MaskedLm, MaskTokens
+from llmtrain.objectives.mlm import MaskedLm, MaskTokens, moments
 from llmtrain.objectives.options import CONSISTENCY, UNIFORM, DenoiseConfig
 
 STREAM, NOISE_STREAM = 3, 4  # tell this term's random numbers from those of other terms
@@ -60,9 +60,10 @@ class MaskAndSeed(MaskTokens):
 
     def __call__(self, batch: Batch, context: Context) -> None:
         super().__call__(batch, context)
-        examples = [int(batch["example_id"][row]) for row, _generator in self.chosen(batch, context)]
-        batch["denoise_seed"] = torch.tensor([row_generator(context.seed, context.epoch, example, NOISE_STREAM)
-                                              .initial_seed() for example in examples], dtype=torch.long)
+        when = moments(batch, context)
+        seeds = [row_generator(context.seed, when[row], int(batch["example_id"][row]), NOISE_STREAM).initial_seed()
+                 for row, _generator in self.chosen(batch, context)]
+        batch["denoise_seed"] = torch.tensor(seeds, dtype=torch.long)
 
 
 class Denoise(MaskedLm):

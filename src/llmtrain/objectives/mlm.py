@@ -26,13 +26,24 @@ from llmtrain.objectives.options import MlmConfig
 STREAM = 1  # tells this term's random numbers from those of other terms
 
 
+def alone(batch: Batch) -> Tensor:
+    """(B,) bool: documents without a summary."""
+    return (batch["labels"] == IGNORED).all(1)
+
+
+def moments(batch: Batch, context: Context) -> list[int]:
+    """What tells one reading of each row from its next: the epoch, or the step where an epoch may come to it again."""
+    return [context.step if one else context.epoch for one in alone(batch).tolist()]
+
+
 @dataclass(frozen=True)
 class MaskTokens:
     """Adds TERM_input_ids, TERM_attention_mask and TERM_labels (B', S) for the rows chosen for the masked pass: a share
     of those that have a summary, and every document alone, which is there for nothing else.
 
-    The choice and the masks are a pure function of (seed, epoch, example id). 80 % of the predicted tokens become
-    the mask token, 10 % a random one, 10 % stay. In a shared pass ``input_ids`` themselves are masked. Where
+    The choice and the masks are a pure function of (seed, epoch, example id); those of a document alone, which an epoch
+    may come to several times, of (seed, step, example id). 80 % of the predicted tokens become the mask token, 10 % a
+    random one, 10 % stay. In a shared pass ``input_ids`` themselves are masked. Where
     preprocessing made a text for this term alone, that one is masked.
     """
 
@@ -61,9 +72,9 @@ class MaskTokens:
 
     def chosen(self, batch: Batch, context: Context) -> Iterator[tuple[int, torch.Generator]]:
         """The rows that take the masked pass, and what their masks are drawn from."""
-        alone_B = (batch["labels"] == IGNORED).all(1)
+        alone_B, moment_B = alone(batch).tolist(), moments(batch, context)
         for row, example in enumerate(batch["example_id"].tolist()):
-            generator = row_generator(context.seed, context.epoch, example, self.stream)
+            generator = row_generator(context.seed, moment_B[row], example, self.stream)
             chosen = self.options.shared_pass or torch.rand((), generator=generator) < self.options.fraction
             if (chosen or alone_B[row]) and not batch.get("dummy"):
                 yield row, generator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from llmtrain.config.choices import LongMode
-from llmtrain.config.objective import base_terms_of, needs_summaries, terms_apart, trains_summary
+from llmtrain.config.objective import base_terms_of, needs_summaries, reads_documents_alone, terms_apart
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sentences import sentence_input
 from llmtrain.data.examples import Splits, digest
@@ -63,7 +63,7 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: S
         if not splits.validation:
             raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
         asked = sentence_input(config)
-        documents, told = as_read(splits.train, selector, tokenizer, config.data)
+        documents, told = as_read(splits.training, selector, tokenizer, config.data)
         train = tokenize(documents, tokenizer, config.data, asked)
         documents, _ = as_read(splits.validation[:config.trainer.eval_rows], selector, tokenizer, config.data)
         validation = tokenize(documents, tokenizer, config.data, asked)
@@ -78,7 +78,7 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: S
             told = ", ".join(f"{rank}: {found[:12]}" for rank, found in enumerate(hashes))
             raise ConfigError(f"the processes read different data (content hash by process: {told}) at "
                               f"{splits.source}; give every machine the same files")
-    counts = (len(splits.train) - splits.alone, len(splits.validation), len(splits.test))
+    counts = (len(splits.train), len(splits.validation), len(splits.test))
     say(f"data: {splits.source}, {' / '.join(map(str, counts))} train / validation / test pairs, content "
         f"{splits.content_hash[:12]}; {train.stats.describe()}")
     for note in splits.notes:
@@ -95,10 +95,14 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: S
 def transforms_of(config: TrainConfig, module: JointModule) -> list[Transform]:
     """What is done to a batch where it is collated: by the base terms, then by the head.
 
-    Where every base term reads in a pass of its own, the shared pass is for the summary alone.
+    Terms with a pass of their own make their copies first. Where the others need a summary, the shared pass then leaves
+    out the rows that have none.
     """
-    own = [objective.transform() for objective in module.objectives.values() if isinstance(objective, Objective)]
-    apart = base_terms_of(config.objective)
-    unread = LeaveUnread(trains_summary(config.objective)) if apart and apart == terms_apart(config.objective) else None
-    return [transform for transform in (*own, unread, cast(Head, module.model.head).batch_transform())
+    apart = terms_apart(config.objective)
+    ours = {name: term for name, term in module.objectives.items() if isinstance(term, Objective)}
+    first = [term.transform() for name, term in ours.items() if name in apart]
+    others = [term.transform() for name, term in ours.items() if name not in apart]
+    summaries = needs_summaries(config.objective)
+    unread = LeaveUnread(summaries) if apart and not reads_documents_alone(config.objective, but=apart) else None
+    return [transform for transform in (*first, unread, *others, cast(Head, module.model.head).batch_transform())
             if transform is not None]

@@ -239,6 +239,9 @@ def _check_meta(run: Training, start: Path, meta: dict[str, Any]) -> None:
         raise ConfigError(f"data changed since the checkpoint at {start}: its content hash was "
                           f"{meta['data_hash'][:12]}, now {run.splits.content_hash[:12]}; restore the data or choose "
                           "another run.name")
+    if meta["steps_per_epoch"] != run.loader.steps_per_epoch and is_own(run.folder.path, start):
+        raise ConfigError(f"an epoch has {run.loader.steps_per_epoch} steps and had {meta['steps_per_epoch']} at "
+                          f"{start}: another version ordered its rows otherwise; choose another run.name")
     processes = run.accelerator.num_processes
     if meta["world_size"] != processes and not run.config.run.allow_world_size_change:
         raise ConfigError(f"the checkpoint at {start} was trained by {meta['world_size']} processes, now {processes} "

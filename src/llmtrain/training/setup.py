@@ -20,11 +20,12 @@ from llmtrain.allocator import keep_freed_memory
 from llmtrain.checkpoint import locate_model, read_model_config
 from llmtrain.config.choices import Device, Tracker, TuningName
 from llmtrain.config.model import ModelConfig
-from llmtrain.config.objective import base_terms_of, terms_of, trains_summary
+from llmtrain.config.objective import base_terms_of, needs_summaries, terms_of
 from llmtrain.config.schema import TrainConfig
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features
 from llmtrain.data.loader import Batch, Collate, StepLoader
+from llmtrain.data.order import Request
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
 from llmtrain.log import MetricsLog, say
@@ -260,7 +261,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     loader = StepLoader(train, batch_size=config.trainer.batch_size, accumulate=config.trainer.accumulate,
                         rank=accelerator.process_index, world_size=accelerator.num_processes,
                         bucket=config.trainer.bucket, seed=config.run.seed, pad_id=padding, transforms=transforms,
-                        alone=splits.alone if trains_summary(config.objective) else 0,
+                        alone=len(splits.unlabelled) if needs_summaries(config.objective) else 0,
                         share=config.data.unlabelled_share, workers=config.data.workers,
                         timeout=config.trainer.timeout_seconds, worker_start=ignore_in_worker)
     if loader.alone_a_step:
@@ -268,8 +269,10 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
             "data.unlabelled; an epoch is a pass over the pairs")
     collate = Collate(train, padding, config.run.seed, transforms)
 
+    training = splits.training
+
     def alone(step: int, row: int) -> Batch:
-        return moved(collate((step // loader.steps_per_epoch, [row])), accelerator.device)
+        return moved(collate(Request(step, step // loader.steps_per_epoch, [row])), accelerator.device)
 
     progress = ProgressPart(total=planned_steps(config.trainer, loader.steps_per_epoch))
     schedule = Schedule(config.schedule, progress.total)
@@ -285,7 +288,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
                      precision=precision, clip_norm=config.optim.clip_norm,
                      on_nonfinite=config.trainer.on_nonfinite, average=average,
                      withheld=withheld,
-                     blame=Blame(accelerator, module, precision, alone, lambda row: splits.train[row].id))
+                     blame=Blame(accelerator, module, precision, alone, lambda row: training[row].id))
     parts: list[Part] = [progress, SchedulePart(schedule), OptimizerPart(optimizer), PrecisionPart(precision),
                          ModulePart("objectives", dict(module.objectives.named_parameters()))]
     if config.tuning.name is TuningName.lora:

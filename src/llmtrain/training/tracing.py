@@ -55,7 +55,7 @@ def state_of(run: Training, micro: list[Batch]) -> State:
     """In the order in which one thing follows from another."""
     state: State = {ROWS: {}, BATCH: {}}
     for number, batch in enumerate(micro):
-        state[ROWS][f"micro-batch {number}"] = str(rows_of(batch))
+        state[ROWS][f"micro-batch {number}"] = _short(str(rows_of(batch)))
         state[BATCH] |= {f"{name} of micro-batch {number}": _told(value) for name, value in sorted(batch.items())
                          if isinstance(value, Tensor) and name != "example_id"}
     # looked at itself, not at run.parts: a part that is missing there is what is searched for
