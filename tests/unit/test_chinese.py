@@ -15,6 +15,7 @@ from llmtrain.config import validate
 from llmtrain.config.choices import Language, References
 from llmtrain.config.data import DataConfig
 from llmtrain.config.load import compose
+from llmtrain.data import chinese
 from llmtrain.data.examples import Example, Splits, near_key
 from llmtrain.data.sentences import sentences
 from llmtrain.data.sources import load_splits
@@ -91,6 +92,21 @@ def test_words_by_jieba_by_hand() -> None:
     scores = found.score("我们研究方法", one)
     assert (scores["rouge1"], scores["rouge2"]) == (pytest.approx(200 / 3), 0)
     assert f"words by jieba {version('jieba')}" in found.signature
+
+
+def test_jieba_keeps_its_dictionary_where_nobody_else_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself it reads one that lies in the shared temporary folder, whoever put it there."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(shared))
+    monkeypatch.setenv("LLMTRAIN_CACHE", str(tmp_path / "own"))
+    chinese._segmenter.cache_clear()
+    try:
+        assert "".join(chinese.segments("我们研究 方法。")) == "我们研究 方法。"
+    finally:
+        chinese._segmenter.cache_clear()
+    assert (tmp_path / "own/jieba.cache").is_file()
+    assert not list(shared.iterdir())
 
 
 def test_every_character_by_hand() -> None:
