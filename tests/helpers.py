@@ -10,6 +10,7 @@ import random
 import string
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,15 +147,18 @@ def warm_cli(*args: str, cwd: Path, stdin: str = "") -> Finished:
 
     out, err = io.StringIO(), io.StringIO()
     before, stdin_before = Path.cwd(), sys.stdin
-    os.chdir(cwd)
-    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                code = main(list(args))
-            except SystemExit as stop:
-                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    finally:
-        os.chdir(before)
-        sys.stdin = stdin_before
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as given:  # a real file: commands read its descriptor
+        given.write(stdin)
+        given.seek(0)
+        os.chdir(cwd)
+        sys.stdin = given
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                try:
+                    code = main(list(args))
+                except SystemExit as stop:
+                    code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        finally:
+            os.chdir(before)
+            sys.stdin = stdin_before
     return Finished(code, out.getvalue(), err.getvalue())

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,15 +16,35 @@ from helpers import environment, pairs, write_jsonl
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "benchmarks"
 
 
-@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
-def test_benchmarks_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", SCRIPTS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert path.stem == "common" or callable(module.main)
+    return module
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SCRIPTS.glob("*.py")))
+def test_benchmarks_load(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    module = script(name)
+    assert name == "common" or callable(module.main)
+
+
+def test_paces_are_medians_of_interleaved_rounds_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    recipes, asked = script("recipes"), []
+
+    def pace(root: Path, name: str, overrides: list[str]) -> float:
+        asked.append(overrides[0])
+        return {"a": 1.0, "b": 2.0}[overrides[0]] + (5 if len(asked) < 3 else 0)  # the first round is disturbed
+
+    monkeypatch.setattr(recipes, "pace", pace)
+    assert recipes.measured(tmp_path, {"one": ["a"], "two": ["b"]}, 3) == {"one": 1.0, "two": 2.0}
+    assert asked == ["a", "b"] * 3
+    assert recipes.measured(tmp_path, {"one": ["a"], "two": ["b"]}, 3) == {"one": 1.0, "two": 2.0}
+    assert len(asked) == 6
 
 
 def test_recipes_are_compared_on_validation_and_leave_the_test_split_alone(tiny_base: Path, tmp_path: Path) -> None:
@@ -33,7 +54,7 @@ def test_recipes_are_compared_on_validation_and_leave_the_test_split_alone(tiny_
         write_jsonl(data / f"{name}.jsonl", pairs(rows, number))
     done = subprocess.run(
         [sys.executable, str(SCRIPTS / "recipes.py"), "--root", str(tmp_path / "runs"), "--data", str(data),
-         "--minutes", "0.005", "--rounds", "1", "--variant", "alone", "objective=summary_only",
+         "--steps", "2", "--variant", "alone", "objective=summary_only",
          "--variant", "both", "objective.lam=2",
          "--", f"model.path={tiny_base}", "head.layers=1", "trainer.batch_size=4", f"data.cache_dir={tmp_path / 'c'}"],
         env=environment(), capture_output=True, text=True, check=False)

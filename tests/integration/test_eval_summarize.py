@@ -14,7 +14,7 @@ import pytest
 import yaml
 import zstandard
 
-from helpers import environment, pairs, run_cli, warm_cli, write_jsonl
+from helpers import environment, pairs, warm_cli, write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_somebody_elses_predictions_need_no_model(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("\n".join(r["summary"] for r in rows) + "\n")
     write_jsonl(tmp_path / "rows.jsonl", [{"id": r["id"], "prediction": r["summary"]} for r in reversed(rows)])
     for name in ("lines.txt", "rows.jsonl"):
-        result = run_cli("eval", f"predictions={name}", "data=files", f"data.test={test}", "eval.output=out",
+        result = warm_cli("eval", f"predictions={name}", "data=files", f"data.test={test}", "eval.output=out",
                          cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         results = json.loads((tmp_path / "out/results.json").read_text())
@@ -84,13 +84,13 @@ def test_eval_needs_one_of_two(tmp_path: Path) -> None:
 
 def test_summarize_keeps_order_and_survives_odd_lines(run: Path, tmp_path: Path) -> None:
     documents = ["list of words", "", "graph " * 300, "emoji \U0001f600 only", "tree and file \x00 nul"]
-    result = run_cli("summarize", f"checkpoint={run}", cwd=tmp_path, stdin="\n".join(documents) + "\n")
+    result = warm_cli("summarize", f"checkpoint={run}", cwd=tmp_path, stdin="\n".join(documents) + "\n")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.split("\n")
     assert len(lines) == len(documents) + 1
     assert lines[1] == ""
     assert "1 documents are longer than data.max_source_tokens=32 and are cut: line 3" in result.stderr
-    alone = run_cli("summarize", f"checkpoint={run}", cwd=tmp_path, stdin=documents[3])
+    alone = warm_cli("summarize", f"checkpoint={run}", cwd=tmp_path, stdin=documents[3])
     assert alone.stdout == lines[3] + "\n"
 
 
@@ -149,7 +149,7 @@ def test_summarize_reads_what_the_readers_read(run: Path, tmp_path: Path) -> Non
 
 def test_more_tokens_than_the_base_has_positions(run: Path, tmp_path: Path) -> None:
     long = "data.max_source_tokens=1000"
-    result = run_cli("summarize", f"checkpoint={run}", long, cwd=tmp_path, stdin="list\n" + "graph " * 300 + "\n")
+    result = warm_cli("summarize", f"checkpoint={run}", long, cwd=tmp_path, stdin="list\n" + "graph " * 300 + "\n")
     assert result.returncode == 0, result.stderr
     assert "1 documents are longer than the 128 positions of the base and are cut: line 2" in result.stderr
     test = write_jsonl(tmp_path / "long.jsonl", [{"document": "graph " * 300, "summary": "graph"}])
@@ -252,5 +252,5 @@ def test_the_python_door(run: Path, tmp_path: Path) -> None:
     made = Summarizer(run)(texts)
     assert len(made) == 3
     assert made[1] == ""
-    lines = run_cli("summarize", f"checkpoint={run}", cwd=tmp_path, stdin="\n".join(texts)).stdout.split("\n")
+    lines = warm_cli("summarize", f"checkpoint={run}", cwd=tmp_path, stdin="\n".join(texts)).stdout.split("\n")
     assert made == lines[:3]

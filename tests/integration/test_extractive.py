@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from articles import chinese, english
-from helpers import Finished, run_cli, tiny_tokenizer, warm_cli, write_jsonl
+from helpers import Finished, tiny_tokenizer, warm_cli, write_jsonl
 from llmtrain import Summarizer
 from llmtrain.data.extraction import encode_sentences
 from llmtrain.data.sentences import sentence_spans
@@ -74,7 +74,7 @@ def test_it_learns_which_sentence_and_validation_settles_how_many(tiny_base: Pat
     assert (int(state["head.tuned_count"]), float(state["head.tuned_threshold"])) == (1, 0.0)
 
     lines = "Open the file.  Check the list of words. Close it.\n\nopen\nCheck Tree? 天地。\n" + "Read it. " * 40
-    made = run_cli("summarize", "checkpoint=runs/run", "summarize.format=jsonl", cwd=tmp_path, stdin=lines)
+    made = warm_cli("summarize", "checkpoint=runs/run", "summarize.format=jsonl", cwd=tmp_path, stdin=lines)
     assert made.returncode == 0, made.stderr
     assert "1 documents are longer than" in made.stderr and "line 5" in made.stderr
     rows = [json.loads(line) for line in made.stdout.splitlines()]

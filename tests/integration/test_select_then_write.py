@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from articles import english
-from helpers import Finished, run_cli, tiny_tokenizer, warm_cli, write_jsonl
+from helpers import Finished, tiny_tokenizer, warm_cli, write_jsonl
 from llmtrain import Summarizer
 from llmtrain.data.extraction import encode_sentences
 from llmtrain.data.pieces import fitting, pieces
@@ -87,7 +87,8 @@ def test_the_writer_reads_the_chosen_sentences_wherever_it_goes(writer: list[str
     shutil.rmtree(tmp_path / "selector")  # the model folder is whole without it
     texts = [row["document"] for row in predictions]
     assert Summarizer(tmp_path / "alone")(texts) == [row["prediction"] for row in predictions]
-    made = run_cli("summarize", "checkpoint=alone", "summarize.format=jsonl", cwd=tmp_path, stdin=f"{texts[0]}\nBut.\n")
+    made = warm_cli("summarize", "checkpoint=alone", "summarize.format=jsonl", cwd=tmp_path,
+                    stdin=f"{texts[0]}\nBut.\n")
     assert made.returncode == 0, made.stderr
     assert f"1 documents are longer than data.max_source_tokens={LIMIT} and are read by the sentences" in made.stderr
     first, second = (json.loads(line) for line in made.stdout.splitlines())
