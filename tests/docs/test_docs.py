@@ -59,12 +59,10 @@ def test_readme_commands_run(command: str, tiny_base: Path, place: Path) -> None
             extra = [word for word in extra if not word.startswith("trainer.max_steps")]
             words = [word.replace("max_minutes=30", "max_minutes=0.01") for word in words]
     if words[1] == "summarize":
-        from helpers import run_cli
-
-        result = run_cli(*words[1:], cwd=place, stdin=stdin)
+        result = warm_cli(*words[1:], cwd=place, stdin=stdin)
         assert result.stdout.count("\n") == 1
     else:
-        result = warm_cli(*words[1:], *extra, cwd=place)  # type: ignore[assignment]
+        result = warm_cli(*words[1:], *extra, cwd=place)
     assert result.returncode == 0, result.stderr
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from helpers import environment, pairs, run_cli, warm_cli, write_jsonl
+from helpers import environment, pairs, warm_cli, write_jsonl
 from llmtrain.commands.verify_resume import _Trials, first_difference
 from llmtrain.config.schema import TrainConfig
 from torture.bench import changed_source
@@ -27,11 +26,13 @@ def command(tiny_base: Path, tmp_path: Path) -> list[str]:
             "model.dropout=0.1", "schedule.warmup_steps=1", "generation.max_new_tokens=4", "--steps", "4", "--stop=2"]
 
 
-def test_it_proves_a_resume_and_leaves_nothing(command: list[str], tmp_path: Path) -> None:
+def test_it_proves_a_resume_and_leaves_nothing(command: list[str], tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    done = run_cli(*command, "objective.base=mlm", "precision=fp16", "trainer.accumulate=2", "optim.ema_decay=0.9",
-                   cwd=tmp_path, env={"TMPDIR": str(scratch)})
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    done = warm_cli(*command, "objective.base=mlm", "precision=fp16", "trainer.accumulate=2", "optim.ema_decay=0.9",
+                    cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "alike bit by bit before each of 4 steps and at the end" in done.stdout
     assert not list(scratch.iterdir()) and not (tmp_path / "runs").exists()
@@ -62,10 +63,12 @@ def test_what_a_killed_one_leaves_is_known_to_clean(command: list[str], tmp_path
     assert (scratch / "llmtrain-verify-resume-mine_own/thesis.txt").exists()
 
 
-def test_it_names_what_a_broken_resume_loses(command: list[str], tmp_path: Path) -> None:
+def test_it_names_what_a_broken_resume_loses(command: list[str], tmp_path: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
     forgetful = "    parts.append(RandomPart(accelerator))\n"
     with changed_source(tmp_path / "broken", "training/setup.py", forgetful, "") as source:
-        done = run_cli(*command, "precision=fp32", cwd=tmp_path, env={"PYTHONPATH": str(source)}, timeout=300)
+        monkeypatch.setenv("PYTHONPATH", str(source))  # of the runs
+        done = warm_cli(*command, "precision=fp32", cwd=tmp_path)
     assert done.returncode == 4, done.stderr
     (line,) = done.stderr.splitlines()
     assert "first difference before step" in line and "in the random state: 0.cpu" in line and len(line) < 600
@@ -80,7 +83,7 @@ def test_wrong_arguments(arguments: tuple[str, ...], told: str, command: list[st
 
 
 def test_a_run_that_fails_is_told_with_its_code(command: list[str], tmp_path: Path) -> None:
-    result = run_cli(*command, f"model.path={tmp_path / 'nowhere'}", cwd=tmp_path, env=dict(os.environ))
+    result = warm_cli(*command, f"model.path={tmp_path / 'nowhere'}", cwd=tmp_path)
     assert result.returncode == 2
     assert "the run 'straight' ended with 2: no base model folder at" in result.stderr
 

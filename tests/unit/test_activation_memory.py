@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from helpers import WORDS, environment, write_jsonl
+from helpers import WORDS, write_jsonl
+from torture.bench import Bench
 
 SCRIPT = Path(__file__).resolve().parents[1] / "activation_memory.py"
 
@@ -21,12 +20,12 @@ def test_16_bit_activations_take_less_memory_than_fp32s(tmp_path: Path) -> None:
              "summary": " ".join(draw.choices(WORDS, k=12))} for row in range(16)]
     train = write_jsonl(tmp_path / "train.jsonl", rows)
     kept = {}
-    for precision in ("fp32", "fp16", "bf16"):
-        work = tmp_path / precision
-        work.mkdir()
-        done = subprocess.run([sys.executable, str(SCRIPT), precision, str(train), str(work)], env=environment(),
-                              capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        kept[precision] = int(done.stdout.rsplit("kept", 1)[1].split()[0])
+    with Bench(tmp_path / "bench") as bench:
+        for precision in ("fp32", "fp16", "bf16"):
+            work = tmp_path / precision
+            work.mkdir()
+            done = bench.cli(precision, str(train), str(work), script=SCRIPT)
+            assert done.code == 0, done.err()
+            kept[precision] = int(done.out().rsplit("kept", 1)[1].split()[0])
     assert kept["fp16"] < 0.85 * kept["fp32"], kept
     assert kept["bf16"] < 0.85 * kept["fp32"], kept
