@@ -21,18 +21,22 @@ from llmtrain.data import loader
 from llmtrain.errors import ConfigError
 from llmtrain.precision import Speeds
 from llmtrain.training import module, reading, setup
+from llmtrain.training.probe import probe
 from running import Runs, copies, gradients, take, uneven
 
 CASES = {f"{base}-{accumulate}": ("trainer.processes=2", f"trainer.accumulate={accumulate}", f"objective.base={base}")
          for base in ("select", "mlm", "denoise") for accumulate in (1, 2)}
 # the weighting's own gradients are reduced by hand: two micro-batches on each process
-WEIGHTED = {name: ("trainer.processes=2", "trainer.accumulate=2", "objective.base=select",
-                   f"objective.weighting={name}") for name in ("pcgrad", "gradnorm", "uncertainty", "famo")}
+WEIGHTED: dict[str, tuple[str, ...]] = {
+    "pcgrad": (), "gradnorm": (), "uncertainty": (), "famo": (), "dwa": ("objective.dwa.window=1",),
+    "linear": ("objective.lam_start=2", "objective.lam_steps=3"), "step": ("objective.step.steps=2",),
+    "cosine": ("objective.lam_start=2", "objective.lam_steps=3")}
 # gradients are left as they are: no clipping, no movement
 STILL = ("optim.clip_norm=0", "optim.base_lr=0", "optim.head_lr=0", "optim.weight_decay=0",
          "objective.mlm.fraction=0.6", "objective.mlm.warm_steps=0", "trainer.bucket=1",
          "objective.denoise.mode=consistency", "objective.denoise.fraction=0.6", "objective.denoise.warm_steps=0",
          "objective.denoise.sigma=0.02")
+PROBED = ("objective.base=select", "trainer.bucket=1")
 POISONED = 3
 LIVELY = ("trainer.bucket=1", "schedule.warmup_steps=0")
 # unfreezing withholds gradients that the reducer has waited for; Muon must orthogonalise alike on every rank
@@ -53,6 +57,14 @@ def count_no_sync(run: Any) -> list[int]:
 
     run.step.wrapped.no_sync = counted
     return entered
+
+
+def probed(run: Any) -> dict[str, float]:
+    """What the gradient probe finds at the first step."""
+    micro = [run.to_device(part) for part in next(iter(run.loader.iterate(0))).micro]
+    found = probe(run.step.work(micro, run.step.agree(micro, 0.0, 0, False), 0), {"select": 1.0, "summary": 0.5})
+    assert found is not None
+    return found.values
 
 
 def poison(self: Any, batch: Any, step: int, *rest: Any) -> Any:
@@ -81,10 +93,14 @@ def main(base: str, out: Path) -> None:
                   out / f"{name}-{rank}.safetensors")
 
     for name, overrides in WEIGHTED.items():
-        run = runs(*overrides, *LIVELY)
+        run = runs("trainer.processes=2", "trainer.accumulate=2", "objective.base=select",
+                   f"objective.weighting={name}", *overrides, *LIVELY)
         results = take(run, 3)
         save_file(copies(run), out / f"{name}-{rank}.safetensors")
         facts[name] = [list(result.weights.values()) for result in results]
+
+    run = runs("trainer.processes=2", "trainer.accumulate=2", *PROBED)
+    facts["probe"] = probed(run)
 
     run = runs("trainer.processes=2", *MOVING)
     take(run, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any
@@ -19,6 +19,15 @@ def cite(tokenizer: Any, made: Sequence[Generated], least: float) -> list[Genera
     """
     return [one if one.traced is None else replace(one, citations=_citations(tokenizer, one, one.traced, least))
             for one in made]
+
+
+def numbered(sentences: Iterable[tuple[str, Iterable[int]]]) -> str:
+    """Sentences of a summary, each with the numbers (1: the first) of the document's sentences that it cites.
+
+    Args:
+        sentences: Text, and indices from 0.
+    """
+    return " ".join(f"{text} [{', '.join(str(index + 1) for index in sources)}]" for text, sources in sentences)
 
 
 def _citations(tokenizer: Any, one: Generated, traced: Trace, least: float) -> list[Citation]:

@@ -84,7 +84,7 @@ class Generated:
         sentences: For a head that selects: the chosen sentences in the document's order, with their probabilities.
         probabilities: For an extractive head: of every sentence; None for one that cannot be chosen.
         traced: For a head that cites: which sentences each token was copied from.
-        citations: For a head that cites: each sentence of the summary, with the sentences it comes from.
+        citations: For a head that cites, or chooses sentences: each sentence of the summary, with those it comes from.
     """
 
     text: str
@@ -134,7 +134,7 @@ def summarize_batches(model: Any, tokenizer: Any, documents: Documents, config: 
                 drafts = model.summarize(batch, config, evidence)
                 texts = _texts(drafts, batch, tokenizer)
                 for i, draft, text, places in zip(rows, drafts, texts, spans, strict=True):
-                    found[i] = _generated(draft, text, places, tokenizer)
+                    found[i] = _generated(draft, text, documents.texts[i], places, tokenizer)
                 if progress is not None:
                     progress(len(rows))
     finally:
@@ -176,7 +176,7 @@ def _texts(drafts: list[Draft], batch: dict[str, Any], tokenizer: Any) -> list[s
             for row, draft in enumerate(drafts)]
 
 
-def _generated(draft: Draft, text: str, spans: list[Span], tokenizer: Any) -> Generated:
+def _generated(draft: Draft, text: str, document: str, spans: list[Span], tokenizer: Any) -> Generated:
     row = draft.token_ids or []
     copied = sentences = None
     if draft.copied is not None:
@@ -185,7 +185,20 @@ def _generated(draft: Draft, text: str, spans: list[Span], tokenizer: Any) -> Ge
     if draft.sentences is not None:
         sentences = [Source(c.index, *spans[c.index], round(c.probability, 4)) for c in draft.sentences]
     traced = None if draft.traced is None else Trace([weights[:len(spans)] for weights in draft.traced], spans)
-    return Generated(text, row, draft.score, copied, sentences, draft.probabilities, traced)
+    chosen = sentences is not None and draft.token_ids is None
+    own = _of_themselves(text, sentences or [], document) if chosen else None
+    return Generated(text, row, draft.score, copied, sentences, draft.probabilities, traced, own)
+
+
+def _of_themselves(text: str, chosen: list[Source], document: str) -> list[Citation]:
+    """Chosen sentences as a summary that cites them."""
+    found, end = [], 0
+    for source in chosen:
+        sentence = " ".join(document[source.start:source.end].split())
+        start = text.index(sentence, end)
+        end = start + len(sentence)
+        found.append(Citation(sentence, start, end, [replace(source, weight=1.0)]))
+    return found
 
 
 def tidy(text: str) -> str:

@@ -72,8 +72,13 @@ class Published:
 
     @property
     def cites(self) -> bool:
-        """Whether its summaries come with the sentences they are taken from."""
+        """Whether its summaries are written and then traced to the document's sentences."""
         return bool(self.model.head.cites)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether its summaries are made of the document's sentences."""
+        return not self.model.can_generate()
 
     def source_limit(self, generation: GenerationConfig) -> int:
         """The longest document the model can read beside such summaries, in tokens; in windows, any."""

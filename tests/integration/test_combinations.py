@@ -1,7 +1,7 @@
 """Every combination trains, resumes bitwise and is scored, or is refused with the reason before any weight is read.
 
-The whole of docs/combinations.md is `scripts/combinations`; here each value stands in some row, and every refusal of
-that page is asked for again.
+The whole of docs/combinations.md is `scripts/combinations`; here each value stands in some row, and some refusals of
+that page are asked for again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from safetensors.torch import load_file, save_file
 
 from combinations import NEUTRAL, Bench, Cell, covering, difference, factors, named, pairwise_in_processes
 from helpers import warm_cli
+from llmtrain import registry
+from llmtrain.commands.multirun import checked, jobs_of
+from llmtrain.config.load import config_dir
+from llmtrain.errors import ConfigError
 
 PAGE: dict[str, Any] = json.loads((Path(__file__).resolve().parents[2] / "docs/combinations.json").read_text())
 REFUSED: list[Cell] = [entry["cell"] for entry in PAGE["refused"]]
@@ -107,11 +111,30 @@ def test_a_resumed_run_that_is_another_is_told(bench: Bench) -> None:
     assert difference(run, other) == "resumed: metrics.jsonl differs"
 
 
-@pytest.mark.parametrize("factor", ["head", "objective"])
-def test_all_compose_in_a_multirun(factor: str, bench: Bench) -> None:
-    values = [value for value in factors()[factor] if value != "none"]
-    key = {"head": "head", "objective": "objective.base"}[factor]
-    shown = warm_cli("train", "--multirun", "--cfg", "job", f"{key}={','.join(values)}", "precision=bf16,fp16",
-                     "trainer.max_steps=1", cwd=bench.folder)
+SWEPT = {"head": ["objective=summary_only"], "model": ["objective=summary_only"], "precision": [], "tuning": [],
+         "optim.name": [], "objective": ["objective.base=mlm"], "objective.base": [],
+         "objective.weighting": ["objective.lam_start=2", "objective.lam_steps=3"]}
+
+
+def choices(key: str) -> list[str]:
+    """Everything that a key can be set to, by name."""
+    kind = {"optim.name": "optimizer", "objective.base": "objective", "objective.weighting": "weighting"}.get(key)
+    if kind is not None:
+        return [part.name for part in registry.parts(kind)]
+    return sorted(path.stem for path in (config_dir() / key).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("key", SWEPT)
+def test_all_compose_in_a_multirun(key: str, bench: Bench) -> None:
+    """Each is composed; what the checks before a run say is of what cannot go together, and none of the keys."""
+    values = choices(key)
+    sweep = [f"{key}={','.join(values)}", *SWEPT[key], "trainer.max_steps=1"]
+    shown = warm_cli("train", "--multirun", "--cfg", "job", *sweep, cwd=bench.folder)
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.count("# job") == 2 * len(values)
+    assert shown.stdout.count("# job") == len(values) >= 2
+    try:
+        checked(jobs_of(sweep))
+    except ConfigError as error:
+        told = " ".join(error.problems)
+        assert "unknown" not in told and "did you mean" not in told and "not one of" not in told, told
+        assert len(error.problems) < len(values), told

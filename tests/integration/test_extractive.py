@@ -59,6 +59,13 @@ def test_runs_resume_bitwise_score_and_choose(precision: str, options: tuple[str
         spans = sentence_spans(row["document"])
         assert [(s["start"], s["end"]) for s in row["sentences"]] == [spans[s["index"]] for s in row["sentences"]]
         assert row["prediction"] == " ".join(row["document"][s["start"]:s["end"]] for s in row["sentences"]) != ""
+        for cited, chosen in zip(row["citations"], row["sentences"], strict=True):  # each comes from itself
+            assert row["prediction"][cited["start"]:cited["end"]] == cited["text"]
+            assert [source["index"] for source in cited["sources"]] == [chosen["index"]]
+    first = predictions(run)[0]
+    told = " ".join(f"{cited['text']} [{one['index'] + 1}]" for cited, one in
+                    zip(first["citations"], first["sentences"], strict=True))
+    assert " ".join(told.split())[:100] in " ".join(scored.stdout.split())
 
 
 def test_it_learns_which_sentence_and_validation_settles_how_many(tiny_base: Path, tmp_path: Path) -> None:
@@ -78,6 +85,8 @@ def test_it_learns_which_sentence_and_validation_settles_how_many(tiny_base: Pat
     assert made.returncode == 0, made.stderr
     assert "1 documents are longer than" in made.stderr and "line 5" in made.stderr
     rows = [json.loads(line) for line in made.stdout.splitlines()]
+    numbered = warm_cli("summarize", "checkpoint=runs/run", "summarize.cite=true", cwd=tmp_path, stdin=lines).stdout
+    assert numbered.splitlines()[0] == f"{rows[0]['summary']} [{rows[0]['sentences'][0]['index'] + 1}]"
     assert [row["summary"] for row in rows[:4]] == ["Check the list of words.", "", "open", "Check Tree?"]
     (chosen,) = rows[0]["sentences"]
     assert (chosen["index"], chosen["start"], chosen["end"]) == (1, 16, 40) and chosen["weight"] > 0.5

@@ -181,7 +181,8 @@ def test_every_command_takes_a_plugin(place: Path, tiny_base: Path) -> None:
     assert "head.hidden: 12" in warm_cli("config", *both, "head=bag", "head.hidden=12", cwd=place).stdout
     assert "hidden: 9" in warm_cli("train", "--cfg", "job", *both, "head=bag", "head.hidden=9", cwd=place).stdout
     assert "usage" in warm_cli("train", "--plugin", "nowhere.py", "--help", cwd=place).stdout
-    assert "bag_bf16 " in warm_cli("list", "experiments", *both, cwd=place).stdout
+    experiments = warm_cli("list", "experiments", *both, cwd=place).stdout
+    assert re.search(r"^  bag_bf16 +head=bag .*precision=bf16 .*\(from code\)$", experiments, re.M), experiments
     own = warm_cli("config", "--defaults", *both, "+experiment=bag_bf16", cwd=place).stdout
     assert "trainer.max_steps: 150" in own and "set by experiment/bag_bf16, registered in code" in own
     assert "precision.name: bf16" in own and "head.name: bag" in own

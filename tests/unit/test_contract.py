@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from helpers import environment
 from running import Runs, copies, gradients, take, uneven
-from two_processes import CASES, LIVELY, MOVING, STILL, WEIGHTED
+from two_processes import CASES, LIVELY, MOVING, PROBED, STILL, WEIGHTED, probed
 
 SCRIPT = Path(__file__).resolve().parents[1] / "two_processes.py"
 TOLERANCE = {"atol": 2e-6, "rtol": 2e-4}  # fp32: the same sums in another order
@@ -90,18 +90,28 @@ def test_muon_and_unfreezing_on_two_processes_are_those_of_one(runs: Runs, two: 
 
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_a_weighting_on_two_processes_is_that_of_one(name: str, runs: Runs, two: Path) -> None:
-    run = runs("objective.base=select", f"objective.weighting={name}", *LIVELY)
+    run = runs("objective.base=select", f"objective.weighting={name}", *WEIGHTED[name], *LIVELY)
     start, results = copies(run), take(run, 3)
     alone = copies(run)
     facts = json.loads((two / "facts-0.json").read_text())
     for one, other in zip(results, facts[name], strict=True):
         assert other == pytest.approx(list(one.weights.values()), rel=1e-3)
+    if name != "pcgrad":
+        assert len({tuple(weights) for weights in facts[name]}) > 1
     first, second = (load_file(two / f"{name}-{rank}.safetensors") for rank in (0, 1))
     apart = torch.cat([(first[key] - value).flatten() for key, value in alone.items()])
     whole = torch.cat([(value - start[key]).flatten() for key, value in alone.items()])
     assert float(whole.norm()) > 0
     assert float(apart.norm()) < 0.02 * float(whole.norm())  # Adam divides by what is nearly 0 here and there
     assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_a_probe_on_two_processes_is_that_of_one(runs: Runs, two: Path) -> None:
+    alone = probed(runs(*PROBED))
+    for rank in (0, 1):
+        found = json.loads((two / f"facts-{rank}.json").read_text())["probe"]
+        assert found.keys() == alone.keys() and len(found) > 10
+        assert found == {name: pytest.approx(value, rel=2e-3, abs=1e-6) for name, value in alone.items()}
 
 
 def test_what_two_processes_agree_on(two: Path) -> None:
@@ -168,3 +178,16 @@ def test_a_base_alone_gives_every_trained_parameter_a_gradient(runs: Runs, tiny_
         assert gradients(run).keys() == trained
         assert all(float(value.abs().max()) == 0 for name, value in gradients(run).items()
                    if name.startswith("model.trunk.")), "a fresh head must not move the base"
+
+
+def test_presumm_moves_the_base_by_its_own_slower_schedule(runs: Runs) -> None:
+    """Liu and Lapata 2019: rate x min(step^-0.5, step x warmup^-1.5), 0.002 and 20,000 for the base, 0.1 and 10,000."""
+    run = runs("optim=presumm", "schedule.warmup_steps=10000")
+    start, results = copies(run), take(run, 2)
+    for step, result in enumerate(results, start=1):
+        assert result.rates["base"] == pytest.approx(0.002 * step * 20000 ** -1.5, rel=1e-6)
+        assert result.rates["head"] == pytest.approx(0.1 * step * 10000 ** -1.5, rel=1e-6)
+    moved = {name: float((value - start[name]).abs().max()) for name, value in copies(run).items()}
+    base, head = (max(value for name, value in moved.items() if name.startswith(f"model.{part}."))
+                  for part in ("trunk", "head"))
+    assert 0 < base < head

@@ -130,6 +130,18 @@ def test_features_hold_labels_of_what_truncation_leaves(tmp_path: Path, monkeypa
     assert not torch.any(collate(Request(0, 0, []))[END])  # a dummy has no sentence
 
 
+def test_labels_made_in_processes_are_those_of_one(tmp_path: Path) -> None:
+    draw = random.Random(3)
+    texts = [". ".join(" ".join(draw.choices(WORDS, k=4)).capitalize() for _ in range(draw.randint(1, 5))) + "."
+             for _ in range(60)]
+    examples = [Example(str(i), text, draw.choice(sentences(text)), ()) for i, text in enumerate(texts)]
+    one, two = (tokenize(examples, tiny_tokenizer(), DataConfig(cache_dir=str(tmp_path / str(n)), processes=n),
+                         SentenceInput(labels=2)) for n in (1, 2))
+    for name in (START, END, LABELS):
+        assert [one.extra[name][i].tolist() for i in range(60)] == [two.extra[name][i].tolist() for i in range(60)]
+    assert all(one.extra[LABELS][i].any() for i in range(60))
+
+
 def test_a_document_of_empty_sentences_alone_makes_features(tmp_path: Path) -> None:
     config = DataConfig(cache_dir=str(tmp_path))
     made = tokenize([Example("a", " ", "a", ())], tiny_tokenizer(), config, SentenceInput(labels=1))

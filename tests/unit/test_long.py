@@ -245,7 +245,7 @@ def test_every_head_reads_long_documents(head: str, family: str, mode: str, tmp_
                  "objective=summary_only"]
     try:
         if family == "gpt2" and mode == "interpolate":
-            with pytest.raises(ConfigError, match="a table of learned positions and the gpt2 base"):
+            with pytest.raises(ConfigError, match="an encoder's table of learned positions, which the gpt2 base"):
                 made(*overrides)
             return
         run = made(*overrides)

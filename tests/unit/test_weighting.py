@@ -63,9 +63,15 @@ def test_a_stopped_run_goes_on_bitwise(name: str, command: list[str], tmp_path: 
         assert len(set(weights)) > 1
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_probe_changes_nothing_and_tells_what_pulls(precision: str, command: list[str], tmp_path: Path) -> None:
-    command = [*command, f"precision={precision}"]
+TERMS = "objective.terms=[{name: select, lam: 1}, {name: mlm, lam: 2}, {name: summary, lam: 0.5}]"
+
+
+@pytest.mark.parametrize("options", [("precision=fp32",), ("precision=fp16",), ("objective.weighting=pcgrad",),
+                                     ("objective.weighting=gradnorm", TERMS, "objective.mlm.warm_steps=0",
+                                      "objective.mlm.fraction=1")], ids=str)
+def test_a_probe_changes_nothing_and_tells_what_pulls(options: tuple[str, ...], command: list[str],
+                                                      tmp_path: Path) -> None:
+    command = [*command, *options]
     assert warm_cli(*command, "run.name=plain", cwd=tmp_path).returncode == 0
     probed = warm_cli(*command, "run.name=probed", "probe.every=2", cwd=tmp_path)
     assert probed.returncode == 0, probed.stderr
@@ -79,8 +85,16 @@ def test_a_probe_changes_nothing_and_tells_what_pulls(precision: str, command: l
         parts = [value for key, value in row.items() if key.startswith("probe.summary.") and key.count(".") == 3]
         assert whole == pytest.approx(math.sqrt(sum(part**2 for part in parts)), rel=1e-6)
         assert -1 <= row["probe.cosine.select.summary"] <= 1
+        if TERMS in options:
+            told = [f"{name} {row[f'probe.lam.{name}']:.3g}" for name in ("mlm", "select", "summary")]
+            assert f"; lams that would balance them: {', '.join(told)}" in probed.stdout
+            continue
         balanced = row["probe.lam.summary"] * whole
         assert balanced == pytest.approx(row["probe.lam.select"] * row["probe.select.norm"], rel=1e-6)
+        lam = row["probe.lam.summary"] / row["probe.lam.select"]
+        assert (f"probe at step {row['step']}: gradient on the base select {row['probe.select.norm']:.3g}, summary "
+                f"{whole:.3g};") in probed.stdout
+        assert f"; objective.lam={lam:.3g} would balance them" in probed.stdout
 
 
 def test_projection_takes_the_part_against_the_other_off() -> None:

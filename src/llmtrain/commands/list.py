@@ -42,15 +42,23 @@ def entries(kind: str) -> list[tuple[str, str]]:
                     for part in registry.parts(group)]
     group = next(group for group in GROUPS if _plural(group) == kind)
     files = {path.stem: first_comment(path) for path in (config_dir() / group).glob("*.yaml")}
-    return sorted(files.items()) + [(name, "(registered in code)") for name in _in_code(group) if name not in files]
+    return sorted(files.items()) + [(name, about) for name, about in _in_code(group) if name not in files]
 
 
-def _in_code(group: str) -> list[str]:
-    """Options of a group that a plugin put into Hydra's ConfigStore."""
+def _in_code(group: str) -> list[tuple[str, str]]:
+    """Options of a group that a plugin put into Hydra's ConfigStore, and what each says it changes."""
     from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
 
     register_schemas(config_dir())
-    return sorted(name.removesuffix(".yaml") for name in ConfigStore.instance().repo.get(group, {}))
+    found = []
+    stored = ConfigStore.instance().repo.get(group, {})
+    for name, entry in sorted((name, entry) for name, entry in stored.items() if name.endswith(".yaml")):
+        content = OmegaConf.to_container(entry.node)
+        chosen = [f"{key.removeprefix('override /')}={value}" for one in content.get("defaults", [])
+                  if isinstance(one, dict) for key, value in one.items()] if isinstance(content, dict) else []
+        found.append((name.removesuffix(".yaml"), " ".join([*chosen, f"(from {entry.provider or 'code'})"])))
+    return found
 
 
 def _plural(name: str) -> str:

@@ -47,9 +47,8 @@ def show(overrides: list[str]) -> int:
     return 0
 
 
-def run(overrides: list[str]) -> int:
-    """Check every job first, then run them one after another; 0 when all ended well, else the first failure's code."""
-    jobs = jobs_of(overrides)
+def checked(jobs: list[list[str]]) -> None:
+    """Raise ConfigError with what is wrong in any job."""
     problems = []
     for number, job in enumerate(jobs):
         try:
@@ -60,6 +59,12 @@ def run(overrides: list[str]) -> int:
             problems += [f"job {number}: {problem}" for problem in error.problems]
     if problems:
         raise ConfigError(problems)
+
+
+def run(overrides: list[str]) -> int:
+    """Check every job first, then run them one after another; 0 when all ended well, else the first failure's code."""
+    jobs = jobs_of(overrides)
+    checked(jobs)
     codes: list[int] = []
     with Forwarding() as forwarding:
         for number, job in enumerate(jobs):

@@ -17,7 +17,6 @@ from llmtrain.config.schema import SummarizeCommandConfig
 from llmtrain.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from llmtrain.generation import Generated
     from llmtrain.summarizer import Summarized
 
 READ_BYTES = 1 << 16
@@ -45,9 +44,9 @@ def run(overrides: list[str]) -> int:
         limit = f"the {readable} positions of the base"
         print(f"llmtrain: data.max_source_tokens={config.data.max_source_tokens} is more than {limit}; longer "
               "documents are cut there", file=sys.stderr)
-    if config.summarize.cite and not loaded.cites:
+    if config.summarize.cite and not (loaded.cites or loaded.chooses):
         raise ConfigError(f"summarize.cite=true but the model at {folder} has a head that cites nothing; leave it out, "
-                          "or train head=ext_abs")
+                          "or train head=ext_abs or extractive")
     as_json = config.summarize.format is SummaryFormat.jsonl
     done = "cut" if loaded.selector is None else "read by the sentences that the selector chooses"
     cut = told = 0
@@ -69,20 +68,17 @@ def _places(batch: Batch, made: Summarized) -> str:
     return ", ".join(shown) + (" ..." if len(made.cut) > SHOWN_CUTS else "")
 
 
-def with_numbers(one: Generated) -> str:
-    """The summary, each of its sentences with the numbers (1: the first) of the document's sentences it cites."""
-    return " ".join(f"{cited.text} [{', '.join(str(source.index + 1) for source in cited.sources)}]"
-                    for cited in one.citations or [])
-
-
 def _write(made: Summarized, as_json: bool, cite: bool) -> None:
+    from llmtrain.citations import numbered
+
     for one, copied, read in zip(made.summaries, made.copied, made.read, strict=True):
         row: dict[str, Any] = {"summary": one.text, "score": one.score}
         if copied is not None:
             row["copied"] = [asdict(word) | {"probability": round(word.probability, 4)} for word in copied]
             row |= {} if read is None else {"read": read}  # the text that start and end are places in
         row |= one.detail()
-        text = with_numbers(one) if cite else one.text
+        text = one.text if not cite else numbered(
+            (cited.text, [source.index for source in cited.sources]) for cited in one.citations or [])
         sys.stdout.write((json.dumps(row, ensure_ascii=False) if as_json else text) + "\n")
     sys.stdout.flush()
 

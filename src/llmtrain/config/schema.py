@@ -87,7 +87,7 @@ class SummarizeConfig:
     format: SummaryFormat = key(SummaryFormat.text, "text: one summary a line; jsonl: with scores and copied words",
                                 affects=WHERE)
     cite: bool = key(False, "text: number the document's sentences behind each sentence of the summary that comes from "
-                            "them (head=ext_abs)", affects=WHERE)
+                            "them (head=ext_abs, extractive)", affects=WHERE)
     batch: int = key(32, "documents read ahead and decoded together", "documents", affects=SPEED)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmtrain import registry
 from llmtrain.atomic import write_json, write_text
+from llmtrain.citations import numbered
 from llmtrain.evaluation.evaluate import Intervals, SplitScores
 from llmtrain.evaluation.rouge import METRICS
 
@@ -74,8 +75,11 @@ def print_report(console: Console, results: dict[str, Any], predictions: Path | 
     if predictions is not None and predictions.is_file():
         for row in _first_rows(predictions):
             console.print()
-            for label in ("document", "reference", "prediction"):
-                text = row["references"][0] if label == "reference" else row[label]
+            shown = {"document": row["document"], "reference": row["references"][0], "prediction": row["prediction"]}
+            if row.get("citations"):
+                shown["prediction"] = numbered((cited["text"], [source["index"] for source in cited["sources"]])
+                                               for cited in row["citations"])
+            for label, text in shown.items():
                 console.print(f"{label + ':':<12}{' '.join(text.split())[:SHOWN_CHARACTERS]}", markup=False,
                               highlight=False)
 

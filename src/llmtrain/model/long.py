@@ -36,8 +36,8 @@ def check_length(data: DataConfig, base: Any, limit: int, path: str, head: str) 
         raise ConfigError(f"data.window_overlap={data.window_overlap} is more than half of the "
                           f"{positions(base) - FRAME} tokens of a window of the base at {path}; lower it")
     if data.long is LongMode.interpolate and family_of(base).embeddings != ("embeddings",):
-        raise ConfigError("data.long=interpolate stretches a table of learned positions and the "
-                          f"{base.model_type} base at {path} has none; use data.long=sliding or head_tail")
+        raise ConfigError("data.long=interpolate stretches an encoder's table of learned positions, which the "
+                          f"{base.model_type} base at {path} is not or has not; use data.long=sliding or head_tail")
     if data.max_source_tokens > limit and data.long not in (LongMode.sliding, LongMode.interpolate):
         raise ConfigError(f"data.max_source_tokens={data.max_source_tokens} is more than the {limit} tokens that the "
                           f"base at {path} can read with head={head}; lower it, or choose data.long=sliding or "

@@ -1,10 +1,9 @@
 """Recurrent layers over a sequence by torch's kernels, in every precision.
 
-Under bf16 autocast torch's CPU kernels take 16-bit products and are 1.4 (GRU) to 1.7 (LSTM) times as fast as in fp32.
-In fp16 on a CPU they are no use (docs/log.md): a GRU takes twenty times the time of fp32, an LSTM is refused by oneDNN.
-On a CPU without AVX-512 oneDNN refuses an LSTM in bf16 too. In both cases the operands are rounded to 16 bits and the
-layers computed by the fp32 kernel, as attention is (llmtrain/attention.py); the result is rounded, the state between
-two tokens is not.
+Under bf16 autocast torch's CPU kernels take 16-bit products and are faster than in fp32 where the CPU has such ones. In
+fp16 on a CPU they are no use: a GRU takes many times the time of fp32, an LSTM is refused by oneDNN. On a CPU without
+AVX-512 oneDNN refuses an LSTM in bf16 too. In both cases the operands are rounded to 16 bits and the layers computed by
+the fp32 kernel, as attention is (llmtrain/attention.py); the result is rounded, the state between two tokens is not.
 
 Shapes: L layers, B rows, T tokens, W width. A state is (h_LBW,) of a GRU or (h_LBW, c_LBW) of an LSTM.
 """
