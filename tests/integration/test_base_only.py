@@ -12,6 +12,7 @@ from transformers import AutoModel, AutoModelForMaskedLM
 
 from helpers import Finished, make_tiny_base, pairs, warm_cli, write_jsonl
 from llmtrain import Summarizer
+from llmtrain.data.order import Order
 from llmtrain.errors import CheckpointError
 from stopping import stop_at
 
@@ -113,6 +114,18 @@ def test_documents_without_summaries_join_a_joint_run(common: list[str], tmp_pat
     assert warm_cli("train", *command, "run.name=stopped", cwd=tmp_path).returncode == 0
     first, second = tensors(tmp_path / "runs/run"), tensors(tmp_path / "runs/stopped")
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_checkpoint_whose_epochs_had_another_length_is_refused(common: list[str], tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a version that ordered its rows otherwise would have left it."""
+    command = [*common, "run.name=run"]
+    stop_at(monkeypatch, 2)
+    assert warm_cli("train", *command, cwd=tmp_path).returncode == 143
+    monkeypatch.setattr(Order, "steps_per_epoch", 5)
+    refused = warm_cli("train", *command, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "an epoch has 5 steps and had 3 at" in refused.stderr and "choose another run.name" in refused.stderr
 
 
 @pytest.mark.parametrize(("overrides", "told"), [

@@ -24,7 +24,7 @@ from llmtrain.data.order import Order, Request
 from llmtrain.data.unread import LeaveUnread, rows_of
 from llmtrain.model.base import load_tokenizer
 from llmtrain.objectives.base import Objective
-from llmtrain.training.reading import transforms_of
+from llmtrain.training.terms import transforms_of
 
 PAIRS, ALONE = 20, 33
 

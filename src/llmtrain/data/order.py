@@ -91,7 +91,7 @@ class Order:
     def _documents(self, epoch: int) -> Rows:
         """Those of an epoch: the next of a row of passes over all of them, each in an order of its own."""
         wanted = self.steps_per_epoch * self.alone_a_step
-        first, last = (divmod(at, self.alone)[0] for at in (epoch * wanted, (epoch + 1) * wanted - 1))
+        first, last = epoch * wanted // self.alone, ((epoch + 1) * wanted - 1) // self.alone
         passes = [np.random.Generator(np.random.PCG64([self.seed, number, 1])).permutation(self.alone)
                   for number in range(first, last + 1)]
         start = epoch * wanted - first * self.alone

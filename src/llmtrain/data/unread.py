@@ -20,11 +20,11 @@ COLUMNS = ("example_id", "input_ids", "attention_mask", "labels", START, END, LA
 class LeaveUnread:
     """A transform that takes rows out of the shared pass; which ones they were stays under unread_id (B',).
 
-    It stands behind the transforms of the base terms. One row is left in any case, of no weight where none has a
-    summary: every process must run the model.
+    It stands behind the transforms of the terms that read in a pass of their own. One row is left in any case, of no
+    weight where none has a summary: every process must run the model.
 
     Attributes:
-        summaries: Rows with a summary are read (the summary is a term); else none is.
+        summaries: Rows with a summary are read, since a term needs summaries; else none is.
     """
 
     summaries: bool

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from llmtrain.config.choices import LongMode
-from llmtrain.config.objective import base_terms_of, needs_summaries, reads_documents_alone, terms_apart
+from llmtrain.config.objective import base_terms_of, needs_summaries
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sentences import sentence_input
 from llmtrain.data.examples import Splits, digest
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.long import frame
 from llmtrain.data.sources import load_splits
-from llmtrain.data.unread import LeaveUnread
 from llmtrain.errors import ConfigError, DataError
-from llmtrain.heads.base import Head
 from llmtrain.log import say
 from llmtrain.model.adapters import check_targets
 from llmtrain.model.base import base_config
@@ -22,11 +20,9 @@ from llmtrain.model.family import positions
 from llmtrain.model.long import check_length
 from llmtrain.model.long import describe as describe_long
 from llmtrain.model.topology import class_of
-from llmtrain.objectives.base import Objective, Transform
 from llmtrain.objectives.fit import check_fit
 from llmtrain.precision import DTYPES
 from llmtrain.selecting import Selector, as_read
-from llmtrain.training.module import JointModule
 
 
 def behind_document(config: TrainConfig) -> int:
@@ -90,19 +86,3 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: S
         say(describe_long(config.data, base, int(train.input_ids.lengths.max()), rows,
                           DTYPES[config.precision.name.value], accelerator.device.type))
     return splits, train, validation
-
-
-def transforms_of(config: TrainConfig, module: JointModule) -> list[Transform]:
-    """What is done to a batch where it is collated: by the base terms, then by the head.
-
-    Terms with a pass of their own make their copies first. Where the others need a summary, the shared pass then leaves
-    out the rows that have none.
-    """
-    apart = terms_apart(config.objective)
-    ours = {name: term for name, term in module.objectives.items() if isinstance(term, Objective)}
-    first = [term.transform() for name, term in ours.items() if name in apart]
-    others = [term.transform() for name, term in ours.items() if name not in apart]
-    summaries = needs_summaries(config.objective)
-    unread = LeaveUnread(summaries) if apart and not reads_documents_alone(config.objective, but=apart) else None
-    return [transform for transform in (*first, unread, *others, cast(Head, module.model.head).batch_transform())
-            if transform is not None]

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmtrain import registry
 from llmtrain.allocator import keep_freed_memory
 from llmtrain.checkpoint import locate_model, read_model_config
 from llmtrain.config.choices import Device, Tracker, TuningName
 from llmtrain.config.model import ModelConfig
-from llmtrain.config.objective import base_terms_of, needs_summaries, terms_of
+from llmtrain.config.objective import needs_summaries
 from llmtrain.config.schema import TrainConfig
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features
@@ -30,13 +29,13 @@ from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError
 from llmtrain.log import MetricsLog, say
 from llmtrain.model import adapters
-from llmtrain.model.base import base_folder, load_tokenizer
+from llmtrain.model.base import load_tokenizer
 from llmtrain.model.family import freeze, observed_layer
 from llmtrain.model.long import is_stretched, read_long
 from llmtrain.model.publish import is_base, load_weights
 from llmtrain.model.summary import SummaryModel
 from llmtrain.model.topology import new_model
-from llmtrain.objectives.base import Objective, Transform, Vocabulary
+from llmtrain.objectives.base import Transform
 from llmtrain.objectives.weighting.base import Weighting
 from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.builders import build_optimizer, check_installed
@@ -48,7 +47,7 @@ from llmtrain.training.blame import Blame
 from llmtrain.training.length import TimeLimit, planned_steps
 from llmtrain.training.module import JointModule
 from llmtrain.training.optimizer_state import OptimizerPart
-from llmtrain.training.reading import behind_document, read_data, transforms_of
+from llmtrain.training.reading import behind_document, read_data
 from llmtrain.training.runfolder import RunFolder
 from llmtrain.training.signals import ignore_in_worker
 from llmtrain.training.state import (
@@ -62,6 +61,7 @@ from llmtrain.training.state import (
     WeightingPart,
 )
 from llmtrain.training.step import TrainStep
+from llmtrain.training.terms import build_objectives, build_weighting, transforms_of
 from llmtrain.training.withhold import plan
 
 
@@ -153,17 +153,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def continuation_of(tokenizer: Any) -> Tensor:
-    """(V,) bool: the token continues the word before it (WordPiece ##, byte-level BPE and SentencePiece markers)."""
-    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-    if any(token.startswith("##") for token in tokens):
-        return torch.tensor([token.startswith("##") for token in tokens])
-    marker = next((mark for mark in ("Ġ", "▁") if any(token.startswith(mark) for token in tokens)), None)
-    special = set(tokenizer.all_special_tokens)
-    return torch.tensor([marker is not None and not token.startswith(marker) and token not in special
-                         for token in tokens])
-
-
 def starting_point(config: ModelConfig) -> tuple[ModelConfig, Path | None]:
     """The base that a new run starts from, and the whole model whose weights follow; told by ``model.init_from``.
 
@@ -184,26 +173,6 @@ def starting_point(config: ModelConfig) -> tuple[ModelConfig, Path | None]:
                           f"{config.path}; use the same model")
     say(f"base: {folder}, trained alone in an earlier run")
     return replace(config, path=str(folder), revision=None), None
-
-
-def build_objectives(config: TrainConfig, model: SummaryModel, tokenizer: Any, base: ModelConfig,
-                     ) -> dict[str, Objective]:
-    """The base terms the configuration names, under the run's seed."""
-    names = base_terms_of(config.objective)
-    if not names:
-        return {}
-    vocabulary = Vocabulary(model.input_embedding_VD.shape[0], tokenizer.mask_token_id,
-                            frozenset(tokenizer.all_special_ids), continuation_of(tokenizer))
-    folder = base_folder(base.path, base.revision)
-    return {name: registry.resolve("objective", name)(model, getattr(config.objective, name), vocabulary, folder)
-            for name in names}
-
-
-def build_weighting(config: TrainConfig) -> Weighting:
-    """The weighting the configuration names, over its terms."""
-    method = registry.resolve("weighting", config.objective.weighting)
-    weighting: Weighting = method(config.objective, terms_of(config.objective), config.run.seed)
-    return weighting
 
 
 def shared_speeds(accelerator: Any) -> Speeds:
