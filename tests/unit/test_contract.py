@@ -37,7 +37,7 @@ def two(tiny_base_mlm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
          "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, cwd=out) for rank in range(2)]
-    told = [process.communicate(timeout=120)[0] for process in started]
+    told = [process.communicate(timeout=400)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], "\n".join(told)[-3000:]
     return out
 
