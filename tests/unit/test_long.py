@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForSeq2SeqLM
 
 from helpers import WORDS, make_tiny_base, warm_cli, write_jsonl
 from llmtrain.config.hashing import run_hash
@@ -157,6 +159,63 @@ def test_positions_are_stretched_between_their_ends(family: str, tmp_path: Path)
         made.close()
 
 
+def test_a_gpt2_bases_positions_are_stretched(tmp_path: Path) -> None:
+    made = Runs(make_tiny_base(tmp_path / "gpt2", "gpt2"), tmp_path)
+    try:
+        run, plain = made("data.long=interpolate", "data.max_source_tokens=255"), made()
+        old, new = plain.model.trunk.wpe.weight, run.model.trunk.wpe.weight
+        assert len(new) == positions(run.model.trunk.config) == run.model.config.base["n_positions"] == 255
+        assert torch.equal(new[0], old[0]) and torch.allclose(new[-1], old[-1])
+        torch.testing.assert_close(new[127], (old[63] + old[64]) / 2, atol=1e-5, rtol=1e-5)  # the middle
+    finally:
+        made.close()
+
+
+def test_rotary_positions_are_interpolated(tmp_path: Path) -> None:
+    """Token 2n of a stretched base is turned as token n was: equal states where every second position is left out."""
+    made = Runs(make_tiny_base(tmp_path / "llama", "llama"), tmp_path)
+    try:
+        run, plain = made("data.long=interpolate", "data.max_source_tokens=256"), made()
+        assert positions(run.model.trunk.config) == 256
+        ids = torch.randint(5, 100, (2, 100))
+        place = torch.arange(100)[None]
+        with torch.no_grad():
+            wide = run.model.trunk(input_ids=ids, position_ids=2 * place).last_hidden_state
+            short = plain.model.trunk(input_ids=ids, position_ids=place).last_hidden_state
+            other = plain.model.trunk(input_ids=ids, position_ids=2 * place).last_hidden_state
+        torch.testing.assert_close(wide, short, atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(other, short, atol=1e-3)
+        stretch_positions(run.model, 512)  # and once more: the factors multiply
+        with torch.no_grad():
+            again = run.model.trunk(input_ids=ids, position_ids=4 * place).last_hidden_state
+        torch.testing.assert_close(again, short, atol=1e-5, rtol=1e-5)
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+def test_stretched_positions_are_published(family: str, tmp_path: Path) -> None:
+    made = Runs(make_tiny_base(tmp_path / family, family), tmp_path)
+    try:
+        model = made("data.long=interpolate", "data.max_source_tokens=255").model.eval()
+        model.save_pretrained(tmp_path / "published")
+        loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "published").eval()
+        ids = torch.randint(5, 100, (2, 250))
+        with torch.no_grad():
+            assert torch.equal(loaded.encode(ids).hidden_BSD, model.encode(ids).hidden_BSD)
+    finally:
+        made.close()
+
+
+def test_rotary_positions_scaled_in_another_way_are_refused(tmp_path: Path) -> None:
+    base = make_tiny_base(tmp_path / "llama", "llama")
+    config = json.loads((base / "config.json").read_text())
+    config["rope_parameters"] |= {"rope_type": "dynamic", "factor": 2.0}
+    (base / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="are scaled already, by 'dynamic'; use data.long=sliding or head_tail"):
+        Runs(base, tmp_path)("data.long=interpolate", "data.max_source_tokens=256")
+
+
 def test_nothing_is_stretched_that_fits(runs: Any) -> None:
     run = runs("data.long=interpolate", "data.max_source_tokens=64")
     weight = run.model.trunk.embeddings.position_embeddings.weight.clone()
@@ -208,19 +267,24 @@ def test_a_checkpoint_keeps_its_way_of_reading() -> None:
         compose_over(stored, ["data.long=sliding"], "eval")
 
 
-@pytest.mark.parametrize("mode", ["head_tail", "sliding", "interpolate"])
-def test_trained_scored_and_written_through_the_commands(mode: str, tiny_base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "family", "head"), [
+    ("head_tail", "bert", "transformer"), ("sliding", "bert", "transformer"), ("interpolate", "bert", "transformer"),
+    ("interpolate", "llama", "prefix_lm")])
+def test_trained_scored_and_written_through_the_commands(mode: str, family: str, head: str, tiny_base: Path,
+                                                         tmp_path: Path) -> None:
     """The last words of the document reach the model, in training and at work, in every mode."""
+    base = tiny_base if family == "bert" else make_tiny_base(tmp_path / family, family)
     train, validation = (write_jsonl(tmp_path / f"{name}.jsonl", long_rows(12, 250, seed))
                          for seed, name in enumerate("ab"))
-    tokens = 100 if mode == "head_tail" else 300
-    done = warm_cli("train", f"model.path={tiny_base}", "data=files", f"data.train={train}",
-                    f"data.validation={validation}", f"data.long={mode}", f"data.max_source_tokens={tokens}",
-                    "data.window_overlap=16", "data.max_test_rows=0", f"data.cache_dir={tmp_path / 'cache'}",
-                    "head.layers=1", "trainer.max_steps=2", "trainer.batch_size=4", "schedule.warmup_steps=1",
-                    "run.name=r", cwd=tmp_path)
+    tokens = 100 if mode == "head_tail" else 2000 if family == "llama" else 300
+    done = warm_cli("train", f"model.path={base}", f"head={head}", "objective=summary_only", "data=files",
+                    f"data.train={train}", f"data.validation={validation}", f"data.long={mode}",
+                    f"data.max_source_tokens={tokens}", "data.window_overlap=16", "data.max_test_rows=0",
+                    f"data.cache_dir={tmp_path / 'cache'}", "trainer.max_steps=2", "trainer.batch_size=4",
+                    "schedule.warmup_steps=1", "run.name=r", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"long documents: {mode}, up to {min(tokens, 252)} tokens" in done.stdout
+    (longest,) = re.findall(rf"long documents: {mode}, up to (\d+) tokens", done.stdout)
+    assert int(longest) == min(tokens, 252) if family == "bert" else 252 < int(longest) < tokens
     assert ("(25% from the beginning, the rest from the end)" in done.stdout) == (mode == "head_tail")
     assert (", the longest in 3 windows of 128 that share 16;" in done.stdout) == (mode == "sliding")
     checkpoint = f"checkpoint={tmp_path / 'runs' / 'r'}"
@@ -236,7 +300,7 @@ def test_trained_scored_and_written_through_the_commands(mode: str, tiny_base: P
 
 
 @pytest.mark.parametrize(("head", "family"), [("gru", "bert"), ("extractive", "bert"), ("lstm", "roberta"),
-                                              ("transformer", "gpt2")])
+                                              ("transformer", "gpt2"), ("lstm", "llama")])
 @pytest.mark.parametrize("mode", ["sliding", "interpolate"])
 def test_every_head_reads_long_documents(head: str, family: str, mode: str, tmp_path: Path) -> None:
     base = make_tiny_base(tmp_path / family, family)
@@ -244,10 +308,6 @@ def test_every_head_reads_long_documents(head: str, family: str, mode: str, tmp_
     overrides = [f"head={head}", f"data.long={mode}", "data.max_source_tokens=300", "data.window_overlap=16",
                  "objective=summary_only"]
     try:
-        if family == "gpt2" and mode == "interpolate":
-            with pytest.raises(ConfigError, match="an encoder's table of learned positions, which the gpt2 base"):
-                made(*overrides)
-            return
         run = made(*overrides)
         (batch,) = next(iter(run.loader.iterate(0))).micro
         assert batch["input_ids"].shape[1] > 250

@@ -27,6 +27,7 @@ class Family:
         dropout: Configuration keys that ``model.dropout`` sets; none for a kind without dropout.
         attention_dropout: The key that ``model.attention_dropout`` sets.
         ffn: Key of the feed-forward layer's width (where it is null: four times the base's).
+        positions: Attribute path to the table of learned positions; None where they are rotary.
         causal: A token's state depends on the tokens up to it alone: a decoder, GPT-style.
         offset: Real positions start behind the padding row of the position table.
         arguments: Of the constructor, to leave out what nothing here reads.
@@ -38,6 +39,7 @@ class Family:
     dropout: tuple[str, ...]
     attention_dropout: str
     ffn: str = "intermediate_size"
+    positions: str | None = "embeddings.position_embeddings"
     causal: bool = False
     offset: bool = False
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -50,13 +52,14 @@ def _bert(mlm_head: tuple[str, str, str], offset: bool = False) -> Family:
 
 
 _ROBERTA = _bert(("lm_head.dense", "lm_head.layer_norm", "lm_head"), offset=True)
-_LLAMA = Family("layers", ("embed_tokens",), (), "attention_dropout", causal=True)
+_LLAMA = Family("layers", ("embed_tokens",), (), "attention_dropout", positions=None, causal=True)
 FAMILIES = {
     "bert": _bert(("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions")),
     "roberta": _ROBERTA, "camembert": _ROBERTA, "xlm-roberta": _ROBERTA,
     "distilbert": Family("transformer.layer", ("embeddings",), ("dropout",), "attention_dropout", ffn="hidden_dim",
                          mlm_head=("vocab_transform", "vocab_layer_norm", "vocab_projector")),
-    "gpt2": Family("h", ("wte", "wpe"), ("resid_pdrop", "embd_pdrop"), "attn_pdrop", ffn="n_inner", causal=True),
+    "gpt2": Family("h", ("wte", "wpe"), ("resid_pdrop", "embd_pdrop"), "attn_pdrop", ffn="n_inner", positions="wpe",
+                   causal=True),
     "llama": _LLAMA, "mistral": _LLAMA, "qwen2": _LLAMA, "qwen3": _LLAMA, "gemma": _LLAMA,
 }
 

@@ -22,6 +22,7 @@ from llmtrain.errors import ConfigError
 from llmtrain.model.family import family_of, first_position, positions
 
 FRAME = 2  # special tokens around a window
+LINEAR = ("default", "linear")  # scalings of rotary positions that another factor can be put on
 Indices = NDArray[np.int64]
 
 
@@ -35,9 +36,9 @@ def check_length(data: DataConfig, base: Any, limit: int, path: str, head: str) 
     if data.long is LongMode.sliding and 2 * data.window_overlap > positions(base) - FRAME:
         raise ConfigError(f"data.window_overlap={data.window_overlap} is more than half of the "
                           f"{positions(base) - FRAME} tokens of a window of the base at {path}; lower it")
-    if data.long is LongMode.interpolate and family_of(base).embeddings != ("embeddings",):
-        raise ConfigError("data.long=interpolate stretches an encoder's table of learned positions, which the "
-                          f"{base.model_type} base at {path} is not or has not; use data.long=sliding or head_tail")
+    if data.long is LongMode.interpolate and family_of(base).positions is None and _rotary(base) not in LINEAR:
+        raise ConfigError(f"data.long=interpolate, but the rotary positions of the base at {path} are scaled already, "
+                          f"by {_rotary(base)!r}; use data.long=sliding or head_tail")
     if data.max_source_tokens > limit and data.long not in (LongMode.sliding, LongMode.interpolate):
         raise ConfigError(f"data.max_source_tokens={data.max_source_tokens} is more than the {limit} tokens that the "
                           f"base at {path} can read with head={head}; lower it, or choose data.long=sliding or "
@@ -62,28 +63,53 @@ def is_stretched(folder: Path) -> bool:
     return config.get("written_positions") is not None
 
 
-@torch.no_grad()
 def stretch_positions(model: Any, length: int) -> None:
-    """Resample the trunk's position embeddings linearly to ``length`` (none to do where there are as many).
+    """Interpolate the trunk's positions so that ``length`` fit (none to do where there are as many).
 
-    The ends stay the ends; a head's own positions stay as they are (``written_positions``).
+    Learned positions are resampled linearly, the ends staying the ends. Rotary ones are brought nearer to each other,
+    position n being turned as n * old / length was (Chen et al. 2023, "Extending Context Window of Large Language
+    Models via Positional Interpolation", equation 4). A head's own positions stay as they are (``written_positions``).
     """
-    base, table = model.trunk.config, model.trunk.embeddings.position_embeddings
-    first, old = first_position(base), positions(base)
+    base = model.trunk.config
+    old = positions(base)
     if length <= old:
         return
+    name = "max_position_embeddings"
+    changed: dict[str, Any] = {base.attribute_map.get(name, name): first_position(base) + length}
+    path = family_of(base).positions
+    if path is None:
+        scaled = dict(base.rope_parameters)
+        factor = scaled.get("factor", 1.0) * length / old
+        changed["rope_parameters"] = scaled | {"rope_type": "linear", "factor": factor}
+    for name, value in changed.items():
+        setattr(base, name, value)
+    model.config.base = model.config.base | changed
+    model.config.written_positions = old
+    if path is None:
+        model.trunk.rotary_emb = type(model.trunk.rotary_emb)(config=base)
+    else:
+        _resample(model.trunk, path, first_position(base), length)
+
+
+@torch.no_grad()
+def _resample(trunk: Any, path: str, first: int, length: int) -> None:
+    """Put a table of ``length`` positions, behind ``first`` other rows, in place of the trunk's."""
+    table: Any = trunk.get_submodule(path)
     stretched_DS = nn.functional.interpolate(table.weight[first:].T[None], size=length, mode="linear",
                                              align_corners=True)[0]
     new = nn.Embedding(first + length, table.embedding_dim, table.padding_idx)
     new.weight.copy_(torch.cat([table.weight[:first], stretched_DS.T]))
-    embeddings = model.trunk.embeddings
-    embeddings.position_embeddings = new.to(table.weight)
-    embeddings.position_ids = torch.arange(first + length, device=table.weight.device).expand(1, -1)
+    trunk.set_submodule(path, new.to(table.weight))
+    embeddings: Any = trunk.get_submodule(path.rpartition(".")[0])
+    if hasattr(embeddings, "position_ids"):
+        embeddings.position_ids = torch.arange(first + length, device=table.weight.device).expand(1, -1)
     if hasattr(embeddings, "token_type_ids"):
         embeddings.token_type_ids = torch.zeros_like(embeddings.position_ids)
-    base.max_position_embeddings = first + length
-    model.config.base = model.config.base | {"max_position_embeddings": first + length}
-    model.config.written_positions = old
+
+
+def _rotary(base: Any) -> str:
+    """How a base's rotary positions are scaled; "default" where they are not."""
+    return str(base.rope_parameters["rope_type"])
 
 
 @dataclass(frozen=True, slots=True)
