@@ -68,7 +68,9 @@ def test_a_recurrent_head_learns_its_batch_and_copies(head: str, tiny_base: Path
 
 @pytest.mark.parametrize(("overrides", "told"), [
     (("head=gru", "head.attention=concat"), "choose from general, dot, additive"),
-    (("head=lstm", "head.layers=0"), "head.layers=0 must be more than 0"), (("head=lstm", "head.ffn=3"), "head."),
+    (("head=lstm", "head.layers=0"), "head.layers=0 must be more than 0"),
+    (("head=lstm", "head.ffn=3"), "head=lstm has no key head.ffn; it has head.layers, head."),
+    (("head.copy_gate=false", "head=prefix_lm", "head.copy_gat=false"), "did you mean head.copy_gate?"),
     (("head=gru", "head.dropout=1.5"), "head.dropout=1.5 must be from 0 to 1"), (("head=gruu",), "did you mean"),
     (("head=prefix_lm", "head.chunk_tokens=0"), "head.chunk_tokens=0 must be more than 0")])
 def test_what_does_not_fit_is_one_line(overrides: tuple[str, ...], told: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
@@ -149,9 +150,11 @@ def _compose(command: str, overrides: list[str]) -> DictConfig:
 
 
 def _one_line(command: str, error: Exception) -> str:
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
 
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, ConfigAttributeError) and is_dataclass(cause.object_type):
+        return _no_such_key(str(cause.full_key), cause.object_type)
     key = keys(command).get(str(getattr(cause, "full_key", None) or ""))
     if key is None and (entry := _entry_problem(command, str(error).splitlines()[0], str(cause).splitlines()[0])):
         return entry
@@ -167,6 +170,14 @@ def _one_line(command: str, error: Exception) -> str:
     hint = did_you_mean(value, key.choices, f"give {key.expects}") if key.choices else f"give {key.expects}"
     return f"{key.path}={value} is not {key.expects}; {hint}" if key.choices else (
         f"{key.path}={value} is not {key.expects}{' or null' if key.optional else ''}; give one")
+
+
+def _no_such_key(path: str, schema: Any) -> str:
+    """One line for a key that another choice of its group has, and the chosen one has not."""
+    group = path.rpartition(".")[0]
+    known = {field.name: field.default for field in fields(schema)}
+    names = [f"{group}.{name}" for name in known if name != "name"]
+    return f"{group}={known['name']} has no key {path}; " + did_you_mean(path, names, f"it has {', '.join(names)}")
 
 
 def _entry_problem(command: str, line: str, cause: str) -> str | None:
