@@ -14,6 +14,7 @@ from llmtrain.model.extraction import LlmtrainForExtraction
 from llmtrain.model.prefix import LlmtrainForPrefixLM
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 from llmtrain.model.topology import class_of
+from llmtrain.model.trust import check_published
 
 for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
                     (LlmtrainForExtraction, AutoModel)):
@@ -28,8 +29,9 @@ def load(folder: Path) -> tuple[Any, Any]:
     """(model, tokenizer) of a verified model folder, on the CPU: safetensors only, no remote code, fp32 weights.
 
     Raises:
-        CheckpointError: transformers cannot load it.
+        CheckpointError: transformers cannot load it, or would read elsewhere for it.
     """
+    check_published(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         head = AutoConfig.from_pretrained(folder, trust_remote_code=False).head["name"]

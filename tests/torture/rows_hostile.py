@@ -11,6 +11,7 @@ import re
 import shutil
 import struct
 import subprocess
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -142,15 +143,15 @@ def watched(bench: Bench) -> Iterator[tuple[Bench, Path | None]]:
 
 
 def look(case: Case, calls: str, place: Place, bench: Bench) -> None:
-    """What strace saw: no connection, no program but git (it tells environment.json the commit), no secret opened,
-    and nothing written where runs may not write."""
+    """What strace saw: no connection, no program but git (it tells environment.json the commit), nothing opened
+    outside, and nothing written where runs may not write."""
     lines = calls.splitlines()
     for line in lines:
         must("AF_INET" not in line, f"{case.name}: connects: {line[:300]}")
         must("execve" not in line or '["git", ' in line, f"{case.name}: starts a program: {line[:300]}")
     if not case.opens:
-        must(not any(re.search(r"= \d+<[^>]*/outside/secret.txt>", line) for line in lines),
-             f"{case.name}: opens the secret")
+        seen = next((line for line in lines if re.search(r"= \d+<[^>]*/outside/[^>]+>", line)), None)
+        must(seen is None, f"{case.name}: opens what lies outside: {seen}")
     may = (str(place.folder), str(bench.folder / "cache"), str(bench.folder / "outputs"), "/dev/", "/proc/")
     for line in lines:
         if "O_CREAT" in line or "O_WRONLY" in line or "O_RDWR" in line:
@@ -322,6 +323,50 @@ def templates(name: str) -> Callable[[Place, Path], None]:
     return change
 
 
+def large_index(place: Place, path: Path) -> None:
+    """One that points outside, behind more blanks than anybody looks through."""
+    index("../shard")(place, path)
+    file = path / "model.safetensors.index.json"
+    file.write_text(file.read_text(encoding="utf-8") + " " * (9 << 20), encoding="utf-8")
+
+
+def other_index(place: Place, path: Path) -> None:
+    """One that points outside, under a name that the configuration gives."""
+    index("../shard")(place, path)
+    (path / "model.safetensors.index.json").rename(path / "other.safetensors.index.json")
+    amend(path / "config.json", transformers_weights="other.safetensors.index.json")
+
+
+def whole_adapter(place: Place, path: Path) -> None:
+    """An adapter of a base that lies elsewhere, all of it in safetensors."""
+    import torch
+    from safetensors.torch import save_file
+
+    layer = "base_model.model.trunk.encoder.layer.0.attention.self.query"
+    save_file({f"{layer}.lora_A.weight": torch.ones(1, 32), f"{layer}.lora_B.weight": torch.ones(32, 1)},
+              path / "adapter_model.safetensors", metadata={"format": "pt"})
+    (path / "adapter_config.json").write_text(json.dumps({
+        "peft_type": "LORA", "base_model_name_or_path": str(place.outside), "r": 1, "lora_alpha": 1,
+        "target_modules": ["query"], "task_type": "SEQ_2_SEQ_LM"}))
+
+
+def parquet_bomb(place: Place, path: Path) -> None:
+    """Two million rows of one text, in a few kilobytes."""
+    import pyarrow
+    import pyarrow.parquet
+
+    count = 2_000_000
+    indices = pyarrow.repeat(pyarrow.scalar(0, pyarrow.int8()), count)
+    texts = {"document": "red systems read every file " * 11, "summary": "red systems"}
+    table = pyarrow.table({name: pyarrow.DictionaryArray.from_arrays(indices, [text]) for name, text in texts.items()})
+    pyarrow.parquet.write_table(table, path, compression="zstd", row_group_size=count)
+
+
+def zip_bomb(place: Place, path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train.jsonl", b"\n" * (64 << 20))
+
+
 def bomb(place: Place, path: Path) -> None:
     """4 GiB of blank lines in a few megabytes: one small member of the archive, many times."""
     member = gzip.compress(b"\n" * (64 << 20), 9)
@@ -364,6 +409,9 @@ CASES = [
     base("code for the model", remote_code, 0, 2, 3), base("code for the tokenizer", remote_tokenizer, 0, 2, 3),
     base("an index that points outside", index("../shard")),
     base("an index that points at a pickle", index("shard.bin")),
+    base("a large index that points outside", large_index),
+    base("an index under another name", other_index),
+    base("a whole adapter", whole_adapter),
     base("an adapter by pickle", adapter, 0, 2, 3),
     base("weights that are a link to a secret", lambda p, b: link(b / "model.safetensors", p.outside / "secret.txt"),
          opens=True),
@@ -401,6 +449,14 @@ CASES = [
     published("code", lambda p, s: remote_code(p, s / "model"), "summarize"),
     published("code for the tokenizer", lambda p, s: remote_tokenizer(p, s / "model"), "init"),
     published("a link to a secret", lambda p, s: link(s / "model/tokenizer.json", p.outside / "secret.txt"), "verify"),
+    published("an index that points outside", lambda p, s: index("../shard")(p, s / "model")),
+    published("an index that points outside", lambda p, s: index("../shard")(p, s / "model"), "init"),
+    published("an index that points outside", lambda p, s: index("../shard")(p, s / "model"), "verify"),
+    published("a whole adapter", lambda p, s: whole_adapter(p, s / "model"), "summarize"),
+    published("quantised weights", lambda p, s: amend(s / "model/config.json", quantization_config={
+        "quant_method": "bitsandbytes", "load_in_4bit": True})),
+    *(published("no weights", lambda p, s: (s / "model/model.safetensors").unlink(), command)
+      for command in ("eval", "init", "extend", "verify")),
     published("a pipe", lambda p, s: pipe(s / "model/config.json"), "verify", False),
     published("a path that climbs", lambda p, s: write(s, manifests.Manifest("step", 2, {
         "../../../outside/secret.txt": manifests.record_of(p.outside / "secret.txt")}, {})), "verify", False),
@@ -419,6 +475,8 @@ CASES = [
     resumed("a billion laughs", lambda p, r: laughs(p, r / "config.yaml")),
     resumed("pointers that climb", point_outside),
     data("a gzip bomb", bomb, "train.jsonl.gz", 2, 3, 5),
+    data("a parquet bomb", parquet_bomb, "train.parquet", 2, 3, 5),
+    data("a zip bomb", zip_bomb, "train.jsonl.zip"),
     data("a link to a secret", lambda p, f: f.symlink_to(p.outside / "secret.txt"), "train.jsonl",
          opens=True),
     data("a pickle called parquet", lambda p, f: f.write_bytes(p.pickle()), "train.parquet"),
@@ -433,7 +491,9 @@ CASES = [
 COMMANDS = ("eval", "summarize", "init", "extend", "verify")
 KEEN = ("base: an index that points outside", "base: a vocabulary that is a link to a secret", "eval: a plugin",
         "typed: run.name=${oc.env:HF_TOKEN}", "verify: a pickle called x.pkl",
-        "base: a template that climbs", "data: a gzip bomb")  # always done first: the broken programs fail on these
+        "base: a template that climbs", "data: a gzip bomb", "base: a large index that points outside",
+        "eval: an index that points outside", "base: code for the tokenizer", "data: a parquet bomb",
+        "init: no weights")  # always done first: the broken programs fail on these
 OVERLAP = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
                       "b": {"dtype": "F32", "shape": [4], "data_offsets": [8, 24]}}).encode()
 assert set(KEEN) <= {case.name for case in CASES}

@@ -52,6 +52,7 @@ def find_base(path: str, revision: str | None = None) -> str:
         if (cached := cached_folder(path, revision)) is None:
             raise ConfigError(f"no folder {path}, and the hub cannot be reached for a base of that name ({problem}); "
                               "check model.path, or name a local folder")
+        check_folder(cached)
         return str(cached)
     return path
 

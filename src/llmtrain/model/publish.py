@@ -18,6 +18,7 @@ from llmtrain.errors import ConfigError
 from llmtrain.model.adapters import load_plain, merged_state
 from llmtrain.model.family import family_of, mlm_head_names
 from llmtrain.model.summary import SummaryModel
+from llmtrain.model.trust import WEIGHTS, check_published
 
 
 def publish_base(trunk: Any, folder: Path, mlm_head: dict[str, Tensor] | None) -> None:
@@ -39,7 +40,7 @@ def publish_base(trunk: Any, folder: Path, mlm_head: dict[str, Tensor] | None) -
     config.architectures, config.dtype = [whole.__name__], torch.float32
     config.save_pretrained(folder)
     save_file({name: value.detach().cpu().contiguous() for name, value in state.items()},
-              folder / "model.safetensors", metadata={"format": "pt"})
+              folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def is_base(folder: Path) -> bool:
@@ -52,7 +53,7 @@ def is_base(folder: Path) -> bool:
 
 def load_base(trunk: Any, folder: Path) -> None:
     """Put a published base's weights back into ``trunk``. Raises RuntimeError when they are of another shape."""
-    stored = load_file(folder / "model.safetensors")
+    stored = load_file(folder / WEIGHTS)
     prefix = f"{trunk.base_model_prefix}."
     inner = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)} or stored
     load_plain(trunk, inner)
@@ -61,14 +62,17 @@ def load_base(trunk: Any, folder: Path) -> None:
 def load_weights(model: SummaryModel, folder: Path) -> None:
     """Put a published model's weights into ``model``, whose adapters then add nothing.
 
-    Raises ConfigError when they are of another shape.
+    Raises:
+        ConfigError: They are of another shape.
+        CheckpointError: The folder has none, or would have others read.
     """
+    check_published(folder)
     try:
         if is_base(folder):
             load_base(model.trunk, folder)
             return
         # not safetensors' load_model: it takes cuDNN's views of one buffer for tied weights and refuses
-        load_plain(model, load_file(folder / "model.safetensors"))
+        load_plain(model, load_file(folder / WEIGHTS))
     except RuntimeError as error:
         line = " ".join(str(error).split())[:200]
         raise ConfigError(f"the weights at {folder} do not fit this base and head ({line}); use the model and head "

@@ -1,4 +1,4 @@
-"""What a base's folder must not make transformers do: read outside of it, unpickle, or fetch code.
+"""What a model's folder must not make transformers do: read outside of it, unpickle, or fetch code.
 
 transformers follows an index to any path and to pickles, loads an adapter's base from wherever its configuration says,
 and a quantisation or attention kernel from packages and the hub. Such folders are refused before they are loaded.
@@ -12,25 +12,42 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llmtrain.errors import ConfigError
+from llmtrain.errors import CheckpointError, ConfigError
 
 CONFIG_LIMIT = 8 << 20  # bytes
+WEIGHTS = "model.safetensors"
 
 
 def check_folder(folder: Path) -> None:
     """Raise ConfigError with one line for each thing in a local base's folder that is not followed."""
-    if problems := [*_links(folder), *_index(folder), *_extras(folder)]:
+    if problems := _followed(folder):
         raise ConfigError(problems)
 
 
-def _read(path: Path) -> Any:
-    """A small regular JSON file; None where it is none, which the loader itself will tell."""
+def check_published(folder: Path) -> None:
+    """Raise CheckpointError where a checkpoint's model has anything but weights of its own, in one file."""
+    problems = _followed(folder)
+    if not (folder / WEIGHTS).is_file():
+        problems.append(f"no weights at {folder / WEIGHTS}; use another checkpoint or restore this one")
+    if problems:
+        raise CheckpointError(problems)
+
+
+def _followed(folder: Path) -> list[str]:
+    """One line for each thing that a loader would follow."""
+    return [*_links(folder), *_indexes(folder), *_extras(folder)]
+
+
+def _read(path: Path) -> tuple[Any, str | None]:
+    """(content, problem) of a JSON file; (None, None) where it is none, which the loader itself will tell."""
     try:
-        if not path.is_file() or path.stat().st_size > CONFIG_LIMIT:
-            return None
-        return json.loads(path.read_text(encoding="utf-8"))
+        if not path.is_file():
+            return None, None
+        if path.stat().st_size > CONFIG_LIMIT:  # the loader would read it unseen
+            return None, f"{path} is larger than {CONFIG_LIMIT:,} bytes; restore the model's own file"
+        return json.loads(path.read_text(encoding="utf-8")), None
     except (OSError, ValueError, RecursionError):
-        return None
+        return None, None
 
 
 def _links(folder: Path) -> Iterator[str]:
@@ -49,18 +66,23 @@ def _links(folder: Path) -> Iterator[str]:
             yield f"{folder / path.name} is a link out of the base's folder; put the file itself there"
 
 
-def _index(folder: Path) -> Iterator[str]:
-    path = folder / "model.safetensors.index.json"
-    index = _read(path)
-    if index is None:
-        return
+def _indexes(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.glob("*.safetensors.index.json")):
+        index, problem = _read(path)
+        if problem is not None:
+            yield problem
+        elif index is not None:
+            yield from _shards(path, index)
+
+
+def _shards(path: Path, index: Any) -> Iterator[str]:
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict):
-        yield f"no weight_map at {path}; restore the base's own file"
+        yield f"no weight_map at {path}; restore the model's own file"
         return
     for name in sorted({str(shard) for shard in shards.values()}):
         if Path(name).name != name or not name.endswith(".safetensors"):
-            yield (f"{path} names the weights {name[:80]!r}, which is no safetensors file beside it; use a base whose "
+            yield (f"{path} names the weights {name[:80]!r}, which is no safetensors file beside it; use a model whose "
                    "weights lie in its own folder")
 
 
@@ -68,7 +90,14 @@ def _extras(folder: Path) -> Iterator[str]:
     if (folder / "adapter_config.json").exists():
         yield (f"{folder} holds an adapter (adapter_config.json), which names a base of its own; merge it and name the "
                "merged model's folder")
-    config = _read(folder / "config.json")
-    if isinstance(config, dict) and config.get("quantization_config") is not None:
-        yield (f"the base at {folder} is quantised (quantization_config in config.json); use one with plain weights in "
-               "fp32, fp16 or bf16")
+    config, problem = _read(folder / "config.json")
+    if problem is not None:
+        yield problem
+    if not isinstance(config, dict):
+        return
+    if config.get("quantization_config") is not None:
+        yield (f"the model at {folder} is quantised (quantization_config in config.json); use one with plain weights "
+               "in fp32, fp16 or bf16")
+    if config.get("transformers_weights") is not None:
+        yield (f"config.json at {folder} says where else its weights are (transformers_weights); name them "
+               f"{WEIGHTS}, and take that out")

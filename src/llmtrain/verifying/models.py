@@ -45,7 +45,9 @@ def _weights(found: Finding, head: str) -> None:
     import llmtrain.hf  # noqa: F401  registers the model types
     from llmtrain.data.special import special_ids
     from llmtrain.model.topology import class_of
+    from llmtrain.model.trust import check_published
 
+    check_published(found.path)
     kind: Any = class_of(head)
     with _loading(found.path):
         config = AutoConfig.from_pretrained(found.path, trust_remote_code=False)
