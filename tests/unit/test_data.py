@@ -19,6 +19,7 @@ from llmtrain.config.data import DataConfig, HubConfig
 from llmtrain.data.docstrings import near_keys, read_docstrings
 from llmtrain.data.features import Features, describe, tokenize
 from llmtrain.data.loader import StepLoader
+from llmtrain.data.readers import read_rows
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import DataError
 from llmtrain.model.base import load_tokenizer
@@ -94,6 +95,20 @@ def test_whole_files_that_cannot_be_read(name: str, content: bytes, told: str, t
         load_splits(config(train=str(tmp_path / name)))
     with pytest.raises(DataError, match="no data file"):
         load_splits(config(train=str(tmp_path / "none.jsonl")))
+
+
+def test_parquet_is_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    monkeypatch.setattr("llmtrain.data.readers.MOST_ROWS", 3)
+    rows = [{"document": f"document {number % 4}", "summary": f"summary {number}", "references": [str(number)]}
+            for number in range(20)]
+    table = pyarrow.Table.from_pylist(rows)
+    table = table.set_column(0, "document", table["document"].dictionary_encode())
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet", row_group_size=7)
+    assert list(read_rows(tmp_path / "a.parquet")) == [
+        (f"{tmp_path / 'a.parquet'}:{number}", row) for number, row in enumerate(rows, start=1)]
 
 
 def test_missing_splits_are_taken_by_a_hash_and_said(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from llmtrain.errors import DataError
 Row = tuple[str, dict[str, Any] | str]  # (place, columns) or (place, what is wrong with the row)
 PIECE = 1 << 20  # bytes unpacked at a time
 LARGE, DENSE = 256 << 20, 100  # bytes, and times the packed size: no text packs like that
+ROW = 200  # bytes that a row takes beside its texts
+FEWEST_ROWS, MOST_ROWS = 4, 4096  # of a batch of Parquet
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
 
@@ -72,13 +74,18 @@ def read_text(path: Path) -> str:
 
 def _bounded(path: Path, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The pieces of an unpacked file. Raises DataError for one that unpacks to far more than any text would."""
-    packed, total = path.stat().st_size, 0
+    total = 0
     for piece in pieces:
         total += len(piece)
-        if total > LARGE and total > DENSE * packed:
-            raise DataError(f"the data file at {path} unpacks to more than {DENSE} times its {packed:,} bytes, as no "
-                            "text does; unpack it yourself if you trust it")
+        _check_bound(path, total)
         yield piece
+
+
+def _check_bound(path: Path, unpacked: int) -> None:
+    packed = path.stat().st_size
+    if unpacked > LARGE and unpacked > DENSE * packed:
+        raise DataError(f"the data file at {path} unpacks to more than {DENSE} times its {packed:,} bytes, as no text "
+                        "does; unpack it yourself if you trust it")
 
 
 def _unpack_zst(path: Path) -> Iterator[bytes]:
@@ -167,13 +174,24 @@ def _text(path: Path, content: bytes) -> Iterator[Row]:
 
 
 def _parquet(path: Path, content: bytes) -> Iterator[Row]:
+    """Batch by batch: a page of one kilobyte may hold a million rows, or a value that a million rows repeat."""
     import pyarrow
     import pyarrow.parquet
 
+    number, total = 0, 0
     try:
-        rows = pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(content))
+        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+        _check_bound(path, sum(group.total_byte_size for group in groups))
+        longest = max((group.total_byte_size for group in groups), default=1)  # of any value
+        for batch in file.iter_batches(batch_size=min(MOST_ROWS, max(FEWEST_ROWS, 4 * LARGE // max(1, longest)))):
+            plain = [column.dictionary_decode() if isinstance(column, pyarrow.DictionaryArray) else column
+                     for column in batch.columns]
+            total += sum(column.nbytes for column in plain) + ROW * batch.num_rows
+            _check_bound(path, total)
+            for row in pyarrow.RecordBatch.from_arrays(plain, names=batch.schema.names).to_pylist():
+                number += 1
+                yield f"{path}:{number}", row
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         line = " ".join(str(error).split())[:100]
         raise DataError(f"cannot read the Parquet file at {path} ({line}); restore it") from error
-    for number, row in enumerate(rows, start=1):
-        yield f"{path}:{number}", row
