@@ -9,8 +9,8 @@ import os
 import re
 from collections.abc import Iterable
 
-TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
-LOGIN = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")  # USER:PASSWORD of a URL
+TOKEN = re.compile(r"hf_[A-Za-z0-9]{20,}")  # also behind a letter: %3Ahf_... is one in a URL
+LOGIN = re.compile(r"(?<=://)[^/\s@]+(?=@)")  # USER:PASSWORD of a URL, or a token alone
 VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN")
 
 

@@ -54,14 +54,18 @@ def in_a_title(text: str) -> bool:
 
 
 def typed(*arguments: str, **env: str) -> Make:
-    """CANARY in these arguments and variables becomes the token."""
-    return lambda bench, good, canary: ([*good, *(one.replace("CANARY", canary) for one in arguments)],
-                                        {key: value.replace("CANARY", canary) for key, value in env.items()})
+    """CANARY in these arguments and variables becomes a hub's token, PASSWORD one that nothing tells for a token."""
+    def filled(text: str, canary: str) -> str:
+        return text.replace("CANARY", canary).replace("PASSWORD", canary.removeprefix("hf_"))
+
+    return lambda bench, good, canary: ([*good, *(filled(one, canary) for one in arguments)],
+                                        {key: filled(value, canary) for key, value in env.items()})
 
 
 def unreachable(*arguments: str, **env: str) -> Make:
     """The same, with a hub allowed that nobody serves."""
-    return typed(*arguments, HF_HUB_OFFLINE="", HF_ENDPOINT="http://user:CANARY@127.0.0.1:9", HF_TOKEN="CANARY", **env)
+    return typed(*arguments, HF_HUB_OFFLINE="", HF_ENDPOINT="http://user:PASSWORD@127.0.0.1:9", HF_TOKEN="CANARY",
+                 **env)
 
 
 def scored(command: str, *arguments: str) -> Make:
@@ -73,7 +77,7 @@ def scored(command: str, *arguments: str) -> Make:
 CASES: list[tuple[str, Make]] = [
     ("HF_TOKEN of a run", typed(HF_TOKEN="CANARY")),
     ("+token=", typed("+token=CANARY")),
-    ("a login in a URL", typed("data.train=https://user:CANARY@example.org/train.jsonl")),
+    ("a login in a URL", typed("data.train=https://user:PASSWORD@example.org/train.jsonl")),
     ("a hub that nobody serves", unreachable("model.path=some/base")),
     ("the run's name", typed("run.name=CANARY")),
     ("HF_TOKEN typed too", typed("run.name=x-CANARY", HF_TOKEN="CANARY")),
@@ -86,4 +90,7 @@ CASES: list[tuple[str, Make]] = [
     ("a wrong option", typed("head=CANARY")), ("eval", scored("eval", "eval.split=validation")),
     ("eval, an output", scored("eval", "eval.output=CANARY")), ("summarize", scored("summarize", "input=CANARY.txt")),
     ("a login, looked into", typed("data.test=s3://me:CANARY@bucket/x")),
+    ("a login without a user", typed("data.test=https://PASSWORD@example.org/x")),
+    ("inside a name", typed("run.name=my_CANARY", "trainer.max_step=1")),
+    ("percent-encoded", typed("data.train=https%3A%2F%2Fuser%3ACANARY%40example.org")),
 ]

@@ -1,0 +1,29 @@
+"""What is struck out of every message."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmtrain.errors import ConfigError, redact
+
+HUB, OTHER = "hf_" + "a1B2" * 8, "ghp_0123456789abcdef"
+
+
+@pytest.mark.parametrize("text", [
+    f"run.name={HUB}", f"my_{HUB}", f"https%3A%2F%2Fuser%3A{HUB}%40host", f"https://user:{OTHER}@host/a.jsonl",
+    f"https://{OTHER}@host/a.jsonl", f"s3://:{OTHER}@bucket/x", f"https://user:{OTHER}:more@host"])
+def test_tokens_and_logins_are_struck_out(text: str) -> None:
+    told = ConfigError(f"no file at {text}; check it").problems[0]
+    assert HUB not in told and OTHER not in told and "***" in told
+
+
+@pytest.mark.parametrize("text", ["hf_hub", "https://host/a@b.jsonl", "s3://bucket/key", "a@b:c", "runs/hf_short"])
+def test_the_rest_is_told_as_it_is(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_what_the_environment_holds_is_struck_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "not-the-usual-form")
+    assert redact("a not-the-usual-form b") == "a *** b"
+    monkeypatch.setenv("HF_TOKEN", "x")
+    assert redact("x stands in every word") == "x stands in every word"
