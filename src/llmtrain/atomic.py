@@ -21,6 +21,7 @@ from llmtrain.errors import CheckpointError, ConfigError, ResourceError
 
 STAGED = ".tmp-"
 JSON_LIMIT = 64 << 20
+BLOCK = 4096  # bytes
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 
@@ -45,8 +46,8 @@ def _translate(error: Exception, path: Path, needed: int) -> Exception:
 
 
 @contextmanager
-def writing(path: Path, needed: int) -> Iterator[None]:
-    """Turn a failed write of ``needed`` bytes at ``path`` into one line.
+def writing(path: Path, needed: int = BLOCK) -> Iterator[None]:
+    """Turn a failed write of ``needed`` bytes at ``path`` into one line; a folder's entry needs a block.
 
     Raises:
         ResourceError: The disk is full, over quota, broken or read-only, or the file grew past a limit.
@@ -63,7 +64,7 @@ def writing(path: Path, needed: int) -> Iterator[None]:
 
 def make_folder(path: Path) -> None:
     """Create a folder and its parents; fine when it exists."""
-    with writing(path, 0):
+    with writing(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
@@ -220,5 +221,5 @@ def clear_staged(parent: Path) -> None:
     """Remove what earlier, interrupted writes left in ``parent``. The caller holds the folder's lock."""
     if parent.is_dir():
         for path in parent.glob(f"{STAGED}*"):
-            with writing(path, 0):
+            with writing(path):
                 remove(path)

@@ -153,7 +153,7 @@ def take_away(left: Left) -> bool:
         ResourceError, ConfigError: It cannot be removed.
     """
     if left.run is None:
-        with writing(left.path, 0):
+        with writing(left.path):
             remove(left.path)
         return True
     try:
@@ -161,7 +161,7 @@ def take_away(left: Left) -> bool:
     except ConfigError as error:
         warn(f"left alone: {error.problems[0]}")
         return False
-    with lock, writing(left.path, 0):
+    with lock, writing(left.path):
         if left.path == left.run and not _is_comparison(left.run) and not _came_to_nothing(left.run):
             return False  # it came to one after all
         remove(left.path)

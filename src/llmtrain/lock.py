@@ -40,9 +40,12 @@ class FolderLock:
         self._noted = False
         file = path / LOCK_NAME
         while self._handle < 0:
-            make_folder(path)
-            with writing(file, 0):
-                handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            try:
+                make_folder(path)
+                with writing(file):
+                    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            except FileNotFoundError:  # a holder that failed removed the folder meanwhile
+                continue
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _same_file(handle, file):  # else its last holder removed the folder meanwhile

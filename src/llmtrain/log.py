@@ -107,7 +107,7 @@ class MetricsLog:
         if self.size < size:
             raise DataError(f"metrics.jsonl at {self._path} is shorter than its checkpoint says ({self.size} of {size} "
                             "bytes); restore it, or move the run folder away and start again")
-        with writing(self._path, 0), self._path.open("rb+") as file:
+        with writing(self._path), self._path.open("rb+") as file:
             file.truncate(size)
             file.flush()
             os.fsync(file.fileno())
@@ -122,7 +122,7 @@ class MetricsLog:
     def sync(self) -> None:
         """Force the log to disk, before a checkpoint that names its size."""
         if self._enabled and self._path.exists():
-            with writing(self._path, 0), self._path.open("rb+") as file:
+            with writing(self._path), self._path.open("rb+") as file:
                 os.fsync(file.fileno())
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ import torch
 
 from helpers import warm_cli
 from llmtrain import checkpoint
+from llmtrain.atomic import folder_size
 from llmtrain.training import finish, loop, reading, saving, setup
 from running import Runs, copies, take
 from stopping import Killed, same, stop_at
@@ -310,3 +313,22 @@ def test_the_first_lines_say_what_lambda_means_and_each_step_what_was_lost(train
     assert "objective: select + lambda * summary, lambda = 0.3: under Adam the ratio" in result.stdout
     line = next(line for line in result.stdout.splitlines() if line.startswith("step 4/4"))
     assert "select 0." in line and "summary " in line and line.endswith("tokens/s")
+
+
+def test_a_first_save_tells_the_bytes_of_a_whole_checkpoint(train: Any, monkeypatch: pytest.MonkeyPatch,
+                                                            tmp_path: Path) -> None:
+    publish = saving.publish
+    made = train("run.name=other")
+    assert made.returncode == 0, made.stderr
+    whole = folder_size(next((tmp_path / "runs/other/checkpoints").glob("step-*")))
+
+    def full(run: Any, folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder / "model.safetensors"))
+
+    monkeypatch.setattr(saving, "publish", full)
+    result = train()
+    assert result.returncode == 5
+    (needed,) = re.findall(r"model\.safetensors \(No space left on device\): (\d+) bytes are needed", result.stderr)
+    assert 0.9 * whole < int(needed) < 1.3 * whole
+    monkeypatch.setattr(saving, "publish", publish)
+    assert train().returncode == 0

@@ -9,6 +9,7 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
+from llmtrain.atomic import STAGED, folder_size
 from torture.bench import Bench, Run, must
 from torture.observe import alike, finished, left_over, pointed, steps, whole_steps
 from torture.rows_disk import ARGS, changes_of, traced
@@ -155,8 +156,10 @@ def ends_well(bench: Bench, run: Run, folder: Path, straight: Path, told: str, p
     lines = [line for line in text.splitlines() if line.startswith("llmtrain: ")]
     if not (passed_over and run.code == 0):
         must(run.code == 5, f"{told}: it ended with {run.code}: {text[-800:]}")
-        must(lines and str(folder) in lines[-1] and re.search(r"\d+ bytes", lines[-1]) and len(lines[-1]) < 400,
-             f"{told}: it said {text[-800:]}")
+        must(len(lines) == 1 and str(folder) in lines[0] and len(lines[0]) < 400, f"{told}: it said {text[-800:]}")
+        needed = re.search(r": (\d+) bytes are needed there", lines[0])
+        whole = folder_size(straight / "checkpoints" / "step-6") if f"{STAGED}step-" in lines[0] else 1
+        must(needed and int(needed[1]) >= 0.9 * whole, f"{told}: of {whole} bytes it said {lines[0]}")
     must("Traceback" not in text, f"{told}: a traceback: {text[-1500:]}")
     there = bench.seen(folder) if isinstance(bench, SmallDisk) else folder
     last = pointed(there, "last")

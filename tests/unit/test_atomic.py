@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtrain.atomic import clear_staged, read_json, stage_folder, write_json, write_text
+from llmtrain.atomic import clear_staged, make_folder, read_json, stage_folder, write_json, write_text
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.lock import FolderLock
 
@@ -201,6 +201,22 @@ def test_a_second_holder_is_refused_and_the_first_can_give_back(tmp_path: Path) 
             """, tmp_path / "run")
         assert done.returncode == 2, done.stderr
     FolderLock(tmp_path / "run").release()
+
+
+def test_a_folder_that_vanishes_before_it_is_locked_is_made_again(tmp_path: Path,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """A holder that failed removes its folder, and this one may have found it a moment before."""
+    made = []
+
+    def make_and_lose(path: Path) -> None:
+        make_folder(path)
+        made.append(path)
+        if len(made) == 1:
+            path.rmdir()
+
+    monkeypatch.setattr("llmtrain.lock.make_folder", make_and_lose)
+    with FolderLock(tmp_path / "run") as lock:
+        assert len(made) == 2 and lock.path.is_dir()
 
 
 def test_the_lock_dies_with_its_holder_even_when_a_forked_worker_lives_on(tmp_path: Path) -> None:

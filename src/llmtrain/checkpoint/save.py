@@ -20,7 +20,7 @@ MODEL = "model"
 
 
 def save(checkpoints: Path, step: int, *, write_model: Callable[[Path], None], parts: Parts,
-         meta: dict[str, Any]) -> Path:
+         meta: dict[str, Any], model_bytes: int = 0) -> Path:
     """Commit ``step-N`` and point ``last`` at it; returns the folder.
 
     A whole ``step-N`` that ``last`` points at already is kept; any other is replaced.
@@ -31,6 +31,7 @@ def save(checkpoints: Path, step: int, *, write_model: Callable[[Path], None], p
         write_model: Writes a complete Hugging Face folder into the empty folder it is given.
         parts: Name to (tensors, JSON) of everything else that must survive a stop.
         meta: JSON kept in the manifest, given back by ``load_parts``.
+        model_bytes: About what the model takes, to tell what a full disk is short of.
 
     Raises:
         ResourceError: The disk is full or broken; older checkpoints are untouched.
@@ -40,7 +41,8 @@ def save(checkpoints: Path, step: int, *, write_model: Callable[[Path], None], p
     last = _last(checkpoints)
     if last.get("step") != step or not _is_whole(final) or last.get("digest", "") not in ("", digest_of(final)):
         # "after" tells a later start that this one is the run's own although ``last`` does not name it yet
-        _commit(final, step, write_model, parts, meta | ({"after": last} if last else {}))
+        expected = _expected_size(checkpoints, model_bytes + parts_size(parts))
+        _commit(final, step, write_model, parts, meta | ({"after": last} if last else {}), expected)
     point(checkpoints, "last", step, {})
     return final
 
@@ -51,12 +53,13 @@ def save_average(checkpoints: Path, step: int, *, write_model: Callable[[Path], 
     One that stands there already is replaced; no pointer moves. Raises as :func:`save`.
     """
     final = checkpoints / f"{AVERAGE}{step}"
-    _commit(final, step, write_model, {}, meta)
+    _commit(final, step, write_model, {}, meta, _expected_size(checkpoints, 0))
     return final
 
 
-def _commit(final: Path, step: int, write_model: Callable[[Path], None], parts: Parts, meta: dict[str, Any]) -> None:
-    with stage_folder(final, _expected_size(final.parent, parts)) as staged:
+def _commit(final: Path, step: int, write_model: Callable[[Path], None], parts: Parts, meta: dict[str, Any],
+            expected: int) -> None:
+    with stage_folder(final, expected) as staged:
         model = staged / MODEL
         model.mkdir()
         write_model(model)
@@ -92,10 +95,9 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def _expected_size(checkpoints: Path, parts: Parts) -> int:
-    """Bytes of the checkpoint about to be written: the newest one's size, at least the parts'."""
-    known = [folder_size(folder) for _, folder in step_folders(checkpoints)[:1]]
-    return max(parts_size(parts), *known, 0)
+def _expected_size(checkpoints: Path, least: int) -> int:
+    """Bytes of the checkpoint about to be written: the newest one's size, where there is one and it is more."""
+    return max([least, *(folder_size(folder) for _, folder in step_folders(checkpoints)[:1])])
 
 
 def point(checkpoints: Path, name: str, step: int, meta: dict[str, Any], kind: str = "step-") -> None:
@@ -137,6 +139,6 @@ def prune(checkpoints: Path, keep_last: int, protect: AbstractSet[int], later: b
     for step, folder in step_folders(checkpoints):
         if step not in kept and (later or step < last):
             # renamed first: half a folder must never look like a checkpoint
-            with writing(folder, 0):
+            with writing(folder):
                 doomed = folder.rename(folder.with_name(f"{STAGED}pruned-{folder.name}"))
             shutil.rmtree(doomed, ignore_errors=True)

@@ -25,6 +25,7 @@ from llmtrain.selecting import FOLDER as SELECTOR
 from llmtrain.training.length import planned_steps
 from llmtrain.training.setup import Training
 
+VOCABULARY_ENTRY = 40  # bytes of a token in a tokenizer's file, about
 
 @contextmanager
 def averaged_weights(run: Training) -> Iterator[None]:
@@ -70,10 +71,17 @@ def save(run: Training) -> None:
             with averaged_weights(run):
                 write_model(run, folder, meta_of(run))
 
-        checkpoint.save(checkpoints, run.progress.step, write_model=write, parts=parts, meta=meta_of(run))
+        checkpoint.save(checkpoints, run.progress.step, write_model=write, parts=parts, meta=meta_of(run),
+                        model_bytes=model_bytes(run))
         point_best(run)
         prune(run)
     run.accelerator.wait_for_everyone()
+
+
+def model_bytes(run: Training) -> int:
+    """About what a published model takes on disk."""
+    weights = sum(weight.numel() * weight.element_size() for weight in run.model.parameters())
+    return weights + VOCABULARY_ENTRY * len(run.tokenizer)
 
 
 @torch.no_grad()
