@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -31,8 +32,23 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIG
     monkeypatch.setattr(loop, "advance", advancing)
 
 
+CLOCKS = {"seconds", "time", "log_size"}  # of a state's numbers: what took so long, and how long that made the log
+
+
+def numbers(path: Path) -> Any:
+    """A part's JSON without what clocks tell."""
+    return json.loads(path.read_text(encoding="utf-8"),
+                      object_pairs_hook=lambda pairs: {name: value for name, value in pairs if name not in CLOCKS})
+
+
 def same(first: Path, second: Path) -> None:
-    """Every tensor of two step folders is bitwise the same."""
+    """Every tensor and every number of the state of two step folders is bitwise the same."""
+    states = sorted(path.name for path in (first / "state").glob("*.json"))
+    assert len(states) > 3
+    assert states == sorted(path.name for path in (second / "state").glob("*.json"))
+    for state in states:
+        one, two = numbers(first / "state" / state), numbers(second / "state" / state)
+        assert one == two, f"{state}: {one} and {two}"
     names = sorted(path.relative_to(first) for path in first.rglob("*.safetensors"))
     assert len(names) > 1
     assert names == sorted(path.relative_to(second) for path in second.rglob("*.safetensors"))

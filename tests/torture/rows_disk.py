@@ -71,28 +71,57 @@ def straight_run(bench: Bench) -> tuple[Path, list[tuple[str, int, str]]]:
 
 
 def check_order(calls: list[tuple[str, int, str]], folder: Path) -> None:
-    """Each file of the checkpoint is forced to disk before the folder's rename, its parent after, then the pointer."""
-    staged = str(folder / "checkpoints" / ".tmp-step-4")
-    commit = next((number for number, (name, _, line) in enumerate(calls)
-                   if name.startswith("rename") and f'"{staged}"' in line), None)
+    """Files and folders of the checkpoint are forced to disk as they are when it is renamed, its parent after; then the
+    pointer moves, likewise; only then an old checkpoint goes."""
+    checkpoints = str(folder / "checkpoints")
+    staged = f"{checkpoints}/.tmp-step-4"
+    commit = first(calls, 0, "rename", f'"{staged}"')
     must(commit is not None, "the trace shows no rename of the staged folder")
-    before, after = calls[:commit], calls[commit:]
-    written: set[str] = set()
-    for name, _, line in before:  # safetensors writes under another name and renames
-        if found := re.search(rf"write\(\d+<({re.escape(staged)}[^>]*)>", line):
-            written.add(found[1])
-        if name.startswith("rename") and (moved := re.findall(r'"([^"]*)"', line))[0] in written:
-            written = written - {moved[0]} | {moved[1]}
-    synced = {found[1] for name, _, line in before if "sync" in name and (found := re.search(r"<([^>]*)>", line))}
-    must(len(written) > 5 and written <= synced, "written, and not forced to disk before the rename: "
-                                                 f"{sorted(written - synced)[:3] or 'too little was seen'}")
-    kept = [number for number, (name, _, line) in enumerate(after) if name == "fsync"
-            and f"<{folder / 'checkpoints'}>" in line]
-    pointer = [number for number, (name, _, line) in enumerate(after)
-               if name.startswith("rename") and '/last"' in line]
-    pruned = [number for number, (name, _, line) in enumerate(after) if "pruned-" in line]
-    must(kept and pointer and kept[0] < pointer[0], "the folder is not forced to disk before the pointer moves")
-    must(not pruned or pointer[0] < pruned[0], "an old checkpoint goes before the pointer has moved")
+    assert commit is not None
+    changed = {path: place for path, place in last_changes(calls[:commit]).items()
+               if f"{path}/".startswith(f"{staged}/")}
+    files = [path for path in changed if Path(path).name.count(".")]
+    must(len(files) > 5 and {staged, f"{staged}/model", f"{staged}/state"} <= set(changed), "too little was seen")
+    check_forced(calls[:commit], changed, "the rename")
+    pointer = first(calls, commit, "rename", '/last"')
+    must(pointer is not None, "the trace shows no rename of the pointer")
+    assert pointer is not None
+    temporary = {path: place for path, place in last_changes(calls[:pointer]).items() if ".tmp-last" in path}
+    must(temporary, "the trace shows no writing of the pointer")
+    check_forced(calls[:pointer], temporary | {checkpoints: commit}, "the pointer moves")
+    pruned = first(calls, 0, "", "pruned-")
+    must(pruned is None or pointer < pruned, "an old checkpoint goes before the pointer has moved")
+    check_forced(calls[:pruned], {checkpoints: pointer}, "an old checkpoint goes, or the end,")
+
+
+def first(calls: list[tuple[str, int, str]], start: int, name: str, text: str) -> int | None:
+    """Place of the first such call from ``start`` on whose line holds ``text``."""
+    return next((place for place, (called, _, line) in enumerate(calls) if place >= start and called.startswith(name)
+                 and text in line), None)
+
+
+def last_changes(calls: list[tuple[str, int, str]]) -> dict[str, int]:
+    """Place of the last call that changed a file or a folder's entries, by the path that it has at the end."""
+    changed: dict[str, int] = {}
+    for place, (name, _, line) in enumerate(calls):
+        named = re.findall(r'"([^"]*)"', line)
+        if found := re.search(r"\bwrite\(\d+<([^>]*)>", line):
+            changed[found[1]] = place
+        elif name.startswith("rename"):  # safetensors writes under another name first
+            for path in [path for path in changed if f"{path}/".startswith(f"{named[0]}/")]:
+                changed[named[1] + path.removeprefix(named[0])] = changed.pop(path)
+            changed[str(Path(named[1]).parent)] = place
+        elif named and (name.startswith("mkdir") or "O_CREAT" in line):
+            changed[named[-1]] = changed[str(Path(named[-1]).parent)] = place
+    return changed
+
+
+def check_forced(calls: list[tuple[str, int, str]], changed: dict[str, int], when: str) -> None:
+    """Each path was forced to disk after it had last changed."""
+    forced = {found[1]: place for place, (name, _, line) in enumerate(calls)
+              if "sync" in name and (found := re.search(r"<([^>]*)>", line))}
+    late = [path for path, place in changed.items() if forced.get(path, -1) <= place]
+    must(not late, f"not forced to disk before {when}: {late[:3]}")
 
 
 def killed_at_calls(bench: Bench, n: int, draw: random.Random) -> str:

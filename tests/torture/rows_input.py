@@ -39,12 +39,13 @@ class Case:
 def malformed(bench: Bench, n: int, draw: random.Random) -> str:
     """R9: each is refused with exit code 2 or 3, in short lines without a traceback, and leaves nothing behind.
 
-    Hand cases first, then mutations of good input, which may also be found good. At the end the run folder that all of
-    them named is claimed by a corrected command.
+    Hand cases first, a fifth and whatever is left are mutations of good input, which may also be found good. In a tenth
+    of the refusals a corrected command then claims the run folder that was named.
     """
     cases = [*CASES]
     draw.shuffle(cases)
-    hand, mutated, good = cases[:n], max(0, n - len(cases)), 0
+    hand, good, claimed = cases[:n - n // 5], 0, 0
+    mutated = n - len(hand)
     cases = [*hand, *(mutation(draw) for _ in range(mutated))]
     model = trained(bench)
     for number, case in enumerate(cases):
@@ -54,10 +55,14 @@ def malformed(bench: Bench, n: int, draw: random.Random) -> str:
         args = [one.replace(MODEL, str(model)) for one in args]
         before = set(folder.rglob("*"))
         run = bench.cli(*args, cwd=folder, timeout=60)
-        good += check(case, run, set(folder.rglob("*")) - before, folder)
+        accepted = check(case, run, set(folder.rglob("*")) - before, folder)
+        good += accepted
+        if number % 10 == 0 and not accepted and args[0] == "train":
+            finished(bench, *bench.train_args("wanted", f"run.root={folder / 'runs'}", "trainer.max_steps=1"))
+            claimed += 1
         shutil.rmtree(folder)
-    finished(bench, *bench.train_args("wanted", "trainer.max_steps=1"))
-    return f"{len(hand)} of {len(CASES)} hand cases, {mutated} mutations, of which {good} were good"
+    return (f"{len(hand)} of {len(CASES)} hand cases, {mutated} mutations, of which {good} were good; {claimed} run "
+            "folders claimed by a corrected command")
 
 
 def check(case: Case, run: Run, made: set[Path], folder: Path) -> int:
@@ -106,8 +111,10 @@ def data(name: str, content: bytes | str, *told: str, file: str = "train.jsonl")
 
 
 def typed(*overrides: str, told: tuple[str, ...] = ()) -> Case:
-    """Overrides behind a good command."""
-    return Case(f"typed: {' '.join(overrides)}", lambda folder, good: [*good, *overrides], told)
+    """Overrides behind a good command; the message names one of their keys or values at the least."""
+    parts = [one.lstrip("+~").partition("=") for one in overrides]
+    named = [key for key, _, _ in parts] + [value for _, _, value in parts if len(value) > 4]
+    return Case(f"typed: {' '.join(overrides)}", lambda folder, good: [*good, *overrides], told or tuple(named))
 
 
 def command(*arguments: str, told: tuple[str, ...] = ()) -> Case:
@@ -202,7 +209,8 @@ CASES = [
     special("a link to nothing", lambda path: path.symlink_to("gone.jsonl")),
     special("a link to itself", lambda path: path.symlink_to(path.name)),
     typed("data.train=nowhere.jsonl", told=("nowhere.jsonl",)), typed("data.train=no*.jsonl", told=("no*.jsonl",)),
-    typed("data.train=[]"), typed("data.train=/dev/zero"), typed("data.train=/dev/null"), typed("data.document=text"),
+    typed("data.train=[]"), typed("data.train=/dev/zero"), typed("data.train=/dev/null"),
+    typed("data.document=text", told=("'text'",)),
     typed("trainer.batchsize=8", told=("batch_size",)), typed("trainer=quick"), typed("head=transfomer"),
     typed("model=bert_bse"), typed("precision=fp8"), typed("objective.base=mln"), typed("optim=adamm"),
     typed("objective.weighting=equal"), typed("schedule=triangle"), typed("+experiment=bert_sum_fp17"),

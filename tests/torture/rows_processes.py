@@ -16,9 +16,11 @@ from torture.observe import alike, finished
 def one_folder(bench: Bench, n: int, draw: random.Random) -> str:
     """R15: two runs in one folder within a millisecond; one wins, the other exits 2 and changes nothing.
 
-    In every second trial the winner is killed: its lock dies with it, and the next start goes on.
+    In every second trial the winner is killed: its lock dies with it, and the next start goes on. Either way the run
+    ends, bit by bit, as one that nobody else wanted.
     """
-    killed = 0
+    killed, straight = 0, bench.run_folder("alone")
+    finished(bench, *bench.train_args(straight.name))
     for trial in range(n):
         folder = bench.run_folder(f"shared-{trial}")
         args = bench.train_args(folder.name)
@@ -33,6 +35,7 @@ def one_folder(bench: Bench, n: int, draw: random.Random) -> str:
         else:
             must(winner.wait() == 0, f"the winner ended with {winner.code}: {winner.err()}")
         must((folder / "results.json").is_file(), "no results.json")
+        alike(straight, folder, 6)
     return f"{n} pairs, one winner each; {killed} holders killed and gone on from"
 
 
