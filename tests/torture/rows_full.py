@@ -21,8 +21,8 @@ REMOVALS = {"unlink", "unlinkat", "rmdir"}  # what does not go now goes at the n
 ERRORS = {"write": ("ENOSPC", "EIO", "EDQUOT", "EFBIG"), "fsync": ("EIO", "ENOSPC", "EDQUOT"),
           "openat": ("ENOSPC", "EROFS", "EDQUOT"), "mkdir": ("ENOSPC", "EROFS", "EDQUOT")}
 OTHER_ERRORS = ("EIO", "EROFS")
-WHERE = {"log": "metrics.jsonl", "cache": "-cache/", "save": "/.tmp-step-", "end": "results", "pointer": "/.tmp-last",
-         "prune": "pruned-", "start": ""}  # what a path holds; the first that fits
+WHERE = {"log": "metrics.jsonl", "log, forced": "metrics.jsonl", "cache": "-cache/", "save": "/.tmp-step-",
+         "end": "results", "pointer": "/.tmp-last", "prune": "pruned-", "start": ""}  # in a path; the first that fits
 LIMITED, FILLED, READ_ONLY = "size limits", "full disks", "read-only disks"
 Call = tuple[str, int, str]
 
@@ -101,7 +101,8 @@ def injected(bench: Bench, folder: Path, straight: Path, call: Call, draw: rando
 
 
 def kind_of(line: str) -> str:
-    return next(kind for kind, part in WHERE.items() if part in line)
+    return next(kind for kind, part in WHERE.items() if part in line and (
+        kind != "log" or "write(" in line or "O_APPEND" in line))
 
 
 def limited(bench: Bench, folder: Path, straight: Path, draw: random.Random) -> None:

@@ -138,7 +138,8 @@ def watched(bench: Bench) -> Iterator[tuple[Bench, Path | None]]:
                                                       check=False).returncode == 0
     folder = bench.folder / "watched"
     shutil.rmtree(folder, ignore_errors=True)
-    with Bench(folder, bench.source, strace if works else (), {"HF_HUB_OFFLINE": ""}) as inner:
+    env = {"HF_HUB_OFFLINE": "", "PYTHONDONTWRITEBYTECODE": "1"}  # a fresh checkout's __pycache__ is no news
+    with Bench(folder, bench.source, strace if works else (), env) as inner:
         yield inner, trace if works else None
 
 
