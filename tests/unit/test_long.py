@@ -159,6 +159,23 @@ def test_positions_are_stretched_between_their_ends(family: str, tmp_path: Path)
         made.close()
 
 
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_padding_beyond_the_positions_is_not_read(family: str, tmp_path: Path) -> None:
+    """Batches are padded to a multiple of 8, and a base may have any number of positions."""
+    made = Runs(make_tiny_base(tmp_path / family, family), tmp_path)
+    try:
+        model = made("data.long=interpolate", "data.max_source_tokens=251").model.eval()
+        ids = torch.randint(5, 100, (2, 256))
+        mask = (torch.arange(256) < torch.tensor([[251], [100]])).long()
+        with torch.no_grad():
+            whole, cut = model.encode(ids, mask), model.encode(ids[:, :251], mask[:, :251])
+            assert torch.equal(whole.hidden_BSD[:, :251], cut.hidden_BSD) and not whole.hidden_BSD[:, 251:].any()
+            with pytest.raises((IndexError, RuntimeError)):  # as the base tells it
+                model.encode(ids, torch.ones_like(ids))
+    finally:
+        made.close()
+
+
 def test_a_gpt2_bases_positions_are_stretched(tmp_path: Path) -> None:
     made = Runs(make_tiny_base(tmp_path / "gpt2", "gpt2"), tmp_path)
     try:

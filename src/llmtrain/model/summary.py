@@ -119,11 +119,20 @@ class SummaryModel(PreTrainedModel):
         if overlap is not None and input_ids_BS.shape[1] > positions(self.trunk.config):
             hidden_BSD = encode_windows(self, input_ids_BS, attention_mask_BS, overlap, noise_BSD)
         else:
-            cache = {"use_cache": False} if family_of(self.trunk.config).causal else {}
-            mask = None if bool(attention_mask_BS.all()) else attention_mask_BS
-            hidden_BSD = self.trunk(**embedded(self.trunk, input_ids_BS, noise_BSD), attention_mask=mask,
-                                    **cache).last_hidden_state
+            hidden_BSD = self._encode_whole(input_ids_BS, attention_mask_BS, noise_BSD)
         return EncoderStates(hidden_BSD, attention_mask_BS, input_ids_BS, self.input_embedding_VD)
+
+    def _encode_whole(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None) -> Tensor:
+        """(B, S, D) in one piece. Padding beyond the base's positions, which batches may have, is not shown to it."""
+        width, limit = ids_BS.shape[1], positions(self.trunk.config)
+        if width > limit and not bool(mask_BS[:, limit:].any()):
+            noise_BSD = None if noise_BSD is None else noise_BSD[:, :limit]
+            hidden_BSD = self._encode_whole(ids_BS[:, :limit], mask_BS[:, :limit], noise_BSD)
+            return nn.functional.pad(hidden_BSD, (0, 0, 0, width - limit))
+        cache = {"use_cache": False} if family_of(self.trunk.config).causal else {}
+        mask = None if bool(mask_BS.all()) else mask_BS
+        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=mask, **cache)
+        return cast(Tensor, out.last_hidden_state)
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
         """The trunk's states of a batch, which every term shares; a topology may read more of the batch."""
