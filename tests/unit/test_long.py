@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from llmtrain.config.validate import validate
 from llmtrain.data.long import Cut, beginning, frame
 from llmtrain.errors import ConfigError
 from llmtrain.model.base import load_tokenizer
-from llmtrain.model.family import positions
+from llmtrain.model.family import family_of, positions
 from llmtrain.model.long import plan_windows, stretch_positions
 from llmtrain.summarizer import Summarizer
 from running import Runs, take
@@ -103,6 +105,18 @@ def runs(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     made.close()
 
 
+@pytest.fixture
+def runs_on(tmp_path: Path) -> Iterator[Callable[..., Runs]]:
+    """Runs on a tiny base of a family, whose folders are given free at the end."""
+    with ExitStack() as stack:
+        def on(family: str, **how: Any) -> Runs:
+            made = Runs(make_tiny_base(tmp_path / family, family), tmp_path, **how)
+            stack.callback(made.close)
+            return made
+
+        yield on
+
+
 def test_short_documents_are_read_as_ever_and_long_ones_in_windows(runs: Any) -> None:
     plain, sliding = runs("data.max_source_tokens=128"), runs("data.long=sliding", "data.max_source_tokens=400",
                                                                "data.window_overlap=16")
@@ -135,93 +149,68 @@ def test_windows_are_trained_through(base: tuple[str, ...], runs: Any) -> None:
     assert "embeddings.position_embeddings.weight" in changed and len(changed) > 20
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
-def test_positions_are_stretched_between_their_ends(family: str, tmp_path: Path) -> None:
-    base = make_tiny_base(tmp_path / family, family)
-    made = Runs(base, tmp_path)
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "gpt2"])
+def test_positions_are_stretched_between_their_ends(family: str, runs_on: Any) -> None:
+    made = runs_on(family)
     short = 127 if family == "roberta" else 128
     run, plain = made("data.long=interpolate", "data.max_source_tokens=255"), made()
-    try:
-        old = plain.model.trunk.embeddings.position_embeddings.weight
-        new = run.model.trunk.embeddings.position_embeddings.weight
-        first = len(old) - short
-        assert positions(run.model.trunk.config) == 255 and len(new) == 255 + first
-        assert torch.equal(new[:first + 1], old[:first + 1]) and torch.allclose(new[-1], old[-1])
-        place = 2 * (short - 1) / 254  # of the third new position among the old ones
-        low = int(place)
-        torch.testing.assert_close(new[first + 2], torch.lerp(old[first + low], old[first + low + 1], place - low),
-                                   atol=1e-5, rtol=1e-5)
-        head = run.model.head.positions.weight
+    path = family_of(run.model.trunk.config).positions
+    old, new = (one.model.trunk.get_submodule(path).weight for one in (plain, run))
+    first = len(old) - short
+    assert positions(run.model.trunk.config) == 255 and len(new) == 255 + first
+    assert torch.equal(new[:first + 1], old[:first + 1]) and torch.allclose(new[-1], old[-1])
+    place = 2 * (short - 1) / 254  # of the third new position among the old ones
+    low = int(place)
+    torch.testing.assert_close(new[first + 2], torch.lerp(old[first + low], old[first + low + 1], place - low),
+                               atol=1e-5, rtol=1e-5)
+    head = run.model.head.positions.weight
+    assert head.shape == plain.model.head.positions.weight.shape
+    if family != "gpt2":  # the head starts from an encoder's layers, and afresh on a decoder
         assert torch.equal(head, plain.model.head.positions.weight)
-        with torch.no_grad():
-            assert run.model.encode(torch.randint(5, 100, (1, 250))).hidden_BSD.isfinite().all()
-    finally:
-        made.close()
+    with torch.no_grad():
+        assert run.model.encode(torch.randint(5, 100, (1, 250))).hidden_BSD.isfinite().all()
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
-def test_padding_beyond_the_positions_is_not_read(family: str, tmp_path: Path) -> None:
+def test_padding_beyond_the_positions_is_not_read(family: str, runs_on: Any) -> None:
     """Batches are padded to a multiple of 8, and a base may have any number of positions."""
-    made = Runs(make_tiny_base(tmp_path / family, family), tmp_path)
-    try:
-        model = made("data.long=interpolate", "data.max_source_tokens=251").model.eval()
-        ids = torch.randint(5, 100, (2, 256))
-        mask = (torch.arange(256) < torch.tensor([[251], [100]])).long()
-        with torch.no_grad():
-            whole, cut = model.encode(ids, mask), model.encode(ids[:, :251], mask[:, :251])
-            assert torch.equal(whole.hidden_BSD[:, :251], cut.hidden_BSD) and not whole.hidden_BSD[:, 251:].any()
-            with pytest.raises((IndexError, RuntimeError)):  # as the base tells it
-                model.encode(ids, torch.ones_like(ids))
-    finally:
-        made.close()
+    model = runs_on(family)("data.long=interpolate", "data.max_source_tokens=251").model.eval()
+    ids = torch.randint(5, 100, (2, 256))
+    mask = (torch.arange(256) < torch.tensor([[251], [100]])).long()
+    with torch.no_grad():
+        whole, cut = model.encode(ids, mask), model.encode(ids[:, :251], mask[:, :251])
+        assert torch.equal(whole.hidden_BSD[:, :251], cut.hidden_BSD) and not whole.hidden_BSD[:, 251:].any()
+        with pytest.raises((IndexError, RuntimeError)):  # as the base tells it
+            model.encode(ids, torch.ones_like(ids))
 
 
-def test_a_gpt2_bases_positions_are_stretched(tmp_path: Path) -> None:
-    made = Runs(make_tiny_base(tmp_path / "gpt2", "gpt2"), tmp_path)
-    try:
-        run, plain = made("data.long=interpolate", "data.max_source_tokens=255"), made()
-        old, new = plain.model.trunk.wpe.weight, run.model.trunk.wpe.weight
-        assert len(new) == positions(run.model.trunk.config) == run.model.config.base["n_positions"] == 255
-        assert torch.equal(new[0], old[0]) and torch.allclose(new[-1], old[-1])
-        torch.testing.assert_close(new[127], (old[63] + old[64]) / 2, atol=1e-5, rtol=1e-5)  # the middle
-    finally:
-        made.close()
-
-
-def test_rotary_positions_are_interpolated(tmp_path: Path) -> None:
+def test_rotary_positions_are_interpolated(runs_on: Any) -> None:
     """Token 2n of a stretched base is turned as token n was: equal states where every second position is left out."""
-    made = Runs(make_tiny_base(tmp_path / "llama", "llama"), tmp_path)
-    try:
-        run, plain = made("data.long=interpolate", "data.max_source_tokens=256"), made()
-        assert positions(run.model.trunk.config) == 256
-        ids = torch.randint(5, 100, (2, 100))
-        place = torch.arange(100)[None]
-        with torch.no_grad():
-            wide = run.model.trunk(input_ids=ids, position_ids=2 * place).last_hidden_state
-            short = plain.model.trunk(input_ids=ids, position_ids=place).last_hidden_state
-            other = plain.model.trunk(input_ids=ids, position_ids=2 * place).last_hidden_state
-        torch.testing.assert_close(wide, short, atol=1e-5, rtol=1e-5)
-        assert not torch.allclose(other, short, atol=1e-3)
-        stretch_positions(run.model, 512)  # and once more: the factors multiply
-        with torch.no_grad():
-            again = run.model.trunk(input_ids=ids, position_ids=4 * place).last_hidden_state
-        torch.testing.assert_close(again, short, atol=1e-5, rtol=1e-5)
-    finally:
-        made.close()
+    made = runs_on("llama")
+    run, plain = made("data.long=interpolate", "data.max_source_tokens=256"), made()
+    assert positions(run.model.trunk.config) == 256
+    ids = torch.randint(5, 100, (2, 100))
+    place = torch.arange(100)[None]
+    with torch.no_grad():
+        wide = run.model.trunk(input_ids=ids, position_ids=2 * place).last_hidden_state
+        short = plain.model.trunk(input_ids=ids, position_ids=place).last_hidden_state
+        other = plain.model.trunk(input_ids=ids, position_ids=2 * place).last_hidden_state
+    torch.testing.assert_close(wide, short, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(other, short, atol=1e-3)
+    stretch_positions(run.model, 512)  # and once more: the factors multiply
+    with torch.no_grad():
+        again = run.model.trunk(input_ids=ids, position_ids=4 * place).last_hidden_state
+    torch.testing.assert_close(again, short, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
-def test_stretched_positions_are_published(family: str, tmp_path: Path) -> None:
-    made = Runs(make_tiny_base(tmp_path / family, family), tmp_path)
-    try:
-        model = made("data.long=interpolate", "data.max_source_tokens=255").model.eval()
-        model.save_pretrained(tmp_path / "published")
-        loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "published").eval()
-        ids = torch.randint(5, 100, (2, 250))
-        with torch.no_grad():
-            assert torch.equal(loaded.encode(ids).hidden_BSD, model.encode(ids).hidden_BSD)
-    finally:
-        made.close()
+def test_stretched_positions_are_published(family: str, runs_on: Any, tmp_path: Path) -> None:
+    model = runs_on(family)("data.long=interpolate", "data.max_source_tokens=255").model.eval()
+    model.save_pretrained(tmp_path / "published")
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "published").eval()
+    ids = torch.randint(5, 100, (2, 250))
+    with torch.no_grad():
+        assert torch.equal(loaded.encode(ids).hidden_BSD, model.encode(ids).hidden_BSD)
 
 
 def test_rotary_positions_scaled_in_another_way_are_refused(tmp_path: Path) -> None:
@@ -319,16 +308,11 @@ def test_trained_scored_and_written_through_the_commands(mode: str, family: str,
 @pytest.mark.parametrize(("head", "family"), [("gru", "bert"), ("extractive", "bert"), ("lstm", "roberta"),
                                               ("transformer", "gpt2"), ("lstm", "llama")])
 @pytest.mark.parametrize("mode", ["sliding", "interpolate"])
-def test_every_head_reads_long_documents(head: str, family: str, mode: str, tmp_path: Path) -> None:
-    base = make_tiny_base(tmp_path / family, family)
-    made = Runs(base, tmp_path, rows=long_rows(8, 250))
-    overrides = [f"head={head}", f"data.long={mode}", "data.max_source_tokens=300", "data.window_overlap=16",
-                 "objective=summary_only"]
-    try:
-        run = made(*overrides)
-        (batch,) = next(iter(run.loader.iterate(0))).micro
-        assert batch["input_ids"].shape[1] > 250
-        (result,) = take(run)
-        assert np.isfinite(result.losses["summary"])
-    finally:
-        made.close()
+def test_every_head_reads_long_documents(head: str, family: str, mode: str, runs_on: Any) -> None:
+    run = runs_on(family, rows=long_rows(8, 250))(
+        f"head={head}", f"data.long={mode}", "data.max_source_tokens=300", "data.window_overlap=16",
+        "objective=summary_only")
+    (batch,) = next(iter(run.loader.iterate(0))).micro
+    assert batch["input_ids"].shape[1] > 250
+    (result,) = take(run)
+    assert np.isfinite(result.losses["summary"])

@@ -82,8 +82,7 @@ def _bounded(path: Path, pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _check_bound(path: Path, unpacked: int) -> None:
-    packed = path.stat().st_size
-    if unpacked > LARGE and unpacked > DENSE * packed:
+    if unpacked > LARGE and unpacked > DENSE * (packed := path.stat().st_size):
         raise DataError(f"the data file at {path} unpacks to more than {DENSE} times its {packed:,} bytes, as no text "
                         "does; unpack it yourself if you trust it")
 

@@ -27,6 +27,7 @@ from llmtrain.training.setup import Training
 
 VOCABULARY_ENTRY = 40  # bytes of a token in a tokenizer's file, about
 
+
 @contextmanager
 def averaged_weights(run: Training) -> Iterator[None]:
     """The weights that are evaluated and published: the moving average where there is one."""
