@@ -49,10 +49,11 @@ class Run:
     ended: float | None = None
     code: int | None = None  # as a shell tells it: -N for a death by signal N
     peak: int = 0  # resident bytes
+    busy: float = 0.0  # seconds of CPU time, which other work on the machine does not lengthen as it does ``seconds``
     _done: threading.Event = field(default_factory=threading.Event)
 
-    def settle(self, code: int, kib: int = 0) -> None:
-        self.code, self.peak, self.ended = code, kib << 10, time.monotonic()
+    def settle(self, code: int, kib: int = 0, busy: float = 0.0) -> None:
+        self.code, self.peak, self.busy, self.ended = code, kib << 10, busy, time.monotonic()
         self._done.set()
 
     @property
@@ -213,7 +214,7 @@ class Bench:
         def wait() -> None:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-            run.settle(process.returncode, usage.ru_maxrss)
+            run.settle(process.returncode, usage.ru_maxrss, usage.ru_utime + usage.ru_stime)
 
         threading.Thread(target=wait, daemon=True).start()
         self._all.append(run)
@@ -259,7 +260,8 @@ class Bench:
             if "id" in answer:
                 self._waiting.pop(answer["id"])(answer["pid"])
             else:
-                self._runs.pop(answer["pid"]).settle(os.waitstatus_to_exitcode(answer["status"]), answer["kib"])
+                code = os.waitstatus_to_exitcode(answer["status"])
+                self._runs.pop(answer["pid"]).settle(code, answer["kib"], answer["busy"])
 
 
 @contextlib.contextmanager

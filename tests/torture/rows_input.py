@@ -47,7 +47,7 @@ def malformed(bench: Bench, n: int, draw: random.Random) -> str:
     hand, good, claimed = cases[:n - n // 5], 0, 0
     mutated = n - len(hand)
     cases = [*hand, *(mutation(draw) for _ in range(mutated))]
-    model = trained(bench)
+    model, slowest = trained(bench), 0.0
     for number, case in enumerate(cases):
         folder = bench.folder / f"input-{number}"
         folder.mkdir()
@@ -57,12 +57,13 @@ def malformed(bench: Bench, n: int, draw: random.Random) -> str:
         run = bench.cli(*args, cwd=folder, timeout=60)
         accepted = check(case, run, set(folder.rglob("*")) - before, folder)
         good += accepted
+        slowest = max(slowest, 0.0 if accepted else run.seconds)
         if number % 10 == 0 and not accepted and args[0] == "train":
             finished(bench, *bench.train_args("wanted", f"run.root={folder / 'runs'}", "trainer.max_steps=1"))
             claimed += 1
         shutil.rmtree(folder)
-    return (f"{len(hand)} of {len(CASES)} hand cases, {mutated} mutations, of which {good} were good; {claimed} run "
-            "folders claimed by a corrected command")
+    return (f"{len(hand)} of {len(CASES)} hand cases, {mutated} mutations, of which {good} were good; the slowest "
+            f"refusal in {slowest:.1f} s; {claimed} run folders claimed by a corrected command")
 
 
 def check(case: Case, run: Run, made: set[Path], folder: Path) -> int:
@@ -71,7 +72,8 @@ def check(case: Case, run: Run, made: set[Path], folder: Path) -> int:
     text = run.err()
     must("Traceback" not in text, f"{about}a traceback: {text[-1500:]}")
     must(run.code in case.codes, f"{about}ended with {run.code}, not {case.codes}: {text[-800:]}")
-    must(run.seconds < 3 * SECONDS, f"{about}took {run.seconds:.1f} s")  # the machine may be busy
+    must(run.busy < SECONDS and run.seconds < 3 * SECONDS,  # the machine may have other work
+         f"{about}took {run.seconds:.1f} s, {run.busy:.1f} s of CPU time")
     must(run.peak < MEMORY, f"{about}took {run.peak >> 20} MiB")
     if run.code == 0:
         return 1

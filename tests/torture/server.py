@@ -6,7 +6,8 @@ servers that do. A server reads one JSON object a line from stdin:
     {"id", "args", "cwd", "env", "out", "err", "stdin", "hook": ["module:function", [arguments]] | null, "script"}
 
 runs ``llmtrain ARGS`` (or the Python file ``script`` with ARGS) in a child that leads a session of its own, and
-answers ``{"id", "pid"}`` at once and ``{"pid", "status", "kib"}`` (wait status, peak resident KiB) when it has ended.
+answers ``{"id", "pid"}`` at once and ``{"pid", "status", "kib", "busy"}`` (wait status, peak resident KiB, CPU seconds)
+when it has ended.
 A hook runs in the child before the command: it sets a limit or makes a system call fail. The children end with the
 server.
 """
@@ -129,7 +130,8 @@ def serve() -> None:
                     break
                 if pid == 0:
                     break
-                answers.write(json.dumps({"pid": pid, "status": status, "kib": usage.ru_maxrss}) + "\n")
+                answers.write(json.dumps({"pid": pid, "status": status, "kib": usage.ru_maxrss,
+                                          "busy": usage.ru_utime + usage.ru_stime}) + "\n")
 
 
 def fork_servers() -> None:

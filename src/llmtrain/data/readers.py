@@ -15,7 +15,8 @@ from llmtrain.errors import DataError
 Row = tuple[str, dict[str, Any] | str]  # (place, columns) or (place, what is wrong with the row)
 PIECE = 1 << 20  # bytes unpacked at a time
 LARGE, DENSE = 256 << 20, 100  # bytes, and times the packed size: no text packs like that
-ROW = 200  # bytes that a row takes beside its texts
+ROW, ITEM = 200, 32  # bytes that a row takes beside its texts, and a number in a list
+OPENING = (b"\n", b"{", b"[")  # what a row begins with
 FEWEST_ROWS, MOST_ROWS = 4, 4096  # of a batch of Parquet
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
@@ -73,10 +74,14 @@ def read_text(path: Path) -> str:
 
 
 def _bounded(path: Path, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of an unpacked file. Raises DataError for one that unpacks to far more than any text would."""
+    """The pieces of an unpacked file. Raises DataError for one that unpacks to far more than any text would.
+
+    What a reader makes of it counts too: a hundred million short lines, or empty lists, take few bytes, but more memory
+    than there is, and hours to be looked at.
+    """
     total = 0
     for piece in pieces:
-        total += len(piece)
+        total += len(piece) + ROW * sum(map(piece.count, OPENING)) + ITEM * piece.count(b",")
         _check_bound(path, total)
         yield piece
 
@@ -108,10 +113,10 @@ def _unpack_zst(path: Path) -> Iterator[bytes]:
 
 def _lines(path: Path, content: bytes) -> Iterator[tuple[str, str | None]]:
     """(place, line) of every line that is not blank; None where it is not UTF-8."""
-    for number, raw in enumerate(content.split(b"\n"), start=1):
+    for number, raw in enumerate(io.BytesIO(content), start=1):
         if raw.strip():
             try:
-                yield f"{path}:{number}", raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r")
+                yield f"{path}:{number}", raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError:
                 yield f"{path}:{number}", None
 
@@ -177,20 +182,23 @@ def _parquet(path: Path, content: bytes) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
-    number, total = 0, 0
+    def batches() -> Iterator[Any]:
+        for batch in file.iter_batches(batch_size=min(MOST_ROWS, max(FEWEST_ROWS, 4 * LARGE // max(1, longest)))):
+            plain = [column.dictionary_decode() if isinstance(column, pyarrow.DictionaryArray) else column
+                     for column in batch.columns]
+            yield pyarrow.RecordBatch.from_arrays(plain, names=batch.schema.names)
+
     try:
         file = pyarrow.parquet.ParquetFile(io.BytesIO(content))
         groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
         _check_bound(path, sum(group.total_byte_size for group in groups))
         longest = max((group.total_byte_size for group in groups), default=1)  # of any value
-        for batch in file.iter_batches(batch_size=min(MOST_ROWS, max(FEWEST_ROWS, 4 * LARGE // max(1, longest)))):
-            plain = [column.dictionary_decode() if isinstance(column, pyarrow.DictionaryArray) else column
-                     for column in batch.columns]
-            total += sum(column.nbytes for column in plain) + ROW * batch.num_rows
+        total = 0
+        for batch in batches():  # all of it before the first row: half a million rows take a while to be looked at
+            total += batch.nbytes + ROW * batch.num_rows
             _check_bound(path, total)
-            for row in pyarrow.RecordBatch.from_arrays(plain, names=batch.schema.names).to_pylist():
-                number += 1
-                yield f"{path}:{number}", row
+        for number, row in enumerate((row for batch in batches() for row in batch.to_pylist()), start=1):
+            yield f"{path}:{number}", row
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         line = " ".join(str(error).split())[:100]
         raise DataError(f"cannot read the Parquet file at {path} ({line}); restore it") from error
