@@ -23,7 +23,8 @@ STAGED = ".tmp-"
 JSON_LIMIT = 64 << 20
 BLOCK = 4096  # bytes
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM}
+_IN_THE_WAY = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def errno_of(error: BaseException) -> int | None:
@@ -37,10 +38,11 @@ def errno_of(error: BaseException) -> int | None:
 def _translate(error: Exception, path: Path, needed: int) -> Exception:
     number = errno_of(error)
     named = getattr(error, "filename", None) or path
-    if number in _DISK:
-        return ResourceError(f"cannot write at {named} ({os.strerror(number)}): {needed} bytes are needed there; free "
-                             "space or use another disk, then run the same command again")
-    if number in _REFUSED:
+    if number in _DISK | _NOT_ALLOWED:
+        todo = "free space or use another disk" if number in _DISK else "make it writable for you"
+        return ResourceError(f"cannot write at {named} ({os.strerror(number)}): {needed} bytes are needed there; "
+                             f"{todo}, then run the same command again")
+    if number in _IN_THE_WAY:
         return ConfigError(f"cannot write at {named} ({os.strerror(number)}); choose a folder you can write to")
     return error
 
@@ -50,8 +52,9 @@ def writing(path: Path, needed: int = BLOCK) -> Iterator[None]:
     """Turn a failed write of ``needed`` bytes at ``path`` into one line; a folder's entry needs a block.
 
     Raises:
-        ResourceError: The disk is full, over quota, broken or read-only, or the file grew past a limit.
-        ConfigError: The path is not allowed, or is in the way.
+        ResourceError: The disk is full, over quota, broken or read-only, the folder may not be written, or the file
+            grew past a limit.
+        ConfigError: Something else is in the way of the path.
     """
     try:
         yield

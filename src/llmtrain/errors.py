@@ -52,7 +52,7 @@ class NumericsError(LlmtrainError):
 
 
 class ResourceError(LlmtrainError):
-    """Disk or memory exhausted (exit 5)."""
+    """Disk or memory exhausted, or a folder that may not be written (exit 5)."""
 
     exit_code = 5
 

@@ -100,7 +100,11 @@ def signal_in(phase: str, number: int, again: float | None, group: bool, tell: s
                 time.sleep(pause)
                 sent.append(time.monotonic())
                 Path(tell).write_text(str(sent[-1]), encoding="utf-8")
-                (os.killpg if group else os.kill)(os.getpid(), number)
+                if group:  # from outside, as a terminal does: torch's workers hear their parent's signals otherwise
+                    subprocess.run(["kill", f"-{int(number)}", "--", f"-{os.getpgrp()}"], start_new_session=True,
+                                   check=True)
+                else:
+                    os.kill(os.getpid(), number)
 
     def before(place: Any, name: str, when: Callable[..., bool]) -> None:
         original = getattr(place, name)
@@ -115,10 +119,10 @@ def signal_in(phase: str, number: int, again: float | None, group: bool, tell: s
     early, late = MOMENT
     calls: list[int] = []
 
-    def second(joint: Any, _batch: Any, at: int, *_: Any) -> bool:
+    def second(joint: Any, _batch: Any, step: int, *_: Any) -> bool:
         """The second micro-batch of the step."""
-        if joint.training and at == early:
-            calls.append(at)
+        if joint.training and step == early:
+            calls.append(step)
         return len(calls) == 2
 
     match phase:
@@ -268,6 +272,26 @@ def read_only_at_save(disk: str, number: int) -> None:
             for options in (["--bind", disk], ["-o", "remount,bind,ro"]):
                 subprocess.run(["mount", *options, disk], check=True)
         return save(*args, **how)
+
+    checkpoint.save = saving
+
+
+def forbid_at_save(number: int) -> None:
+    """Before the save of this number (1: the first) the folder it goes to is closed by its mode, for root too."""
+    import ctypes
+
+    from llmtrain import checkpoint
+
+    save, calls = checkpoint.save, []
+
+    def saving(checkpoints: Path, *args: Any, **how: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            version = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
+            if ctypes.CDLL(None, use_errno=True).capset(version, (ctypes.c_uint32 * 6)()):
+                raise OSError(ctypes.get_errno(), "capset")
+            (checkpoints if checkpoints.exists() else checkpoints.parent).chmod(0o555)
+        return save(checkpoints, *args, **how)
 
     checkpoint.save = saving
 

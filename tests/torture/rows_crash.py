@@ -11,7 +11,6 @@ from pathlib import Path
 
 from torture.bench import Bench, Run, must
 from torture.observe import alike, finished, left_over, pointed, steps, whole_steps
-from torture.rows_files import copy_foreign
 
 SETTINGS = (("precision=fp32",), ("precision=bf16",), ("precision=fp16", "precision.growth_interval=3"),
             ("precision=fp32", "data.workers=2"), ("precision=fp32", "trainer.accumulate=2"))
@@ -113,35 +112,66 @@ def stopped(bench: Bench, n: int, draw: random.Random) -> str:
 
 
 def crash_points(bench: Bench, n: int, draw: random.Random) -> str:
-    """R16: killed at every change that saving, pointing and pruning make, with keep_last=1.
+    """R16: killed at every change that saving, pointing and pruning make, with keep_last=1 and with 2.
 
     There is always a whole checkpoint once there was one, the best one stays, and a stale later step that was copied
-    in, or folders dated back, mislead nobody.
+    in, a missing pointer, or folders dated back, mislead nobody.
     """
-    args = ["trainer.keep_last=1", "trainer.max_steps=8", "trainer.best_mode=max"]  # an early step stays the best
-    straight = bench.run_folder("counted")
-    tell = bench.folder / "writes"
+    done = [crash_points_of(bench, keep, n // 2 + n % 2 * (keep == 1), draw) for keep in (1, 2)]
+    return f"{done[0]} points with keep_last=1, {done[1]} with 2"
+
+
+def crash_points_of(bench: Bench, keep: int, n: int, draw: random.Random) -> str:
+    """So many of the points of a run with this ``keep_last``, all when there are no more."""
+    args = [f"trainer.keep_last={keep}", "trainer.max_steps=8", "trainer.best_mode=max"]  # an early step stays the best
+    straight = bench.run_folder(f"counted-{keep}")
+    tell = bench.folder / f"writes-{keep}"
     finished(bench, *bench.train_args(straight.name, *args),
              hook=("torture.hooks:count_writes", [str(straight / "checkpoints"), str(tell)]))
     total = int(tell.read_text())
     points = range(1, total + 1) if n >= total else sorted(draw.sample(range(1, total + 1), n))
     for point in points:
-        folder = bench.run_folder(f"point-{point}")
+        folder = bench.run_folder(f"point-{keep}-{point}")
         run = bench.cli(*bench.train_args(folder.name, *args),
                         hook=("torture.hooks:kill_at_write", [str(folder / "checkpoints"), point]))
         must(run.code == -signal.SIGKILL, f"point {point}: it ended with {run.code}")
         must(bool(whole_steps(folder)) or not steps(folder), f"point {point}: no whole checkpoint is left")
         best = pointed(folder, "best")
         must(best is None or best in whole_steps(folder), f"point {point}: the best checkpoint {best} is gone")
-        if draw.random() < 0.5:
-            date_back(folder, draw)
-        if pointed(folder, "last") is not None and draw.random() < 0.7:
-            copy_foreign(bench, folder, draw)
+        mislead(bench, folder, args, draw)
         finished(bench, *bench.train_args(folder.name, *args))
         alike(straight, folder, 8)
         must(steps(folder) == steps(straight), f"point {point}: {steps(folder)} is left, not {steps(straight)}")
         shutil.rmtree(folder)
-    return f"{len(list(points))} of {total} points"
+    return f"{len(list(points))} of {total}"
+
+
+CONFIGURED, PROCEEDED = ("run.seed=77",), ("trainer.accumulate=2",)  # what tells a run from elsewhere: its
+# configuration, or nothing but the checkpoint that its own follow
+
+
+def mislead(bench: Bench, folder: Path, args: list[str], draw: random.Random) -> None:
+    """Before the next start: files dated back, or not; a later step from elsewhere, no ``last``, both, or neither."""
+    if draw.random() < 0.5:
+        date_back(folder, draw)
+    last = folder / "checkpoints" / "last"
+    where, gone = draw.choice(((None, False), (None, True), (CONFIGURED, False), (CONFIGURED, True),
+                               (PROCEEDED, False)))
+    if where is not None and steps(folder) and (where is CONFIGURED or last.exists()):
+        copy_foreign(bench, folder, [*args, *where, "trainer.keep_last=9"], draw)
+    if gone and steps(folder):
+        last.unlink(missing_ok=True)
+
+
+def copy_foreign(bench: Bench, folder: Path, args: list[str], draw: random.Random) -> None:
+    """Copy a later step of a run with these arguments into this one's checkpoints, where there is room for one."""
+    other = bench.run_folder(f"elsewhere-{args[-2]}")
+    if not other.is_dir():
+        finished(bench, *bench.train_args(other.name, *args))
+    newest = max([pointed(folder, "last") or 0, *steps(folder)])
+    if later := [step for step in steps(other) if step > newest]:
+        name = f"step-{draw.choice(later)}"
+        shutil.copytree(other / "checkpoints" / name, folder / "checkpoints" / name)
 
 
 def date_back(folder: Path, draw: random.Random) -> None:

@@ -23,16 +23,17 @@ ERRORS = {"write": ("ENOSPC", "EIO", "EDQUOT", "EFBIG"), "fsync": ("EIO", "ENOSP
 OTHER_ERRORS = ("EIO", "EROFS")
 WHERE = {"log": "metrics.jsonl", "log, forced": "metrics.jsonl", "cache": "-cache/", "save": "/.tmp-step-",
          "end": "results", "pointer": "/.tmp-last", "prune": "pruned-", "start": ""}  # in a path; the first that fits
-LIMITED, FILLED, READ_ONLY = "size limits", "full disks", "read-only disks"
+LIMITED, FILLED, READ_ONLY, CLOSED = "size limits", "full disks", "read-only disks", "closed folders"
 Call = tuple[str, int, str]
 
 
 def refused(bench: Bench, n: int, draw: random.Random) -> str:
     """R3: one write of a run fails, each kind in turn: of the log, the cache, a save, a pointer, a prune, the results.
 
-    An error injected into one call, a file-size limit, a disk that is really full, and one that turns read-only. The
-    run ends with 5 and one line that names the path and the bytes needed; what was saved stays whole; the next start
-    leaves nothing temporary and ends as the run that nothing happened to, bit by bit.
+    An error injected into one call, a file-size limit, a disk that is really full, one that turns read-only, and a
+    folder that may not be written any more. The run ends with 5 and one line that names the path and the bytes needed;
+    what was saved stays whole; the next start leaves nothing temporary and ends as the run that nothing happened to,
+    bit by bit.
     """
     straight, calls = undisturbed(bench)
     kinds = plan(calls)
@@ -44,8 +45,8 @@ def refused(bench: Bench, n: int, draw: random.Random) -> str:
             folder = bench.run_folder(f"refused-{trial}")
             if kind in calls:
                 injected(bench, folder, straight, draw.choice(calls[kind]), draw)
-            elif kind == LIMITED:
-                limited(bench, folder, straight, draw)
+            elif kind in (LIMITED, CLOSED):
+                (limited if kind == LIMITED else closed)(bench, folder, straight, draw)
             else:
                 small = small or stack.enter_context(SmallDisk(bench))
                 (filled if kind == FILLED else read_only)(small, folder, straight, draw)
@@ -60,7 +61,7 @@ def plan(calls: dict[str, list[Call]]) -> list[str]:
     may = subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
     disks = [FILLED, READ_ONLY] if may else []
     first = ["log", "save", *disks[:1], LIMITED]
-    return [*first, *(kind for kind in (*calls, *disks) if kind not in first)]
+    return [*first, *(kind for kind in (CLOSED, *calls, *disks) if kind not in first)]
 
 
 def args_of(bench: Bench, folder: Path) -> list[str]:
@@ -111,6 +112,15 @@ def limited(bench: Bench, folder: Path, straight: Path, draw: random.Random) -> 
     size = draw.randint(8 << 10, largest - 1)
     run = bench.cli(*args_of(bench, folder), hook=("torture.hooks:limit_file_size", [size]))
     ends_well(bench, run, folder, straight, f"files of at most {size} bytes")
+
+
+def closed(bench: Bench, folder: Path, straight: Path, draw: random.Random) -> None:
+    """The folder's mode forbids a save; it is opened again before the next start."""
+    run = bench.cli(*args_of(bench, folder), hook=("torture.hooks:forbid_at_save", [draw.randint(1, 3)]))
+    for path in (folder, folder / "checkpoints"):
+        if path.exists():
+            path.chmod(0o755)
+    ends_well(bench, run, folder, straight, "a folder closed by its mode")
 
 
 class SmallDisk(Bench):

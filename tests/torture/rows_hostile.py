@@ -509,7 +509,7 @@ KEEN = ("base: an index that points outside", "base: a vocabulary that is a link
         "typed: run.name=${oc.env:HF_TOKEN}", "verify: a pickle called x.pkl",
         "base: a template that climbs", "data: a gzip bomb", "base: a large index that points outside",
         "eval: an index that points outside", "base: code for the tokenizer", "data: a parquet bomb",
-        "init: no weights")  # always done first: the broken programs fail on these
+        "init: no weights", "data: a gzip bomb of short lines")  # always done first: the broken programs fail on these
 OVERLAP = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
                       "b": {"dtype": "F32", "shape": [4], "data_offsets": [8, 24]}}).encode()
 assert set(KEEN) <= {case.name for case in CASES}

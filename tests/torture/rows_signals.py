@@ -95,6 +95,7 @@ def check(case: Case, run: Run, folder: Path, sent: float) -> None:
     """What must hold once the run that got the signal has ended."""
     text = run.err()
     must("Traceback" not in text, f"{case}: a traceback: {text[-1500:]}")
+    must(text.count("stopping after this step") <= 1, f"{case}: it was told more than once: {text[-800:]}")
     must(whole_steps(folder) == steps(folder), f"{case}: of {steps(folder)} only {whole_steps(folder)} are whole")
     if case.number == signal.SIGUSR1:
         must(run.code == 0, f"{case}: it ended with {run.code}, not with 0: {text[-800:]}")
@@ -104,6 +105,9 @@ def check(case: Case, run: Run, folder: Path, sent: float) -> None:
     must(took < 2 + SLACK, f"{case}: it took {took:.1f} s to end")
     if case.saved is None:
         must(not steps(folder), f"{case}: {steps(folder)} were saved before the first step")
-    elif case.again != LATER:  # else what was being done is lost
-        last = pointed(folder, "last")
+        return
+    last = pointed(folder, "last")
+    if case.again == LATER and case.phase != "scoring":  # what was being done is lost
+        must(last != case.saved, f"{case}: the second one did not end it, step {last} was saved: {text[-800:]}")
+    else:
         must(last == case.saved, f"{case}: the last saved step is {last}, not {case.saved}: {text[-800:]}")

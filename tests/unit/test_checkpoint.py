@@ -331,6 +331,19 @@ def test_a_later_step_from_elsewhere_is_passed_over_and_goes(tmp_path: Path) -> 
     assert steps(own) == ["last", "step-2", "step-4"]
 
 
+def test_a_later_step_that_is_not_the_runs_own_is_passed_over_without_a_pointer_too(tmp_path: Path) -> None:
+    for step in (2, 4, 9):
+        save_step(tmp_path, step)
+    (tmp_path / "last").unlink()
+    assert checkpoint.latest_valid(tmp_path)[0] == tmp_path / "step-9"
+    foreign = checkpoint.verify(tmp_path / "step-9").meta
+    found, warnings = checkpoint.latest_valid(tmp_path, lambda meta: meta != foreign)
+    assert found == tmp_path / "step-4"
+    assert len(warnings) == 1 and "another configuration" in warnings[0] and "step-9" in warnings[0]
+    with pytest.raises(CheckpointError, match="another configuration"):
+        checkpoint.latest_valid(tmp_path, lambda meta: False)
+
+
 def test_a_step_from_elsewhere_is_not_kept_in_place_of_the_one_saved(tmp_path: Path) -> None:
     import shutil
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,15 @@ def _verify_step(folder: Path, step: int) -> Manifest:
     return manifest
 
 
-def latest_valid(checkpoints: Path) -> tuple[Path | None, list[str]]:
+def latest_valid(checkpoints: Path, own: Callable[[dict[str, Any]], bool] | None = None
+                 ) -> tuple[Path | None, list[str]]:
     """The newest whole step folder of this run, and a warning for each newer one that is damaged or not its own.
 
     A folder of a later step than ``last`` is the run's own only when it was saved right after what ``last`` points at:
     a stop fell between its commit and the pointer. Any other was copied in, or is left of a history that is no more.
+
+    Args:
+        own: Whether what a checkpoint says of itself fits this run, whatever ``last`` names, or where there is none.
 
     Raises:
         CheckpointError: There are checkpoints and none of them is whole.
@@ -77,7 +82,7 @@ def latest_valid(checkpoints: Path) -> tuple[Path | None, list[str]]:
     for step, folder in sorted(candidates.items(), reverse=True):
         try:
             manifest = _verify_step(folder, step)
-            _check_own(folder, manifest, last)
+            _check_own(folder, manifest, last, own)
         except CheckpointError as error:
             passed.append((folder, error))
             continue
@@ -102,7 +107,10 @@ class _Foreign(CheckpointError):
     """A whole checkpoint that this run did not save, or gave up."""
 
 
-def _check_own(folder: Path, manifest: Manifest, last: dict[str, Any]) -> None:
+def _check_own(folder: Path, manifest: Manifest, last: dict[str, Any],
+               own: Callable[[dict[str, Any]], bool] | None) -> None:
+    if own is not None and not own(manifest.meta):
+        raise _Foreign(f"the checkpoint at {folder} was saved under another configuration than this run's; remove it")
     # a pointer without a digest was written before there were any
     if last.get("digest") and (manifest.step or 0) > last["step"] and manifest.meta.get("after") != last:
         raise _Foreign(f"the checkpoint at {folder} does not follow step {last['step']}, which "

@@ -13,10 +13,10 @@ import torch
 from llmtrain import __version__, checkpoint, plugins
 from llmtrain.atomic import write_json
 from llmtrain.config.choices import Resume
-from llmtrain.config.load import to_dict
+from llmtrain.config.load import from_dict, result_dict, to_dict
 from llmtrain.config.objective import trains_summary
 from llmtrain.config.schema import TrainConfig
-from llmtrain.errors import CheckpointError, ConfigError, NumericsError
+from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError, NumericsError
 from llmtrain.log import say, warn
 from llmtrain.model.adapters import merged_state
 from llmtrain.model.publish import load_weights, publish_base
@@ -177,7 +177,8 @@ def better(run: Training, value: float, best: float | None) -> bool:
 
 def find_start(run_path: Path, config: TrainConfig) -> Path | None:
     """The step folder this run goes on from: its own last good one, else the one it extends."""
-    own, warnings = checkpoint.latest_valid(run_path / "checkpoints")
+    here = result_dict(config)
+    own, warnings = checkpoint.latest_valid(run_path / "checkpoints", lambda meta: configured_by(meta) in (None, here))
     for line in warnings:
         warn(line)
     if own is not None or config.run.extend_from is None:
@@ -197,6 +198,14 @@ def find_start(run_path: Path, config: TrainConfig) -> Path | None:
         raise CheckpointError(f"no checkpoint to extend at {source}; name a run folder or a step folder")
     check_longer(config, found)
     return found
+
+
+def configured_by(meta: dict[str, Any]) -> dict[str, Any] | None:
+    """What decided the results of the run that saved a checkpoint; None when another version's says nothing here."""
+    try:
+        return result_dict(from_dict(meta["config"]))
+    except (KeyError, TypeError, ValueError, LlmtrainError):
+        return None
 
 
 def check_longer(config: TrainConfig, found: Path) -> None:
