@@ -39,7 +39,8 @@ def _translate(error: Exception, path: Path, needed: int) -> Exception:
     number = errno_of(error)
     named = getattr(error, "filename", None) or path
     if number in _DISK | _NOT_ALLOWED:
-        todo = "free space or use another disk" if number in _DISK else "make it writable for you"
+        todo = ("free space or use another disk" if number in _DISK else
+                "make its folder writable for you or choose another")
         return ResourceError(f"cannot write at {named} ({os.strerror(number)}): {needed} bytes are needed there; "
                              f"{todo}, then run the same command again")
     if number in _IN_THE_WAY:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from llmtrain.atomic import STAGED, folder_size, remove, writing
 from llmtrain.checkpoint import has_checkpoint
-from llmtrain.errors import ConfigError
+from llmtrain.errors import ConfigError, ResourceError
 from llmtrain.fetch.known import SOURCES
 from llmtrain.lock import LOCK_NAME, FolderLock
 from llmtrain.log import warn
@@ -95,7 +95,7 @@ def _came_to_nothing(run: Path) -> bool:
 def _of_run(run: Path) -> list[Left]:
     try:
         lock = FolderLock(run)
-    except ConfigError as error:
+    except (ConfigError, ResourceError) as error:
         warn(f"left alone: {error.problems[0]}")
         return []
     with lock:
@@ -114,7 +114,7 @@ def _of_comparison(folder: Path) -> list[Left]:
             for guarded in (folder, *(path.parent for path in folder.glob(f"*/{LOCK_NAME}"))):
                 held.enter_context(FolderLock(guarded))
             return [Left(folder, folder_size(folder), "the runs of a verify-resume that was killed", folder)]
-    except ConfigError as error:
+    except (ConfigError, ResourceError) as error:
         warn(f"left alone: {error.problems[0]}")
         return []
 
@@ -158,7 +158,7 @@ def take_away(left: Left) -> bool:
         return True
     try:
         lock = FolderLock(left.run)
-    except ConfigError as error:
+    except (ConfigError, ResourceError) as error:
         warn(f"left alone: {error.problems[0]}")
         return False
     with lock, writing(left.path):

@@ -44,8 +44,8 @@ train, eval and summarize take Hydra overrides: KEY=VALUE, GROUP=OPTION, +experi
   --multirun, -m   train once for each combination of comma-separated values, each in its own process and folder
   --shell-completion bash   print a completion script: eval "$(llmtrain --shell-completion bash)"
 
-exit codes: 0 done; 2 configuration, usage or data; 3 checkpoint refused; 4 numerics; 5 disk or memory;
-130 and 143 stopped by a signal, with a checkpoint; 1 a bug (LLMTRAIN_DEBUG=1 shows the traceback)."""
+exit codes: 0 done; 2 configuration, usage or data; 3 checkpoint refused; 4 numerics; 5 disk, memory, no right to
+write; 130 and 143 stopped by a signal, with a checkpoint; 1 a bug (LLMTRAIN_DEBUG=1 shows the traceback)."""
 
 
 def main(argv: list[str] | None = None) -> int:

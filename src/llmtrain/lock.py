@@ -32,6 +32,7 @@ class FolderLock:
 
     Raises:
         ConfigError: Another process (or another holder in this one) has it, or locks do not work there.
+        ResourceError: The file may not be written.
     """
 
     def __init__(self, path: Path) -> None:

@@ -95,16 +95,19 @@ def signal_in(phase: str, number: int, again: float | None, group: bool, tell: s
     def send() -> None:
         if sent:
             return
-        for pause in (0.0, again):
-            if pause is not None:
-                time.sleep(pause)
-                sent.append(time.monotonic())
-                Path(tell).write_text(str(sent[-1]), encoding="utf-8")
-                if group:  # from outside, as a terminal does: torch's workers hear their parent's signals otherwise
-                    subprocess.run(["kill", f"-{int(number)}", "--", f"-{os.getpgrp()}"], start_new_session=True,
-                                   check=True)
-                else:
-                    os.kill(os.getpid(), number)
+        pauses = [0.0] if again is None else [0.0, again]
+        if group:  # from outside, as a terminal does: torch's workers take their parent's signals otherwise
+            sent.append(time.monotonic() + sum(pauses))
+            Path(tell).write_text(str(sent[-1]), encoding="utf-8")
+            name = signal.Signals(number).name.removeprefix("SIG")
+            subprocess.run(["sh", "-c", "; ".join(f"sleep {pause}; kill -s {name} -- -{os.getpgrp()}"
+                                                  for pause in pauses)], start_new_session=True, check=True)
+            return
+        for pause in pauses:
+            time.sleep(pause)
+            sent.append(time.monotonic())
+            Path(tell).write_text(str(sent[-1]), encoding="utf-8")
+            os.kill(os.getpid(), number)
 
     def before(place: Any, name: str, when: Callable[..., bool]) -> None:
         original = getattr(place, name)
@@ -276,10 +279,17 @@ def read_only_at_save(disk: str, number: int) -> None:
     checkpoint.save = saving
 
 
-def forbid_at_save(number: int) -> None:
-    """Before the save of this number (1: the first) the folder it goes to is closed by its mode, for root too."""
+def drop_privileges() -> None:
+    """Give up every capability of this process: from now on modes of files hold for root too."""
     import ctypes
 
+    version = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
+    if ctypes.CDLL(None, use_errno=True).capset(version, (ctypes.c_uint32 * 6)()):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def forbid_at_save(number: int) -> None:
+    """Before the save of this number (1: the first) the folder it goes to is closed by its mode."""
     from llmtrain import checkpoint
 
     save, calls = checkpoint.save, []
@@ -287,9 +297,7 @@ def forbid_at_save(number: int) -> None:
     def saving(checkpoints: Path, *args: Any, **how: Any) -> Any:
         calls.append(1)
         if len(calls) == number:
-            version = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
-            if ctypes.CDLL(None, use_errno=True).capset(version, (ctypes.c_uint32 * 6)()):
-                raise OSError(ctypes.get_errno(), "capset")
+            drop_privileges()
             (checkpoints if checkpoints.exists() else checkpoints.parent).chmod(0o555)
         return save(checkpoints, *args, **how)
 

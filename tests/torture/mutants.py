@@ -125,7 +125,7 @@ MUTANTS: dict[str, Mutant] = {
                              ("R12",), False),
     "resolvers-resolved": Mutant("an override may ask for the environment", "config/load.py",
                                  "(resolver := RESOLVER.search(override)) is not None",
-                                 "(resolver := RESOLVER.search('')) is not None", ("R12",), False),
+                                 "(resolver := RESOLVER.search('')) is not None", ("R12",), False, trials=13),
     "entries-unforced": Mutant("a checkpoint's folders are renamed before their entries are on disk", "atomic.py",
                                "        sync_folder(Path(root))\n", "        pass\n", ("R2",), False),
     "pointers-unforced": Mutant("a pointer is renamed before its content is on disk", "atomic.py",

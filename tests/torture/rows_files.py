@@ -64,7 +64,7 @@ def pointer_damaged(bench: Bench, folder: Path, straight: Path, args: list[str],
     """What the pointer said is known from the state; the end is the same."""
     best = folder / "checkpoints" / "best"
     data = best.read_bytes()
-    best.write_bytes(draw.choice((b"", data[:draw.randrange(len(data))], bytes(len(data)))))
+    best.write_bytes(draw.choice((b"", data[:draw.randrange(len(data) - 1)], bytes(len(data)))))
     refused_by_name(bench, folder, best, draw)
     finished(bench, *bench.train_args(folder.name, *args))
     alike(straight, folder, 6)

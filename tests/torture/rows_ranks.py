@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -131,14 +132,18 @@ def launched(bench: Bench, command: list[str], rank: int, fault: tuple[Any, ...]
     must(run.until(lambda: all(file.exists() and file.read_text() for file in files), pause=0.02),
          f"{told}: the ranks did not start: {run.err()[-600:]}")
     pids = [int(file.read_text()) for file in files]
-    since = seen_lost(pids[rank], told)
-    until = since + allowed(fault)
-    while state(pids[1 - rank]) and time.monotonic() < until:
-        time.sleep(0.02)
-    took = time.monotonic() - since
-    must(not state(pids[1 - rank]), f"{told}: the survivor still runs after {took:.0f} s: {run.err()[-600:]}")
-    if state(pids[rank]) == "T":
-        os.kill(pids[rank], signal.SIGKILL)
+    try:
+        since = seen_lost(pids[rank], told)
+        until = since + allowed(fault)
+        while state(pids[1 - rank]) and time.monotonic() < until:
+            time.sleep(0.02)
+        took = time.monotonic() - since
+        must(not state(pids[1 - rank]), f"{told}: the survivor still runs after {took:.0f} s: {run.err()[-600:]}")
+    finally:  # torchrun starts them in sessions of their own: nobody else would end a stopped one
+        for pid in pids:
+            if state(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
     must(run.wait(40) != 0, f"{told}: torchrun ended with 0")
     must(names(run.err(), rank), f"{told}: nobody names it: {run.err()[-900:]}")
     return took

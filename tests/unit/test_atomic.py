@@ -185,6 +185,52 @@ def test_a_path_in_the_way_is_a_config_error(tmp_path: Path) -> None:
         write_text(tmp_path / "file" / "a.txt", "")
 
 
+CLOSED = f"""
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, {str(Path(__file__).resolve().parents[1])!r})
+    from torture.hooks import drop_privileges
+    from llmtrain.cli import main
+    drop_privileges()
+    folder = Path(sys.argv[1])
+    folder.chmod(0o555)
+    try:
+        code = main(["clean", str(folder.parent)]) if "clean" in sys.argv else None
+        if code is None:
+            from llmtrain.atomic import write_text
+            from llmtrain.errors import ResourceError
+            try:
+                write_text(folder / "a.txt", "x" * 50)
+            except ResourceError as error:
+                print(error)
+                code = error.exit_code
+    finally:
+        folder.chmod(0o755)
+    sys.exit(code)
+"""
+
+
+def test_a_closed_folder_is_told_with_the_bytes(tmp_path: Path) -> None:
+    done = python(CLOSED, tmp_path)
+    assert done.returncode == 5, done.stderr
+    assert "Permission denied): 50 bytes are needed there; make its folder writable" in done.stdout
+    assert names(tmp_path) == []
+
+
+def test_the_run_of_somebody_else_is_left_alone_when_cleaning(tmp_path: Path) -> None:
+    for name in ("mine", "theirs"):
+        (tmp_path / name / "checkpoints" / ".tmp-step-6").mkdir(parents=True)
+        (tmp_path / name / "checkpoints" / "step-4").mkdir()
+        (tmp_path / name / ".lock").touch()
+        (tmp_path / name / "config.yaml").write_text("head:\n  layers: 1\nobjective:\n  lam: 0.5\nrun:\n  name: x\n"
+                                                     "trainer:\n  max_steps: 4\n")
+    (tmp_path / "theirs" / ".lock").chmod(0o444)
+    done = python(CLOSED, tmp_path / "theirs", "clean")
+    assert done.returncode == 0, done.stderr
+    assert "left alone: cannot write at" in done.stderr and f"{tmp_path / 'theirs' / '.lock'}" in done.stderr
+    assert f"{tmp_path / 'mine' / 'checkpoints' / '.tmp-step-6'}" in done.stdout and "1 left" in done.stdout
+
+
 def test_a_second_holder_is_refused_and_the_first_can_give_back(tmp_path: Path) -> None:
     with FolderLock(tmp_path / "run"):
         with pytest.raises(ConfigError, match="already using"):

