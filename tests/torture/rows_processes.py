@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import shutil
 import signal
@@ -69,13 +71,17 @@ def worker_lost(bench: Bench, n: int, draw: random.Random) -> str:
         run = bench.cli(*bench.train_args(folder.name, *args), hook=(
             "torture.hooks:lose_worker", [moment, draw.randrange(2), draw.randint(1, 3), what, draw.uniform(0, 0.02),
                                           str(tell)]))
+        left = session(run.pid)
+        for pid in left:  # before anything is raised: nobody else would end a stopped one
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         must(tell.exists(), f"{told}: it was not; the run ended with {run.code}: {run.err()[-600:]}")
         took = (run.ended or 0) - float(tell.read_text(encoding="utf-8"))
         lines = run.err().splitlines()
         must(run.code == 5 and len(lines) == 1 and "data worker was lost" in lines[0] and len(lines[0]) < 400,
              f"{told}: it ended with {run.code} and said {run.err()[-900:]}")
         must(took < (15 if what == "killed" else TIMEOUT + 10), f"{told}: it took {took:.1f} s to end")
-        must(not session(run.pid), f"{told}: processes are left: {session(run.pid)}")
+        must(not left, f"{told}: processes are left: {left}")
         slowest[what] = max(slowest[what], took)
         finished(bench, *bench.train_args(folder.name, *args))
         alike(straight, folder, 12)
