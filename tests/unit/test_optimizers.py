@@ -20,6 +20,7 @@ from llmtrain.config.hashing import result_dict
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.optim import builders
 from llmtrain.optim.groups import depths, hidden_matrices
+from llmtrain.optim.muon import Muon, orthogonalised
 from llmtrain.training import saving
 from llmtrain.training.optimizer_state import OptimizerPart
 from running import Runs, copies, take
@@ -160,6 +161,28 @@ def test_what_torchao_says_of_other_devices_stays_off_the_terminal(tmp_path: Pat
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True,
                           cwd=tmp_path)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("shape", [(24, 64), (64, 24), (32, 32)])
+def test_muon_on_the_cpu_is_torchs_in_fp32(shape: tuple[int, int], nesterov: bool, adjust: str) -> None:
+    torch.manual_seed(0)
+    start, gradients = torch.randn(shape), torch.randn(3, *shape)
+    moved = []
+    for maker in (Muon, torch.optim.Muon):
+        weight = torch.nn.Parameter(start.clone())
+        optimizer = maker([weight], lr=0.1, weight_decay=0.1, nesterov=nesterov, adjust_lr_fn=adjust)
+        for gradient in gradients:
+            weight.grad = gradient.clone()
+            optimizer.step()
+        assert list(optimizer.state[weight]) == ["momentum_buffer"]
+        moved.append(weight.detach() - start)
+    ours, torchs = moved
+    assert (ours - torchs).norm() < 0.02 * torchs.norm()  # bf16 has 8 bits
+    exact = orthogonalised(gradients[0], (1.5, -0.5, 0.0), 40, 1e-7)  # the cubic iteration converges
+    u, _, v = torch.linalg.svd(gradients[0], full_matrices=False)
+    torch.testing.assert_close(exact, u @ v, atol=1e-4, rtol=0)
 
 
 def test_muon_moves_hidden_matrices_alone_and_adamw_the_rest(make: Any) -> None:
