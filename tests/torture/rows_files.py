@@ -40,24 +40,26 @@ def damaged(bench: Bench, n: int, draw: random.Random) -> str:
 
 def newest_damaged(bench: Bench, folder: Path, straight: Path, args: list[str], draw: random.Random) -> None:
     """The run goes on from the step before, to the same end."""
-    step = folder / "checkpoints" / "step-6"
-    path = flip(step, draw)
-    refused_by_name(bench, step, step, draw)
-    again = finished(bench, *bench.train_args(folder.name, *args))
-    must("step-6" in again.err() and "step-4" in again.err(), f"{path}: no warning names both: {again.err()}")
+    step_damaged(bench, folder, 6, folder / "checkpoints" / "step-6", "step-4", args, draw)
     alike(straight, folder, 6)
 
 
 def best_damaged(bench: Bench, folder: Path, straight: Path, args: list[str], draw: random.Random) -> None:
     """The run goes on from its newest step, which is the best from now on."""
-    best = folder / "checkpoints" / "step-2"
-    path = flip(best, draw)
-    refused_by_name(bench, folder, best, draw)
-    again = finished(bench, *bench.train_args(folder.name, *args))
-    must("step-2" in again.err() and "step-6" in again.err(), f"{path}: no warning names both: {again.err()}")
-    must(pointed(folder, "best") == 6 in whole_steps(folder), f"{path}: best is {pointed(folder, 'best')}")
+    step_damaged(bench, folder, 2, folder, "step-6", args, draw)
+    must(pointed(folder, "best") == 6 in whole_steps(folder), f"best is {pointed(folder, 'best')}")
     scored = json.loads((folder / "results.json").read_text(encoding="utf-8"))["best_step"]
-    must(scored == 6, f"{path}: step {scored} was scored")
+    must(scored == 6, f"step {scored} was scored")
+
+
+def step_damaged(bench: Bench, folder: Path, number: int, given: Path, instead: str, args: list[str],
+                 draw: random.Random) -> None:
+    """One bit of a step is flipped: commands given it refuse it, and the run goes on from another that it names."""
+    step = folder / "checkpoints" / f"step-{number}"
+    path = flip(step, draw)
+    refused_by_name(bench, given, step, draw)
+    told = finished(bench, *bench.train_args(folder.name, *args)).err()
+    must(step.name in told and instead in told, f"{path}: no warning names both: {told}")
 
 
 def pointer_damaged(bench: Bench, folder: Path, straight: Path, args: list[str], draw: random.Random) -> None:

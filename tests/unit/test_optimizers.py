@@ -180,6 +180,7 @@ def test_muon_on_the_cpu_is_torchs_in_fp32(shape: tuple[int, int], nesterov: boo
         moved.append(weight.detach() - start)
     ours, torchs = moved
     assert (ours - torchs).norm() < 0.02 * torchs.norm()  # bf16 has 8 bits
+    assert optimizer.step(lambda: 3.0) == Muon([weight], lr=0.1).step(lambda: 3.0) == 3.0
     exact = orthogonalised(gradients[0], (1.5, -0.5, 0.0), 40, 1e-7)  # the cubic iteration converges
     u, _, v = torch.linalg.svd(gradients[0], full_matrices=False)
     torch.testing.assert_close(exact, u @ v, atol=1e-4, rtol=0)

@@ -26,8 +26,12 @@ class Muon(torch.optim.Muon):
     """
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update."""
+    def step(self, closure: Any = None) -> Any:
+        """One update, behind ``closure`` where one is given; returns its loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
@@ -40,6 +44,7 @@ class Muon(torch.optim.Muon):
                 update = orthogonalised(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(update, alpha=-group["lr"] * size_of(weight.shape, group["adjust_lr_fn"]))
+        return loss
 
 
 def orthogonalised(matrix_AB: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
