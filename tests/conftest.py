@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import pytest
 
 from helpers import make_tiny_base
+from warm.libraries import python
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,3 +46,9 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_base_mlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with its masked-LM head."""
     return make_tiny_base(tmp_path_factory.mktemp("tiny_base_mlm"), mlm=True)
+
+
+@pytest.fixture
+def warm_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What llmtrain starts has the libraries loaded."""
+    monkeypatch.setattr(sys, "executable", python())

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from warm.libraries import python
+
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 WORDS = """
 a an the of to in on for with from by and or not is are was it its this that each all any more most array list
@@ -136,8 +138,8 @@ def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
 
 def run_cli(*args: str, cwd: Path, env: dict[str, str] | None = None, timeout: float = 120,
             stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """``llmtrain ARGS`` in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "llmtrain", *args], cwd=cwd, env=environment(env), timeout=timeout,
+    """``llmtrain ARGS`` in a process of its own, which has the libraries loaded."""
+    return subprocess.run([python(), "-m", "llmtrain", *args], cwd=cwd, env=environment(env), timeout=timeout,
                           input=stdin, capture_output=True, text=True, encoding="utf-8", check=False)
 
 

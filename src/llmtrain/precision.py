@@ -21,6 +21,7 @@ from llmtrain.errors import ConfigError
 from llmtrain.heads.half import cpu_has_fp16, linear
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+PROBE_ROWS = {"cpu": 256}  # more tell a CPU nothing new (docs/log.md); with so few a GPU would be timed on launches
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +39,17 @@ class Speeds:
         return self.seconds[name] / self.seconds["fp32"]
 
 
-def measure_speeds(device: torch.device, repeats: int = 5, enough: float = 0.1) -> Speeds:
+def measure_speeds(device: torch.device, repeats: int = 5, enough: float = 0.1, rows: int | None = None) -> Speeds:
     """Time a product of a small encoder's feed-forward shape in each format, interleaved, best of ``repeats``.
 
     A format that has taken ``enough`` seconds in two products or more is not timed again. One would not do: a single
-    stall of a busy machine would make a fast format a slow one.
+    stall of a busy machine would make a fast format a slow one. ``rows`` is of the product's left side.
     """
     seconds: dict[str, float] = {}
     operands: dict[str, tuple[Tensor, Tensor]] = {}
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(shape, generator=generator) for shape in ((1024, 384), (1536, 384)))
+    tall = ((rows or PROBE_ROWS.get(device.type, 1024), 384), (1536, 384))
+    left, right = (torch.randn(shape, generator=generator) for shape in tall)
     for name, dtype in DTYPES.items():
         try:
             operands[name] = (left.to(device, dtype), right.to(device, dtype))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from helpers import environment, pairs, write_jsonl
+from warm.libraries import python
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "benchmarks"
 
@@ -53,7 +53,7 @@ def test_recipes_are_compared_on_validation_and_leave_the_test_split_alone(tiny_
     for number, (name, rows) in enumerate({"train": 24, "validation": 6, "test": 4}.items()):
         write_jsonl(data / f"{name}.jsonl", pairs(rows, number))
     done = subprocess.run(
-        [sys.executable, str(SCRIPTS / "recipes.py"), "--root", str(tmp_path / "runs"), "--data", str(data),
+        [python(), str(SCRIPTS / "recipes.py"), "--root", str(tmp_path / "runs"), "--data", str(data),
          "--steps", "2", "--variant", "alone", "objective=summary_only",
          "--variant", "both", "objective.lam=2",
          "--", f"model.path={tiny_base}", "head.layers=1", "trainer.batch_size=4", f"data.cache_dir={tmp_path / 'c'}"],

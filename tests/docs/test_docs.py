@@ -40,6 +40,7 @@ def test_the_readme_has_commands() -> None:
     assert len(COMMANDS) >= 8
 
 
+@pytest.mark.usefixtures("warm_children")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_readme_commands_run(command: str, tiny_base: Path, place: Path) -> None:
     words = shlex.split(command)

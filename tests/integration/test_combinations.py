@@ -88,6 +88,7 @@ def test_each_part_trains_resumes_and_is_scored(row: Cell, bench: Bench) -> None
     assert problem == ""
 
 
+@pytest.mark.usefixtures("warm_children")
 def test_so_it_is_with_two_processes(bench: Bench) -> None:
     rows = list(map(whole, SEVERAL))
     outcomes = zip(map(named, rows), pairwise_in_processes(rows, bench.folder), strict=True)

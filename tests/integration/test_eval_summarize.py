@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import yaml
 import zstandard
 
 from helpers import environment, pairs, warm_cli, write_jsonl
+from warm.libraries import python
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_summarize_keeps_order_and_survives_odd_lines(run: Path, tmp_path: Path)
 
 def test_summarize_streams(run: Path, tmp_path: Path) -> None:
     """A summary comes before the next document is given."""
-    process = subprocess.Popen([sys.executable, "-m", "llmtrain", "summarize", f"checkpoint={run}"], cwd=tmp_path,
+    process = subprocess.Popen([python(), "-m", "llmtrain", "summarize", f"checkpoint={run}"], cwd=tmp_path,
                                env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     assert process.stdin is not None
     assert process.stdout is not None

@@ -16,7 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import environment, pairs, run_cli, warm_cli, write_jsonl
+from llmtrain.training import loop
 from stopping import same
+from torture.hooks import steady_clock
+from warm.libraries import python
 
 TIMED = ("time.",)
 
@@ -92,7 +95,7 @@ def test_resume_is_bitwise(precision: str, tiny_base: Path, rows: Path, tmp_path
     straight.mkdir()
     stopped.mkdir()
     assert warm_cli("train", *command, cwd=straight).returncode == 0
-    result = subprocess.run([sys.executable, "-c", STOP_AT, "7", *command], cwd=stopped, env=environment(),
+    result = subprocess.run([python(), "-c", STOP_AT, "7", *command], cwd=stopped, env=environment(),
                             capture_output=True, text=True, check=False)
     assert result.returncode == 143, result.stderr
     assert (stopped / "runs/run/checkpoints/step-7").is_dir()
@@ -135,7 +138,7 @@ def test_a_real_signal_stops_and_the_same_command_goes_on(tiny_base: Path, rows:
 
 def test_damaged_last_checkpoint_falls_back_and_is_told(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
     command = arguments(tiny_base, rows, "trainer.max_steps=12", "trainer.save_every=3")
-    assert subprocess.run([sys.executable, "-c", STOP_AT, "8", *command], cwd=tmp_path, env=environment(),
+    assert subprocess.run([python(), "-c", STOP_AT, "8", *command], cwd=tmp_path, env=environment(),
                           capture_output=True, check=False).returncode == 143
     checkpoints = tmp_path / "runs/run/checkpoints"
     weights = checkpoints / "step-8/model/model.safetensors"
@@ -154,7 +157,7 @@ def test_damaged_last_checkpoint_falls_back_and_is_told(tiny_base: Path, rows: P
 def test_changed_data_refuse_a_resume(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
     own = write_jsonl(tmp_path / "own.jsonl", pairs(40, 5))
     command = [*arguments(tiny_base, rows, "trainer.max_steps=12"), f"data.train={own}"]
-    assert subprocess.run([sys.executable, "-c", STOP_AT, "3", *command], cwd=tmp_path, env=environment(),
+    assert subprocess.run([python(), "-c", STOP_AT, "3", *command], cwd=tmp_path, env=environment(),
                           capture_output=True, check=False).returncode == 143
     write_jsonl(own, pairs(40, 6))
     result = warm_cli("train", *command, cwd=tmp_path)
@@ -190,7 +193,10 @@ def test_debug_overfit_learns_its_batch(tiny_base: Path, rows: Path, tmp_path: P
     assert train[-1]["loss.summary"] < 0.5 * train[0]["loss.summary"]
 
 
-def test_max_minutes_cools_down_and_ends(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+def test_max_minutes_cools_down_and_ends(tiny_base: Path, rows: Path, tmp_path: Path,
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "advance", loop.advance)  # undone at the end
+    steady_clock(0.045)  # 40 steps: a busy machine may take too few to see the rate fall
     command = arguments(tiny_base, rows, "trainer.max_minutes=0.03", "schedule=constant_cooldown",
                         "trainer.log_every=1")
     result = warm_cli("train", *command, cwd=tmp_path)
@@ -213,7 +219,7 @@ def test_a_failure_before_the_first_step_leaves_nothing(tiny_base: Path, rows: P
 
 
 def test_non_finite_loss_is_named_and_stops(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
-    result = subprocess.run([sys.executable, "-c", POISON, *arguments(tiny_base, rows, "trainer.max_steps=4")],
+    result = subprocess.run([python(), "-c", POISON, *arguments(tiny_base, rows, "trainer.max_steps=4")],
                             cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert result.returncode == 4, result.stderr
     assert "term summary" in result.stderr
@@ -252,7 +258,7 @@ def test_two_processes_are_one(tiny_base: Path, rows: Path, tmp_path: Path) -> N
     command = [word for word in arguments(tiny_base, rows, *still) if not word.startswith("run.name")]
     assert warm_cli("train", *command, "trainer.accumulate=2", cwd=one).returncode == 0
     result = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617", "-m",
+        [python(), "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617", "-m",
          "llmtrain", "train", *command], cwd=two, env=environment(), capture_output=True,
         text=True, timeout=180, check=False)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,9 @@ from helpers import environment, pairs, warm_cli, write_jsonl
 from llmtrain.commands.verify_resume import _Trials, first_difference
 from llmtrain.config.schema import TrainConfig
 from torture.bench import changed_source
+from warm.libraries import python
+
+pytestmark = pytest.mark.usefixtures("warm_children")
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def test_what_a_killed_one_leaves_is_known_to_clean(command: list[str], tmp_path
     (scratch / "llmtrain-verify-resume-mine_own").mkdir(parents=True)
     (scratch / "llmtrain-verify-resume-mine_own/.lock").touch()
     (scratch / "llmtrain-verify-resume-mine_own/thesis.txt").touch()
-    run = subprocess.Popen([sys.executable, "-m", "llmtrain", *command], cwd=tmp_path, start_new_session=True,
+    run = subprocess.Popen([python(), "-m", "llmtrain", *command], cwd=tmp_path, start_new_session=True,
                            env=environment({"TMPDIR": str(scratch)}), stdout=subprocess.DEVNULL)
     while not (made := list(scratch.glob("*/straight/.lock"))):
         assert run.poll() is None

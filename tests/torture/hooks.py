@@ -86,27 +86,29 @@ MOMENT = 1, 4  # in the step after so many steps, and at the save and validation
 def signal_in(phase: str, number: int, again: float | None, group: bool, tell: str) -> None:
     """Signal this process (or its group) in a phase of its run, once, and once more after ``again`` seconds.
 
-    ``tell`` gets the time of the last signal.
+    ``tell`` gets the time of the last signal, and the CPU time that the process had used when it came.
     """
     from llmtrain.training import finish, module, saving, setup, step, validation
 
     sent: list[float] = []
+
+    def note(later: float = 0.0) -> None:
+        sent.append(time.monotonic() + later)
+        Path(tell).write_text(f"{sent[-1]} {time.process_time()}", encoding="utf-8")
 
     def send() -> None:
         if sent:
             return
         pauses = [0.0] if again is None else [0.0, again]
         if group:  # from outside, as a terminal does: torch's workers take their parent's signals otherwise
-            sent.append(time.monotonic() + sum(pauses))
-            Path(tell).write_text(str(sent[-1]), encoding="utf-8")
+            note(sum(pauses))
             name = signal.Signals(number).name.removeprefix("SIG")
             subprocess.run(["sh", "-c", "; ".join(f"sleep {pause}; kill -s {name} -- -{os.getpgrp()}"
                                                   for pause in pauses)], start_new_session=True, check=True)
             return
         for pause in pauses:
             time.sleep(pause)
-            sent.append(time.monotonic())
-            Path(tell).write_text(str(sent[-1]), encoding="utf-8")
+            note()
             os.kill(os.getpid(), number)
 
     def before(place: Any, name: str, when: Callable[..., bool]) -> None:

@@ -13,7 +13,8 @@ from torture.bench import Bench, Run, must
 from torture.hooks import MOMENT, PHASES
 from torture.observe import alike, finished, left_over, pointed, steps, whole_steps
 
-SLACK = 10  # seconds beside the 2 that a stop may take: the machine may be busy
+LIMIT = 2  # seconds of CPU time that a stop may take, its step and its save included
+SLACK = 10  # more that may pass meanwhile: the machine may be busy
 STEPS = 8
 BURST, LATER = 0.04, 0.5  # two signals that are one request; a second request
 
@@ -61,7 +62,7 @@ def signalled(bench: Bench, n: int, draw: random.Random) -> str:
     goes on. The same command then ends as the run that got no signal, bit by bit. The long form has two ranks too.
     """
     straight = {phase: bench.run_folder(f"quiet-{kind(phase)}") for phase in PHASES}
-    ranks = n // 9
+    ranks, slowest = n // 9, 0.0
     n -= ranks
     for trial, case in enumerate(cases(n, draw)):
         args, whole = settings(case.phase), straight[case.phase]
@@ -71,7 +72,7 @@ def signalled(bench: Bench, n: int, draw: random.Random) -> str:
         run = bench.cli(*bench.train_args(folder.name, *args), hook=(
             "torture.hooks:signal_in", [case.phase, int(case.number), case.again, case.group, str(tell)]))
         must(tell.exists(), f"{case}: it was never sent; the run ended with {run.code}: {run.err()[-800:]}")
-        check(case, run, folder, float(tell.read_text(encoding="utf-8")))
+        slowest = max(slowest, check(case, run, folder, *map(float, tell.read_text(encoding="utf-8").split())))
         finished(bench, *bench.train_args(folder.name, *args))
         if case.number == signal.SIGUSR1 and case.saved is not None:
             must(case.saved in steps(folder), f"{case}: step {case.saved} was not saved, but {steps(folder)}")
@@ -79,7 +80,8 @@ def signalled(bench: Bench, n: int, draw: random.Random) -> str:
         must(not left_over(folder), f"{case}: left over: {left_over(folder)}")
         shutil.rmtree(folder)
     told = f", {rows_ranks.signalled(bench, ranks, draw)}" if ranks else ""
-    return f"{n} signals over {len(PHASES)} phases{told}, each run gone on with bitwise"
+    return (f"{n} signals over {len(PHASES)} phases, the slowest stop {slowest:.2f} s of CPU time{told}, each run gone "
+            "on with bitwise")
 
 
 def kind(phase: str) -> str:
@@ -91,23 +93,29 @@ def settings(phase: str) -> list[str]:
             *{"accumulation": ["trainer.accumulate=2"], "workers": ["data.workers=2"]}.get(phase, [])]
 
 
-def check(case: Case, run: Run, folder: Path, sent: float) -> None:
-    """What must hold once the run that got the signal has ended."""
+def check(case: Case, run: Run, folder: Path, sent: float, used: float) -> float:
+    """What must hold once the run that got the signal has ended; returns the CPU time that the stop took.
+
+    Args:
+        sent: When the last signal came, by time.monotonic, and ``used``: the CPU time of the run until then.
+    """
     text = run.err()
     must("Traceback" not in text, f"{case}: a traceback: {text[-1500:]}")
     must(text.count("stopping after this step") <= 1, f"{case}: it was told more than once: {text[-800:]}")
     must(whole_steps(folder) == steps(folder), f"{case}: of {steps(folder)} only {whole_steps(folder)} are whole")
     if case.number == signal.SIGUSR1:
         must(run.code == 0, f"{case}: it ended with {run.code}, not with 0: {text[-800:]}")
-        return
+        return 0.0
     must(run.code == 128 + case.number, f"{case}: it ended with {run.code}, not {128 + case.number}: {text[-800:]}")
-    took = (run.ended or 0) - sent
-    must(took < 2 + SLACK, f"{case}: it took {took:.1f} s to end")
+    took, busy = (run.ended or 0) - sent, run.busy - used
+    must(busy < LIMIT and took < LIMIT + SLACK,
+         f"{case}: it took {took:.1f} s to end, {busy:.1f} s of CPU time in them")
     if case.saved is None:
         must(not steps(folder), f"{case}: {steps(folder)} were saved before the first step")
-        return
+        return busy
     last = pointed(folder, "last")
     if case.again == LATER and case.phase != "scoring":  # what was being done is lost
         must(last != case.saved, f"{case}: the second one did not end it, step {last} was saved: {text[-800:]}")
     else:
         must(last == case.saved, f"{case}: the last saved step is {last}, not {case.saved}: {text[-800:]}")
+    return busy

@@ -1,14 +1,11 @@
 """Warm servers: where they come from, and how they are talked to and ended.
 
-Loading torch and transformers takes most of a server's start. So one process of each test run loads the libraries and
-forks a server for every bench, which then loads the source tree that it is for. A server that something stands in front
-of, or whose environment differs, is a program of its own.
+The process that has the libraries (warm/libraries.py) forks a server for every bench, which then loads the source tree
+that it is for. A server that something stands in front of, or whose environment differs, is a program of its own.
 """
 
 from __future__ import annotations
 
-import atexit
-import json
 import os
 import select
 import socket
@@ -17,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
+
+from warm.libraries import libraries
 
 SERVER = Path(__file__).with_name("server.py")
 
@@ -57,7 +56,7 @@ class Forked(Server):
 
     def __init__(self, environment: dict[str, str], errors: Path) -> None:
         self._socket, theirs = socket.socketpair()
-        pid = _libraries().fork(theirs, {"env": environment, "errors": str(errors)})
+        pid = libraries().fork(theirs, {"env": environment, "errors": str(errors)})
         self._process = os.pidfd_open(pid)
         super().__init__(pid, self._socket.makefile("w"), self._socket.makefile("r"))
 
@@ -68,33 +67,3 @@ class Forked(Server):
         self._socket.close()
         if not ended:
             raise TimeoutError(f"the warm server {self.pid} does not end")
-
-
-class Libraries:
-    """The process that has loaded what every source tree imports, and none of them."""
-
-    def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen([sys.executable, str(SERVER), "--libraries"], stdin=theirs,
-                                             start_new_session=True)
-        atexit.register(self.close)
-
-    def fork(self, theirs: socket.socket, task: dict[str, object]) -> int:
-        """The process id of a new server that has this socket as its standard input and output."""
-        with theirs:
-            socket.send_fds(self._socket, [json.dumps(task).encode()], [theirs.fileno()])
-        return int(self._socket.recv(64))
-
-    def close(self) -> None:
-        self._socket.close()
-        self._process.wait(20)
-
-
-_made: list[Libraries] = []
-
-
-def _libraries() -> Libraries:
-    if not _made:
-        _made.append(Libraries())
-    return _made[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from llmtrain.heads.transformer.config import TransformerHeadConfig
 from llmtrain.model.base import base_folder, load_tokenizer
 from llmtrain.model.family import freeze, layers, pretrained_mlm_head
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
+from warm.libraries import python
 
 
 def build(base: Path, seed: int = 0, **head: Any) -> LlmtrainForSeq2SeqLM:
@@ -175,7 +175,7 @@ def test_generate_equals_an_uncached_reference_in_a_fresh_process(tiny_base: Pat
             p.mul_(1.5)
     model.save_pretrained(tmp_path)
     tests = str(Path(__file__).resolve().parents[1])
-    result = subprocess.run([sys.executable, "-c", DECODE, str(tmp_path), tests], env=environment(),
+    result = subprocess.run([python(), "-c", DECODE, str(tmp_path), tests], env=environment(),
                             capture_output=True, text=True, check=False)
     assert result.stdout.strip().endswith("same"), result.stderr[-2000:]
 

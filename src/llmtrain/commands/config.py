@@ -62,7 +62,7 @@ def _origins(command: str, overrides: list[str]) -> dict[str, str]:
     plain = {o: o.partition("=")[0].lstrip("+~") for o in overrides}
     groups = [o for o in overrides if plain[o] not in known and "." not in plain[o]]
     found: dict[str, str] = {}
-    with session() as loader:
+    with session(command) as loader:
         from hydra.types import RunMode
 
         tree = loader.compute_defaults_list(command, quote_overrides(groups, set()), RunMode.RUN)

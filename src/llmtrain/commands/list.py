@@ -50,7 +50,7 @@ def _in_code(group: str) -> list[tuple[str, str]]:
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
-    register_schemas(config_dir())
+    register_schemas(config_dir(), "train")
     found = []
     stored = ConfigStore.instance().repo.get(group, {})
     for name, entry in sorted((name, entry) for name, entry in stored.items() if name.endswith(".yaml")):

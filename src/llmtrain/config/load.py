@@ -53,12 +53,12 @@ def text_keys(command: str) -> set[str]:
 
 
 @contextmanager
-def session() -> Iterator[Any]:
-    """Hydra's config loader over our configs folder; whatever Hydra state the caller had is restored afterwards."""
+def session(command: str) -> Iterator[Any]:
+    """Hydra's config loader over our configs folder, for a command; the Hydra state that the caller had comes back."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    register_schemas(config_dir())
+    register_schemas(config_dir(), command)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
 
@@ -127,7 +127,7 @@ def compose_told(command: str, overrides: list[str]) -> tuple[DictConfig, dict[s
 
     overrides = quote_overrides(overrides, text_keys(command))
     parsed = parse(overrides)
-    with session() as loader:
+    with session(command) as loader:
         check_names(command, parsed, loader)
         config = _compose(command, overrides)
         choices = config.hydra.runtime.choices

@@ -16,14 +16,18 @@ from llmtrain.errors import ConfigError
 TYPES, NAMES = "llmtrain types", "llmtrain names"  # who stored a node: a schema, or the name of a part without a yaml
 
 
-def register_schemas(folder: Path) -> None:
-    """Store the schemas and every part that ``folder``, the configs, has no yaml for; forget what was unloaded.
+def register_schemas(folder: Path, command: str) -> None:
+    """Store the schema of ``command`` and, for train, every part that ``folder``, the configs, has no yaml for; forget
+    what was unloaded.
 
     Raises:
         ConfigError: Options of a part are of a type that a configuration cannot hold.
     """
     from hydra.core.config_store import ConfigStore
 
+    if command != "train":
+        _store(f"{command}_schema", SCHEMAS[command], TYPES)
+        return
     repo: dict[str, Any] = ConfigStore.instance().repo
     for group, kind in ((repo.get("head"), "head"), (repo.get("schema", {}).get("head"), "head"),
                         (repo.get("optim"), "optimizer")):
@@ -31,14 +35,10 @@ def register_schemas(folder: Path) -> None:
         for file in [file for file, node in (group or {}).items()
                      if file not in known and getattr(node, "provider", None) in (TYPES, NAMES)]:
             del group[file]  # type: ignore[index]
-    for command, schema in SCHEMAS.items():
-        node: type = schema
-        if command == "train":
-            typed = {"objective": objective_schema(), "optim": optim_schema()}
-            node = make_dataclass("TrainSchema", [(name, section, field(default_factory=section))
-                                                  for name, section in typed.items()],
-                                  bases=(TrainConfig,), kw_only=True)
-        _store(f"{command}_schema", node, TYPES)
+    sections = {"objective": objective_schema(), "optim": optim_schema()}
+    schema = make_dataclass("TrainSchema", [(name, section, field(default_factory=section))
+                                            for name, section in sections.items()], bases=(TrainConfig,), kw_only=True)
+    _store("train_schema", schema, TYPES)
     for part in registry.parts("head"):
         _store(part.name, part.options, TYPES, "schema/head")
         if not (folder / "head" / f"{part.name}.yaml").is_file():

@@ -1,0 +1,1 @@
+"""Real processes without the seconds that importing torch and transformers takes."""

@@ -1,0 +1,188 @@
+"""The process that has loaded what every source tree imports, and none of them. libraries.py starts it.
+
+Its standard input is a socket over which it is asked for torture servers; its argument is the number of the listening
+socket that interpreters (interpreter.py) come to. It ends when the standard input does, and all that it forked with it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import importlib
+import json
+import logging
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+PR_SET_PDEATHSIG = 1
+LIBRARIES = ("accelerate", "datasets", "hydra", "rouge_score.rouge_scorer", "safetensors.torch",
+             "torch.distributed.run", "transformers.models.auto.modeling_auto",
+             "transformers.models.bert.modeling_bert", "transformers.models.bert.tokenization_bert")
+
+
+def load_libraries() -> None:
+    """What takes long to import and is the same for every source tree."""
+    for name in ("torchao", "torch.utils._pytree"):  # they warn of other devices' kernels
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in LIBRARIES:
+        importlib.import_module(name)
+
+
+def die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def take_streams(handles: Sequence[int], unbuffered: bool = False) -> None:
+    """These become the standard input, output and error."""
+    for number, handle in enumerate(handles):
+        os.dup2(handle, number)
+        os.close(handle)
+    sys.stdin = os.fdopen(0, "r", encoding="utf-8", closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1 if unbuffered else -1, encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", closefd=False)
+
+
+def ended_with(program: Callable[[], object]) -> int:
+    """The exit code of a program run to its end."""
+    try:
+        program()
+    except SystemExit as stop:
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def run_program(task: dict[str, Any], handles: Sequence[int], path: list[str]) -> NoReturn:
+    """What an interpreter was asked to run, in this process; ``path`` is what every program finds modules on."""
+    code = 1
+    try:
+        os.setsid()
+        die_with_parent()
+        arguments: list[str] = task["arguments"]
+        if unbuffered := arguments[0] == "-u":
+            arguments = arguments[1:]
+        take_streams(handles, unbuffered)
+        os.chdir(task["cwd"])
+        os.environ.clear()
+        os.environ.update(task["env"])
+        sys.executable = task["executable"]
+        tempfile.tempdir = None  # some library has asked for it in this process's own environment
+        named = [folder for folder in task["env"].get("PYTHONPATH", "").split(os.pathsep) if folder]
+        first = "" if arguments[0] in ("-c", "-m") else str(Path(arguments[0]).resolve().parent)
+        sys.path[:] = [first, *named, *path]
+        code = ended_with(lambda: start(arguments))
+        threading._shutdown()  # type: ignore[attr-defined]  # as a Python that ends waits for its threads
+        atexit._run_exitfuncs()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+
+def start(arguments: list[str]) -> None:
+    what, *rest = arguments
+    if what == "-m":
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif what == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        sys.modules["__main__"] = module = ModuleType("__main__")
+        exec(compile(rest[0], "<string>", "exec"), module.__dict__)
+    else:
+        sys.argv = arguments
+        runpy.run_path(what, run_name="__main__")
+
+
+def keep(connection: socket.socket, path: list[str]) -> NoReturn:
+    """Fork a program for an interpreter, tell it the process id and at the end the wait status; end one with the
+    other."""
+    die_with_parent()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    data, handles, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+    pid = os.fork()
+    if pid == 0:
+        connection.close()
+        run_program(json.loads(data), handles, path)
+    for handle in handles:
+        os.close(handle)
+    connection.send(str(pid).encode())
+    ended = os.pidfd_open(pid)
+    if ended not in select.select([ended, connection], [], [])[0]:  # the interpreter is gone
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    try:
+        connection.send(str(status).encode())
+    finally:
+        os._exit(0)
+
+
+def become_server(task: dict[str, Any], handle: int) -> NoReturn:
+    """A server of the torture table: {"env", "errors"}, and the socket that it hears and answers on."""
+    try:
+        os.setsid()
+        die_with_parent()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        errors = os.open(task["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        for number, given in enumerate((handle, handle, errors)):
+            os.dup2(given, number)
+        os.environ.clear()
+        os.environ.update(task["env"])
+        sys.path[:0] = task["env"]["PYTHONPATH"].split(os.pathsep)
+        from torture.server import serve, warm_up
+
+        warm_up()
+        serve()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def main(listening: int) -> None:
+    path = sys.path[1:]  # without the folder of this file
+    load_libraries()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what is forked here
+    requests, listener = socket.socket(fileno=os.dup(0)), socket.socket(fileno=listening)
+    while True:
+        ready = select.select([requests, listener], [], [])[0]
+        if listener in ready:
+            connection = listener.accept()[0]
+            if os.fork() == 0:
+                requests.close()
+                listener.close()
+                keep(connection, path)
+            connection.close()
+        if requests in ready:
+            data, handles, _, _ = socket.recv_fds(requests, 1 << 16, 1)
+            if not data:
+                return
+            pid = os.fork()
+            if pid == 0:
+                requests.close()
+                listener.close()
+                become_server(json.loads(data), handles[0])
+            os.close(handles[0])
+            requests.send(str(pid).encode())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
