@@ -45,9 +45,10 @@ class Libraries:
         return int(self._socket.recv(64))
 
     def close(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._socket.shutdown(socket.SHUT_RDWR)  # closed it would stay open in what this process has forked
         self._socket.close()
         self._process.wait(20)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 _made: list[Libraries] = []
