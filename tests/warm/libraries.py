@@ -7,6 +7,7 @@ Loading torch and transformers takes most of a short run's CPU time. So one proc
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import shutil
@@ -46,7 +47,8 @@ class Libraries:
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._socket.shutdown(socket.SHUT_RDWR)  # closed it would stay open in what this process has forked
+        with contextlib.suppress(OSError):  # it has ended
+            self._socket.shutdown(socket.SHUT_RDWR)  # closed alone it would stay open in what this process has forked
         self._socket.close()
         self._process.wait(20)
 
