@@ -32,7 +32,8 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIG
     monkeypatch.setattr(loop, "advance", advancing)
 
 
-CLOCKS = {"seconds", "time", "log_size"}  # of a state's numbers: what took so long, and how long that made the log
+# of a state's numbers: what took so long, and how long that made the log
+CLOCKS = {"seconds", "time", "log_size", "recent"}
 
 
 def numbers(path: Path) -> Any:

@@ -40,6 +40,19 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "checkpoints/step-4/model/model.safetensors")
 
 
+@pytest.mark.parametrize("more", [(), ("optim.ema_decay=0.5",)])
+def test_the_losses_told_are_those_of_the_best_step(more: tuple[str, ...], common: list[str], tmp_path: Path) -> None:
+    """Trunk and masked-LM head of one step: the best is the first here, and the head moves on after it."""
+    done = alone(tmp_path, common, "alone", *more, "optim.base_lr=0.02", "optim.head_lr=0.02", "trainer.eval_every=1",
+                 "objective.mlm.warm_steps=0", "trainer.keep_last=9", "trainer.max_steps=6")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "runs/alone/results.json").read_text())
+    rows = [json.loads(line) for line in (tmp_path / "runs/alone/metrics.jsonl").read_text().splitlines()]
+    validated = {row["step"]: row["loss.mlm"] for row in rows if row["split"] == "validation"}
+    assert results["best_step"] < 6
+    assert results["losses"]["validation"]["loss.mlm"] == pytest.approx(validated[results["best_step"]], rel=1e-6)
+
+
 def test_a_base_trains_alone_resumes_and_a_joint_run_starts_from_it(
         common: list[str], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = alone(tmp_path, common, "alone")

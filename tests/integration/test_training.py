@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from helpers import environment, pairs, run_cli, warm_cli, write_jsonl
 from llmtrain.training import loop
-from stopping import same
+from llmtrain.training.step import StepResult
+from stopping import Killed, same
 from torture.hooks import steady_clock
 from warm.libraries import python
 
@@ -302,7 +303,51 @@ def test_early_stopping_average_and_tensorboard(tiny_base: Path, rows: Path, tmp
     results = json.loads((tmp_path / "runs/run/results.json").read_text())
     assert results["steps"] == 6  # the first validation is the best, two more without a gain
     assert results["best_step"] == 2
-    assert list((tmp_path / "runs/run").rglob("events.out.tfevents*"))
+    assert {"train/loss.total", "validation/loss.total", "validation/rouge1"} <= tags_of(tmp_path / "runs/run").keys()
+
+
+def tags_of(run: Path) -> dict[str, list[int]]:
+    """The steps of each scalar that TensorBoard shows of a run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    shown = EventAccumulator(str(run / "llmtrain"), {"scalars": 0})
+    shown.Reload()
+    return {tag: [event.step for event in shown.Scalars(tag)] for tag in shown.Tags()["scalars"]}
+
+
+def test_a_tracker_shows_no_step_twice_after_a_kill(tiny_base: Path, rows: Path, tmp_path: Path,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    command = arguments(tiny_base, rows, "trainer.max_steps=6", "trainer.save_every=2", "trainer.log_every=1",
+                        "trainer.tracker=tensorboard")
+    advance = loop.advance
+
+    def killed(run: Any, *rest: Any) -> None:
+        advance(run, *rest)
+        if run.progress.step == 5:
+            loop.log_window(run, *last)
+            for tracker in run.accelerator.trackers:
+                tracker.writer.flush()
+            raise Killed
+
+    last: tuple[Any, int] = (StepResult({}, {}, 0.0, 0.0, {}, False), 0)
+    monkeypatch.setattr(loop, "advance", killed)
+    with pytest.raises(Killed):
+        warm_cli("train", *command, cwd=tmp_path)
+    monkeypatch.setattr(loop, "advance", advance)
+    assert tags_of(tmp_path / "runs/run")["train/tokens"] == [1, 2, 3, 4, 5]
+    assert warm_cli("train", *command, cwd=tmp_path).returncode == 0
+    assert tags_of(tmp_path / "runs/run")["train/tokens"] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("way", ["generation.do_sample=true", "generation.num_beams=2"])
+def test_an_update_that_spoils_the_weights_is_told_before_they_are_validated(way: str, tiny_base: Path, rows: Path,
+                                                                             tmp_path: Path) -> None:
+    result = warm_cli("train", *arguments(tiny_base, rows, "optim.base_lr=3e38", "optim.head_lr=3e38", way,
+                                          "schedule.warmup_steps=0", "trainer.eval_every=1"), cwd=tmp_path)
+    assert result.returncode == 4, result.stderr
+    (line,) = result.stderr.splitlines()
+    assert "not finite" in line
+    assert "validation at step" not in result.stdout
 
 
 GOLDEN = {"select_fp32": (), "summary_only_fp32": ("objective=summary_only",),

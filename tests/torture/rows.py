@@ -60,7 +60,7 @@ ROWS: dict[str, Row] = {row.id: row for row in (
     Row("R2", "SIGKILL at every file-system call of a save and prune", "rows_disk:killed_at_calls", 2, 10_000, 1),
     Row("R3", "writes that fail: full, broken, read-only disks, closed folders, limits", "rows_full:refused", 5, 60, 1),
     Row("R4", "signals in every phase", "rows_signals:signalled", 8, 100, 8),
-    Row("R5", "stopped at a step and gone on with", "rows_crash:stopped", 4, 437, 2),
+    Row("R5", "stopped at a step and gone on with", "rows_crash:stopped", 4, 460, 2),
     Row("R6", "one file of a checkpoint damaged, or swapped between steps", "rows_files:damaged", 60, 2000, 60),
     Row("R7", "huge and non-finite weights, non-finite losses", "rows_numbers:not_finite", 6, 18, 6),
     Row("R8", "fp16 overflow at known steps", "rows_numbers:overflows", 2, 20, 1),

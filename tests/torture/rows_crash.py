@@ -29,8 +29,10 @@ CHOICES = (*SETTINGS, ("tuning=lora",),
            ("objective.weighting=linear", "objective.lam_start=0.1", "objective.lam_steps=9", "optim.name=adam8bit",
             *MOVING),
            ("model.freeze=all", "model.freeze_until_step=7", "data.workers=1"),
-           ("trainer.max_minutes=0.1", "trainer.max_steps=null"))
-TOTAL, COOLING = 24, 17  # steps of R5's runs, and those before the last setting's cooldown is settled
+           ("trainer.max_minutes=0.1", "trainer.max_steps=null"),
+           ("trainer.max_minutes=0.1", "trainer.max_steps=null", "schedule.name=constant_cooldown",
+            "schedule.cooldown_steps=6"))
+TOTAL = 24  # steps of R5's runs
 CLOCK = 0.1 * 60 / TOTAL  # seconds that its steps take
 INSIDE_A_SAVE = 0.6  # of the kills
 
@@ -97,8 +99,7 @@ def stopped(bench: Bench, n: int, draw: random.Random) -> str:
         straight = bench.run_folder(f"whole-{setting}")
         if not straight.is_dir():
             finished(bench, *bench.train_args(straight.name, *args), hook=clock)
-        step = (1 + (trial // len(CHOICES)) % (TOTAL - 1) if n >= 3 * TOTAL
-                else draw.randint(COOLING + 1 if timed else 1, TOTAL - 1))
+        step = 1 + (trial // len(CHOICES)) % (TOTAL - 1) if n >= 3 * TOTAL else draw.randint(1, TOTAL - 1)
         folder = bench.run_folder(f"stopped-{trial}")
         run = bench.cli(*bench.train_args(folder.name, *args),
                         hook=("torture.hooks:signal_at_step", [step, signal.SIGTERM, CLOCK if timed else None]))

@@ -344,6 +344,38 @@ def test_a_later_step_that_is_not_the_runs_own_is_passed_over_without_a_pointer_
         checkpoint.latest_valid(tmp_path, lambda meta: False)
 
 
+@pytest.mark.parametrize("damaged", [True, False], ids=["an earlier one", "in the place of the last"])
+def test_a_step_of_another_configuration_is_never_the_previous_good_one(damaged: bool, tmp_path: Path) -> None:
+    import shutil
+
+    own, other = tmp_path / "own", tmp_path / "other"
+    for step in (2, 4):
+        save_step(own, step)
+        save_step(other, step)
+    if damaged:
+        (own / "step-4/manifest.json").write_text("{}")
+    replaced = 2 if damaged else 4
+    shutil.rmtree(own / f"step-{replaced}")
+    shutil.copytree(other / f"step-{replaced}", own / f"step-{replaced}")
+    (own / f"step-{replaced}/manifest.json").write_text(
+        (own / f"step-{replaced}/manifest.json").read_text().replace("\n", "\n ", 1))  # another content
+    theirs = checkpoint.verify(own / f"step-{replaced}").meta
+    asked = []
+
+    def configured_here(meta: dict[str, object]) -> bool:
+        asked.append(meta)
+        return meta != theirs
+
+    if damaged:
+        with pytest.raises(CheckpointError, match="another configuration"):
+            checkpoint.latest_valid(own, configured_here)
+    else:
+        found, warnings = checkpoint.latest_valid(own, configured_here)
+        assert found == own / "step-2" and "another configuration" in warnings[0]
+    assert theirs in asked
+    assert checkpoint.latest_valid(other, lambda meta: False)[0] == other / "step-4"  # last names it by its digest
+
+
 def test_a_step_from_elsewhere_is_not_kept_in_place_of_the_one_saved(tmp_path: Path) -> None:
     import shutil
 

@@ -12,12 +12,14 @@ import torch
 from llmtrain.config.choices import ScheduleName
 from llmtrain.config.optim import ScheduleConfig
 from llmtrain.config.trainer import TrainerConfig
+from llmtrain.errors import NumericsError
 from llmtrain.model.family import layers
 from llmtrain.optim.schedule import Schedule
 from llmtrain.training.length import TimeLimit
 from llmtrain.training.loop import quarters
 from llmtrain.training.module import JointModule
 from llmtrain.training.state import ProgressPart
+from llmtrain.training.step import SMALLEST_SCALE
 from running import Runs, copies, take
 
 
@@ -79,6 +81,23 @@ def test_an_overflow_skips_every_parameter_and_the_schedule(make: Any) -> None:
     assert run.optimizer.param_groups[0]["lr"] == pytest.approx(run.optimizer.param_groups[0]["peak"] * (8 - 2) / 7)
     assert rate > run.optimizer.param_groups[0]["lr"]
     assert not torch.equal(before["model.head.transform.weight"], parameter)
+
+
+@pytest.mark.parametrize("choice", ["stop", "skip"])
+def test_gradients_that_no_scale_makes_finite_are_told(choice: str, make: Any) -> None:
+    run = make("precision=fp16", f"trainer.on_nonfinite={choice}", "precision.init_scale=0.0001", "optim.clip_norm=0")
+    for parameter in run.module.parameters():
+        if parameter.requires_grad:
+            parameter.register_hook(lambda gradient: gradient * float("nan"))
+    if choice == "stop":
+        with pytest.raises(NumericsError, match=r"step 1 stopped: its gradients .* precision=bf16"):
+            take(run)
+        return
+    before = copies(run)
+    for result in take(run, 3):
+        assert result.skipped and "loss scale" in result.reason
+    assert run.precision.scaler.get_scale() == SMALLEST_SCALE
+    assert all(torch.equal(before[name], value) for name, value in copies(run).items())
 
 
 def test_an_overflow_in_withheld_gradients_alone_is_a_skip(make: Any) -> None:
@@ -211,6 +230,25 @@ def test_max_minutes_settles_the_cooldown_once(options: dict[str, Any], cooldown
     assert schedule.cooldown_start is not None and abs(schedule.cooldown_start - cooldown) <= 2
     if "cooldown_steps" in options:
         assert progress.step - schedule.cooldown_start == 10
+
+
+@pytest.mark.parametrize("stop", range(1, 24))
+def test_a_stop_changes_nothing_of_how_a_limited_run_settles(stop: int) -> None:
+    """24 seconds at a second a step: the cooldown of 6 steps begins at the same step, whenever it was stopped."""
+    config, settled = ScheduleConfig(name=ScheduleName.constant_cooldown, cooldown_steps=6), []
+    for stops in ((), (stop,)):
+        schedule, progress = Schedule(config, None), ProgressPart()
+        limit = TimeLimit(TrainerConfig(max_minutes=24 / 60), config, schedule)
+        while progress.total is None or progress.step < progress.total:
+            if progress.step in stops:
+                saved = progress.save()
+                progress = ProgressPart()
+                progress.load(*saved)
+                limit = TimeLimit(TrainerConfig(max_minutes=24 / 60), config, schedule)
+            limit.settle(progress, float(progress.step))
+            progress.step += 1
+        settled.append((schedule.cooldown_start, progress.total))
+    assert settled[0] == settled[1] and settled[0][1] - settled[0][0] == 6
 
 
 def test_the_base_alone_leaves_the_head_as_it_is(make: Any) -> None:

@@ -59,11 +59,13 @@ def latest_valid(checkpoints: Path, own: Callable[[dict[str, Any]], bool] | None
                  ) -> tuple[Path | None, list[str]]:
     """The newest whole step folder of this run, and a warning for each newer one that is damaged or not its own.
 
+    What ``last`` names by its digest is the run's own.
+
     A folder of a later step than ``last`` is the run's own only when it was saved right after what ``last`` points at:
     a stop fell between its commit and the pointer. Any other was copied in, or is left of a history that is no more.
 
     Args:
-        own: Whether what a checkpoint says of itself fits this run; asked where no ``last`` can tell.
+        own: Whether what a checkpoint says of itself fits this run; asked of every other one.
 
     Raises:
         CheckpointError: There are checkpoints and none of them is whole and the run's own.
@@ -109,13 +111,15 @@ class _Foreign(CheckpointError):
 
 def _check_own(folder: Path, manifest: Manifest, last: dict[str, Any],
                own: Callable[[dict[str, Any]], bool] | None) -> None:
-    if not last.get("digest"):  # no pointer, or one from before there were digests
-        if own is not None and not own(manifest.meta):
-            raise _Foreign(f"the checkpoint at {folder} was saved under another configuration than this run's; "
-                           "run.extend_from goes on from it under another run.name")
-    elif (manifest.step or 0) > last["step"] and manifest.meta.get("after") != last:
-        raise _Foreign(f"the checkpoint at {folder} does not follow step {last['step']}, which "
-                       f"{folder.parent / 'last'} names; remove it, or remove last to go on from it")
+    if last.get("digest"):  # a pointer from before there were digests has none
+        if (manifest.step or 0) > last["step"] and manifest.meta.get("after") != last:
+            raise _Foreign(f"the checkpoint at {folder} does not follow step {last['step']}, which "
+                           f"{folder.parent / 'last'} names; remove it, or remove last to go on from it")
+        if manifest.step == last["step"] and digest_of(folder) == last["digest"]:
+            return
+    if own is not None and not own(manifest.meta):
+        raise _Foreign(f"the checkpoint at {folder} was saved under another configuration than this run's; "
+                       "run.extend_from goes on from it under another run.name")
 
 
 def digest_of(folder: Path) -> str:

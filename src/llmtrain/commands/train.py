@@ -47,7 +47,9 @@ def _train(config: TrainConfig, folder: Any) -> int:
     with others_told(accelerator):
         training = prepared(config, folder, accelerator)
         if accelerator.log_with:
-            accelerator.init_trackers("llmtrain")
+            # what a kill left behind the step that is gone on from is hidden
+            purge = {"purge_step": training.progress.step + 1}
+            accelerator.init_trackers("llmtrain", init_kwargs={"tensorboard": purge})
         if not ended(training):
             train(training)
         results = finish(training)

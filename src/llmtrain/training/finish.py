@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,18 +35,35 @@ def peak_memory_bytes(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB
 
 
-def load_best(run: Training) -> int:
-    """Put the best checkpoint's published weights into the model; returns its step."""
+def load_best(run: Training, averaged: list[int] | None) -> int:
+    """Put the best checkpoint's published weights into the model; returns its step.
+
+    Args:
+        averaged: The steps of the mean that is published and in the module already.
+    """
     folder = checkpoint.locate_model(run.folder.path)
     load_weights(run.model, folder)
+    if not averaged and not trains_summary(run.config.objective):  # whose losses nobody tells
+        load_objectives(run, folder.parent)
     return int(checkpoint.read_model_config(folder)["step"])
+
+
+@torch.no_grad()
+def load_objectives(run: Training, folder: Path) -> None:
+    """Put what the objectives had learnt at a checkpoint beside its model: held-out losses of one step are told."""
+    parts, _ = checkpoint.load_parts(folder, only="objectives")
+    stored = {f"objectives.{name}": value for name, value in parts["objectives"][0].items()}
+    if run.average is not None:
+        stored |= checkpoint.load_parts(folder, only="average")[0]["average"][0]
+    for name, parameter in run.module.objectives.named_parameters():
+        parameter.copy_(stored[f"objectives.{name}"])
 
 
 def finish(run: Training) -> dict[str, Any]:
     """Score, write results.json and predictions.jsonl, and return the results. Collective."""
     train_peak = peak_memory_bytes(run.accelerator.device)
     averaged = publish_average(run) if run.config.optim.average_last else None
-    best_step = load_best(run)
+    best_step = load_best(run, averaged)
     run.module.eval()
     scores: dict[str, SplitScores | None] = dict.fromkeys(("validation", "test"))
     losses: dict[str, dict[str, float]] = {}

@@ -7,7 +7,7 @@ which the cooldown starts and the step at which the run ends; both are saved, so
 from __future__ import annotations
 
 import math
-from collections import deque
+from statistics import fmean
 
 from llmtrain.config.optim import ScheduleConfig
 from llmtrain.config.trainer import TrainerConfig
@@ -34,36 +34,31 @@ class TimeLimit:
         self.seconds = None if config.max_minutes is None else 60 * config.max_minutes
         self._fraction, self._steps = schedule_config.cooldown_fraction, schedule_config.cooldown_steps
         self._schedule = schedule
-        self._recent: deque[float] = deque(maxlen=RECENT)
-        self._warm = False
+        self._asked: list[float] = []  # what the last calls of this start were told
 
     def settle(self, progress: ProgressPart, seconds: float) -> str | None:
         """Called before each step with the training time so far; returns a line to print when it settles."""
         if self.seconds is None or progress.total is not None:
             return None
-        if self._warm:  # a start's first step is slow and says nothing about the rest
-            self._recent.append(seconds)
-        self._warm = True
-        if not self._due(seconds):
+        if len(self._asked) > 1:  # a start's first step is slow and says nothing about the rest
+            progress.recent = [*progress.recent, seconds - self._asked[-1]][-RECENT:]
+        self._asked = [*self._asked, seconds][-2:]
+        pace = fmean(progress.recent) if progress.recent else seconds / max(1, progress.step)
+        if not self._due(seconds, pace, len(progress.recent)):
             return None
-        pace = self._pace() or seconds / max(1, progress.step)
         left = max(1, int((self.seconds - seconds) / max(pace, 1e-9)))
         progress.total = progress.step + left
         self._schedule.fix(progress.updates, progress.updates + left)
         return f"cooldown from step {progress.step + 1} to the end at step {progress.total} ({pace:.3f} s a step)"
 
-    def _due(self, seconds: float) -> bool:
+    def _due(self, seconds: float, pace: float, known: int) -> bool:
         """Whether what is left of the time is the cooldown's: so many steps where they are given, else a share."""
         assert self.seconds is not None
         if self._steps is None:
             return seconds >= (1 - self._fraction) * self.seconds
-        if len(self._recent) <= ENOUGH:
+        if known < ENOUGH:
             return seconds >= self.seconds
-        return self.seconds - seconds < (self._steps + 1) * self._pace()
-
-    def _pace(self) -> float:
-        """Mean seconds of the recent steps; 0 when unknown."""
-        return (self._recent[-1] - self._recent[0]) / (len(self._recent) - 1) if len(self._recent) > 1 else 0.0
+        return self.seconds - seconds < (self._steps + 1) * pace
 
     def quarter(self, seconds: float) -> int:
         """How many quarters of the limit have passed (0 without a limit)."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import Any, NoReturn
 
 from llmtrain.data.loader import Batch
 from llmtrain.data.workers import losses_told
 from llmtrain.errors import Stopped
 from llmtrain.log import Progress, say, warn
 from llmtrain.training.probe import probe
-from llmtrain.training.saving import note_best, note_validated, save
+from llmtrain.training.saving import check_finite, note_best, note_validated, save
 from llmtrain.training.setup import Training
-from llmtrain.training.signals import StopSignals
+from llmtrain.training.signals import Left, StopSignals
 from llmtrain.training.step import Agreement, StepResult
 from llmtrain.training.validation import validate
 
@@ -43,6 +43,10 @@ def train(run: Training, observe: Observer | None = None) -> None:
 def take_steps(run: Training, signals: StopSignals, bar: Progress, observe: Observer | None) -> None:
     """Step by step to the end of the run."""
     progress = run.progress
+    if progress.owed is not None and evaluate(run, signals):
+        save(run)
+    if ended(run):
+        return
     with losses_told(lambda: progress.step), closing(run.loader.iterate(progress.step)) as batches:
         for batch in batches:
             started = time.perf_counter()
@@ -59,19 +63,18 @@ def take_steps(run: Training, signals: StopSignals, bar: Progress, observe: Obse
             bar.step(progress.step, progress.total)
             if progress.step % run.config.trainer.log_every == 0 or finished(run):
                 bar.line(log_window(run, result, batch.epoch))
-            evaluated = due_evaluation(run, agreed.seconds) and evaluate(run, batch.epoch)
+            if due_evaluation(run, agreed.seconds):
+                progress.owed = batch.epoch
+            evaluated = progress.owed is not None and evaluate(run, signals)
             if evaluated or agreed.save_signal or due_save(run) or finished(run):
                 save(run)
-            if out_of_patience(run):
-                say(f"stopping early: {progress.evaluations_without_gain} validations without a better "
-                    f"{run.config.trainer.best_metric}")
             if ended(run):
                 break
 
 
 def ended(run: Training) -> bool:
     """Whether there is nothing left but scoring; told by saved state alone, so a run killed while scoring knows it."""
-    return finished(run) or out_of_patience(run)
+    return run.progress.owed is None and (finished(run) or out_of_patience(run))
 
 
 def finished(run: Training) -> bool:
@@ -83,7 +86,7 @@ def out_of_patience(run: Training) -> bool:
     return patience is not None and run.progress.evaluations_without_gain >= patience
 
 
-def stop(run: Training, signal_number: int) -> None:
+def stop(run: Training, signal_number: int) -> NoReturn:
     """Save and leave. Before the first step there is nothing to save."""
     if run.progress.step == 0:
         raise Stopped("stopped before the first step; nothing to save", signal_number)
@@ -177,10 +180,23 @@ def due_save(run: Training) -> bool:
     return every is not None and run.progress.step % every == 0
 
 
-def evaluate(run: Training, epoch: int) -> bool:
-    """Validate, log, and remember the best; returns True."""
-    started = time.perf_counter()
-    scores = validate(run)
+def evaluate(run: Training, signals: StopSignals) -> bool:
+    """The validation that is owed: validate, log, and remember the best; returns True.
+
+    A stop leaves it and saves the step with the validation still owed; the next start begins with it. With several
+    processes it comes to its end, since the others would wait for this one's part.
+
+    Raises:
+        Stopped: A signal asked to stop.
+        NumericsError: A weight is not finite.
+    """
+    check_finite(run, {})  # nothing could be said of such weights, and drawing from them fails
+    started, epoch = time.perf_counter(), run.progress.owed
+    try:
+        scores = validate(run, signals.leaving(run.accelerator.num_processes == 1))
+    except Left:
+        stop(run, signals.requested or 0)
+    run.progress.owed = None
     best = note_best(run, scores)
     note_validated(run)
     row = {"step": run.progress.step, "epoch": epoch, "split": "validation", **scores}
@@ -190,6 +206,9 @@ def evaluate(run: Training, epoch: int) -> bool:
     if "rouge1" in scores:
         rouge = f"  ROUGE-1/2/L {scores['rouge1']:.2f} / {scores['rouge2']:.2f} / {scores['rougeL']:.2f}"
     say(f"validation at step {run.progress.step}: {losses}{rouge}{'  (best so far)' if best else ''}")
+    if out_of_patience(run):
+        say(f"stopping early: {run.progress.evaluations_without_gain} validations without a better "
+            f"{run.config.trainer.best_metric}")
     return True
 
 
@@ -198,5 +217,5 @@ def write_row(run: Training, row: dict[str, Any]) -> None:
     row = {key: value for key, value in row.items() if not isinstance(value, float) or abs(value) < float("inf")}
     run.metrics.write(row)
     if run.accelerator.trackers:
-        run.accelerator.log({key: value for key, value in row.items() if isinstance(value, int | float)},
-                            step=run.progress.step)
+        run.accelerator.log({f"{row['split']}/{key}": value for key, value in row.items()
+                             if isinstance(value, int | float)}, step=run.progress.step)

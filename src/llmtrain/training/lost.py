@@ -27,14 +27,17 @@ def others_told(accelerator: Any) -> Iterator[None]:
     Raises:
         ResourceError: A rank was lost, and what was not saved with it.
     """
-    peers = peers_of(accelerator)
+    peers: list[Peer] = []
     try:
+        peers = peers_of(accelerator)
         yield
     except LlmtrainError:
         raise
     except RuntimeError as error:  # torch's distributed errors are such
-        if peers and any(word in str(error).lower() for word in COLLECTIVE):
-            raise ResourceError(f"{lost_rank(peers, accelerator.process_index)}; this one ends too and saves nothing "
+        if accelerator.num_processes > 1 and any(word in str(error).lower() for word in COLLECTIVE):
+            told = (lost_rank(peers, accelerator.process_index) if peers else
+                    f"another rank of {accelerator.num_processes} does not answer")
+            raise ResourceError(f"{told}; this one ends too and saves nothing "
                                 "more; the same command goes on from the last checkpoint") from error
         raise
 

@@ -279,6 +279,6 @@ def _extend(run: Training, parts: checkpoint.Parts) -> None:
             part.load(*parts[part.name])
     progress.total, progress.log_size, progress.window = total, 0, {}
     progress.best, progress.best_step, progress.evaluations_without_gain = None, None, 0
-    progress.validated = []
+    progress.validated, progress.recent, progress.owed = [], [], None
     progress.quarter = run.limit.quarter(progress.seconds)
     schedule.total, schedule.cooldown_start = settled

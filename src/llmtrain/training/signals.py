@@ -9,7 +9,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -36,6 +37,11 @@ def ignore_in_worker(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+class Left(BaseException):
+    """A stop in the middle of what may be left at any moment (:meth:`StopSignals.leaving`). No Exception: whoever
+    turns failures into other ones must not turn this."""
+
+
 class StopSignals:
     """Catches signals while it is entered (main thread only; elsewhere it does nothing).
 
@@ -49,6 +55,7 @@ class StopSignals:
         self._save = bool(_early)
         _early.clear()
         self._first_at = 0.0
+        self._leaving = False
         self._previous: dict[int, Handler] = {}
         # One request can arrive twice: `timeout` signals the process and then its group, and a terminal's Ctrl-C
         # reaches a worker directly and once more through torchrun.
@@ -59,6 +66,18 @@ class StopSignals:
         """Whether SIGUSR1 came since the last call."""
         taken, self._save = self._save, False
         return taken
+
+    @contextmanager
+    def leaving(self, allowed: bool) -> Iterator[None]:
+        """Inside, a request to stop raises :class:`Left` at once, where that is allowed. Nothing there may change what
+        is saved."""
+        try:
+            self._leaving = allowed
+            if allowed and self.requested is not None:
+                raise Left
+            yield
+        finally:
+            self._leaving = False
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -84,5 +103,7 @@ class StopSignals:
             if is_main():
                 # not print: the handler may have interrupted one
                 os.write(2, b"llmtrain: stopping after this step; a second signal ends at once, without saving\n")
+            if self._leaving:
+                raise Left
         elif now - self._first_at >= self._again_after:
             os._exit(128 + number)

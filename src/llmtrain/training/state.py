@@ -46,6 +46,8 @@ class ProgressPart:
     evaluations_without_gain: int = 0
     validated: list[int] = field(default_factory=list)  # the last steps whose checkpoints may be averaged at the end
     quarter: int = 0
+    recent: list[float] = field(default_factory=list)  # seconds of the last steps: the pace that settles a limited run
+    owed: int | None = None  # the epoch of a validation that is due at this step; a stop came before its end
     window: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -20,6 +20,8 @@ from llmtrain.training.blame import Blame
 from llmtrain.training.module import JointModule
 from llmtrain.training.withhold import Withheld
 
+SMALLEST_SCALE = 2.0 ** -14  # of fp16's loss: gradients that overflow under it are not finite at all
+
 
 @dataclass(slots=True)
 class Agreement:
@@ -140,6 +142,13 @@ class TrainStep:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
         scaler.step(self.optimizer)  # does nothing when unscale_ found an inf
         scaler.update()
+        if overflow and scaler.get_scale() < SMALLEST_SCALE:  # it halves for ever, and at 0 no overflow is seen
+            reason = f"its gradients are not finite even under a loss scale of {SMALLEST_SCALE:g}"
+            if self.on_nonfinite is OnNonFinite.stop:
+                raise NumericsError(f"step {step + 1} stopped: {reason}; use precision=bf16 or precision=fp32, lower "
+                                    "optim.base_lr / optim.head_lr, or set trainer.on_nonfinite=skip")
+            scaler.update(SMALLEST_SCALE)
+            return float(norm), True, reason
         return float(norm), overflow, ""
 
 

@@ -21,7 +21,7 @@ from llmtrain.training.optimizer_state import OptimizerPart
 from llmtrain.training.setup import Training
 from llmtrain.training.state import AveragePart, Part, PrecisionPart, RandomPart, SchedulePart, WeightingPart
 
-CLOCKS = ("seconds", "log_size", "window", "quarter")  # of the progress
+CLOCKS = ("seconds", "log_size", "window", "quarter", "recent")  # of the progress
 ROWS, BATCH, WEIGHTS = "row order", "masks and other inputs", "weights"
 FEW = 16  # numbers of a tensor that are shown whole
 

@@ -5,6 +5,7 @@ Nothing here draws random numbers: masks are functions of the row, decoding is a
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -63,9 +64,13 @@ def tune(run: Training, rows: list[Example]) -> None:
                    run.config.trainer.best_metric)
 
 
-def validate(run: Training) -> dict[str, Any]:
-    """:func:`score` of the weights that are published at this step."""
-    with averaged_weights(run):
+def validate(run: Training, leaving: AbstractContextManager[None]) -> dict[str, Any]:
+    """:func:`score` of the weights that are published at this step.
+
+    Args:
+        leaving: Entered where a stop may end it: never while weights are exchanged.
+    """
+    with averaged_weights(run), leaving:
         return score(run)
 
 
