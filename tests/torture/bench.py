@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import SOURCE, environment, make_tiny_base, pairs, write_jsonl
-from torture.warm import Forked, Program, Server
+from torture.servers import Forked, Program, Server
 
 TORTURE = Path(__file__).resolve().parent
 ALL = ("head.layers=1", "head.ffn=32", "head.dropout=0.1")  # options that make a head small and lively

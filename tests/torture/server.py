@@ -1,6 +1,6 @@
 """A warm process that forks one child a command: real processes, without the seconds that imports take.
 
-Started by warm.py with the source tree to test on PYTHONPATH. It reads one JSON object a line from stdin:
+Started by servers.py with the source tree to test on PYTHONPATH. It reads one JSON object a line from stdin:
 
     {"id", "args", "cwd", "env", "out", "err", "stdin", "hook": ["module:function", [arguments]] | null, "script"}
 

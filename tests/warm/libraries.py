@@ -1,7 +1,7 @@
 """The process that has the libraries, and the interpreter that forks from it.
 
 Loading torch and transformers takes most of a short run's CPU time. So one process of each test run loads them once
-(process.py) and forks: servers for the torture table (torture/warm.py), and whatever is started with :func:`python`.
+(process.py) and forks: servers for the torture table (torture/servers.py), and whatever is started with :func:`python`.
 """
 
 from __future__ import annotations
