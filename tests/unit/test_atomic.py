@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llmtrain.atomic import clear_staged, make_folder, read_json, stage_folder, write_json, write_text
-from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.atomic import clear_staged, make_folder, read_json, stage_folder, write_json, write_text, writing
+from llmtrain.errors import CheckpointError, ConfigError, ResourceError
 from llmtrain.lock import FolderLock
 
 
@@ -332,3 +333,19 @@ def test_a_file_of_the_locks_name_that_is_not_ours_stays_as_it_is(tmp_path: Path
         assert lock.left == {}
         lock.note({"kills": {}})
     assert (tmp_path / ".lock").read_bytes() == content
+
+
+def test_a_library_that_fails_once_more_while_it_tidies_up_hides_nothing(tmp_path: Path) -> None:
+    """As datasets' writer does, which closes its file twice."""
+    with pytest.raises(ResourceError, match="Input/output error.*17 bytes"), writing(tmp_path / "cache", 17):
+        try:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        finally:
+            file = (tmp_path / "x").open("w")
+            file.close()
+            file.write("more")
+    with pytest.raises(ValueError, match="closed file"), writing(tmp_path / "cache"):
+        try:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        except FileExistsError:
+            file.write("more")
