@@ -17,13 +17,13 @@ import sysconfig
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
-from llmtrain.atomic import write_text
+from llmtrain.atomic import make_folder, write_text
 from llmtrain.config.data import DataConfig, DocstringsConfig
 from llmtrain.data.examples import SPLIT_PERCENT, SURROGATE, Example, Splits, digest, share_out
+from llmtrain.data.pools import spread
 
 PACKAGES = ("absl", "accelerate", "datasets", "fsspec", "huggingface_hub", "jinja2", "joblib", "networkx", "nltk",
             "numpy", "pandas", "pyarrow", "pygments", "rich", "sympy", "torch", "transformers")
@@ -69,9 +69,10 @@ def _cached_pairs(roots: dict[str, Path], versions: dict[str, str], folder: Path
     if path.is_file():
         return [(row[0], row[1], row[2]) for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())]
     files = [(name, str(root), str(file)) for name, root in sorted(roots.items()) for file in _sources(root)]
-    with ProcessPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        pairs = [pair for found in pool.map(_pairs_of_file, files, chunksize=64) for pair in found]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    count = min(4, os.cpu_count() or 1)
+    made = spread(_pairs_of_files, [files[first::count] for first in range(count)])  # as much work for each
+    pairs = [pair for index in range(len(files)) for pair in made[index % count][index // count]]
     write_text(path, "".join(json.dumps(pair, ensure_ascii=True) + "\n" for pair in pairs))
     return pairs
 
@@ -80,6 +81,10 @@ def _sources(root: Path) -> list[Path]:
     return sorted(file for file in root.rglob("*.py")
                   if not SKIPPED_FOLDERS & set(file.relative_to(root).parts)
                   and "site-packages" not in file.relative_to(root).parts and not file.name.startswith("test_"))
+
+
+def _pairs_of_files(jobs: list[tuple[str, str, str]]) -> list[list[Pair]]:
+    return [_pairs_of_file(job) for job in jobs]
 
 
 def _pairs_of_file(job: tuple[str, str, str]) -> list[Pair]:

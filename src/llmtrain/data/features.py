@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from llmtrain.data.examples import Example, digest
 from llmtrain.data.extraction import END, LABELS, START, encode_sentences, label_sentences
 from llmtrain.data.language import detect
 from llmtrain.data.long import Cut, beginning, cut_of
+from llmtrain.data.pools import spread
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.data.special import special_ids
 
@@ -115,9 +117,9 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig, senten
                     | {name: Value("bool") for name in ("cut_document", "cut_summary", "empty")})
     needed = 8 * sum(len(text) for text in (*documents, *summaries))  # more than tokens take: 8 bytes each
     with writing(folder / f"{key}.arrow", needed):
-        rows = Dataset.from_dict({"document": documents, "summary": summaries}).map(
-            _encode, batched=True, remove_columns=["document", "summary"], features=schema, new_fingerprint=key,
-            cache_file_name=str(folder / f"{key}.arrow"), num_proc=processes if processes > 1 else None,
+        rows = _mapped(
+            Dataset.from_dict({"document": documents, "summary": summaries}), folder, min(processes, len(examples)),
+            batched=True, remove_columns=["document", "summary"], features=schema, new_fingerprint=key,
             fn_kwargs={"tokenizer": tokenizer, "pipeline": pipeline, "eos": special_ids(tokenizer).eos, "cut": cut,
                        "summary": config.max_summary_tokens, "sentences": sentences, "language": language})
     stats = Stats(len(rows), sum(rows["cut_document"]), sum(rows["cut_summary"]), config.max_source_tokens,
@@ -125,6 +127,37 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig, senten
     return Features(_ragged(rows, "input_ids"), _ragged(rows, "labels"), stats,
                     _ragged(rows, "l1_input_ids") if pipeline.has_l1 else None,
                     {name: _ragged(rows, name) for name in extra})
+
+
+def _mapped(rows: Any, folder: Path, processes: int, **how: Any) -> Any:
+    """The rows encoded, each shard by a process that leaves it in a file, or read from the files that are there.
+
+    The processes are not those of ``datasets``: its pool outlives a killed parent, and trips over one that is stopped.
+    """
+    from datasets import concatenate_datasets
+
+    key = how["new_fingerprint"]
+    if processes == 1:
+        return rows.map(_encode, cache_file_name=str(folder / f"{key}.arrow"), **how)
+    shards = [(rows.shard(processes, number, contiguous=True), folder / f"{key}_{number:05d}_of_{processes:05d}.arrow",
+               number == 0, how) for number in range(processes)]
+    named = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads of its own in every process would be too many
+    try:
+        spread(_encode_shard, [shard for shard in shards if not shard[1].is_file()])
+    finally:
+        del os.environ["TOKENIZERS_PARALLELISM"]
+        os.environ |= {} if named is None else {"TOKENIZERS_PARALLELISM": named}
+    return concatenate_datasets([rows.map(_encode, cache_file_name=str(file), **how) for rows, file, _, how in shards])
+
+
+def _encode_shard(shard: tuple[Any, Path, bool, dict[str, Any]]) -> None:
+    from datasets import disable_progress_bars
+
+    rows, file, with_bar, how = shard
+    if not with_bar:  # one tells enough
+        disable_progress_bars()
+    rows.map(_encode, cache_file_name=str(file), **how)
 
 
 FORMAT = 5  # raise when _encode changes
