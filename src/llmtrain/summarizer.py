@@ -20,7 +20,7 @@ from llmtrain.config.objective import trains_summary
 from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
 from llmtrain.data.extraction import END, START, encode_sentences
 from llmtrain.data.features import clean
-from llmtrain.data.long import Cut, beginning, cut_of
+from llmtrain.data.long import Cut, bounded, cut_of
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.generation import Documents, Generated, spell_as_written, summarize_batches
@@ -97,7 +97,7 @@ class Published:
         selected = None if self.selector is None else self.selector.shorten(cleaned, self.tokenizer, limit)
         read = [pipeline.document(text) for text in (cleaned if selected is None else selected.texts)]
         wanted = [i for i, text in enumerate(read) if text.strip()]
-        begun = [beginning(read[i], self.tokenizer, cut) for i in wanted]
+        begun = [bounded(read[i], self.tokenizer, cut) for i in wanted]
         whole = self._encode(begun, evidence and self.tokenizer.is_fast)
         documents, was_cut = self._documents(begun, whole, cut)
         made = summarize_batches(self.model, self.tokenizer, documents, generation, self.precision,
@@ -110,8 +110,8 @@ class Published:
         for row, (i, one) in enumerate(zip(wanted, made, strict=True)):
             summaries[i] = one
             if one.copied is not None and "offset_mapping" in whole:
-                copied[i] = copied_words(read[i], one.copied, cut(whole["offset_mapping"][row]),
-                                         cut(whole.word_ids(row)))
+                copied[i] = copied_words(read[i], one.copied, cut.places(
+                    whole["offset_mapping"][row], len(read[i]) - len(begun[row])), cut(whole.word_ids(row)))
         shortened = {i for i, lost in zip(wanted, was_cut, strict=True) if lost}
         shortened |= set() if selected is None else set(selected.longer)
         return Summarized(summaries, sorted(shortened), copied,

@@ -21,7 +21,7 @@ from llmtrain.config.load import compose, to_typed
 from llmtrain.config.over import compose_over
 from llmtrain.config.typed import to_dict
 from llmtrain.config.validate import validate
-from llmtrain.data.long import Cut, beginning, frame
+from llmtrain.data.long import LONGEST_WHOLE, Cut, bounded, frame
 from llmtrain.errors import ConfigError
 from llmtrain.model.base import load_tokenizer
 from llmtrain.model.family import family_of, positions
@@ -51,14 +51,31 @@ def test_the_tokenizers_frame(tiny_base: Path) -> None:
 @pytest.mark.parametrize(("piece", "share"), [
     (" ".join(WORDS) + ". ", 1.0), ("".join(WORDS), 1.0), ("长文本没有空格。", 1.0), ("x", 1.0),
     (" ".join(WORDS) + ". ", 0.5)])
-def test_the_beginning_of_a_long_text_holds_all_that_is_kept(tiny_base: Path, piece: str, share: float) -> None:
+def test_what_is_left_of_a_long_text_holds_all_that_is_kept(tiny_base: Path, piece: str, share: float) -> None:
     tokenizer, cut, text = load_tokenizer(str(tiny_base)), Cut(50, 1, 1, share), piece * (400_000 // len(piece))
-    part = beginning(text, tokenizer, cut)
-    assert text.startswith(part)
+    part = bounded(text, tokenizer, cut)
+    assert share < 1 or text.startswith(part)
     assert cut(tokenizer(part)["input_ids"]) == cut(tokenizer(text)["input_ids"])
     words = piece.isascii() and piece.endswith(" ")
-    assert (len(part) < 100_000) == (share == 1 and (words or not piece.isascii()))
-    assert beginning(text[:60_000], tokenizer, cut) == text[:60_000]
+    assert (len(part) < 140_000) == (words or not piece.isascii())
+    assert bounded(text[:60_000], tokenizer, cut) == text[:60_000]
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.9])
+def test_both_ends_of_a_long_text_are_those_of_the_whole(family: str, share: float, tmp_path: Path) -> None:
+    tokenizer, draw = load_tokenizer(str(make_tiny_base(tmp_path / "base", family))), random.Random(3)
+    cut = Cut(50, *frame(tokenizer), share)
+    for length in (2 * LONGEST_WHOLE, 2 * LONGEST_WHOLE + 1, 3 * LONGEST_WHOLE):
+        text = "".join(draw.choices([*(f" {word}" for word in WORDS), ".\n", "  ", "ünïq", "东西。"], k=length // 3))
+        text = (text + " red" * (length // 4))[:length]
+        part = bounded(text, tokenizer, cut)
+        assert (part == text) == (length <= 2 * LONGEST_WHOLE) and len(part) <= 2 * LONGEST_WHOLE
+        short, whole = (tokenizer(one, return_offsets_mapping=True, verbose=False) for one in (part, text))
+        assert cut(short["input_ids"]) == cut(whole["input_ids"])
+        inner = slice(cut.before, cut.limit - cut.after)
+        assert (cut.places(short["offset_mapping"], len(text) - len(part))[inner]
+                == cut(whole["offset_mapping"])[inner])
 
 
 @pytest.mark.parametrize(("width", "overlap", "before", "after"),

@@ -18,7 +18,7 @@ from llmtrain.data.docstrings import cache_folder
 from llmtrain.data.examples import Example, digest
 from llmtrain.data.extraction import END, LABELS, START, encode_sentences, label_sentences
 from llmtrain.data.language import detect
-from llmtrain.data.long import Cut, beginning, cut_of
+from llmtrain.data.long import Cut, bounded, cut_of
 from llmtrain.data.pools import spread
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.data.special import special_ids
@@ -183,11 +183,11 @@ def _encode(rows: dict[str, list[str]], tokenizer: Any, pipeline: Pipeline, cut:
     labels = [[*ids[:summary - 1], eos] if given else [] for ids, given in zip(summaries, rows["summary"], strict=True)]
     made: dict[str, list[Any]] = {"labels": labels, "cut_summary": [len(ids) + 1 > summary for ids in summaries]}
     if pipeline.has_l1:
-        alone = [beginning(pipeline.l1_document(text), tokenizer, cut) for text in rows["document"]]
+        alone = [bounded(pipeline.l1_document(text), tokenizer, cut) for text in rows["document"]]
         made["l1_input_ids"] = [cut(ids) for ids in tokenizer(alone, verbose=False)["input_ids"]]
     if sentences is not None:
         return made | _by_sentence(rows, tokenizer, cut, sentences, language)
-    read = [beginning(pipeline.document(text), tokenizer, cut) for text in rows["document"]]
+    read = [bounded(pipeline.document(text), tokenizer, cut) for text in rows["document"]]
     whole = tokenizer(read, verbose=False)["input_ids"]
     return made | {"input_ids": [cut(ids) for ids in whole],
                    "empty": [len(ids) <= cut.before + cut.after for ids in whole],

@@ -9,6 +9,7 @@ from llmtrain.config.choices import LongMode
 from llmtrain.config.data import DataConfig
 
 Item = TypeVar("Item")
+Span = tuple[int, int]  # first and last character
 LONGEST_WHOLE = 1 << 16  # characters of a text that is always tokenised whole
 
 
@@ -36,6 +37,14 @@ class Cut:
         first = round(room * self.head_share)
         return [*row[:self.before + first], *row[len(row) - self.after - (room - first):]]
 
+    def places(self, offsets: list[Span], left_out: int) -> list[Span]:
+        """The kept tokens' places in a document of which :func:`bounded` left out so many characters."""
+        kept = self(offsets)
+        first = len(kept)
+        if self.head_share < 1 and left_out:  # they lie before the last tokens
+            first = self.before + round(max(0, self.limit - self.before - self.after) * self.head_share)
+        return [*kept[:first], *((start + left_out, end + left_out) for start, end in kept[first:])]
+
     def describe(self) -> str:
         return f" ({self.head_share:.0%} from the beginning, the rest from the end)" if self.head_share < 1 else ""
 
@@ -47,19 +56,32 @@ def cut_of(tokenizer: Any, data: DataConfig, limit: int | None = None) -> Cut:
                data.head_share if data.long is LongMode.head_tail else 1.0)
 
 
-def beginning(text: str, tokenizer: Any, cut: Cut) -> str:
-    """The part of a very long text that holds all that is kept of it, and several times as much beside.
+def bounded(text: str, tokenizer: Any, cut: Cut) -> str:
+    """A very long text without what is not kept of it anyway, but for several times as much as is kept.
 
-    To tokenise 10 MB whole takes gigabytes. Where the end is kept too (``head_tail``), the text stays as it is.
+    To tokenise 10 MB whole takes gigabytes. What stays is its beginning, and where the end is kept too (``head_tail``)
+    its end. Both are cut between words, so that each kept token is the one it is in the whole text.
     """
     size = max(LONGEST_WHOLE, 32 * cut.limit)
-    while cut.head_share == 1 and size < len(text):
-        end = 1 + max(text.rfind(space, size // 2, size) for space in " \n")  # 0: no words here, so anywhere
-        part = text[:end or size]
-        if len(tokenizer(part, verbose=False)["input_ids"]) > 4 * cut.limit:
-            return part
+    ends = 1 if cut.head_share == 1 else 2
+    while size * ends < len(text):
+        parts = [_beginning(text, size), _end(text, size)][:ends]
+        if all(len(tokenizer(part, verbose=False)["input_ids"]) > 4 * cut.limit for part in parts):
+            return "".join(parts)
         size *= 4
     return text
+
+
+def _beginning(text: str, size: int) -> str:
+    end = 1 + max(text.rfind(space, size // 2, size) for space in " \n")  # 0: no words here, so anywhere
+    return text[:end or size]
+
+
+def _end(text: str, size: int) -> str:
+    """It begins with a space, which in many tokenizers belongs to the word behind it."""
+    first = len(text) - size
+    found = [place for space in " \n" if (place := text.find(space, first, len(text) - size // 2)) >= 0]
+    return text[min(found, default=first):]
 
 
 def frame(tokenizer: Any) -> tuple[int, int]:
