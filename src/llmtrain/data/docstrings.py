@@ -23,6 +23,7 @@ from pathlib import Path
 from llmtrain.atomic import make_folder, write_text
 from llmtrain.config.data import DataConfig, DocstringsConfig
 from llmtrain.data.examples import SPLIT_PERCENT, SURROGATE, Example, Splits, digest, share_out
+from llmtrain.data.paths import given_path
 from llmtrain.data.pools import spread
 
 PACKAGES = ("absl", "accelerate", "datasets", "fsspec", "huggingface_hub", "jinja2", "joblib", "networkx", "nltk",
@@ -38,7 +39,8 @@ Pair = tuple[str, str, str]  # (module:line, document, summary)
 def cache_folder(config: DataConfig) -> Path:
     """data.cache_dir, else $LLMTRAIN_CACHE, else the user's cache folder."""
     chosen = config.cache_dir or os.environ.get("LLMTRAIN_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "llmtrain"
+    key = "data.cache_dir" if config.cache_dir else "LLMTRAIN_CACHE"
+    return given_path(chosen, key) if chosen else Path.home() / ".cache" / "llmtrain"
 
 
 def read_docstrings(config: DataConfig) -> Splits:

@@ -9,7 +9,9 @@ from typing import Any
 
 from llmtrain.config.choices import OnBadRow
 from llmtrain.config.data import DataConfig
+from llmtrain.data.cells import Unusable, shown
 from llmtrain.data.examples import SURROGATE, Example, Splits, take_from_train
+from llmtrain.data.paths import given_path
 from llmtrain.data.readers import read_rows
 from llmtrain.errors import DataError
 
@@ -41,12 +43,12 @@ def paths_of(value: Any, key: str, folder: str | None = None) -> list[Path]:
     Raises:
         DataError: The folder is none, or nothing matches.
     """
-    if folder is not None and not Path(folder).expanduser().is_dir():
+    if folder is not None and not given_path(folder, "data.folder").is_dir():
         raise DataError(f"no folder at {folder}; check data.folder")
     paths: list[Path] = []
     for item in value if isinstance(value, list | tuple) else [value]:
-        path = Path(str(item)).expanduser()
-        places = [path] if folder is None else [Path(folder).expanduser() / path, path]
+        path = given_path(item, key)
+        places = [path] if folder is None else [given_path(Path(folder).expanduser() / path, key), path]
         found = next((matches for place in places if (matches := _matches(place))), [])
         if not found and folder is None and not path.is_absolute():
             raise DataError(f"no data file at {item}; check {key}, or name the folder it lies in, data.folder=FOLDER")
@@ -98,7 +100,8 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     if problems:
         notes.append(f"{len(problems)} bad rows skipped in {split}, first: {problems[0]}")
     if not examples:
-        raise DataError(f"no usable row at {place}; rows need the columns {config.document!r} and {config.summary!r}")
+        raise DataError(f"no usable row at {place}; rows need the columns {shown(config.document)} "
+                        f"and {shown(config.summary)}")
     if apart := sum(bool(e.summary) and e.summary not in e.references for e in examples):
         notes.append(f"in {apart} of {len(examples)} rows of {split} the summary is not one of the references")
     return examples
@@ -106,13 +109,14 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
 
 def _has_text(row: dict[str, Any], column: str) -> bool:
     value = row.get(column)
-    return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, Unusable) or (isinstance(value, str) and bool(value.strip()))
 
 
 def _document_alone(row: dict[str, Any], config: DataConfig, number: str) -> Example | str:
     """The row as an example without a summary, or what is wrong with it."""
     document, problem = _text(row, config.document)
-    name = _name(row, number)
+    name, unusable = _name(row, number)
+    problem = problem or unusable
     if not problem and any(SURROGATE.search(text) for text in (name, document)):
         problem = HALF
     return problem or Example(name, document, "", ())
@@ -140,32 +144,39 @@ def _example(row: dict[str, Any], config: DataConfig, number: str, column: str |
     if column is not None:
         listed = row.get(column)
         if not isinstance(listed, list) or not listed or not all(isinstance(r, str) and r.strip() for r in listed):
-            return f"column {column!r} is not a list of texts"
+            return f"column {shown(column)} is not a list of texts"
         references = tuple(listed)
     summary = references[0] if references else ""
     if not references or row.get(config.summary) is not None:
         summary, problem = _text(row, config.summary)
         if problem:
             return problem
-    name = _name(row, number)
+    name, problem = _name(row, number)
+    if problem:
+        return problem
     if any(SURROGATE.search(text) for text in (name, document, summary, *references)):
         return HALF
     return Example(name, document, summary, references or (summary,))
 
 
-def _name(row: dict[str, Any], number: str) -> str:
+def _name(row: dict[str, Any], number: str) -> tuple[str, str]:
+    """(name, "") or ("", problem)."""
     identity = row.get("id")
-    return number if identity is None or identity == "" else str(identity)
+    if isinstance(identity, Unusable):
+        return "", f"column 'id' {identity.why}"
+    return number if identity is None or identity == "" else str(identity), ""
 
 
 def _text(row: dict[str, Any], column: str) -> tuple[str, str]:
     """(text, "") or ("", problem)."""
     if column not in row:
-        known = ", ".join(repr(name) for name in list(row)[:6])
-        return "", f"no column {column!r} (it has {known})"
+        known = ", ".join(shown(name, 24) for name in list(row)[:6])
+        return "", f"no column {shown(column)} (it has {known})"
     value = row[column]
+    if isinstance(value, Unusable):
+        return "", f"column {shown(column)} {value.why}"
     if not isinstance(value, str):
-        return "", f"column {column!r} is {'empty' if value is None else type(value).__name__}, not text"
+        return "", f"column {shown(column)} is {'empty' if value is None else type(value).__name__}, not text"
     if not value.strip():
-        return "", f"column {column!r} is empty"
+        return "", f"column {shown(column)} is empty"
     return value, ""

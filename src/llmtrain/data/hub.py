@@ -9,8 +9,13 @@ from typing import Any
 from llmtrain.config.data import DataConfig
 from llmtrain.data.examples import Example, Splits, take_from_train
 from llmtrain.data.files import examples_of
+from llmtrain.data.hubfolder import check_folder
+from llmtrain.data.paths import given_path
+from llmtrain.data.readers import rows_of_batch
 from llmtrain.errors import ConfigError, DataError
 from llmtrain.fetch.reach import dataset_place, offline, unreachable
+
+ROWS_AT_ONCE = 1000
 
 
 def read_hub(config: DataConfig, only: str | None, labelled: bool = True) -> Splits:
@@ -25,7 +30,9 @@ def read_hub(config: DataConfig, only: str | None, labelled: bool = True) -> Spl
     hub = config.hub
     if not hub.name:
         raise ConfigError("data=hub needs data.hub.name; give a dataset name or a local folder in the hub's layout")
-    if not Path(hub.name).is_dir():
+    if given_path(hub.name, "data.hub.name").is_dir():
+        check_folder(Path(hub.name))
+    else:
         _check_reachable(hub.name)
     notes: list[str] = []
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
@@ -44,12 +51,15 @@ def _read_split(config: DataConfig, split: str, splits: dict[str, list[Example]]
     name = getattr(config.hub, f"{split}_split")
     rows = _load(config, name, required=name != split or split == "train")
     if rows is not None:
-        places = ((f"{config.hub.name}[{name}]:{i}", dict(row)) for i, row in enumerate(rows, start=1))
+        tables = rows.with_format("arrow").iter(batch_size=ROWS_AT_ONCE)  # plain values: no picture is opened
+        plain = (row for table in tables for batch in table.to_batches() for row in rows_of_batch(batch))
+        places = ((f"{config.hub.name}[{name}]:{i}", row) for i, row in enumerate(plain, start=1))
         splits[split] = examples_of(places, config, split, notes, labelled)
     return rows is not None
 
 
 def _load(config: DataConfig, split: str, required: bool) -> Any:
+    import yaml
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HfHubHTTPError
@@ -57,7 +67,8 @@ def _load(config: DataConfig, split: str, required: bool) -> Any:
     hub = config.hub
     try:
         return load_dataset(hub.name, hub.config, split=split, revision=hub.revision)
-    except (DatasetsError, HfHubHTTPError, OSError, RuntimeError, ValueError) as error:
+    except (DatasetsError, HfHubHTTPError, OSError, RuntimeError, ValueError, AttributeError, KeyError, TypeError,
+            yaml.YAMLError) as error:  # the latter for what a dataset's README.md or dataset_infos.json holds
         if str(error).startswith("Unknown split"):
             if not required:
                 return None

@@ -50,16 +50,16 @@ def spread(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
                 workers.append(worker)
                 writer.close()  # else the end of the worker were not the end of its pipe
         while left:
-            for reader in connection.wait(list(left)):
-                assert isinstance(reader, connection.Connection)
-                results[left.pop(reader)] = _received(reader)
+            for ready in connection.wait(list(left)):
+                assert isinstance(ready, connection.Connection)
+                results[left.pop(ready)] = _received(ready)
     finally:
-        for worker in workers:
-            worker.kill()
-        for worker in workers:
-            worker.join()
-        for reader in left:
-            reader.close()
+        for one in workers:
+            one.kill()
+        for one in workers:
+            one.join()
+        for unread in left:
+            unread.close()
     return results
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from llmtrain.data.cells import TWICE, UNREADABLE, shown
 from llmtrain.data.tables import read_table
 from llmtrain.errors import DataError
 
@@ -60,7 +62,7 @@ def read_bytes(path: Path) -> bytes:
             with gzip.open(path) as file:
                 return b"".join(_bounded(path, iter(lambda: file.read(PIECE), b"")))
         return b"".join(_bounded(path, _unpack_zst(path))) if packed else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read the data file at {path} ({error}); check or restore it") from error
 
 
@@ -101,17 +103,17 @@ def _unpack_zst(path: Path) -> Iterator[bytes]:
     """Every frame of a .zst file; a stream reader would give the half of a truncated one without a word."""
     import zstandard
 
-    rest = path.read_bytes()
+    packed, at = memoryview(path.read_bytes()), 0
+    unpacker = zstandard.ZstdDecompressor()
     try:
-        while rest:
-            frame = zstandard.ZstdDecompressor().decompressobj()
-            for start in range(0, len(rest), PIECE >> 6):
-                yield frame.decompress(rest[start:start + (PIECE >> 6)])
-                if frame.eof:
-                    break
-            if not frame.eof:
-                raise zstandard.ZstdError("it ends in the middle of a frame")
-            rest = frame.unused_data + rest[start + (PIECE >> 6):]
+        while at < len(packed):
+            frame = unpacker.decompressobj()
+            while not frame.eof:
+                if at == len(packed):
+                    raise zstandard.ZstdError("it ends in the middle of a frame")
+                piece = packed[at:at + (PIECE >> 6)]
+                yield frame.decompress(piece)
+                at += len(piece) - len(frame.unused_data)  # what belongs to the next frame
     except zstandard.ZstdError as error:
         raise DataError(f"damaged .zst data file at {path} ({error}); restore it") from error
 
@@ -128,10 +130,11 @@ def _lines(path: Path, content: bytes) -> Iterator[tuple[str, str | None]]:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose keys all differ: which of two values counts would be anybody's guess."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:40]!r} stands twice")
+    made: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in made:
+            raise ValueError(f"the key {shown(name, 40)} stands twice")
+        made[name] = value
     return made
 
 
@@ -154,7 +157,7 @@ def _jsonl(path: Path, content: bytes) -> Iterator[Row]:
 
 def _json(path: Path, content: bytes) -> Iterator[Row]:
     try:
-        value = json.loads(content.decode("utf-8-sig"), parse_constant=_no_number)
+        value = json.loads(content.decode("utf-8-sig"), parse_constant=_no_number, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise DataError(f"not a JSON file at {path} ({str(error)[:80]}); repair it") from error
     rows = value.get("data") if isinstance(value, dict) else value
@@ -203,8 +206,24 @@ def _parquet(path: Path, content: bytes) -> Iterator[Row]:
         for batch in batches():  # all of it before the first row: half a million rows take a while to be looked at
             total += batch.nbytes + ROW * batch.num_rows
             _check_bound(path, total)
-        for number, row in enumerate((row for batch in batches() for row in batch.to_pylist()), start=1):
+        for number, row in enumerate((row for batch in batches() for row in rows_of_batch(batch)), start=1):
             yield f"{path}:{number}", row
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         line = " ".join(str(error).split())[:100]
         raise DataError(f"cannot read the Parquet file at {path} ({line}); restore it") from error
+
+
+def rows_of_batch(batch: Any) -> Iterator[dict[str, Any]]:
+    """An arrow batch row by row. A column with a value that Python cannot hold, such as a date after the year 9999, is
+    unusable, and harmless where nobody needs it; so is a name that stands twice."""
+    import pyarrow
+
+    columns: dict[str, list[Any]] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            values = column.to_pylist()
+        except (OverflowError, ValueError, pyarrow.ArrowException):
+            values = [UNREADABLE] * batch.num_rows
+        columns[name] = [TWICE] * batch.num_rows if name in columns else values
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from llmtrain.data.cells import TWICE
 from llmtrain.data.examples import SURROGATE
 from llmtrain.errors import DataError
 
@@ -35,8 +37,10 @@ def read_table(path: Path, content: bytes, delimiter: str) -> Iterator[Row]:
     if isinstance(header, str) or any(SURROGATE.search(name) for name in header):
         problem = header if isinstance(header, str) else "not UTF-8"
         raise DataError(f"cannot read the header ({problem}) at {path}:{number}; save the table as UTF-8 with a header")
+    twice = {name: TWICE for name, count in Counter(header).items() if count > 1}  # harmless where nobody needs them
     for number, cells in records:
-        yield f"{path}:{number}", cells if isinstance(cells, str) else _row(header, cells)
+        row = cells if isinstance(cells, str) else _row(header, cells)
+        yield f"{path}:{number}", row if isinstance(row, str) else row | twice
 
 
 def _row(header: list[str], cells: list[str]) -> dict[str, Any] | str:

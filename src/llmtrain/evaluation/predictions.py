@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from llmtrain.data.cells import Unusable, shown
 from llmtrain.data.examples import SURROGATE, Example
 from llmtrain.data.readers import SUFFIXES, kind_of, read_rows, read_text
 from llmtrain.errors import DataError
@@ -30,8 +31,8 @@ def read_predictions(path: Path, examples: list[Example]) -> list[str]:
     by_id = _by_id(rows)
     missing = [e.id for e in examples if e.id not in by_id]
     if missing:
-        raise DataError(f"no prediction for id {missing[0]!r} at {path} ({len(missing)} of {len(examples)} missing); "
-                        "add them, or leave out every id to match by order")
+        raise DataError(f"no prediction for id {shown(missing[0])} at {path} ({len(missing)} of {len(examples)} "
+                        "missing); add them, or leave out every id to match by order")
     return [by_id[e.id] for e in examples]
 
 
@@ -48,6 +49,8 @@ def _row(place: str, row: dict[str, Any] | str) -> Row:
     if not isinstance(text, str) or SURROGATE.search(text):
         raise DataError(f"no text under \"prediction\" at {place}; each row needs one")
     identity = row.get("id")
+    if isinstance(identity, Unusable):
+        raise DataError(f"column 'id' {identity.why} at {place}; give every row an id, or none")
     return place, None if identity is None or identity == "" else str(identity), text
 
 
@@ -57,6 +60,7 @@ def _by_id(rows: list[Row]) -> dict[str, str]:
         if identity is None:
             raise DataError(f"no id at {place}, where other rows have one; give every row an id, or none")
         if identity in seen:
-            raise DataError(f"the id {identity!r} stands twice, again at {place}; each document has one prediction")
+            raise DataError(f"the id {shown(identity)} stands twice, again at {place}; each document has one "
+                            "prediction")
         seen[identity] = text
     return seen

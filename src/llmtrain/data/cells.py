@@ -1,0 +1,24 @@
+"""What a user's file may hold in a cell or call a column, as far as it cannot be used or must be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SHOWN = 60  # characters of a name or an id; a stray line break makes them as long as the file
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Stands for a value that is there and has no meaning; only rows that need it are bad."""
+
+    why: str  # with the column's name in front
+
+
+TWICE = Unusable("stands twice in the header")
+UNREADABLE = Unusable("holds a value that cannot be read")
+
+
+def shown(name: str, most: int = SHOWN) -> str:
+    """A name between quotes, shortened to so many characters."""
+    text = repr(name[:most + 1])
+    return text if len(text) <= most + 2 else f"{text[:most - 2]}...{text[0]}"
