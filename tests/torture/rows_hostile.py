@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from llmtrain.checkpoint import manifest as manifests
 from torture.bench import Bench, Run, must
@@ -140,7 +141,8 @@ def watched(bench: Bench) -> Iterator[tuple[Bench, Path | None]]:
                                                       check=False).returncode == 0
     folder = bench.folder / "watched"
     shutil.rmtree(folder, ignore_errors=True)
-    env = {"HF_HUB_OFFLINE": "", "PYTHONDONTWRITEBYTECODE": "1"}  # a fresh checkout's __pycache__ is no news
+    env = {"HF_HUB_OFFLINE": "", "PYTHONDONTWRITEBYTECODE": "1",  # a fresh checkout's __pycache__ is no news
+           "LLMTRAIN_CACHE": str(folder / "cache")}
     with Bench(folder, bench.source, strace if works else (), env) as inner:
         yield inner, trace if works else None
 
@@ -309,6 +311,17 @@ def interpolated(place: Place, step: Path) -> None:
     body["config"]["data"]["document"] = "${oc.env:HF_TOKEN}"
     body["config"]["run"]["name"] = "${oc.env:HF_TOKEN}"
     path.write_text(json.dumps(body), encoding="utf-8")
+
+
+def stored(change: Callable[[Place, dict[str, Any]], object]) -> Callable[[Place, Path], None]:
+    """Another llmtrain.json: ``change`` is given all of it, the run's configuration under "config"."""
+    def make(place: Place, step: Path) -> None:
+        path = step / "model/llmtrain.json"
+        body = json.loads(path.read_text(encoding="utf-8"))
+        change(place, body)
+        path.write_text(json.dumps(body), encoding="utf-8")
+
+    return make
 
 
 def adapter(place: Place, path: Path) -> None:
@@ -484,6 +497,19 @@ CASES = [
     published("a configuration with a kernel", lambda p, s: amend(
         s / "model/config.json", attn_implementation="evil/kernel", _attn_implementation="evil/kernel"),
         "eval", True, 0, 2, 3),
+    published("a cache outside", stored(lambda p, b: b["config"]["data"].update(cache_dir=str(p.outside / "cache"))),
+              "eval", True, 0),
+    published("stop words in a secret", stored(lambda p, b: b["config"]["data"].update(preprocess=[
+        {"name": "stopwords", "file": str(p.outside / "secret.txt")}])), "summarize", True, 3),
+    *(published("nothing told of the run", stored(lambda _p, b: b.clear()), command, True, 3)
+      for command in ("eval", "verify")),
+    published("no step", stored(lambda _p, b: b.update(step=None)), "eval", True, 3),
+    published("a step in words", stored(lambda _p, b: b.update(step="x")), "summarize", True, 3),
+    published("plugins that are words", stored(lambda _p, b: b.update(plugins=["x"])), "eval", True, 3),
+    published("plugins in parts", stored(lambda _p, b: (b.update(plugins=[{"name": "x", "sha256": 5, "parts": 5}]),
+                                                        b["config"].update(head={"name": "none"}))), "eval", True, 3),
+    published("a manifest of 20 million groups", lambda _p, s: (s / "manifest.json").write_text(
+        "[" + ",".join(["{}"] * 20_000_000) + "]"), "verify", False, 3),
     resumed("YAML that makes objects", lambda p, r: (r / "config.yaml").write_text(
         f"!!python/object/apply:os.system ['touch {p.executed}']\n")),
     resumed("a billion laughs", lambda p, r: laughs(p, r / "config.yaml")),

@@ -39,7 +39,7 @@ class Program(Server):
 
     def __init__(self, before: Sequence[str], environment: dict[str, str], errors: Path) -> None:
         with errors.open("wb") as to_errors:
-            self._process = subprocess.Popen([*before, sys.executable, str(SERVER)], env=environment, text=True,
+            self._process = subprocess.Popen([*before, sys.executable, "-P", str(SERVER)], env=environment, text=True,
                                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=to_errors,
                                              bufsize=1, start_new_session=True)
         assert self._process.stdin is not None

@@ -14,7 +14,7 @@ from llmtrain import checkpoint
 def write_model(folder: Path, step: int = 1) -> None:
     save_file({"weight": torch.arange(256.0)}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"model_type": "test"}))
-    (folder / "llmtrain.json").write_text(json.dumps({"step": step, "config": {}}))
+    (folder / "llmtrain.json").write_text(json.dumps({"step": step, "config": {"model": {"path": "base"}}}))
 
 
 def parts_of(step: int, size: int = 64) -> checkpoint.Parts:

@@ -203,7 +203,7 @@ def test_locate_model_takes_every_kind_of_path(tmp_path: Path, meant: str) -> No
     checkpoint.point(tmp_path / "run" / "checkpoints", "best", 1, {})
     found = checkpoint.locate_model(tmp_path / meant)
     assert found == tmp_path / "run" / "checkpoints" / "step-1" / "model"
-    assert checkpoint.read_model_config(found) == {"step": 1, "config": {}}
+    assert checkpoint.read_model_config(found) == {"step": 1, "config": {"model": {"path": "base"}}}
 
 
 def test_locate_model_accepts_a_model_folder_alone(tmp_path: Path) -> None:

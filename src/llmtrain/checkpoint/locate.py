@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmtrain import plugins
 from llmtrain.atomic import read_json
 from llmtrain.checkpoint.manifest import MANIFEST, Manifest, record_of
 from llmtrain.checkpoint.verify import verify
@@ -159,29 +158,3 @@ def locate_model(path: Path | str) -> Path:
         raise CheckpointError(f"no checkpoint in the run at {path} yet; train it first")
     manifest = verify(path)
     return path / "model" if manifest.kind == "step" else path
-
-
-def read_model_config(model_dir: Path | str) -> dict[str, Any]:
-    """``llmtrain.json`` of a model folder: what its training was, with the whole configuration under "config".
-
-    Raises:
-        CheckpointError: It is missing or no JSON object.
-    """
-    path = Path(model_dir) / "llmtrain.json"
-    body = read_json(path)
-    if not isinstance(body, dict):
-        raise CheckpointError(f"no JSON object at {path}; use another checkpoint")
-    return body
-
-
-def check_plugins(stored: dict[str, Any], at: Path) -> None:
-    """Warn of each plugin that is not the one the model at ``at`` was trained with.
-
-    Raises:
-        ConfigError: The model's head came from a plugin that is not loaded.
-    """
-    config = stored.get("config")
-    head = config.get("head") if isinstance(config, dict) else None
-    name = str(head.get("name")) if isinstance(head, dict) else ""
-    for line in plugins.check_record(stored.get("plugins"), name, str(at)):
-        warn(line)

@@ -19,6 +19,7 @@ from llmtrain.errors import CheckpointError
 MANIFEST = "manifest.json"
 FORMAT = "llmtrain-checkpoint"
 VERSION = 1
+JSON_LIMIT = 8 << 20  # bytes: parsed, JSON of the worst kind takes thirty times as much
 FORBIDDEN_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz", ".joblib", ".py", ".so")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -120,7 +121,7 @@ def read(folder: Path) -> Manifest:
         raise CheckpointError(f"no {MANIFEST} at {folder}; it is not a complete llmtrain checkpoint, use another one")
     if path.is_symlink():
         raise CheckpointError(f"a symbolic link at {path}; restore the file itself")
-    body = read_json(path)
+    body = read_json(path, JSON_LIMIT)
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise CheckpointError(f"no llmtrain manifest at {path}; use another checkpoint")
     if body.get("version") != VERSION:

@@ -44,6 +44,7 @@ def compose_over(stored: dict[str, Any] | None, overrides: list[str], command: s
         return _typed(command, values)
     base = to_dict(from_dict(stored, at, CheckpointError, scoring=True))
     base["eval"]["output"] = None  # the run's own output folder; scoring again must not overwrite it
+    base["data"]["cache_dir"] = None  # a model that comes from elsewhere must not choose where is written
     result = {field.name: values[field.name] if field.name in OWN else base[field.name]
               for field in fields(SCHEMAS[command])}
     parsed = load.parse(quote_overrides(overrides, load.text_keys(command)))
