@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoToken
 from llmtrain.errors import CheckpointError
 from llmtrain.model.config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
 from llmtrain.model.extraction import LlmtrainForExtraction
+from llmtrain.model.loading import refusing
 from llmtrain.model.prefix import LlmtrainForPrefixLM
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 from llmtrain.model.topology import class_of
@@ -32,15 +33,10 @@ def load(folder: Path) -> tuple[Any, Any]:
         CheckpointError: transformers cannot load it, or would read elsewhere for it.
     """
     check_published(folder)
-    try:
+    with refusing(CheckpointError, f"cannot load the model at {folder}", "; use another checkpoint"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         head = AutoConfig.from_pretrained(folder, trust_remote_code=False).head["name"]
         # the attention is named: a configuration may ask for one that is fetched from the hub
         model = cast(Any, class_of(head)).from_pretrained(folder, use_safetensors=True, dtype=torch.float32,
                                                           attn_implementation="sdpa")
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever a wrong file leads to
-        line = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"cannot load the model at {folder} ({line}); use another checkpoint") from error
     return model, tokenizer

@@ -186,13 +186,23 @@ def check(case: Case, run: Run, place: Place, before: list[Path]) -> None:
 # --------------------------------------------------------------------------------------------------------- the cases
 
 
-def base(name: str, change: Callable[[Place, Path], object], *codes: int, opens: bool = False) -> Case:
+def base(name: str, change: Callable[[Place, Path], object], *codes: int, opens: bool = False,
+         more: tuple[str, ...] = ()) -> Case:
     """A base folder with something in it."""
     def make(place: Place) -> list[str]:
         change(place, place.base())
-        return [*place.good, f"model.path={place.base()}"]
+        return [*place.good, f"model.path={place.base()}", *more]
 
     return Case(f"base: {name}", make, codes or (2, 3), opens)
+
+
+def looked(name: str, change: Callable[[Place, Path], object], *codes: int) -> Case:
+    """The same base, verified."""
+    def make(place: Place) -> list[str]:
+        change(place, place.base())
+        return ["verify", str(place.base())]
+
+    return Case(f"verify: a base with {name}", make, codes or (2, 3))
 
 
 def published(name: str, change: Callable[[Place, Path], object], command: str = "eval", sign: bool = True,
@@ -354,6 +364,44 @@ def other_index(place: Place, path: Path) -> None:
     amend(path / "config.json", transformers_weights="other.safetensors.index.json")
 
 
+def doubled(place: Place, path: Path) -> None:
+    """Each step makes texts twice as long."""
+    amend(path / "tokenizer.json", normalizer={"type": "Sequence", "normalizers": [
+        {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 34})
+    amend(path / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+
+
+def small_vocabulary(place: Place, path: Path) -> None:
+    """Two tokens, none of which begins or ends anything."""
+    (path / "tokenizer.json").unlink()
+    (path / "vocab.txt").write_text("a\nb\n")
+    amend(path / "tokenizer_config.json", tokenizer_class="EsmTokenizer")
+
+
+def eighth(place: Place, path: Path) -> None:
+    """A weight of its own in 8 bits, NaN in it."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(path / "model.safetensors") | {
+        "w": torch.tensor([1.0, float("nan")]).to(torch.float8_e4m3fn)}
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+
+
+def inner_link(place: Place, path: Path) -> None:
+    (path / "additional_chat_templates").mkdir()
+    (path / "additional_chat_templates/x.jinja").symlink_to(place.outside / "secret.txt")
+
+
+def nested(name: str, **values: object) -> Callable[[Place, Path], None]:
+    """Another head or base inside a published model's config.json."""
+    def change(place: Place, step: Path) -> None:
+        path = step / "model/config.json"
+        amend(path, **{name: json.loads(path.read_text(encoding="utf-8"))[name] | values})
+
+    return change
+
+
 def whole_adapter(place: Place, path: Path) -> None:
     """An adapter of a base that lies elsewhere, all of it in safetensors."""
     import torch
@@ -424,6 +472,15 @@ def point_outside(place: Place, run: Path) -> None:
     shutil.rmtree(run / "checkpoints/step-2")
 
 
+def huge(name: str, place: Place, path: Path) -> None:
+    (path / name).touch()
+    os.truncate(path / name, 3 << 30)
+
+
+EXTRAS: tuple[tuple[str, Callable[[Place, Path], object]], ...] = (
+    ("a pipe", lambda p, b: os.mkfifo(b / "zz.safetensors")),
+    ("a folder", lambda p, b: (b / "zz.safetensors").mkdir()),
+    ("rubbish", lambda p, b: (b / "zz.safetensors").write_bytes(b"x" * 99)))
 TEMPLATE = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
 CASES = [
     base("weights as a pickle alone", lambda p, b: (instead(b / "model.safetensors", b""),
@@ -467,6 +524,38 @@ CASES = [
     base("a template that looks around", lambda p, b: amend(b / "tokenizer_config.json", chat_template=TEMPLATE), 0),
     base("a vocabulary from elsewhere", lambda p, b: amend(b / "tokenizer_config.json", vocab_file=str(
         p.outside / "secret.txt"), merges_file=str(p.outside / "secret.txt")), 0, 2, 3),
+    base("20 million labels", lambda p, b: amend(b / "config.json", num_labels=20_000_000)),
+    base("20,000 layers", lambda p, b: amend(b / "config.json", num_hidden_layers=20_000)),
+    base("400 layers", lambda p, b: amend(b / "config.json", num_hidden_layers=400), 2),
+    base("a width of a billion", lambda p, b: amend(b / "config.json", intermediate_size=10 ** 9), 2),
+    *(base(f"{name} beside the weights", change, 0, more=("objective.base=mlm",)) for name, change in EXTRAS),
+    *(looked(f"{name} beside its weights", change, 0) for name, change in EXTRAS),
+    looked("weights that are a pipe", lambda p, b: pipe(b / "model.safetensors")),
+    looked("numbers of 8 bits", eighth, 3),
+    base("a chat template further in that is a link to a secret", inner_link),
+    base("a tokenizer of 3 GiB", lambda p, b: os.truncate(b / "tokenizer.json", 3 << 30)),
+    *(base(f"{name} of 3 GiB", partial(huge, name)) for name in (
+        "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "merges.txt", "generation_config.json")),
+    base("a tokenizer that pads without end", lambda p, b: amend(b / "tokenizer.json", padding={
+        "strategy": {"Fixed": 10 ** 12}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+        "pad_type_id": 0, "pad_token": "[PAD]"}), 0),
+    base("a tokenizer that panics", lambda p, b: amend(b / "tokenizer.json", normalizer={
+        "type": "Precompiled", "precompiled_charsmap": "/////w=="})),
+    looked("a tokenizer that panics", lambda p, b: amend(b / "tokenizer.json", normalizer={
+        "type": "Precompiled", "precompiled_charsmap": "/////w=="})),
+    base("a tokenizer that doubles its text", doubled), looked("a tokenizer that doubles its text", doubled),
+    base("a tokenizer of two words", small_vocabulary, 2), looked("a tokenizer of two words", small_vocabulary, 0, 2, 3),
+    base("outputs without names", lambda p, b: amend(b / "config.json", return_dict=False), 0),
+    base("layers in pieces", lambda p, b: amend(b / "config.json", chunk_size_feed_forward=7), 0),
+    base("positions from nowhere", lambda p, b: amend(b / "config.json", model_type="roberta", pad_token_id=None,
+                                                      architectures=None), 2),
+    published("20 million labels", lambda p, s: amend(s / "model/config.json", num_labels=20_000_000), "summarize"),
+    published("30,000 layers in the head", nested("head", layers=30_000)),
+    published("20,000 layers in the base", nested("base", num_hidden_layers=20_000), "verify"),
+    published("outputs without names", nested("base", return_dict=False, chunk_size_feed_forward=7), "eval", True, 0),
+    published("a tokenizer that panics", lambda p, s: amend(s / "model/tokenizer.json", normalizer={
+        "type": "Precompiled", "precompiled_charsmap": "/////w=="}), "summarize", True, 3),
+    published("a tokenizer that doubles its text", lambda p, s: doubled(p, s / "model"), "eval", True, 3),
     *(published(f"a pickle called {name}", partial(put_pickle, name), command)
       for name, command in (("model/pytorch_model.bin", "eval"), ("state/optimizer.pt", "extend"), ("x.pkl", "verify"),
                             ("model/training_args.bin", "init"))),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ import torch
 from torch import nn
 
 from llmtrain.config.model import ModelConfig
-from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
+from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.fetch.reach import base_place, cached_folder, offline, unreachable
 from llmtrain.fetch.store import locate
-from llmtrain.model.family import FAMILIES, check_sizes, family_of, set_dropout
+from llmtrain.model.family import FAMILIES, check_sizes, check_weights, family_of, plain_forward, set_dropout
+from llmtrain.model.loading import refusing
 from llmtrain.model.trust import check_folder
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
@@ -78,17 +78,9 @@ def _digest(path: Path, _changed_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def _loading(path: str) -> Iterator[None]:
-    """Turn whatever a loader raises into one line: a wrong file can make it fail in any way."""
-    try:
-        yield
-    except (LlmtrainError, MemoryError):
-        raise
-    except Exception as error:
-        line = " ".join(str(error).split())[:150]
-        raise ConfigError(f"cannot load the base model at {path} ({line}); it must be the folder or hub name of a "
-                          "BERT- or GPT-style model with config.json, model.safetensors and a tokenizer") from error
+def _loading(path: str) -> AbstractContextManager[None]:
+    return refusing(ConfigError, f"cannot load the base model at {path}", "; it must be the folder or hub name of a "
+                    "BERT- or GPT-style model with config.json, model.safetensors and a tokenizer")
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
@@ -103,25 +95,46 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         raise ConfigError(f"no tokenizer at {path}: none of {', '.join(VOCABULARIES)}; restore the base's own")
     with _loading(path):
         tokenizer = AutoTokenizer.from_pretrained(found, revision=revision, trust_remote_code=False)
-        # A vocabulary may lack the very token for what it lacks. Where it can, the backend is asked: calling a fast
-        # tokenizer itself would take away the limits it was shipped with.
-        (tokenizer.backend_tokenizer.encode if tokenizer.is_fast else tokenizer)(PROBE)
+        _probe(tokenizer)
         tokenizer.chat_template = None  # nobody chats here, and saving one may name files of its own
         json.dumps(tokenizer.init_kwargs, ensure_ascii=False, default=str).encode()  # every checkpoint will write it
     return tokenizer
+
+
+def _probe(tokenizer: Any) -> None:
+    """Raise for a vocabulary that lacks the very token for what it lacks.
+
+    Where it can, the backend is asked: calling a fast tokenizer itself would take away the limits it was shipped with.
+    Those are lifted meanwhile: padding to 10^12 tokens would end the process.
+    """
+    if not tokenizer.is_fast:
+        tokenizer(PROBE)
+        return
+    backend = tokenizer.backend_tokenizer
+    padding, truncation = backend.padding, backend.truncation
+    backend.no_padding()
+    backend.no_truncation()
+    backend.encode(PROBE)
+    if padding is not None:
+        backend.enable_padding(**padding)
+    if truncation is not None:
+        backend.enable_truncation(**truncation)
 
 
 def base_config(config: ModelConfig) -> Any:
     """The base's own configuration, with our dropout. Raises ConfigError for a kind that is not supported."""
     from transformers import AutoConfig
 
+    found = find_base(config.path, config.revision)
     with _loading(config.path):
-        base = AutoConfig.from_pretrained(find_base(config.path, config.revision), revision=config.revision,
-                                          trust_remote_code=False)
+        base = AutoConfig.from_pretrained(found, revision=config.revision, trust_remote_code=False)
     if base.model_type not in FAMILIES:
         raise ConfigError(f"the base at {config.path} is a {base.model_type!r} model; use one of "
                           f"{', '.join(FAMILIES)}")
     check_sizes(base, config.path)
+    if Path(found).is_dir():
+        check_weights(base, Path(found))
+    plain_forward(base)
     set_dropout(base, config.dropout, config.attention_dropout)
     return base
 

@@ -14,7 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from llmtrain.errors import ConfigError
+from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.model.trust import weight_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,30 @@ def check_sizes(base: Any, path: str) -> None:
     if base.hidden_size % base.num_attention_heads and getattr(base, "head_dim", None) is None:
         raise ConfigError(f"hidden_size {base.hidden_size} is no multiple of num_attention_heads "
                           f"{base.num_attention_heads} in {path}/config.json; restore the base's own file")
+    padding = getattr(base, "pad_token_id", None)
+    if family_of(base).offset and (not isinstance(padding, int) or not 0 <= padding < base.vocab_size):
+        raise ConfigError(f"pad_token_id is {str(padding)[:40]} in {path}/config.json and a {base.model_type} base "
+                          "counts its positions from there; restore the base's own file")
+
+
+def check_weights(base: Any, folder: Path) -> None:
+    """Raise ConfigError where a configuration asks for far more than the weights beside it have: it would be built."""
+    stored = sum(path.stat().st_size for path in weight_files(folder))
+    family, width = family_of(base), int(base.hidden_size)
+    rows = int(base.vocab_size) + (int(base.max_position_embeddings) if family.positions else 0)
+    try:
+        inner = ffn_width(base)
+    except (TypeError, ValueError):  # the loader will tell
+        inner = 0
+    least = width * (rows + int(base.num_hidden_layers) * (width + inner))  # of each there is more
+    if stored and least > stored:  # a number takes a byte or more
+        raise ConfigError(f"{folder}/config.json describes a model of more than {least:,} numbers, and its weights have "
+                          f"{stored:,} bytes; restore the base's own files")
+
+
+def plain_forward(base: Any) -> None:
+    """Set what we rely on and a config.json may have otherwise: outputs with names, and layers in one piece."""
+    base.return_dict, base.chunk_size_feed_forward = True, 0
 
 
 def _at(trunk: Any, path: str) -> Any:
@@ -166,7 +191,6 @@ def mlm_head_names(family: Family) -> dict[str, tuple[str, ...]]:
             "bias": (f"{bias}.bias", f"{bias}.decoder.bias")}
 
 
-
 def pretrained_lm_head(folder: Path | str | None) -> Tensor | None:
     """(V, D) output embedding of a decoder whose own is not its input embedding; None where it is, or for an encoder.
 
@@ -190,16 +214,24 @@ def _family_in(folder: Path | str | None) -> Family | None:
 
 
 def _stored(folder: Path | str | None, wanted: dict[str, tuple[str, ...]]) -> dict[str, Tensor] | None:
-    """Tensors of a folder in fp32, each under the first of its names that is there; None unless all are."""
-    from safetensors import safe_open
+    """Tensors of a folder in fp32, each under the first of its names that is there; None unless all are.
+
+    Raises:
+        CheckpointError: A file of weights is none.
+    """
+    from safetensors import SafetensorError, safe_open
 
     if folder is None:
         return None
     found: dict[str, Tensor] = {}
-    for path in sorted(Path(folder).glob("*.safetensors")):  # large bases come in several files
-        with safe_open(str(path), "pt") as file:
-            stored = set(file.keys())
-            for name, choices in wanted.items():
-                if (choice := next((c for c in choices if c in stored), None)) is not None:
-                    found[name] = file.get_tensor(choice).float()
+    for path in weight_files(Path(folder)):  # large bases come in several files
+        try:
+            with safe_open(str(path), "pt") as file:
+                stored = set(file.keys())
+                for name, choices in wanted.items():
+                    if (choice := next((c for c in choices if c in stored), None)) is not None:
+                        found[name] = file.get_tensor(choice).float()
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"no safetensors at {path} ({' '.join(str(error).split())[:150]}); restore the "
+                                  "model's own") from error
     return found if found.keys() == wanted.keys() else None

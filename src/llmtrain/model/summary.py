@@ -32,6 +32,7 @@ from llmtrain.model.family import (
     ffn_width,
     first_position,
     layers,
+    plain_forward,
     positions,
     pretrained_mlm_head,
 )
@@ -52,6 +53,7 @@ class SummaryModel(PreTrainedModel):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         base = AutoConfig.for_model(**config.base)
+        plain_forward(base)
         self.trunk = AutoModel.from_config(base, attn_implementation=NAME, **family_of(base).arguments)
         cheapen_dropout(self.trunk)
         cheapen_linear(self.trunk)

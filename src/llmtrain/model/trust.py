@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.model.limits import CONFIG, growing_tokenizer, large_files, large_numbers
 
-CONFIG_LIMIT = 8 << 20  # bytes
+INDEX_LIMIT = 8 << 20  # bytes
+MOST_ENTRIES = 10_000  # of a folder that are looked at for links
 WEIGHTS = "model.safetensors"
+INDEX = f"{WEIGHTS}.index.json"
 
 
 def check_folder(folder: Path) -> None:
@@ -33,9 +36,25 @@ def check_published(folder: Path) -> None:
         raise CheckpointError(problems)
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a model's weights, as transformers chooses them; what else lies there is not opened.
+
+    A pipe in the place of one would never end, so that only regular files count.
+    """
+    if (folder / WEIGHTS).exists():
+        names = [WEIGHTS]
+    else:
+        index, _ = _read(folder / INDEX)
+        shards = index.get("weight_map") if isinstance(index, dict) else None
+        names = sorted({str(shard) for shard in shards.values()}) if isinstance(shards, dict) else []
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
 def _followed(folder: Path) -> list[str]:
-    """One line for each thing that a loader would follow."""
-    return [*_links(folder), *_indexes(folder), *_extras(folder)]
+    """One line for each thing that a loader would follow, or never come to the end of."""
+    problems = [*_links(folder), *large_files(folder), *_indexes(folder), *_extras(folder)]
+    growing = growing_tokenizer(folder) if not problems else None
+    return [*problems, *([growing] if growing is not None else [])]
 
 
 def _read(path: Path) -> tuple[Any, str | None]:
@@ -43,8 +62,8 @@ def _read(path: Path) -> tuple[Any, str | None]:
     try:
         if not path.is_file():
             return None, None
-        if path.stat().st_size > CONFIG_LIMIT:  # the loader would read it unseen
-            return None, f"{path} is larger than {CONFIG_LIMIT:,} bytes; restore the model's own file"
+        if path.stat().st_size > INDEX_LIMIT:  # the loader would read it unseen
+            return None, f"{path} is larger than {INDEX_LIMIT:,} bytes; restore the model's own file"
         return json.loads(path.read_text(encoding="utf-8")), None
     except (OSError, ValueError, RecursionError):
         return None, None
@@ -57,13 +76,19 @@ def _links(folder: Path) -> Iterator[str]:
     """
     home = Path(os.path.realpath(folder))
     allowed = [home, *([home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [])]
-    try:
-        links = sorted(path for path in home.iterdir() if path.is_symlink() and path.suffix != ".safetensors")
-    except OSError:  # the loader will tell
-        return
-    for path in links:
-        if not any(Path(os.path.realpath(path)).is_relative_to(inside) for inside in allowed):
-            yield f"{folder / path.name} is a link out of the base's folder; put the file itself there"
+    count = 0
+    for root, folders, files in os.walk(home):  # chat templates lie in a folder of their own
+        folders[:] = sorted(name for name in folders if not name.startswith("."))  # nothing is loaded from .git
+        for path in (Path(root) / name for name in sorted([*folders, *files])):
+            count += 1
+            if not path.is_symlink() or (path.suffix == ".safetensors" and path.parent == home):
+                continue
+            if not any(Path(os.path.realpath(path)).is_relative_to(inside) for inside in allowed):
+                yield (f"{folder / path.relative_to(home)} is a link out of the base's folder; put the file itself "
+                       "there")
+        if count > MOST_ENTRIES:
+            yield f"more than {MOST_ENTRIES:,} files at {folder}; put the model into a folder of its own"
+            return
 
 
 def _indexes(folder: Path) -> Iterator[str]:
@@ -90,11 +115,10 @@ def _extras(folder: Path) -> Iterator[str]:
     if (folder / "adapter_config.json").exists():
         yield (f"{folder} holds an adapter (adapter_config.json), which names a base of its own; merge it and name the "
                "merged model's folder")
-    config, problem = _read(folder / "config.json")
-    if problem is not None:
-        yield problem
+    config, _ = _read(folder / CONFIG)
     if not isinstance(config, dict):
         return
+    yield from large_numbers(folder / CONFIG, config)
     if config.get("quantization_config") is not None:
         yield (f"the model at {folder} is quantised (quantization_config in config.json); use one with plain weights "
                "in fp32, fp16 or bf16")

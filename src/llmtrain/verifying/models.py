@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from llmtrain.checkpoint import check_plugins, read_model_config, verify
 from llmtrain.config.load import from_dict
 from llmtrain.config.objective import trains_summary
-from llmtrain.errors import CheckpointError, LlmtrainError
+from llmtrain.errors import CheckpointError
+from llmtrain.model.loading import refusing
+from llmtrain.model.trust import weight_files
 from llmtrain.selecting import FOLDER as SELECTOR
 from llmtrain.verifying.finding import ADVICE, Finding
 
@@ -100,7 +102,7 @@ def _against(found: Finding, told: dict[str, Any]) -> int:
     found.problems += [f"{name} has shape {tuple(stored)} at {at} and its configuration says {tuple(wanted)}; {ADVICE}"
                        for name, stored, wanted in sorted(told["mismatched_keys"])]
     count = 0
-    for file in sorted(found.path.glob("*.safetensors")):
+    for file in weight_files(found.path):
         for key, tensor in tensors_of(file):
             count += 1
             finite(found, file, key, tensor)
@@ -130,6 +132,8 @@ def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
 
 
 def finite(found: Finding, file: Path, key: str, tensor: Any) -> None:
+    if tensor.is_floating_point() and tensor.itemsize == 1:
+        tensor = tensor.float()  # torch does not ask numbers of 8 bits whether they are finite
     if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
         first = int((~tensor.isfinite()).flatten().nonzero()[0])
         value = float(tensor.flatten()[first])
@@ -137,13 +141,5 @@ def finite(found: Finding, file: Path, key: str, tensor: Any) -> None:
         found.problems.append(f"{key} holds {held} (element {first}) at {file}; {ADVICE}")
 
 
-@contextmanager
-def _loading(path: Path) -> Iterator[None]:
-    """Whatever transformers raises, in one line."""
-    try:
-        yield
-    except LlmtrainError:
-        raise
-    except Exception as error:
-        line = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"transformers cannot load {path} ({line}); {ADVICE}") from error
+def _loading(path: Path) -> AbstractContextManager[None]:
+    return refusing(CheckpointError, f"transformers cannot load {path}", f"; {ADVICE}")
