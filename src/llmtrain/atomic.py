@@ -22,9 +22,9 @@ from llmtrain.errors import CheckpointError, ConfigError, ResourceError
 STAGED = ".tmp-"
 JSON_LIMIT = 64 << 20
 BLOCK = 4096  # bytes
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-_NOT_ALLOWED = {errno.EACCES, errno.EPERM}
-_IN_THE_WAY = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+NOT_ALLOWED = {errno.EACCES, errno.EPERM}
+IN_THE_WAY = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def errno_of(error: BaseException) -> int | None:
@@ -48,12 +48,12 @@ def _translate(error: Exception, path: Path, needed: int) -> Exception:
     if number is None:  # a library that tidies up after a failed write may fail once more
         number = next((code for one in _behind(error) if (code := errno_of(one)) in _DISK), None)
     named = getattr(error, "filename", None) or path
-    if number in _DISK | _NOT_ALLOWED:
-        todo = ("free space or use another disk" if number in _DISK else
+    if number in DISK | NOT_ALLOWED:
+        todo = ("free space or use another disk" if number in DISK else
                 "make its folder writable for you or choose another")
         return ResourceError(f"cannot write at {named} ({os.strerror(number)}): {needed} bytes are needed there; "
                              f"{todo}, then run the same command again")
-    if number in _IN_THE_WAY:
+    if number in IN_THE_WAY:
         return ConfigError(f"cannot write at {named} ({os.strerror(number)}); choose a folder you can write to")
     return error
 
@@ -142,6 +142,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+def read_regular(path: Path, limit: int) -> bytes:
+    """The content of a regular file. Raises ValueError for another kind and for more than ``limit`` bytes, OSError."""
+    # O_NONBLOCK: opening a named pipe must not wait for its other end
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a regular file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"it is larger than {limit} bytes")
+    return data
+
+
 def read_json(path: Path | str, limit: int = JSON_LIMIT) -> Any:
     """Read JSON strictly: a regular file of at most ``limit`` bytes, UTF-8, no NaN or infinity, no key twice.
 
@@ -150,13 +162,7 @@ def read_json(path: Path | str, limit: int = JSON_LIMIT) -> Any:
     """
     path = Path(path)
     try:
-        # O_NONBLOCK: opening a named pipe must not wait for its other end
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ValueError("it is not a regular file")
-            data = file.read(limit + 1)
-        if len(data) > limit:
-            raise ValueError(f"it is larger than {limit} bytes")
+        data = read_regular(path, limit)
         return json.loads(data.decode(), parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
     except (OSError, ValueError, RecursionError) as error:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__

@@ -5,15 +5,18 @@ Nothing heavy is imported here: ``--help`` answers at once, and a wrong override
 
 from __future__ import annotations
 
-import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from llmtrain.errors import ConfigError, LlmtrainError, ResourceError, redact
+from llmtrain.errors import ConfigError, redact
+from llmtrain.failing import ending
 from llmtrain.log import keep_going, quiet_imports
+from llmtrain.streams import prepare, settle, tell
+from llmtrain.training.signals import await_save_requests
 
 COMMANDS = {
     "train": "train a summarizer, or go on with an unfinished run",
@@ -48,60 +51,48 @@ exit codes: 0 done; 2 configuration, usage or data; 3 checkpoint refused; 4 nume
 write; 130 and 143 stopped by a signal, with a checkpoint; 1 a bug (LLMTRAIN_DEBUG=1 shows the traceback)."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command line; returns the exit code and never raises for an expected failure."""
+def main(argv: list[str] | None = None, program: bool = False) -> int:
+    """Run one command line; returns the exit code and never raises for an expected failure.
+
+    ``program``: the process is this command alone and ends with it.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = os.environ.get("LLMTRAIN_DEBUG") == "1"
+    prepare()
     quiet_imports()
     try:
+        _refuse_what_is_no_text(arguments)
         _refuse_secrets(arguments)
         code = _dispatch(arguments)
         sys.stdout.flush()  # here, where a reader that has left is expected
         return code
-    except LlmtrainError as error:
-        if debug:
+    except (Exception, KeyboardInterrupt) as error:
+        if program:  # a second signal must not make a traceback of the last line
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+        code, problems = ending(error, arguments)
+        if os.environ.get("LLMTRAIN_DEBUG") == "1" and problems and isinstance(error, Exception):
             raise
-        for problem in error.problems:
-            print(f"llmtrain: {problem}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("llmtrain: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader left; nothing more can be told
-        return 0
-    except Exception as error:
-        if debug:
-            raise
-        line = redact(" ".join(str(error).split()))[:300]
-        if exhausted := _exhausted(error):
-            reason = line[:180] or type(error).__name__  # CUDA tells of every other process on the device too
-            print(f"llmtrain: {exhausted} ({reason}); {_RELIEF[exhausted]}", file=sys.stderr)
-            return ResourceError.exit_code
-        print(f"llmtrain: unexpected {type(error).__name__}: {line}; LLMTRAIN_DEBUG=1 shows where", file=sys.stderr)
-        return 1
-
-
-_RELIEF = {"out of memory": "lower trainer.batch_size, data.max_source_tokens or generation.batch_tokens, or raise "
-                            "trainer.accumulate", "the disk is full": "free space, then run the same command again"}
-
-
-def _exhausted(error: Exception) -> str | None:
-    """What ran out, if anything did. torch's own error is known by name: torch is not imported here."""
-    from llmtrain.atomic import errno_of
-
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if names & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
-        return "out of memory"
-    return "the disk is full" if errno_of(error) in (errno.ENOSPC, errno.EDQUOT) else None
+        settle()
+        for problem in problems:
+            tell(problem)
+        return code
 
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main())
+    sys.exit(main(program=True))
 
 
 SECRET_KEYS = ("token", "hf_token", "password", "api_key", "secret")
+
+
+def _refuse_what_is_no_text(arguments: list[str]) -> None:
+    """Raise ConfigError for bytes that are no UTF-8: no configuration, log or JSON could hold them."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{argument} is not UTF-8; rename the file or folder and write its new name") from None
 
 
 def _refuse_secrets(arguments: list[str]) -> None:
@@ -194,11 +185,12 @@ def _options(arguments: list[str], allowed: tuple[str, ...]) -> tuple[set[str], 
 def _show(content: dict[str, Any]) -> int:
     import yaml
 
-    print(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), end="")
+    print(redact(yaml.safe_dump(content, sort_keys=False, allow_unicode=True)), end="")
     return 0
 
 
 def _train(arguments: list[str]) -> int:
+    await_save_requests()  # before anything that takes time
     options, overrides = _options(arguments, ("--cfg", "--multirun"))
     if "--multirun" in options:
         from llmtrain.commands import multirun

@@ -7,18 +7,41 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterable
 
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{20,}")  # also behind a letter: %3Ahf_... is one in a URL
-LOGIN = re.compile(r"(?<=://)[^/\s@]+(?=@)")  # USER:PASSWORD of a URL, or a token alone
+# USER:PASSWORD of a URL, or a token alone, up to the last @: a password may hold @ and /. Without an @ before the first
+# / there must be a colon that no port follows, since https://host:80/a@b is a plain address.
+LOGIN = re.compile(r"(?<=://)(?=[^/\s]*@|[^/\s:]*:(?!\d{1,5}[/?#\s]))\S{1,4096}(?=@)")
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # what ends a line, moves a cursor, or is none
 VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN")
 
 
 def redact(text: str) -> str:
     """The text without hub tokens, logins in URLs, and what the environment holds as a token."""
-    for value in (os.environ.get(name, "") for name in VARIABLES):
+    for value in (os.environ.get(name, "").strip() for name in VARIABLES):  # a file's last newline is no part of it
         text = text.replace(value, "***") if len(value) >= 8 else text  # "x" is no secret, and stands in every word
     return LOGIN.sub("***", TOKEN.sub("***", text))
+
+
+def one_line(text: str) -> str:
+    """The text with control characters, line ends and bytes that are no text written as escapes."""
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def shorten(text: str, limit: int) -> str:
+    """A foreign text as part of a message: secrets struck out first, then one line of at most ``limit`` characters.
+
+    The middle goes: a message begins with what is wrong and ends with what to do.
+    """
+    return cut(" ".join(redact(text).split()), limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """At most ``limit`` characters of a text that holds no secret: its beginning and its end."""
+    end = (limit - 5) // 2
+    return text if len(text) <= limit else f"{text[:limit - 5 - end]} ... {text[-end:]}"
 
 
 class LlmtrainError(Exception):
@@ -63,3 +86,9 @@ class Stopped(LlmtrainError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM where no step is waited for. As Ctrl-C it is no Exception: nothing on the way takes it for a failure."""
+
+    exit_code = 128 + signal.SIGTERM

@@ -6,14 +6,15 @@ import errno
 import json
 import logging
 import os
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, BinaryIO, Self, TextIO
 
 from llmtrain.atomic import writing
-from llmtrain.errors import DataError
+from llmtrain.errors import CheckpointError, DataError
 
 
 def is_main() -> bool:
@@ -50,8 +51,19 @@ def quiet_libraries() -> None:
     disable_progress_bars()
 
 
+GONE = {errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def discard(stream: TextIO) -> None:
+    """From now on what this stream is given, and what it still holds, goes nowhere."""
+    handle = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(handle, stream.fileno())
+    os.close(handle)
+
+
 class Lenient:
-    """A text stream whose output goes nowhere once its reader has left (``| head -1``, a closed terminal)."""
+    """A text stream whose output goes nowhere once it cannot be written: its reader has left (``| head -1``, a closed
+    terminal), its disk is full."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -70,11 +82,9 @@ class Lenient:
         try:
             call(*arguments)
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):
+            if error.errno not in GONE:
                 raise
-            handle = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(handle, self._stream.fileno())
-            os.close(handle)
+            discard(self._stream)
 
 
 def keep_going() -> None:
@@ -98,7 +108,14 @@ class MetricsLog:
 
     @property
     def size(self) -> int:
-        return self._path.stat().st_size if self._path.exists() else 0
+        with writing(self._path):
+            try:
+                found = os.lstat(self._path)
+            except FileNotFoundError:
+                return 0
+        if not stat.S_ISREG(found.st_mode):
+            raise self._foreign()
+        return found.st_size
 
     def cut(self, size: int) -> None:
         """Keep the first ``size`` bytes. Raises DataError when the file is shorter than that."""
@@ -107,23 +124,39 @@ class MetricsLog:
         if self.size < size:
             raise DataError(f"metrics.jsonl at {self._path} is shorter than its checkpoint says ({self.size} of {size} "
                             "bytes); restore it, or move the run folder away and start again")
-        with writing(self._path), self._path.open("rb+") as file:
+        with writing(self._path), self._open(os.O_RDWR) as file:
             file.truncate(size)
-            file.flush()
             os.fsync(file.fileno())
 
     def write(self, row: Mapping[str, Any]) -> None:
         if not self._enabled:
             return
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
-        with writing(self._path, len(line.encode())), self._path.open("a", encoding="utf-8") as file:
+        line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        with writing(self._path, len(line)), self._open(os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
             file.write(line)
 
     def sync(self) -> None:
         """Force the log to disk, before a checkpoint that names its size."""
-        if self._enabled and self._path.exists():
-            with writing(self._path), self._path.open("rb+") as file:
+        if self._enabled and self.size:
+            with writing(self._path), self._open(os.O_RDWR) as file:
                 os.fsync(file.fileno())
+
+    def _open(self, flags: int) -> BinaryIO:
+        """The file, which must be one of its own: through a link another file would be cut, and a pipe would block."""
+        try:
+            handle = os.open(self._path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise self._foreign() from error
+            raise
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise self._foreign()
+        return os.fdopen(handle, "rb+" if flags & os.O_RDWR else "ab")
+
+    def _foreign(self) -> CheckpointError:
+        return CheckpointError(f"the log at {self._path} is a link or no regular file; put the file itself there, or "
+                               "remove it and choose another run.name")
 
 
 class Progress:

@@ -9,7 +9,8 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "llmtrain"
 LAYERS = {
-    0: ["errors", "registry", "plugins", "atomic", "log", "allocator", "memory", "lock", "surface"],
+    0: ["errors", "registry", "plugins", "atomic", "log", "allocator", "memory", "lock", "surface",
+        "streams", "failing"],
     1: ["config"],
     2: ["attention", "fetch", "precision", "heads", "model", "data"],
     3: ["objectives", "optim", "checkpoint", "generation", "citations", "hf", "selecting"],
@@ -19,8 +20,8 @@ LAYERS = {
 }
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}
-LIGHT = ("errors", "registry", "plugins", "atomic", "log", "allocator", "memory", "lock", "surface", "config", "cli",
-         "completion")
+LIGHT = ("errors", "registry", "plugins", "atomic", "log", "allocator", "memory", "lock", "surface", "streams",
+         "failing", "config", "cli", "completion")
 FILES = sorted(SOURCE.rglob("*.py"))
 MODULES = {".".join(("llmtrain", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): path
            for path in FILES}

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from llmtrain.config.choices import LongMode
-from llmtrain.config.load import compose, parse, path_value, to_typed
+from llmtrain.config.load import compose, parse, path_value, refuse_sweeps, to_typed
 from llmtrain.config.objective import needs_summaries
 from llmtrain.config.schema import ShowConfig, TrainConfig
 from llmtrain.config.typed import build
@@ -83,7 +83,9 @@ def _shortener(data: DataConfig, tokenizer: Any) -> Shorten | None:
 
 
 def _own(overrides: list[str]) -> ShowConfig:
-    values = {o.key_or_group.removeprefix("show."): o.value() for o in parse(overrides)}
+    parsed = parse(overrides)
+    refuse_sweeps(parsed, "give one value")
+    values = {o.key_or_group.removeprefix("show."): o.value() for o in parsed}
     show: ShowConfig = build(ShowConfig, values, "show")
     for name in ("rows", "sample"):
         if getattr(show, name) < 1:

@@ -15,7 +15,7 @@ from llmtrain.config.over import compose_over
 from llmtrain.config.schema import EvaluateConfig
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.sources import load_splits
-from llmtrain.errors import ConfigError, DataError
+from llmtrain.errors import CheckpointError, ConfigError, DataError
 
 NEEDED = "eval needs one of checkpoint=PATH and predictions=FILE, or eval.lead=N alone; name one of them"
 
@@ -56,6 +56,8 @@ def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
 def _score_checkpoint(overrides: list[str]) -> int:
     folder, step, stored = open_stored(overrides, "eval")
     config = cast(EvaluateConfig, stored)
+    if not config.eval.output:
+        _refuse_link(_root(folder)[0] / "eval")  # before the work
     split = config.eval.split
     splits, examples = _examples(config)
     validation = _validation(config)
@@ -127,10 +129,23 @@ def _default_output(folder: Path, step: int, config: EvaluateConfig) -> Path:
     """RUN/eval/STEP-SPLIT-HASH (average-STEP for an average), or beside a lone model folder."""
     chosen = {name: to_dict(config)[name] for name in ("data", "generation", "eval", "precision")}
     short = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+    root, label = _root(folder)
+    output = root / "eval" / f"{step if label is None else label}-{config.eval.split.value}-{short}"
+    _refuse_link(output)
+    return output
+
+
+def _root(folder: Path) -> tuple[Path, str | None]:
+    """The run that a model folder belongs to, and its checkpoint's label; or what a lone model folder lies in."""
     parents = folder.resolve().parents
     inside = len(parents) > 2 and parents[1].name == "checkpoints"
-    root, label = (parents[2], parents[0].name.removeprefix("step-")) if inside else (parents[0], step)
-    return root / "eval" / f"{label}-{config.eval.split.value}-{short}"
+    return (parents[2], parents[0].name.removeprefix("step-")) if inside else (parents[0], None)
+
+
+def _refuse_link(folder: Path) -> None:
+    """A run may be somebody else's: where its own links lead, nothing is written unasked."""
+    if folder.is_symlink():
+        raise CheckpointError(f"the folder for results is a link at {folder}; name where they go with eval.output=DIR")
 
 
 def _show(results: dict[str, Any], output: Path | None, rows: list[dict[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from llmtrain.config.load import compose, parse, text_keys, to_container, to_typ
 from llmtrain.config.paths import quote_overrides
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.validate import validate
-from llmtrain.errors import ConfigError
+from llmtrain.errors import ConfigError, redact
 
 
 def jobs_of(overrides: list[str]) -> list[list[str]]:
@@ -42,7 +42,7 @@ def show(overrides: list[str]) -> int:
     import yaml
 
     for number, job in enumerate(jobs_of(overrides)):
-        content = yaml.safe_dump(to_container(compose("train", job)), sort_keys=False, allow_unicode=True)
+        content = redact(yaml.safe_dump(to_container(compose("train", job)), sort_keys=False, allow_unicode=True))
         print(f"--- # job {number}: {' '.join(job)}\n{content}", end="")
     return 0
 
@@ -66,7 +66,7 @@ def run(overrides: list[str]) -> int:
     jobs = jobs_of(overrides)
     checked(jobs)
     codes: list[int] = []
-    with Forwarding() as forwarding:
+    with Forwarding(also=(signal.SIGUSR1,)) as forwarding:
         for number, job in enumerate(jobs):
             print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
             code = forwarding.run([sys.executable, "-m", "llmtrain", "train", *plugins.arguments(), *job])
@@ -83,11 +83,14 @@ def run(overrides: list[str]) -> int:
 class Forwarding:
     """Runs children one at a time and hands SIGINT and SIGTERM on to them: each saves, and is waited for.
 
+    The signals in ``also`` are handed on too and stop nothing; between two children they are lost.
+
     A child has a process group of its own, else a terminal's Ctrl-C would reach it twice, which means `at once`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, also: tuple[int, ...] = ()) -> None:
         self.signals: list[int] = []
+        self._also = also
         self._child: subprocess.Popen[bytes] | None = None
         self._previous: dict[int, Any] = {}
 
@@ -101,12 +104,14 @@ class Forwarding:
         return self._child.wait()
 
     def _forward(self, number: int, _frame: FrameType | None) -> None:
-        self.signals.append(number)
+        if number not in self._also:
+            self.signals.append(number)
         if self._child is not None:
             self._child.send_signal(number)
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._forward) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._previous = {number: signal.signal(number, self._forward)
+                          for number in (signal.SIGINT, signal.SIGTERM, *self._also)}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from llmtrain.config.schema import TrainConfig
-from llmtrain.errors import Stopped
+from llmtrain.errors import Terminated
 
 if TYPE_CHECKING:
     from llmtrain.training.setup import Training
+
+_process = 0  # the one that runs the command
 
 
 def run(config: TrainConfig) -> int:
     """Train as configured; the same command resumes an unfinished run and reprints a finished one."""
     from llmtrain.log import is_main, say
     from llmtrain.training.runfolder import RunFolder
-    from llmtrain.training.signals import await_save_requests
 
+    global _process
+    _process = os.getpid()
     signal.signal(signal.SIGTERM, _stop_outside_the_loop)
-    await_save_requests()
     folder = RunFolder.claim(config)
     try:
         if folder.finished_results is not None:
@@ -107,4 +110,7 @@ def _print(results: dict[str, Any], folder: Any) -> None:
 
 def _stop_outside_the_loop(number: int, _frame: FrameType | None) -> None:
     """While starting or scoring there is nothing to save that is not saved already."""
-    raise Stopped("stopped outside training; nothing is lost, the same command goes on", number)
+    if os.getpid() != _process:  # a child that was forked with this handler, and has nobody to tell
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    raise Terminated("stopped outside training; nothing is lost, the same command goes on")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_origin
 
 from llmtrain.config.choices import ScheduleName
 from llmtrain.config.hashing import differing_keys, result_dict, run_hash, run_name
+from llmtrain.config.interpolation import resolver_in, texts
 from llmtrain.config.names import Names
 from llmtrain.config.objective import trains_summary
 from llmtrain.config.paths import path_value, quote_overrides
@@ -23,7 +24,7 @@ from llmtrain.config.reference import SCHEMAS, keys
 from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
 from llmtrain.config.store import register_schemas
 from llmtrain.config.typed import build, did_you_mean, from_dict, part_sections, to_dict
-from llmtrain.errors import ConfigError
+from llmtrain.errors import ConfigError, shorten
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -63,9 +64,6 @@ def session(command: str) -> Iterator[Any]:
         yield GlobalHydra.instance().config_loader()
 
 
-RESOLVER = re.compile(r"(?<!\\)\$\{\s*[\w.]+\s*:")  # ${oc.env:NAME}; not ${data.train}, nor an escaped one
-
-
 @cache
 def default_groups(command: str) -> frozenset[str]:
     """Groups in the defaults list of a command's primary configuration."""
@@ -84,9 +82,14 @@ def parse(overrides: list[str]) -> list[Any]:
     for override in overrides:
         try:
             parsed.append(parser.parse_override(override))
-            if (resolver := RESOLVER.search(override)) is not None:
-                problems.append(f"{override.partition('=')[0]} has {resolver[0]}...}}, which would read something else "
-                                "than the configuration; write the value itself")
+            # as typed, for the parts of a sweep; and as read, since the grammar takes backslashes away
+            asked = (resolver_in(text) for text in (override, *texts(parsed[-1].value())))
+            if (resolver := next(filter(None, asked), None)) is not None:
+                problems.append(f"{override.partition('=')[0]} has {shorten(resolver, 80)}...}}, which would read "
+                                "something else than the configuration; write the value itself")
+        except (ValueError, RecursionError) as error:  # Python itself reads no number of 5,000 digits
+            problems.append(f"cannot read {shorten(override, 80)} ({shorten(str(error), 80) or type(error).__name__}); "
+                            "give a shorter value")
         except HydraException as error:
             if "=" not in override and not override.startswith("~"):
                 problems.append(f"{override!r} is not KEY=VALUE; `llmtrain --help` shows the form")
@@ -100,11 +103,20 @@ def parse(overrides: list[str]) -> list[Any]:
 
 def check_names(command: str, parsed: list[Any], loader: Any) -> None:
     """Raise ConfigError with one line for each key, group or option that does not exist, and for sweeps."""
-    problems = [f"{o.input_line} is a sweep; add --multirun, or quote the value" for o in parsed
-                if o.is_sweep_override()]
+    problems = _sweeps(parsed, "add --multirun, or quote the value")
     names = Names(command, loader, default_groups(command))
     problems += [problem for o in parsed if not o.is_sweep_override() and (problem := names.problem(o))]
     if problems:
+        raise ConfigError(problems)
+
+
+def _sweeps(parsed: list[Any], advice: str) -> list[str]:
+    return [f"{o.input_line} is a sweep; {advice}" for o in parsed if o.is_sweep_override()]
+
+
+def refuse_sweeps(parsed: list[Any], advice: str) -> None:
+    """Raise ConfigError with one line for each override that lists several values."""
+    if problems := _sweeps(parsed, advice):
         raise ConfigError(problems)
 
 
@@ -147,6 +159,9 @@ def _compose(command: str, overrides: list[str]) -> DictConfig:
         return hydra_compose(command, overrides, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(command, error)) from error
+    except OverflowError as error:  # a whole number of 400 digits for a float
+        named = re.search(r"full_key: (\S+)", str(error))
+        raise ConfigError(f"{named[1] if named else 'a value'} is a number out of range; give a smaller one") from error
 
 
 def _one_line(command: str, error: Exception) -> str:

@@ -21,6 +21,8 @@ from llmtrain.config.optim import optim_schema
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import ConfigError, LlmtrainError
 
+LARGEST = 10**300  # of whole numbers that are taken for a float, which ends a little later
+
 
 @cache
 def hints(schema: type) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def _convert(wanted: Any, value: Any, path: str, problems: list[str]) -> Any:
     if origin is dict and isinstance(value, dict):
         item = (get_args(wanted) or (str, Any))[1]
         return {str(k): _convert(item, entry, f"{path}.{k}", problems) for k, entry in value.items()}
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST:
         return float(value)
     if wanted is float and isinstance(value, float) and not math.isfinite(value):
         problems.append(f"{path}={value} is not a finite number; give one")

@@ -22,7 +22,7 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sentences import selector_problems, sentence_problems
 from llmtrain.config.tuning import problems_of_tuning
 from llmtrain.config.weighting import problems_of_weighting
-from llmtrain.errors import ConfigError, LlmtrainError
+from llmtrain.errors import ConfigError, LlmtrainError, shorten
 
 POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "trainer.batch_size",
             "trainer.accumulate", "trainer.bucket", "trainer.eval_rows", "trainer.log_every", "trainer.keep_last",
@@ -44,6 +44,9 @@ SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta
           "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
           "objective.step.share", "objective.clm.fraction", "head.dropout", "head.label_smoothing",
           "generation.top_p", "data.head_share")
+MOST = {  # beyond it the value fails in torch, or in a system call that takes no larger one
+    "run.seed": 9_000_000_000_000, "trainer.threads": 4096, "trainer.timeout_seconds": 2_000_000}
+MOST_OF_ALL = 2**63 - 1
 SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
@@ -69,9 +72,16 @@ def _ranges(config: Config) -> Iterator[str]:
             if value is None:
                 continue
             if value != value or (value <= 0 if low == 0 else value < 0) or (high is not None and value > high):
-                yield f"{name}={value:g} must be {text}; change it"
+                yield f"{name}={_shown(value)} must be {text}; change it"
             elif value == float("inf"):
                 yield f"{name}={value} must be finite; change it"
+            elif value > (most := MOST.get(name, MOST_OF_ALL)) and (isinstance(value, int) or name in MOST):
+                yield f"{name}={_shown(value)} must be at most {most}; change it"
+
+
+def _shown(value: float) -> str:
+    """A number as it may stand in a line; an int may have thousands of digits, which no float holds."""
+    return shorten(str(value), 40) if isinstance(value, int) else f"{value:g}"
 
 
 def _value(config: object, path: str) -> float | None:

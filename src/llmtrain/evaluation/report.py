@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtrain import registry
-from llmtrain.atomic import write_json, write_text
+from llmtrain.atomic import make_folder, write_json, write_text
 from llmtrain.citations import numbered
 from llmtrain.evaluation.evaluate import Intervals, SplitScores
 from llmtrain.evaluation.rouge import METRICS
@@ -49,7 +49,7 @@ def _plain(metrics: Intervals) -> dict[str, dict[str, float]]:
 
 def write_outputs(folder: Path, results: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """predictions.jsonl first, results.json last: a folder with results.json is complete."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_text(folder / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     write_json(folder / "results.json", results)
 

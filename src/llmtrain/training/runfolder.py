@@ -15,9 +15,10 @@ import yaml
 from llmtrain.atomic import clear_staged, read_json, remove, write_json, write_text
 from llmtrain.checkpoint import has_checkpoint
 from llmtrain.config.choices import Resume
-from llmtrain.config.load import differing_keys, from_dict, result_dict, run_name, to_dict
+from llmtrain.config.load import differing_keys, result_dict, run_name, to_dict
+from llmtrain.config.reading import read_config
 from llmtrain.config.schema import TrainConfig
-from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
+from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError, shorten
 from llmtrain.lock import LOCK_NAME, FolderLock
 from llmtrain.log import is_main, warn
 from llmtrain.training.environment import describe, differences
@@ -91,19 +92,10 @@ class RunFolder:
         return is_run
 
     def _check_same(self, config: TrainConfig) -> None:
-        path = self.path / CONFIG
-        try:
-            stored = yaml.safe_load(path.read_text(encoding="utf-8"))
-            if not isinstance(stored, dict):
-                raise TypeError("it is no mapping")
-            there = result_dict(from_dict(stored))
-        except (OSError, TypeError, ValueError, yaml.YAMLError, LlmtrainError) as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"cannot read the run's configuration at {path} ({reason}); restore it, or choose "
-                                  "another run.name") from error
-        here = result_dict(config)
+        there, here = result_dict(read_config(self.path / CONFIG)), result_dict(config)
         if keys := differing_keys(there, here):
-            told = ", ".join(f"{key} is {there.get(key)} there and {here.get(key)} here" for key in keys)
+            told = ", ".join(f"{key} is {_shown(there.get(key))} there and {_shown(here.get(key))} here"
+                             for key in keys)
             raise ConfigError(f"another configuration's run is at {self.path}: {told}; choose another run.name, or "
                               "take those values back")
 
@@ -126,8 +118,16 @@ class RunFolder:
             warn(f"the run started in another environment ({', '.join(changed)}); it may not repeat bitwise")
 
     def abandon(self) -> None:
-        """After a failure: leave no trace of a claim that came to no checkpoint. A run keeps everything."""
-        if self.lock is None or (self.path / RESULTS).exists() or has_checkpoint(self._checkpoints):
+        """After a failure: leave no trace of a claim that came to no checkpoint. A run keeps everything.
+
+        It raises nothing, which would stand in the place of that failure.
+        """
+        if self.lock is None:
+            return
+        try:
+            if (self.path / RESULTS).exists() or has_checkpoint(self._checkpoints):
+                return
+        except (OSError, LlmtrainError):  # a closed folder: what it holds may be a run
             return
         ours = {CONFIG, ENVIRONMENT, METRICS, TRACKER}
         if LOCK_NAME not in self._before:
@@ -144,6 +144,10 @@ class RunFolder:
         """Unlock; fine when that happened before."""
         if self.lock is not None:
             self.lock.release()
+
+
+def _shown(value: Any) -> str:
+    return shorten(str(value), 100)
 
 
 def _path_of(config: TrainConfig) -> Path:

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -27,8 +27,9 @@ Handler = Callable[[int, FrameType | None], Any] | int | None
 
 def await_save_requests() -> None:
     """From now on SIGUSR1 does not end the process, as it else would: a run also starts and scores."""
-    _early.clear()
-    signal.signal(signal.SIGUSR1, lambda number, _frame: _early.append(number))
+    _early.clear()  # of an earlier run of this process
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, lambda number, _frame: _early.append(number))
 
 
 def ignore_in_worker(_worker: int) -> None:
@@ -101,8 +102,9 @@ class StopSignals:
         if self.requested is None:
             self.requested, self._first_at = number, now
             if is_main():
-                # not print: the handler may have interrupted one
-                os.write(2, b"llmtrain: stopping after this step; a second signal ends at once, without saving\n")
+                with suppress(OSError):  # a reader that has left must not end the step with an error
+                    # not print: the handler may have interrupted one
+                    os.write(2, b"llmtrain: stopping after this step; a second signal ends at once, without saving\n")
             if self._leaving:
                 raise Left
         elif now - self._first_at >= self._again_after:

@@ -1,0 +1,52 @@
+"""The three standard streams, made fit for use whatever the program was started with."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+
+from llmtrain.errors import cut, one_line, redact
+from llmtrain.log import discard
+
+LONGEST_LINE = 399  # characters of an error's line
+
+
+def prepare() -> None:
+    """Open what is closed, and let a character that a stream cannot encode be shown as an escape.
+
+    Of a closed stream (``2>&-``) the number would be given to the next file that is opened, a checkpoint's perhaps, and
+    what is meant for the terminal would be written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            handle = os.open(os.devnull, os.O_RDWR)
+            os.dup2(handle, number)  # inheritable, as standard streams are
+            if handle != number:
+                os.close(handle)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+        if number and type(stream := getattr(sys, name)) is io.TextIOWrapper:
+            stream.reconfigure(errors="backslashreplace")
+
+
+def tell(problem: str) -> None:
+    """One error as one line on stderr. That it cannot be written changes nothing: the exit code still says it."""
+    line = cut(one_line(redact(f"llmtrain: {problem}")), LONGEST_LINE)
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        with contextlib.suppress(OSError):
+            discard(sys.stderr)
+
+
+def settle() -> None:
+    """Write what stdout still holds, or drop what cannot be written: Python would end with 120 over it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            discard(sys.stdout)
