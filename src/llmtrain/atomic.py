@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llmtrain.errors import CheckpointError, ConfigError, ResourceError
+from llmtrain.errors import CheckpointError, ConfigError, ResourceError, shorten
 
 STAGED = ".tmp-"
 JSON_LIMIT = 64 << 20
@@ -137,7 +137,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, value in pairs:
         if name in result:
-            raise ValueError(f"the key {name[:80]!r} stands twice")
+            raise ValueError(f"the key {shorten(name, 80)!r} stands twice")
         result[name] = value
     return result
 

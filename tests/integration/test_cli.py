@@ -161,6 +161,28 @@ def test_a_stopped_multirun_lets_its_job_save_and_starts_no_other(number: int, t
     assert "job 1" not in rest
 
 
+SAVER = """
+import signal, sys, time
+signal.signal(signal.SIGUSR1, lambda number, frame: (open("saved", "a").write("x"), sys.exit(0)))
+print("ready", flush=True)
+time.sleep(30)
+"""
+
+
+def test_a_multirun_hands_on_a_request_to_save_and_goes_on(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", PARENT.replace(repr(CHILD), repr(SAVER))], cwd=tmp_path,
+                               env=environment(), text=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    for _ in range(2):
+        while process.stdout.readline() != "ready\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGUSR1)
+    rest = process.communicate(timeout=20)[0]
+    assert process.returncode == 0
+    assert (tmp_path / "saved").read_text() == "xx"
+    assert "job 1: exit 0" in rest
+
+
 WRITER = """
 import sys
 from rich.console import Console

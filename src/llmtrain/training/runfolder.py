@@ -153,8 +153,9 @@ def _shown(value: Any) -> str:
 def _path_of(config: TrainConfig) -> Path:
     name = Path(run_name(config))
     if name.is_absolute() or ".." in name.parts or not name.parts:
-        raise ConfigError(f"run.name={str(name)[:80]} leaves run.root={config.run.root}; give a name, not a path")
+        raise ConfigError(f"run.name={shorten(str(name), 80)} leaves run.root={config.run.root}; give a name, not "
+                          "a path")
     if (longest := max(len(os.fsencode(part)) for part in name.parts)) > LONGEST_NAME:
-        raise ConfigError(f"run.name={str(name)[:40]}... has {longest} bytes and a folder's name {LONGEST_NAME} at "
-                          "most; shorten it")
+        raise ConfigError(f"run.name={shorten(str(name), 60)} has {longest} bytes and a folder's name {LONGEST_NAME} "
+                          "at most; shorten it")
     return Path(config.run.root).expanduser() / name

@@ -1,0 +1,96 @@
+"""A run's folder as others may have left it: its configuration, its rights, its links."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from llmtrain.commands.eval import _default_output, _refuse_link, _root
+from llmtrain.config.load import compose, to_typed
+from llmtrain.config.reading import LIMIT, read_config
+from llmtrain.config.schema import EvaluateConfig, TrainConfig
+from llmtrain.errors import CheckpointError, ResourceError
+from llmtrain.training.runfolder import RunFolder
+
+BOMB = "data:\n  preprocess: [&a [x, x], " + ", ".join(f"&{b} [*{a}, *{a}]" for a, b in zip("abcdef", "bcdefg",
+                                                                                             strict=True)) + "]\n"
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    (BOMB, "has an alias"), ("a: &a [1]\nb: *a", "line 2 has an alias"), ("a: !!timestamp x", "cannot read"),
+    ("a: !!int ''", "cannot read"), ("a: !!bool x", "cannot read"), ("[" * 3000, "recursion"), ("- 1", "no mapping"),
+    ("a: \x00", "cannot read"), ("a: " + "9" * 5000, "cannot read"), ("x" * (LIMIT + 1), "larger than"),
+    ("head: {}", "no head is chosen")])
+def test_a_changed_configuration_is_one_line(text: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    refused(path, told)
+
+
+def refused(path: Path, told: str) -> None:
+    with pytest.raises(CheckpointError, match="cannot read the run's configuration at") as caught:
+        read_config(path)
+    (line,) = caught.value.problems
+    assert told in line and "restore it" in line and len(line.replace(str(path), "")) < 300
+
+
+@pytest.mark.parametrize("target", ["fifo", "/dev/zero", "missing", "folder"])
+def test_a_configuration_is_a_regular_file(target: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    if target == "fifo":
+        os.mkfifo(path)
+    elif target == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(target)
+    refused(path, {"missing": "No such file", "folder": "s a directory"}.get(target, "not a regular file"))
+
+
+def configured(root: Path) -> TrainConfig:
+    config = to_typed("train", compose("train", ["+experiment=bert_sum_fp32", f"run.root={root}", "run.name=run"]))
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+def test_giving_up_a_folder_raises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder.claim(configured(tmp_path))
+    exists = Path.exists
+
+    def closed(path: Path) -> bool:
+        if path.name == "results.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", closed)
+    folder.abandon()
+    folder.release()
+    assert (folder.path / "config.yaml").exists()  # it may be a run
+
+
+def test_a_closed_run_is_told_by_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(self: RunFolder, config: TrainConfig) -> bool:
+        monkeypatch.setattr(Path, "exists", lambda path: (_ for _ in ()).throw(PermissionError(13, "no", str(path))))
+        raise ResourceError("the real one")
+
+    monkeypatch.setattr(RunFolder, "_examine", closed)
+    with pytest.raises(ResourceError, match="the real one"):
+        RunFolder.claim(configured(tmp_path))
+
+
+def test_results_do_not_follow_a_runs_own_link(tmp_path: Path) -> None:
+    model = tmp_path / "run/checkpoints/step-2/model"
+    model.mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    output = _default_output(model, 2, EvaluateConfig())
+    assert output.parent == tmp_path / "run/eval" and output.name.startswith("2-")
+    output.parent.mkdir()
+    output.symlink_to(tmp_path / "outside")
+    with pytest.raises(CheckpointError, match="eval.output=DIR"):
+        _default_output(model, 2, EvaluateConfig())
+    output.unlink()
+    output.parent.rmdir()
+    output.parent.symlink_to(tmp_path / "outside")
+    with pytest.raises(CheckpointError, match="eval.output=DIR"):
+        _refuse_link(_root(model)[0] / "eval")

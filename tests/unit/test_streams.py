@@ -1,0 +1,200 @@
+"""What the program tells, and ends with, when a stream or the system fails it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import environment, warm_cli
+from llmtrain import cli, log, streams
+from llmtrain.errors import ConfigError, LlmtrainError, Terminated
+from llmtrain.failing import ending
+from llmtrain.log import Lenient
+from llmtrain.training.signals import StopSignals
+
+
+def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = command.replace("LLMTRAIN", f"{sys.executable} -m llmtrain")
+    return subprocess.run(["bash", "-c", command], cwd=cwd, env=environment(), capture_output=True, text=True,
+                          check=False, timeout=60)
+
+
+CLOSED = """
+import os, sys
+from llmtrain.streams import prepare
+prepare()
+handle = os.open("file", os.O_WRONLY | os.O_CREAT)
+assert handle > 2, handle
+print("lost", file=sys.stderr)
+assert sys.stdin.read() == ""
+"""
+
+
+@pytest.mark.parametrize("which", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_closed_stream_gives_its_number_to_no_file(which: str, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(CLOSED)
+    result = shell(f"{sys.executable} main.py {which if '0' in which else which + ' 0</dev/null'}", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.parametrize(("command", "code"), [
+    ("LLMTRAIN train objective.lamb=1 2>&-", 2), ("LLMTRAIN trian 2>/dev/full", 2), ("LLMTRAIN --help >/dev/full", 5),
+    ("LLMTRAIN --help >&-", 0)])
+def test_the_exit_code_is_told_whatever_the_streams_are(command: str, code: int, tmp_path: Path) -> None:
+    assert shell(command, tmp_path).returncode == code
+
+
+def test_a_character_that_a_terminal_lacks_is_shown_as_an_escape(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", shown)
+    streams.prepare()
+    print("a \U0001f600 \udcff")
+    shown.flush()
+    assert shown.buffer.getvalue() == b"a \\U0001f600 \\udcff\n"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_run_goes_on_without_what_shows_it(number: int, tmp_path: Path) -> None:
+    class Full:
+        def __init__(self) -> None:
+            self.file = (tmp_path / "log").open("w")
+
+        def write(self, _: str) -> int:
+            raise OSError(number, "gone")
+
+        def fileno(self) -> int:
+            return self.file.fileno()
+
+    full = Full()
+    assert Lenient(full).write("told") == 4  # type: ignore[arg-type]
+    assert str(Path(f"/proc/self/fd/{full.fileno()}").readlink()) == os.devnull
+
+
+@pytest.mark.parametrize(("argument", "told"), [
+    ("trainer.batch_size=" + "x" * 800, "give one"), ("trainer.max_steps=" + "[" * 6100, "in quotes"),
+    ("run.name=a\udcff", r"run.name=a\udcff is not UTF-8")])
+def test_a_line_has_an_end(argument: str, told: str, tmp_path: Path) -> None:
+    lines = warm_cli("train", argument, cwd=tmp_path).stderr.splitlines()
+    assert len(lines) == 1 and len(lines[0]) <= streams.LONGEST_LINE
+    assert lines[0].startswith("llmtrain: ") and told in lines[0]
+
+
+def test_one_problem_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    failing(monkeypatch, ConfigError("no file at /tmp/a\nb\x1b[2J; check it"))
+    assert warm_cli("version", cwd=tmp_path).stderr == "llmtrain: no file at /tmp/a\\nb\\x1b[2J; check it\n"
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def fail(_: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr("llmtrain.commands.version.run", fail)
+
+
+@pytest.mark.parametrize(("number", "code", "told"), [
+    (errno.EACCES, 5, "change the rights"), (errno.EPERM, 5, "change the rights"), (errno.EROFS, 5, "another disk"),
+    (errno.EIO, 5, "another disk"), (errno.ENOTDIR, 2, "name another place"), (errno.EEXIST, 2, "name another place"),
+    (errno.ENAMETOOLONG, 2, "name another place"), (errno.EINVAL, 1, "unexpected")])
+def test_what_the_system_refuses_is_no_bug(number: int, code: int, told: str, tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, OSError(number, os.strerror(number), "/a/place"))
+    result = warm_cli("version", cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (code, 1)
+    assert told in result.stderr and "/a/place" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ["clean", "~nosuchuser/x"], ["clean", "--plugin", "~nosuchuser/x.py"], ["verify", "~nosuchuser/x"],
+    ["train", "+experiment=bert_sum_fp32", "run.root=~nosuchuser/x"], ["verify", "n" * 300], ["clean", "n" * 300],
+    ["eval", "checkpoint=" + "n" * 300]])
+def test_paths_that_name_nothing_are_wrong_keys(arguments: list[str], tmp_path: Path) -> None:
+    result = warm_cli(*arguments, cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+
+
+def test_a_reader_that_left_ends_a_run_no_better_than_another_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = BrokenPipeError(errno.EPIPE, "Broken pipe")
+    assert ending(broken, []) == (0, [])
+    monkeypatch.setattr(sys, "stdout", Lenient(sys.stdout))
+    assert ending(broken, [])[0] == 1
+
+
+@pytest.mark.parametrize("wrapped", [LlmtrainError, RuntimeError])
+def test_a_failure_on_the_way_out_of_a_stop_is_the_stop(wrapped: type[Exception]) -> None:
+    for stop, ended in ((Terminated("stopped"), (143, ["stopped"])), (KeyboardInterrupt(), (130, ["interrupted"]))):
+        try:
+            try:
+                raise stop
+            except BaseException as error:
+                raise wrapped("could not read") from error
+        except Exception as error:
+            assert ending(error, []) == ended
+
+
+def test_a_stop_passes_what_catches_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, Terminated("stopped outside training"))
+    result = warm_cli("version", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (143, "llmtrain: stopped outside training\n")
+    assert not issubclass(Terminated, Exception)
+
+
+def test_a_stop_is_remembered_when_nobody_reads_that_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_number: int, _text: bytes) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with StopSignals() as signals:
+        monkeypatch.setattr("llmtrain.training.signals.os.write", gone)
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.requested == signal.SIGTERM
+
+
+def test_a_signal_does_not_reach_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def telling(_: str) -> None:
+        for number in before:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(cli, "tell", telling)
+    try:
+        assert cli.main(["trian"], program=True) == 2
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_requests_to_save_are_awaited_before_anything_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def composing(*_: object) -> None:
+        signal.raise_signal(signal.SIGUSR1)  # would end the process
+        raise ConfigError("seen")
+
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    monkeypatch.setattr("llmtrain.config.load.compose", composing)
+    try:
+        assert warm_cli("train", cwd=tmp_path).stderr == "llmtrain: seen\n"
+        assert StopSignals().take_save_request()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_the_log_is_a_file_of_its_own(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("precious\n")
+    link, pipe = tmp_path / "link.jsonl", tmp_path / "pipe.jsonl"
+    link.symlink_to(outside)
+    os.mkfifo(pipe)
+    for path in (link, pipe, Path("/dev/null")):
+        for use in (lambda log: log.cut(0), lambda log: log.write({"a": 1}), lambda log: log.size,
+                    lambda log: log.sync()):
+            with pytest.raises(LlmtrainError, match="link or no regular file") as caught:
+                use(log.MetricsLog(path))
+            assert caught.value.exit_code == 3
+    assert outside.read_text() == "precious\n"
