@@ -46,7 +46,7 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
 def _translate(error: Exception, path: Path, needed: int) -> Exception:
     number = errno_of(error)
     if number is None:  # a library that tidies up after a failed write may fail once more
-        number = next((code for one in _behind(error) if (code := errno_of(one)) in _DISK), None)
+        number = next((code for one in _behind(error) if (code := errno_of(one)) in DISK), None)
     named = getattr(error, "filename", None) or path
     if number in DISK | NOT_ALLOWED:
         todo = ("free space or use another disk" if number in DISK else
