@@ -30,7 +30,8 @@ def prepare() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
         if number and type(stream := getattr(sys, name)) is io.TextIOWrapper:
-            stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError):  # it flushes first
+                stream.reconfigure(errors="backslashreplace")
 
 
 def tell(problem: str) -> None:
