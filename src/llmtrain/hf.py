@@ -9,6 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from llmtrain.errors import CheckpointError
+from llmtrain.model.base import probe
 from llmtrain.model.config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
 from llmtrain.model.extraction import LlmtrainForExtraction
 from llmtrain.model.loading import refusing
@@ -35,6 +36,7 @@ def load(folder: Path) -> tuple[Any, Any]:
     check_published(folder)
     with refusing(CheckpointError, f"cannot load the model at {folder}", "; use another checkpoint"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        probe(tokenizer)
         head = AutoConfig.from_pretrained(folder, trust_remote_code=False).head["name"]
         # the attention is named: a configuration may ask for one that is fetched from the hub
         model = cast(Any, class_of(head)).from_pretrained(folder, use_safetensors=True, dtype=torch.float32,

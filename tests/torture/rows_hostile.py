@@ -472,6 +472,14 @@ def point_outside(place: Place, run: Path) -> None:
     shutil.rmtree(run / "checkpoints/step-2")
 
 
+def elsewhere(place: Place, path: Path, name: str, key: str) -> None:
+    """A file that the configuration beside it has read in place of the usual one."""
+    other = place.outside / name.replace(".", ".0.")
+    shutil.copy(path / name, other)
+    amend(path / ("config.json" if name == "config.json" else "tokenizer_config.json"),
+          **{key: [os.path.relpath(other, path)]})
+
+
 def huge(name: str, place: Place, path: Path) -> None:
     (path / name).touch()
     os.truncate(path / name, 3 << 30)
@@ -536,6 +544,13 @@ CASES = [
     base("a tokenizer of 3 GiB", lambda p, b: os.truncate(b / "tokenizer.json", 3 << 30)),
     *(base(f"{name} of 3 GiB", partial(huge, name)) for name in (
         "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "merges.txt", "generation_config.json")),
+    base("a configuration under another name", lambda p, b: elsewhere(p, b, "config.json", "configuration_files")),
+    base("a tokenizer under another name", lambda p, b: elsewhere(p, b, "tokenizer.json", "fast_tokenizer_files")),
+    published("a tokenizer under another name", lambda p, s: elsewhere(
+        p, s / "model", "tokenizer.json", "fast_tokenizer_files")),
+    base("a chat template further in that is a pipe", lambda p, b: (
+        (b / "additional_chat_templates").mkdir(), os.mkfifo(b / "additional_chat_templates/x.jinja"))),
+    published("20 million labels", lambda p, s: amend(s / "model/config.json", num_labels=20_000_000), "init"),
     base("a tokenizer that pads without end", lambda p, b: amend(b / "tokenizer.json", padding={
         "strategy": {"Fixed": 10 ** 12}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
         "pad_type_id": 0, "pad_token": "[PAD]"}), 0),
@@ -544,7 +559,7 @@ CASES = [
     looked("a tokenizer that panics", lambda p, b: amend(b / "tokenizer.json", normalizer={
         "type": "Precompiled", "precompiled_charsmap": "/////w=="})),
     base("a tokenizer that doubles its text", doubled), looked("a tokenizer that doubles its text", doubled),
-    base("a tokenizer of two words", small_vocabulary, 2), looked("a tokenizer of two words", small_vocabulary, 0, 2, 3),
+    base("a tokenizer of two words", small_vocabulary, 2), looked("a tokenizer of two words", small_vocabulary),
     base("outputs without names", lambda p, b: amend(b / "config.json", return_dict=False), 0),
     base("layers in pieces", lambda p, b: amend(b / "config.json", chunk_size_feed_forward=7), 0),
     base("positions from nowhere", lambda p, b: amend(b / "config.json", model_type="roberta", pad_token_id=None,
@@ -555,6 +570,7 @@ CASES = [
     published("outputs without names", nested("base", return_dict=False, chunk_size_feed_forward=7), "eval", True, 0),
     published("a tokenizer that panics", lambda p, s: amend(s / "model/tokenizer.json", normalizer={
         "type": "Precompiled", "precompiled_charsmap": "/////w=="}), "summarize", True, 3),
+    published("a tokenizer of two words", lambda p, s: small_vocabulary(p, s / "model"), "summarize", True, 3),
     published("a tokenizer that doubles its text", lambda p, s: doubled(p, s / "model"), "eval", True, 3),
     *(published(f"a pickle called {name}", partial(put_pickle, name), command)
       for name, command in (("model/pytorch_model.bin", "eval"), ("state/optimizer.pt", "extend"), ("x.pkl", "verify"),

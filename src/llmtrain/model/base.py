@@ -95,20 +95,21 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         raise ConfigError(f"no tokenizer at {path}: none of {', '.join(VOCABULARIES)}; restore the base's own")
     with _loading(path):
         tokenizer = AutoTokenizer.from_pretrained(found, revision=revision, trust_remote_code=False)
-        _probe(tokenizer)
+        probe(tokenizer)
         tokenizer.chat_template = None  # nobody chats here, and saving one may name files of its own
         json.dumps(tokenizer.init_kwargs, ensure_ascii=False, default=str).encode()  # every checkpoint will write it
     return tokenizer
 
 
-def _probe(tokenizer: Any) -> None:
-    """Raise for a vocabulary that lacks the very token for what it lacks.
+def probe(tokenizer: Any) -> None:
+    """Raise whatever a vocabulary leads to that lacks the very token for what it lacks.
 
     Where it can, the backend is asked: calling a fast tokenizer itself would take away the limits it was shipped with.
     Those are lifted meanwhile: padding to 10^12 tokens would end the process.
     """
     if not tokenizer.is_fast:
-        tokenizer(PROBE)
+        if None in tokenizer(PROBE)["input_ids"]:
+            raise ValueError("its vocabulary has no token for what it lacks")
         return
     backend = tokenizer.backend_tokenizer
     padding, truncation = backend.padding, backend.truncation

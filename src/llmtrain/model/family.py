@@ -126,8 +126,8 @@ def check_weights(base: Any, folder: Path) -> None:
         inner = 0
     least = width * (rows + int(base.num_hidden_layers) * (width + inner))  # of each there is more
     if stored and least > stored:  # a number takes a byte or more
-        raise ConfigError(f"{folder}/config.json describes a model of more than {least:,} numbers, and its weights have "
-                          f"{stored:,} bytes; restore the base's own files")
+        raise ConfigError(f"{folder}/config.json describes a model of more than {least:,} numbers, and its weights "
+                          f"have {stored:,} bytes; restore the base's own files")
 
 
 def plain_forward(base: Any) -> None:

@@ -11,12 +11,15 @@ from typing import Any
 
 MIB = 1 << 20
 CONFIG = "config.json"
-TOKENIZER = "tokenizer.json"
+TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 FILES = {  # bytes; the largest real tokenizer.json has 33 MiB
-    CONFIG: 8 * MIB, "generation_config.json": MIB, TOKENIZER: 64 * MIB, "tokenizer_config.json": 8 * MIB,
-    "special_tokens_map.json": 8 * MIB, "added_tokens.json": 8 * MIB, "vocab.txt": 16 * MIB, "vocab.json": 16 * MIB,
-    "merges.txt": 16 * MIB, "tokenizer.model": 64 * MIB, "spiece.model": 64 * MIB,
-    "sentencepiece.bpe.model": 64 * MIB, "chat_template.jinja": MIB}
+    CONFIG: 8 * MIB, "generation_config.json": MIB, "chat_template.jinja": MIB, "chat_template.json": MIB,
+    TOKENIZER: 64 * MIB, TOKENIZER_CONFIG: 8 * MIB, "special_tokens_map.json": 8 * MIB, "added_tokens.json": 8 * MIB,
+    **dict.fromkeys(("vocab.txt", "vocab.json", "merges.txt", "dict.txt", "entity_vocab.json", "emoji.json",
+                     "byte_maps.json", "prophetnet.tokenizer"), 16 * MIB),
+    **dict.fromkeys(("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "spm.model",
+                     "spm_char.model"), 64 * MIB)}
+TEMPLATES = "additional_chat_templates"
 NUMBERS = {"num_labels": 100_000, **dict.fromkeys(
     ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "layers"), 500)}  # what is built one by one
 BRACKETS = 2_000_000  # a merge is a pair in brackets, and there are half a million
@@ -25,8 +28,8 @@ GROWTH = 64  # how many times longer a text may become before it is split
 
 def large_files(folder: Path) -> Iterator[str]:
     """One line for each file that is too large for what it is, or no file."""
-    for name, limit in FILES.items():
-        path = folder / name
+    templates = dict.fromkeys(sorted(folder.glob(f"{TEMPLATES}/*.jinja")), MIB)
+    for path, limit in ({folder / name: limit for name, limit in FILES.items()} | templates).items():
         try:
             if path.exists() and not path.is_file():
                 yield f"{path} is no regular file; restore the model's own"

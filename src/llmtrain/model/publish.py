@@ -44,8 +44,10 @@ def publish_base(trunk: Any, folder: Path, mlm_head: dict[str, Tensor] | None) -
 
 
 def is_base(folder: Path) -> bool:
-    """Whether a published model is a base alone."""
+    """Whether a published model is a base alone. Raises CheckpointError where it would have others read."""
     from transformers import PretrainedConfig
+
+    check_published(folder)
 
     stored, _ = PretrainedConfig.get_config_dict(folder)
     return "head" not in stored
@@ -66,7 +68,6 @@ def load_weights(model: SummaryModel, folder: Path) -> None:
         ConfigError: They are of another shape.
         CheckpointError: The folder has none, or would have others read.
     """
-    check_published(folder)
     try:
         if is_base(folder):
             load_base(model.trunk, folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.errors import CheckpointError, ConfigError
-from llmtrain.model.limits import CONFIG, growing_tokenizer, large_files, large_numbers
+from llmtrain.model.limits import CONFIG, TOKENIZER_CONFIG, growing_tokenizer, large_files, large_numbers
 
 INDEX_LIMIT = 8 << 20  # bytes
 MOST_ENTRIES = 10_000  # of a folder that are looked at for links
@@ -70,7 +70,8 @@ def _read(path: Path) -> tuple[Any, str | None]:
 
 
 def _links(folder: Path) -> Iterator[str]:
-    """Whatever a link names would end up as a vocabulary in every checkpoint; weights are weights or nothing.
+    """Whatever a link names would end up as a vocabulary in every checkpoint, and reading a pipe would never end;
+    weights are weights or nothing.
 
     The hub's own cache links its snapshots to blobs beside them.
     """
@@ -81,9 +82,12 @@ def _links(folder: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))  # nothing is loaded from .git
         for path in (Path(root) / name for name in sorted([*folders, *files])):
             count += 1
-            if not path.is_symlink() or (path.suffix == ".safetensors" and path.parent == home):
+            if path.suffix == ".safetensors" and path.parent == home:
                 continue
-            if not any(Path(os.path.realpath(path)).is_relative_to(inside) for inside in allowed):
+            if not path.is_symlink():
+                if not path.is_file() and not path.is_dir():
+                    yield f"{folder / path.relative_to(home)} is neither a file nor a folder; remove it"
+            elif not any(Path(os.path.realpath(path)).is_relative_to(inside) for inside in allowed):
                 yield (f"{folder / path.relative_to(home)} is a link out of the base's folder; put the file itself "
                        "there")
         if count > MOST_ENTRIES:
@@ -115,7 +119,12 @@ def _extras(folder: Path) -> Iterator[str]:
     if (folder / "adapter_config.json").exists():
         yield (f"{folder} holds an adapter (adapter_config.json), which names a base of its own; merge it and name the "
                "merged model's folder")
+    told, _ = _read(folder / TOKENIZER_CONFIG)
     config, _ = _read(folder / CONFIG)
+    for name, body, key in ((TOKENIZER_CONFIG, told, "fast_tokenizer_files"), (CONFIG, config, "configuration_files")):
+        if isinstance(body, dict) and body.get(key):
+            yield (f"{name} at {folder} names other files to be read instead ({key}); take that out, and give the one "
+                   "file its usual name")
     if not isinstance(config, dict):
         return
     yield from large_numbers(folder / CONFIG, config)

@@ -46,6 +46,7 @@ def _weights(found: Finding, head: str) -> None:
 
     import llmtrain.hf  # noqa: F401  registers the model types
     from llmtrain.data.special import special_ids
+    from llmtrain.model.base import probe
     from llmtrain.model.topology import class_of
     from llmtrain.model.trust import check_published
 
@@ -57,6 +58,7 @@ def _weights(found: Finding, head: str) -> None:
             found.path, config=config, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa",
             output_loading_info=True, ignore_mismatched_sizes=True)
         tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
+        probe(tokenizer)
     count = _against(found, told)
     ids, own = special_ids(tokenizer), (config.bos_token_id, config.eos_token_id, config.pad_token_id)
     _tokenizer(found, tokenizer, int(model.input_embedding_VD.shape[0]))
@@ -71,10 +73,10 @@ def _weights(found: Finding, head: str) -> None:
 def base(found: Finding) -> None:
     """A base alone: what ``model.path`` takes."""
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
     from llmtrain.config.model import ModelConfig
-    from llmtrain.model.base import base_config
+    from llmtrain.model.base import base_config, load_tokenizer
     from llmtrain.model.family import family_of
     from llmtrain.model.trust import check_folder
 
@@ -85,7 +87,7 @@ def base(found: Finding) -> None:
             found.path, config=config, use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
             attn_implementation="sdpa", output_loading_info=True, ignore_mismatched_sizes=True,
             **family_of(config).arguments)
-        tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
+        tokenizer = load_tokenizer(str(found.path))
     told["unexpected_keys"] = ()  # a base may come with heads of its own
     count = _against(found, told)
     _tokenizer(found, tokenizer, int(model.get_input_embeddings().weight.shape[0]))
