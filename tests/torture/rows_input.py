@@ -179,6 +179,10 @@ def cut(path: Path, keep: float) -> None:
     path.write_bytes(content[: int(len(content) * keep)])
 
 
+def flipped(content: bytes, start: int, end: int) -> bytes:
+    return content[:start] + bytes(byte ^ 0x5A for byte in content[start:end]) + content[end:]
+
+
 def change_json(path: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
 
@@ -203,6 +207,9 @@ CASES = [
     data("a huge number", LINES + '{"document": ' + "9" * 10_000 + "}\n"),
     data("a key twice", LINES + '{"document": "a b", "document": "c", "summary": "d"}\n', "train.jsonl"),
     data("gz cut off", gzip.compress(LINES.encode() * 50)[:-20], file="train.jsonl.gz"),
+    data("gz damaged", flipped(gzip.compress(random.Random(0).randbytes(999)), 60, 200), file="train.jsonl.gz"),
+    data("a key twice in json", '[{"document": "a b", "summary": "c", "summary": "d"}]', "twice", file="train.json"),
+    data("a column twice", "document,summary,summary\na b c,a,b\n", "train.csv:2", file="train.csv"),
     data("gz that is none", LINES, file="train.jsonl.gz"), data("csv without columns", "1,2\n3,4\n", file="train.csv"),
     data("csv, an open quote", 'document,summary\n"a b,c\nd,e\n', file="train.csv"),
     data("no parquet", "PAR1 and nothing", file="train.parquet"), data("an unknown kind", LINES, file="train.docx"),
