@@ -5,6 +5,7 @@ Nothing heavy is imported here: ``--help`` answers at once, and a wrong override
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -80,7 +81,9 @@ def main(argv: list[str] | None = None, program: bool = False) -> int:
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main(program=True))
+    code = main(program=True)
+    gc.freeze()  # Python's last collection would go through all of torch, for seconds
+    sys.exit(code)
 
 
 SECRET_KEYS = ("token", "hf_token", "password", "api_key", "secret")

@@ -25,6 +25,8 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
 HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# a server that forks, as later Pythons have it, would be the parent
+CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 SETTLING_SECONDS = 0.2  # between a signal to a whole group taking a worker and the same one being told here
 
 
@@ -43,9 +45,9 @@ def spread(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
     try:
         with _held():  # a worker that has the parent's handlers still must not run them
             for index, job in enumerate(jobs):
-                reader, writer = multiprocessing.Pipe(duplex=False)
+                reader, writer = CONTEXT.Pipe(duplex=False)
                 left[reader] = index
-                worker = multiprocessing.Process(target=_run, args=(work, job, writer, os.getpid()), daemon=True)
+                worker = CONTEXT.Process(target=_run, args=(work, job, writer, os.getpid()), daemon=True)
                 worker.start()
                 workers.append(worker)
                 writer.close()  # else the end of the worker were not the end of its pipe
