@@ -20,7 +20,7 @@ BOMB = "data:\n  preprocess: [&a [x, x], " + ", ".join(f"&{b} [*{a}, *{a}]" for 
 
 @pytest.mark.parametrize(("text", "told"), [
     (BOMB, "has an alias"), ("a: &a [1]\nb: *a", "line 2 has an alias"), ("a: !!timestamp x", "cannot read"),
-    ("a: !!int ''", "cannot read"), ("a: !!bool x", "cannot read"), ("[" * 3000, "recursion"), ("- 1", "no mapping"),
+    ("a: !!int ''", "cannot read"), ("a: !!bool x", "cannot read"), ("[" * 3000, "recursion"),
     ("a: \x00", "cannot read"), ("a: " + "9" * 5000, "cannot read"), ("x" * (LIMIT + 1), "larger than"),
     ("head: {}", "no head is chosen")])
 def test_a_changed_configuration_is_one_line(text: str, told: str, tmp_path: Path) -> None:
@@ -34,6 +34,13 @@ def refused(path: Path, told: str) -> None:
         read_config(path)
     (line,) = caught.value.problems
     assert told in line and "restore it" in line and len(line.replace(str(path), "")) < 300
+
+
+def test_a_configuration_is_a_mapping(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("- 1\n")
+    with pytest.raises(CheckpointError, match=r"^no mapping at .*; restore the run's configuration"):
+        read_config(path)
 
 
 @pytest.mark.parametrize("target", ["fifo", "/dev/zero", "missing", "folder"])

@@ -32,11 +32,11 @@ def read_config(path: Path) -> TrainConfig:
     """
     try:
         stored = yaml.load(read_regular(path, LIMIT).decode(), _Plain)
-        if not isinstance(stored, dict):
-            raise TypeError("it is no mapping")
-        return from_dict(stored)
+        if isinstance(stored, dict):
+            return from_dict(stored)
     # SafeLoader itself fails with any kind of error over a tag that does not fit its value: `!!int ''`, `!!bool x`
     except Exception as error:
         first = error.problems[0] if isinstance(error, LlmtrainError) else str(error) or type(error).__name__
         raise CheckpointError(f"cannot read the run's configuration at {path} ({shorten(first, 150)}); restore it, or "
                               "choose another run.name") from error
+    raise CheckpointError(f"no mapping at {path}; restore the run's configuration, or choose another run.name")
