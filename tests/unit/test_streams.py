@@ -52,6 +52,12 @@ def test_the_exit_code_is_told_whatever_the_streams_are(command: str, code: int,
     assert shell(command, tmp_path).returncode == code
 
 
+def test_what_stdout_still_holds_changes_no_exit_code(tmp_path: Path) -> None:
+    program = "import sys; from llmtrain.cli import entry; print('held'); sys.argv = ['llmtrain', 'trian']; entry()"
+    (tmp_path / "main.py").write_text(program)
+    assert shell(f"{sys.executable} main.py > /dev/full", tmp_path).returncode == 2  # else Python's own 120
+
+
 def test_a_character_that_a_terminal_lacks_is_shown_as_an_escape(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", shown)
