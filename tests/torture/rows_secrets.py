@@ -93,4 +93,7 @@ CASES: list[tuple[str, Make]] = [
     ("a login without a user", typed("data.test=https://PASSWORD@example.org/x")),
     ("inside a name", typed("run.name=my_CANARY", "trainer.max_step=1")),
     ("percent-encoded", typed("data.train=https%3A%2F%2Fuser%3ACANARY%40example.org")),
+    ("a resolver that another key names", typed("--cfg", "job", "data.document=${oc.${data.summary}:HF_TOKEN}",
+                                                "data.summary=env", HF_TOKEN="CANARY")),
+    ("a login with @ and /", typed("data.train=https://user:p@/PASSWORD@example.org/x")),
 ]

@@ -22,7 +22,8 @@ from llmtrain.training.signals import StopSignals
 
 def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = command.replace("LLMTRAIN", f"{sys.executable} -m llmtrain")
-    return subprocess.run(["bash", "-c", command], cwd=cwd, env=environment(), capture_output=True, text=True,
+    buffered = {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(["bash", "-c", command], cwd=cwd, env=buffered, capture_output=True, text=True,
                           check=False, timeout=60)
 
 
@@ -52,9 +53,20 @@ def test_the_exit_code_is_told_whatever_the_streams_are(command: str, code: int,
     assert shell(command, tmp_path).returncode == code
 
 
+HOLDING = """
+from llmtrain import cli
+
+def fail(_):
+    print("held")
+    raise cli.ConfigError("x")
+
+cli._dispatch = fail
+cli.entry()
+"""
+
+
 def test_what_stdout_still_holds_changes_no_exit_code(tmp_path: Path) -> None:
-    program = "import sys; from llmtrain.cli import entry; print('held'); sys.argv = ['llmtrain', 'trian']; entry()"
-    (tmp_path / "main.py").write_text(program)
+    (tmp_path / "main.py").write_text(HOLDING)
     assert shell(f"{sys.executable} main.py > /dev/full", tmp_path).returncode == 2  # else Python's own 120
 
 
