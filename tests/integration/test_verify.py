@@ -172,7 +172,7 @@ def test_what_would_block_or_never_end_is_refused(run: Path) -> None:
     result = verify(run)
     assert result.returncode == 3
     first, second, third = result.stderr.splitlines()
-    assert f"no regular file of a sane size at {run / 'config.yaml'}" in first and "metrics.jsonl" in second
+    assert f"{run / 'config.yaml'} (it is not a regular file)" in first and "metrics.jsonl" in second
     assert "predictions.jsonl:1" in third and "recursion" in third
 
 

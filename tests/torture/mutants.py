@@ -137,7 +137,7 @@ MUTANTS: dict[str, Mutant] = {
                                "if Path(name).name != name or not name.endswith(\".safetensors\"):", "if False:",
                                ("R12",), False),
     "large-indexes-unseen": Mutant("an index too large to look into is followed", "model/trust.py",
-                                   "return None, f\"{path} is larger than {CONFIG_LIMIT:,} bytes; restore the model's "
+                                   "return None, f\"{path} is larger than {INDEX_LIMIT:,} bytes; restore the model's "
                                    "own file\"", "return None, None", ("R12",), False, trials=12),
     "published-unseen": Mutant("a checkpoint's model may name weights elsewhere", "hf.py",
                                "    check_published(folder)\n", "", ("R12",), False, trials=12),
@@ -145,12 +145,12 @@ MUTANTS: dict[str, Mutant] = {
                                   "found, revision=revision, trust_remote_code=False)",
                                   "found, revision=revision, trust_remote_code=True)", ("R12",), False, trials=12),
     "lines-uncounted": Mutant("an archive may hold a hundred million lines", "data/readers.py",
-                              " + ROW * sum(map(piece.count, OPENING)) + ITEM * piece.count(b\",\")", "", ("R12",),
+                              "        made += ROW * sum(map(piece.count, OPENING)) + ITEM * piece.count(b\",\")\n", "", ("R12",),
                               False, trials=13),
     "parquet-unbounded": Mutant("a Parquet file may unpack to anything", "data/readers.py",
                                 "            _check_bound(path, total)\n", "", ("R12",), False, trials=12),
     "lost-ranks-unnamed": Mutant("a lost rank is told as the address of a socket", "training/lost.py",
-                                 "if peers and any(", "if False and any(", ("R10",)),
+                                 "if accelerator.num_processes > 1 and any(", "if False and any(", ("R10",)),
     "survivors-wait": Mutant("a rank that stands still is waited for", "training/setup.py",
                              "timedelta(seconds=config.trainer.timeout_seconds)", "timedelta(hours=1)", ("R10",), False,
                              trials=6),

@@ -6,27 +6,15 @@ import json
 import math
 from pathlib import Path
 
-import yaml
-
 from llmtrain.atomic import JSON_LIMIT, read_json
 from llmtrain.checkpoint.locate import read_pointer
-from llmtrain.config.load import from_dict
+from llmtrain.config.reading import read_config
 from llmtrain.errors import CheckpointError
 from llmtrain.verifying.finding import Finding
 
-CONFIG_LIMIT = 1 << 20  # bytes
-
 
 def configuration(found: Finding) -> None:
-    try:
-        regular(found.path, CONFIG_LIMIT)
-        stored = yaml.safe_load(found.path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise CheckpointError(f"cannot read the run's configuration at {found.path} "
-                              f"({' '.join(str(error).split())[:200]}); restore it") from error
-    if not isinstance(stored, dict):
-        raise CheckpointError(f"no mapping at {found.path}; restore the run's configuration")
-    from_dict(stored, str(found.path), CheckpointError)
+    read_config(found.path)
 
 
 def regular(path: Path, limit: float = math.inf) -> None:
