@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.errors import ConfigError, LlmtrainError
+from llmtrain.errors import ConfigError, LlmtrainError, shorten
 
 PREFIX = "llmtrain_plugin_"
 VARIABLE = "LLMTRAIN_PLUGINS"  # tells child processes where the modules of this one's plugins are
@@ -165,7 +165,7 @@ def _run(plugin: Plugin, source: bytes) -> None:
     except LlmtrainError as error:
         raise ConfigError(f"the plugin at {_place(plugin, error)}: {problem}" for problem in error.problems) from error
     except (Exception, SystemExit) as error:
-        line = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        line = shorten(f"{type(error).__name__}: {error}", 200)
         raise ConfigError(f"the plugin at {_place(plugin, error)} raised {line}; mend it") from error
 
 

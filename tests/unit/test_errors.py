@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llmtrain.errors import ConfigError, redact, shorten
+from llmtrain.errors import CheckpointError, ConfigError, redact, shorten
+from llmtrain.model.loading import refusing
 
 HUB, OTHER = "hf_" + "a1B2" * 8, "ghp_0123456789abcdef"
 
@@ -38,3 +39,10 @@ def test_what_is_cut_is_struck_out_before(before: int) -> None:
     told = shorten("x" * before + f" {HUB} " + "y\n" * 200, 150)
     assert len(told) == 150 and told.endswith("y y y")
     assert not any(HUB[start:start + 6] in told for start in range(len(HUB) - 5))
+
+
+@pytest.mark.parametrize("length", range(100, 160, 7))
+def test_no_part_of_a_token_is_left_where_a_message_is_cut(length: int) -> None:
+    with pytest.raises(CheckpointError) as told, refusing(CheckpointError, "before", "; after"):
+        raise ValueError("z" * length + " hf_" + "a" * 34)
+    assert "hf_" not in str(told.value) and "***" in str(told.value)

@@ -12,7 +12,7 @@ from llmtrain.data.files import examples_of
 from llmtrain.data.hubfolder import check_folder
 from llmtrain.data.paths import given_path
 from llmtrain.data.readers import rows_of_batch
-from llmtrain.errors import ConfigError, DataError
+from llmtrain.errors import ConfigError, DataError, shorten
 from llmtrain.fetch.reach import dataset_place, offline, unreachable
 
 ROWS_AT_ONCE = 1000
@@ -72,9 +72,9 @@ def _load(config: DataConfig, split: str, required: bool) -> Any:
         if str(error).startswith("Unknown split"):
             if not required:
                 return None
-            raise DataError(f"no split {split!r} in {hub.name} ({' '.join(str(error).split())[:150]}); check "
+            raise DataError(f"no split {split!r} in {hub.name} ({shorten(str(error), 150)}); check "
                             "data.hub.*_split") from error
-        raise DataError(f"cannot load the dataset {hub.name} ({' '.join(str(error).split())[:150]}); check "
+        raise DataError(f"cannot load the dataset {hub.name} ({shorten(str(error), 150)}); check "
                         "data.hub.name, data.hub.config and data.hub.revision") from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llmtrain.data.cells import shown
-from llmtrain.errors import DataError
+from llmtrain.errors import DataError, shorten
 
 FIELDS = ("data_files", "data_dir")  # of a config: what names files
 PARENT = re.compile(r"(^|[/\\\\{},])\.\.([/\\\\{},]|$)")
@@ -62,7 +62,7 @@ def _metadata(path: Path) -> Any:
             text = block.group(2) if block else ""
         return yaml.safe_load(text)
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        line = " ".join(str(error).split())[:120]
+        line = shorten(str(error), 120)
         raise DataError(f"cannot read the metadata at {path} ({line}); repair or remove them") from error
 
 

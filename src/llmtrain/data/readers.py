@@ -12,7 +12,7 @@ from typing import Any
 
 from llmtrain.data.cells import TWICE, UNREADABLE, shown
 from llmtrain.data.tables import read_table
-from llmtrain.errors import DataError
+from llmtrain.errors import DataError, shorten
 
 Row = tuple[str, dict[str, Any] | str]  # (place, columns) or (place, what is wrong with the row)
 PIECE = 1 << 20  # bytes unpacked at a time
@@ -150,7 +150,7 @@ def _jsonl(path: Path, content: bytes) -> Iterator[Row]:
         try:
             value = json.loads(line, parse_constant=_no_number, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
-            yield place, f"not JSON ({str(error)[:80]})"
+            yield place, f"not JSON ({shorten(str(error), 80)})"
             continue
         yield place, value if isinstance(value, dict) else "not a JSON object"
 
@@ -159,7 +159,7 @@ def _json(path: Path, content: bytes) -> Iterator[Row]:
     try:
         value = json.loads(content.decode("utf-8-sig"), parse_constant=_no_number, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"not a JSON file at {path} ({str(error)[:80]}); repair it") from error
+        raise DataError(f"not a JSON file at {path} ({shorten(str(error), 80)}); repair it") from error
     rows = value.get("data") if isinstance(value, dict) else value
     if not isinstance(rows, list):
         raise DataError(f"no list of rows at {path}; a .json file holds a list of objects, or one under \"data\"")
@@ -209,7 +209,7 @@ def _parquet(path: Path, content: bytes) -> Iterator[Row]:
         for number, row in enumerate((row for batch in batches() for row in rows_of_batch(batch)), start=1):
             yield f"{path}:{number}", row
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        line = " ".join(str(error).split())[:100]
+        line = shorten(str(error), 100)
         raise DataError(f"cannot read the Parquet file at {path} ({line}); restore it") from error
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from llmtrain.errors import ResourceError
+from llmtrain.errors import ResourceError, shorten
 
 GRACE_SECONDS = 2  # what torch's own timeout gets before the workers are ended
 LOST = re.compile(r"DataLoader (worker \(pid|timed out)")
@@ -63,6 +63,6 @@ def losses_told(step: Callable[[], int]) -> Iterator[None]:
 
 
 def _told(error: Exception, step: int) -> ResourceError:
-    line = " ".join(str(error).split())[:150] or type(error).__name__
+    line = shorten(str(error), 150) or type(error).__name__
     return ResourceError(f"a data worker was lost at step {step + 1} ({line}); run the same command again, or set "
                          "data.workers=0")

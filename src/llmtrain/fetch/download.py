@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from llmtrain.atomic import writing
-from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.errors import CheckpointError, ConfigError, shorten
 from llmtrain.fetch.known import Source
 from llmtrain.log import say
 
@@ -81,6 +81,7 @@ def download(source: Source, folder: Path) -> Path:
     if done.returncode or not found:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR:")] or lines or ["no wheel came"]
-        raise ConfigError(f"pip cannot download {wanted} ({errors[0].removeprefix('ERROR: ')[:160]}); check the "
-                          f"network, or install it where you can: pip install --no-deps {wanted}")
+        told = shorten(errors[0].removeprefix("ERROR: "), 160)
+        raise ConfigError(f"pip cannot download {wanted} ({told}); check the network, or install it where you can: "
+                          f"pip install --no-deps {wanted}")
     return found[0]

@@ -7,6 +7,8 @@ import threading
 from functools import cache
 from pathlib import Path
 
+from llmtrain.errors import shorten
+
 REACH_SECONDS = 5.0  # in all: looking up the name, connecting, and the first answer
 
 
@@ -53,7 +55,7 @@ def unreachable(place: str) -> str:
             problems[:] = ["" if status < 500 else f"{constants.ENDPOINT} answers with status {status}"]
         except Exception as error:
             if "timeout" not in type(error).__name__.lower():
-                problems[:] = [f"{constants.ENDPOINT}: {' '.join(str(error).split())[:100] or type(error).__name__}"]
+                problems[:] = [f"{constants.ENDPOINT}: {shorten(str(error), 100) or type(error).__name__}"]
 
     thread = threading.Thread(target=ask, daemon=True)  # a name's look-up has no time limit of its own
     thread.start()

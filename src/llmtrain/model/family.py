@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.errors import CheckpointError, ConfigError, shorten
 from llmtrain.model.trust import weight_files
 
 
@@ -232,6 +232,6 @@ def _stored(folder: Path | str | None, wanted: dict[str, tuple[str, ...]]) -> di
                     if (choice := next((c for c in choices if c in stored), None)) is not None:
                         found[name] = file.get_tensor(choice).float()
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"no safetensors at {path} ({' '.join(str(error).split())[:150]}); restore the "
+            raise CheckpointError(f"no safetensors at {path} ({shorten(str(error), 150)}); restore the "
                                   "model's own") from error
     return found if found.keys() == wanted.keys() else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from llmtrain.errors import LlmtrainError
+from llmtrain.errors import LlmtrainError, shorten
 
 PANIC = "PanicException"  # of Rust code, the tokenizers' above all; it is no Exception and not to be imported
 SHOWN = 150  # characters
@@ -24,5 +24,4 @@ def refusing(kind: type[LlmtrainError], before: str, after: str) -> Iterator[Non
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != PANIC:
             raise
-        line = " ".join(str(error).split()) or type(error).__name__
-        raise kind(f"{before} ({line[:SHOWN]}){after}") from error
+        raise kind(f"{before} ({shorten(str(error), SHOWN) or type(error).__name__}){after}") from error

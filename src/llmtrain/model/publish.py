@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
-from llmtrain.errors import ConfigError
+from llmtrain.errors import ConfigError, shorten
 from llmtrain.model.adapters import load_plain, merged_state
 from llmtrain.model.family import family_of, mlm_head_names
 from llmtrain.model.summary import SummaryModel
@@ -75,6 +75,6 @@ def load_weights(model: SummaryModel, folder: Path) -> None:
         # not safetensors' load_model: it takes cuDNN's views of one buffer for tied weights and refuses
         load_plain(model, load_file(folder / WEIGHTS))
     except RuntimeError as error:
-        line = " ".join(str(error).split())[:200]
+        line = shorten(str(error), 200)
         raise ConfigError(f"the weights at {folder} do not fit this base and head ({line}); use the model and head "
                           "options they were trained with") from error

@@ -11,7 +11,7 @@ from typing import Any
 from llmtrain.checkpoint import check_plugins, read_model_config, verify
 from llmtrain.config.load import from_dict
 from llmtrain.config.objective import trains_summary
-from llmtrain.errors import CheckpointError
+from llmtrain.errors import CheckpointError, shorten
 from llmtrain.model.loading import refusing
 from llmtrain.model.trust import weight_files
 from llmtrain.selecting import FOLDER as SELECTOR
@@ -126,7 +126,7 @@ def tensors_of(file: Path) -> Iterator[tuple[str, Any]]:
             for key in opened.keys():  # noqa: SIM118  it is no mapping
                 yield key, opened.get_tensor(key)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"no safetensors at {file} ({' '.join(str(error).split())[:200]}); {ADVICE}") from error
+        raise CheckpointError(f"no safetensors at {file} ({shorten(str(error), 200)}); {ADVICE}") from error
 
 
 def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
