@@ -214,7 +214,7 @@ def test_runs_that_start_from_one_with_adapters(tiny_base: Path, tmp_path: Path)
 
 def test_unknown_targets_are_told_before_any_weight_is_read(tmp_path: Path) -> None:
     base = make_tiny_base(tmp_path / "base")
-    (base / "model.safetensors").write_bytes(b"no weights at all")
+    (base / "model.safetensors").write_bytes(b"no weights at all" * 10_000)
     done = warm_cli(*command(base, tmp_path, "tuning.targets=[q_proj]"), cwd=tmp_path)
     assert done.returncode == 2 and "tuning.targets names q_proj" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -30,6 +30,7 @@ def stop(number, frame):
     raise Stop
 
 signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs this in the background may ignore it
 signal.signal(signal.SIGUSR1, lambda number, frame: None)
 try:
     spread(work, [1, 2, 3])
