@@ -607,7 +607,9 @@ CASES = [
     published("stop words in a secret", stored(lambda p, b: b["config"]["data"].update(preprocess=[
         {"name": "stopwords", "file": str(p.outside / "secret.txt")}])), "summarize", True, 3),
     *(published("nothing told of the run", stored(lambda _p, b: b.clear()), command, True, 3)
-      for command in ("eval", "verify")),
+      for command in ("eval", "verify", "extend")),
+    published("a progress that is a method", lambda p, s: amend(s / "state/progress.json", save=5), "extend", True, 3),
+    published("a progress in words", lambda p, s: amend(s / "state/progress.json", step="x"), "extend", True, 3),
     published("no step", stored(lambda _p, b: b.update(step=None)), "eval", True, 3),
     published("a step in words", stored(lambda _p, b: b.update(step="x")), "summarize", True, 3),
     published("plugins that are words", stored(lambda _p, b: b.update(plugins=["x"])), "eval", True, 3),

@@ -74,16 +74,14 @@ def started(config: TrainConfig, folder: Any) -> Any:
 
 def prepared(config: TrainConfig, folder: Any, accelerator: Any) -> Training:
     """The run, at the step where it starts or goes on."""
-    from llmtrain.training.saving import find_start, is_own, restore
+    from llmtrain.training.saving import find_start, is_own, load_state, restore
     from llmtrain.training.setup import build
 
     start = find_start(folder.path, config)
     decided = None
     own = start is not None and is_own(folder.path, start)  # one that extends another runs in what is asked for
     if start is not None and own:
-        from llmtrain import checkpoint
-
-        parts, meta = checkpoint.load_parts(start, only="precision")
+        parts, meta = load_state(start, only="precision")
         decided = parts["precision"][1]["running"]
         if config.trainer.find_batch_size:
             config.trainer.accumulate = meta["config"]["trainer"]["accumulate"]

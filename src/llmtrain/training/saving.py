@@ -24,6 +24,7 @@ from llmtrain.objectives.mlm import MaskedLm
 from llmtrain.selecting import FOLDER as SELECTOR
 from llmtrain.training.length import planned_steps
 from llmtrain.training.setup import Training
+from llmtrain.training.state import ProgressPart
 
 VOCABULARY_ENTRY = 40  # bytes of a token in a tokenizer's file, about
 
@@ -208,18 +209,38 @@ def configured_by(meta: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
 
+SAID = {"data_hash": str, "world_size": int, "steps_per_epoch": int, "config": dict}  # by every checkpoint of a run
+
+
+def load_state(start: Path, only: str | None = None) -> tuple[checkpoint.Parts, dict[str, Any]]:
+    """``checkpoint.load_parts`` of a run's own kind of checkpoint: whoever signed it may have left out what is needed.
+
+    Raises:
+        CheckpointError: As ``load_parts``, and where the manifest does not say of the run what it must.
+    """
+    parts, meta = checkpoint.load_parts(start, only)
+    trainer = meta["config"].get("trainer") if isinstance(meta.get("config"), dict) else None
+    accumulate = trainer.get("accumulate") if isinstance(trainer, dict) else None
+    strange = [name for name, kind in SAID.items() if type(meta.get(name)) is not kind]
+    if strange or type(accumulate) is not int:
+        name = strange[0] if strange else "config.trainer.accumulate"
+        raise CheckpointError(f"the manifest at {start} does not say the {name} of its run; use another checkpoint")
+    return parts, meta
+
+
 def check_longer(config: TrainConfig, found: Path) -> None:
     """Raise ConfigError when the run to extend has come as far as this one shall: lengths count from its first step."""
-    parts, meta = checkpoint.load_parts(found, only="progress")
-    progress, trainer = parts["progress"][1], config.trainer
+    parts, meta = load_state(found, only="progress")
+    progress, trainer = ProgressPart(), config.trainer
+    progress.load(*parts["progress"])
     total = planned_steps(trainer, meta["steps_per_epoch"])
-    if total is not None and total <= progress["step"]:
+    if total is not None and total <= progress.step:
         name = "max_steps" if trainer.max_steps is not None else "max_epochs"
         raise ConfigError(f"trainer.{name} ends this run at step {total} and the checkpoint to extend at {found} "
-                          f"stands at step {progress['step']}; raise trainer.{name}, which counts the steps of both")
-    if trainer.max_minutes is not None and 60 * trainer.max_minutes <= progress["seconds"]:
+                          f"stands at step {progress.step}; raise trainer.{name}, which counts the steps of both")
+    if trainer.max_minutes is not None and 60 * trainer.max_minutes <= progress.seconds:
         raise ConfigError(f"trainer.max_minutes={trainer.max_minutes:g} is over for the checkpoint to extend at "
-                          f"{found}, which trained {progress['seconds'] / 60:.1f} minutes; raise it, it counts the "
+                          f"{found}, which trained {progress.seconds / 60:.1f} minutes; raise it, it counts the "
                           "time of both")
 
 
@@ -235,7 +256,7 @@ def restore(run: Training, start: Path) -> None:
         ConfigError: The data's content hash or the number of processes differs.
         CheckpointError: The state belongs to another model, objective or precision.
     """
-    parts, meta = checkpoint.load_parts(start)
+    parts, meta = load_state(start)
     _check_meta(run, start, meta)
     load_weights(run.model, start / "model")
     missing = [part.name for part in run.parts if part.name not in parts]

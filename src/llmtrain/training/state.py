@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llmtrain.errors import CheckpointError
+from llmtrain.errors import CheckpointError, shorten
 from llmtrain.objectives.weighting.base import Weighting
 from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.schedule import Schedule
@@ -59,7 +59,19 @@ class ProgressPart:
 
     def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
         for key, value in data.items():
+            if type(value) not in PROGRESS.get(key, ()):
+                raise CheckpointError(f"state 'progress' has {shorten(key, 40)} {shorten(str(value), 40)}, which is "
+                                      "none of a run's; use another checkpoint")
+        for key, value in data.items():
             setattr(self, key, value)
+
+
+COUNT, NUMBER, NONE = int, float, type(None)
+PROGRESS: dict[str, tuple[type, ...]] = {
+    "step": (COUNT,), "skipped": (COUNT,), "seconds": (NUMBER, COUNT), "tokens": (COUNT,), "log_size": (COUNT,),
+    "total": (COUNT, NONE), "best": (NUMBER, COUNT, NONE), "best_step": (COUNT, NONE),
+    "evaluations_without_gain": (COUNT,), "validated": (list,), "quarter": (COUNT,), "recent": (list,),
+    "owed": (COUNT, NONE), "window": (dict,)}
 
 
 class ModulePart:
