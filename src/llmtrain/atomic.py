@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llmtrain.errors import CheckpointError, ConfigError, ResourceError, shorten
+from llmtrain.errors import CheckpointError, ConfigError, ResourceError, behind, shorten
 
 STAGED = ".tmp-"
 JSON_LIMIT = 64 << 20
@@ -35,18 +35,10 @@ def errno_of(error: BaseException) -> int | None:
     return int(found[1]) if found else None
 
 
-def _behind(error: BaseException) -> Iterator[BaseException]:
-    """The error, then those in whose handling it came."""
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__ or found.__context__
-
-
 def _translate(error: Exception, path: Path, needed: int) -> Exception:
     number = errno_of(error)
     if number is None:  # a library that tidies up after a failed write may fail once more
-        number = next((code for one in _behind(error) if (code := errno_of(one)) in DISK), None)
+        number = next((code for one in behind(error) if (code := errno_of(one)) in DISK), None)
     named = getattr(error, "filename", None) or path
     if number in DISK | NOT_ALLOWED:
         todo = ("free space or use another disk" if number in DISK else

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{20,}")  # also behind a letter: %3Ahf_... is one in a URL
 # USER:PASSWORD of a URL, or a token alone, up to the last @: a password may hold @ and /. Without an @ before the first
@@ -42,6 +42,14 @@ def cut(text: str, limit: int) -> str:
     """At most ``limit`` characters of a text that holds no secret: its beginning and its end."""
     end = (limit - 5) // 2
     return text if len(text) <= limit else f"{text[:limit - 5 - end]} ... {text[-end:]}"
+
+
+def behind(error: BaseException) -> Iterator[BaseException]:
+    """The error, then those in whose handling it came up."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
 
 
 class LlmtrainError(Exception):

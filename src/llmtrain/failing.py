@@ -7,12 +7,11 @@ import os
 import sys
 
 from llmtrain.atomic import DISK, IN_THE_WAY, NOT_ALLOWED, errno_of
-from llmtrain.errors import ConfigError, LlmtrainError, ResourceError, shorten
+from llmtrain.errors import ConfigError, LlmtrainError, ResourceError, behind, shorten
 from llmtrain.log import Lenient
 
 _RELIEF = {"out of memory": "lower trainer.batch_size, data.max_source_tokens or generation.batch_tokens, or raise "
                             "trainer.accumulate", "the disk is full": "free space, then run the same command again"}
-_ON_THE_WAY = 30  # links of a chain of errors that are looked at
 _NO_HOME = "determine home directory"  # of pathlib's RuntimeError, which names no path
 
 
@@ -35,12 +34,7 @@ def ending(error: BaseException, arguments: list[str]) -> tuple[int, list[str]]:
 
 def _stop(error: BaseException) -> KeyboardInterrupt | None:
     """The request to stop that this is, or in whose handling it came up."""
-    seen: BaseException | None = error
-    for _ in range(_ON_THE_WAY):
-        if seen is None or isinstance(seen, KeyboardInterrupt):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
+    return next((one for one in behind(error) if isinstance(one, KeyboardInterrupt)), None)
 
 
 def _known(error: BaseException, arguments: list[str]) -> LlmtrainError | None:

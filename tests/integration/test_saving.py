@@ -18,7 +18,7 @@ import torch
 from helpers import warm_cli
 from llmtrain import checkpoint
 from llmtrain.atomic import folder_size
-from llmtrain.training import finish, loop, reading, saving, setup
+from llmtrain.training import finish, loop, reading, resuming, saving, setup
 from running import Runs, copies, take
 from stopping import Killed, same, stop_at
 
@@ -169,9 +169,9 @@ def test_an_extension_needs_its_source_only_once(train: Any, tmp_path: Path, mon
 
 def extended(runs: Runs, *overrides: str) -> Any:
     run = runs(*overrides)
-    start = saving.find_start(run.folder.path, run.config)
+    start = resuming.find_start(run.folder.path, run.config)
     assert start is not None
-    saving.restore(run, start)
+    resuming.restore(run, start)
     return run
 
 
@@ -202,7 +202,7 @@ def test_an_extension_keeps_the_whole_state_and_the_row_order(tiny_base: Path, t
         assert ahead == seen[3:]
         take(longer, 3)  # dropout's draws, moments and average go on
         found = copies(longer)
-        saving.restore(straight, straight.folder.path / "checkpoints/step-3")
+        resuming.restore(straight, straight.folder.path / "checkpoints/step-3")
         take(straight, 3)
         assert all(torch.equal(found[name], value) for name, value in copies(straight).items())
     finally:

@@ -20,10 +20,9 @@ import runpy
 import select
 import signal
 import sys
-import traceback
 from typing import Any, NoReturn
 
-from warm.process import die_with_parent, ended_with, load_libraries, take_streams
+from warm.process import become, load_libraries
 
 
 def warm_up() -> None:
@@ -41,26 +40,12 @@ def warm_up() -> None:
 
 
 def child(task: dict[str, Any]) -> NoReturn:
-    code = 1
-    try:
-        os.setsid()
-        die_with_parent()
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        take_streams([os.open(task["stdin"] or os.devnull, os.O_RDONLY),
-                      *(os.open(task[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666) for name in ("out", "err"))])
-        os.chdir(task["cwd"])
-        os.environ.clear()
-        os.environ.update(task["env"])
-        code = ended_with(lambda: command(task))
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    become(task, lambda: [
+        os.open(task["stdin"] or os.devnull, os.O_RDONLY),
+        *(os.open(task[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666) for name in ("out", "err"))],
+        lambda: command(task))
 
 
 def command(task: dict[str, Any]) -> None:

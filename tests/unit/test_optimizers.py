@@ -21,7 +21,7 @@ from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.optim import builders
 from llmtrain.optim.groups import depths, hidden_matrices
 from llmtrain.optim.muon import Muon, orthogonalised
-from llmtrain.training import saving
+from llmtrain.training import resuming, saving
 from llmtrain.training.optimizer_state import OptimizerPart
 from running import Runs, copies, take
 from stopping import stop_at
@@ -83,7 +83,7 @@ def test_its_state_comes_back_bitwise(name: str, make: Any) -> None:
     state = slots(run)
     assert sum(isinstance(value, torch.Tensor) for value in state.values()) > 40
     other = make(*overrides, f"run.extend_from={run.folder.path}")
-    saving.restore(other, saving.find_start(other.folder.path, other.config))  # type: ignore[arg-type]
+    resuming.restore(other, resuming.find_start(other.folder.path, other.config))  # type: ignore[arg-type]
     assert alike(state, slots(other))
     for own, found in zip(take(run, 2), take(other, 2), strict=True):
         assert own.losses == found.losses and own.rates == found.rates

@@ -67,27 +67,24 @@ def ended_with(program: Callable[[], object]) -> int:
     return 0
 
 
-def run_program(task: dict[str, Any], handles: Sequence[int], path: list[str]) -> NoReturn:
-    """What an interpreter was asked to run, in this process; ``path`` is what every program finds modules on."""
+def become(task: dict[str, Any], streams: Callable[[], Sequence[int]], program: Callable[[], object],
+           at_end: Callable[[], object] = bool, unbuffered: bool = False) -> NoReturn:
+    """This process, which was forked, becomes a program in a session of its own, and ends with its exit code.
+
+    Args:
+        task: Its folder, "cwd", and its environment, "env".
+        streams: Opens what becomes the standard input, output and error.
+    """
     code = 1
     try:
         os.setsid()
         die_with_parent()
-        arguments: list[str] = task["arguments"]
-        if unbuffered := arguments[0] == "-u":
-            arguments = arguments[1:]
-        take_streams(handles, unbuffered)
+        take_streams(streams(), unbuffered)
         os.chdir(task["cwd"])
         os.environ.clear()
         os.environ.update(task["env"])
-        sys.executable = task["executable"]
-        tempfile.tempdir = None  # some library has asked for it in this process's own environment
-        named = [folder for folder in task["env"].get("PYTHONPATH", "").split(os.pathsep) if folder]
-        first = "" if arguments[0] in ("-c", "-m") else str(Path(arguments[0]).resolve().parent)
-        sys.path[:] = [first, *named, *path]
-        code = ended_with(lambda: start(arguments))
-        threading._shutdown()  # type: ignore[attr-defined]  # as a Python that ends waits for its threads
-        atexit._run_exitfuncs()
+        code = ended_with(program)
+        at_end()
     except BaseException:
         traceback.print_exc()
     finally:
@@ -98,8 +95,28 @@ def run_program(task: dict[str, Any], handles: Sequence[int], path: list[str]) -
             os._exit(code)
 
 
-def start(arguments: list[str]) -> None:
+def run_program(task: dict[str, Any], handles: Sequence[int], path: list[str]) -> NoReturn:
+    """What an interpreter was asked to run, in this process; ``path`` is what every program finds modules on."""
+    arguments: list[str] = task["arguments"]
+    if unbuffered := arguments[0] == "-u":
+        arguments = arguments[1:]
+    sys.executable = task["executable"]
+    tempfile.tempdir = None  # some library has asked for it in this process's own environment
+    named = [folder for folder in task["env"].get("PYTHONPATH", "").split(os.pathsep) if folder]
+    become(task, lambda: handles, lambda: start(arguments, [*named, *path]), end_as_python, unbuffered)
+
+
+def end_as_python() -> None:
+    """Python waits for its threads, then does what was registered for its end."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+
+
+def start(arguments: list[str], path: list[str]) -> None:
     what, *rest = arguments
+    sys.path[:] = ["" if what in ("-c", "-m") else str(Path(what).resolve().parent), *path]
     if what == "-m":
         sys.argv = rest
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from types import FrameType
@@ -14,16 +13,12 @@ from llmtrain.errors import Terminated
 if TYPE_CHECKING:
     from llmtrain.training.setup import Training
 
-_process = 0  # the one that runs the command
-
 
 def run(config: TrainConfig) -> int:
     """Train as configured; the same command resumes an unfinished run and reprints a finished one."""
     from llmtrain.log import is_main, say
     from llmtrain.training.runfolder import RunFolder
 
-    global _process
-    _process = os.getpid()
     signal.signal(signal.SIGTERM, _stop_outside_the_loop)
     folder = RunFolder.claim(config)
     try:
@@ -74,7 +69,7 @@ def started(config: TrainConfig, folder: Any) -> Any:
 
 def prepared(config: TrainConfig, folder: Any, accelerator: Any) -> Training:
     """The run, at the step where it starts or goes on."""
-    from llmtrain.training.saving import find_start, is_own, load_state, restore
+    from llmtrain.training.resuming import find_start, is_own, load_state, restore
     from llmtrain.training.setup import build
 
     start = find_start(folder.path, config)
@@ -106,9 +101,6 @@ def _print(results: dict[str, Any], folder: Any) -> None:
     print_report(console, results, folder.path / "predictions.jsonl")
 
 
-def _stop_outside_the_loop(number: int, _frame: FrameType | None) -> None:
+def _stop_outside_the_loop(_number: int, _frame: FrameType | None) -> None:
     """While starting or scoring there is nothing to save that is not saved already."""
-    if os.getpid() != _process:  # a child that was forked with this handler, and has nobody to tell
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
     raise Terminated("stopped outside training; nothing is lost, the same command goes on")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmtrain.errors import cut, redact
+
 SHOWN = 60  # characters of a name or an id; a stray line break makes them as long as the file
 
 
@@ -20,5 +22,4 @@ UNREADABLE = Unusable("holds a value that cannot be read")
 
 def shown(name: str, most: int = SHOWN) -> str:
     """A name between quotes, shortened to so many characters."""
-    text = repr(name[:most + 1])
-    return text if len(text) <= most + 2 else f"{text[:most - 2]}...{text[0]}"
+    return cut(repr(redact(name)), most + 2)

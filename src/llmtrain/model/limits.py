@@ -41,16 +41,22 @@ def large_files(folder: Path) -> Iterator[str]:
 
 def large_numbers(path: Path, config: Any) -> Iterator[str]:
     """One line for each number of a configuration, at any depth, that would have too much built."""
-    pending = [config]
+    for here in _groups(config):
+        for name, most in NUMBERS.items():
+            if isinstance(value := here.get(name), int | float) and value > most:
+                yield f"{name} is {value:.12g} in {path} and may be {most:,} at most; restore the model's own file"
+
+
+def _groups(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a JSON value, at any depth."""
+    pending = [value]
     while pending:
         here = pending.pop()
         if isinstance(here, list):
             pending += here
         elif isinstance(here, dict):
             pending += here.values()
-            for name, most in NUMBERS.items():
-                if isinstance(value := here.get(name), int | float) and value > most:
-                    yield f"{name} is {value:.12g} in {path} and may be {most:,} at most; restore the model's own file"
+            yield here
 
 
 def growing_tokenizer(folder: Path) -> str | None:
@@ -80,18 +86,13 @@ def _growing(path: Path, _changed_ns: int, size: int) -> str | None:
 
 def _growth(section: Any) -> float:
     """At most how many times longer its replacements make a text, one after the other."""
-    factor, pending = 1.0, [section]
-    while pending:
-        here = pending.pop()
-        if isinstance(here, list):
-            pending += here
-        elif isinstance(here, dict):
-            pending += here.values()
-            if here.get("type") == "Replace" and isinstance(content := here.get("content"), str):
-                pattern = here.get("pattern")
-                text = pattern.get("String") if isinstance(pattern, dict) else pattern
-                # an expression may match nothing, between any two characters
-                factor *= max(1.0, len(content) / len(text)) if isinstance(text, str) and text else 1 + len(content)
-                if factor > GROWTH:
-                    break
+    factor = 1.0
+    for here in _groups(section):
+        if here.get("type") == "Replace" and isinstance(content := here.get("content"), str):
+            pattern = here.get("pattern")
+            text = pattern.get("String") if isinstance(pattern, dict) else pattern
+            # an expression may match nothing, between any two characters
+            factor *= max(1.0, len(content) / len(text)) if isinstance(text, str) and text else 1 + len(content)
+            if factor > GROWTH:
+                break
     return factor

@@ -1,4 +1,4 @@
-"""Saving a run's whole state and going on from it."""
+"""Saving a run's whole state, and what is remembered of its validations."""
 
 from __future__ import annotations
 
@@ -12,19 +12,14 @@ import torch
 
 from llmtrain import __version__, checkpoint, plugins
 from llmtrain.atomic import write_json
-from llmtrain.config.choices import Resume
-from llmtrain.config.load import from_dict, result_dict, to_dict
+from llmtrain.config.load import to_dict
 from llmtrain.config.objective import trains_summary
-from llmtrain.config.schema import TrainConfig
-from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError, NumericsError
-from llmtrain.log import say, warn
+from llmtrain.errors import ConfigError, NumericsError
 from llmtrain.model.adapters import merged_state
-from llmtrain.model.publish import load_weights, publish_base
+from llmtrain.model.publish import publish_base
 from llmtrain.objectives.mlm import MaskedLm
 from llmtrain.selecting import FOLDER as SELECTOR
-from llmtrain.training.length import planned_steps
 from llmtrain.training.setup import Training
-from llmtrain.training.state import ProgressPart
 
 VOCABULARY_ENTRY = 40  # bytes of a token in a tokenizer's file, about
 
@@ -127,28 +122,6 @@ def point_best(run: Training) -> None:
         checkpoint.point(checkpoints, "best", best, {"value": run.progress.best})
 
 
-def settle_pointers(run: Training, start: Path) -> None:
-    """Make both pointers agree with the state just restored; a stop can fall between a commit and its pointer.
-
-    A best checkpoint that is damaged or gone is given up for ``start``. Collective.
-    """
-    progress = run.progress
-    best = start if progress.best_step is None else start.parent / f"step-{progress.best_step}"
-    if best != start:
-        try:
-            checkpoint.verify(best)
-        except CheckpointError as error:
-            reason = error.problems[0].partition(";")[0]
-            warn(f"the best checkpoint {best} is damaged or gone ({reason}); taking {start} as the best so far")
-            progress.best, progress.best_step = None, progress.step
-    run.accelerator.wait_for_everyone()  # every process has looked before the first one writes
-    if run.accelerator.is_main_process:
-        checkpoint.point(start.parent, "last", progress.step, {})
-        point_best(run)
-        prune(run, later=False)  # a stop can fall between a commit and this, and no other commit may follow
-    run.accelerator.wait_for_everyone()
-
-
 def note_best(run: Training, metrics: dict[str, float]) -> bool:
     """Compare ``trainer.best_metric`` with the best so far; returns whether this step is the new best."""
     name = run.config.trainer.best_metric
@@ -174,132 +147,3 @@ def better(run: Training, value: float, best: float | None) -> bool:
     """Whether a value of ``trainer.best_metric`` beats the best so far; one that is not finite never does."""
     sign = 1 if run.config.trainer.more_is_better else -1
     return math.isfinite(value) and (best is None or sign * value > sign * best)
-
-
-def find_start(run_path: Path, config: TrainConfig) -> Path | None:
-    """The step folder this run goes on from: its own last good one, else the one it extends."""
-    here = result_dict(config)
-    own, warnings = checkpoint.latest_valid(run_path / "checkpoints", lambda meta: configured_by(meta) in (None, here))
-    for line in warnings:
-        warn(line)
-    if own is not None or config.run.extend_from is None:
-        if own is None and config.run.resume is Resume.must:
-            raise ConfigError(f"run.resume=must but there is no checkpoint at {run_path}; start with run.resume=auto")
-        return own
-    source = Path(config.run.extend_from)
-    folder = source / "checkpoints" if (source / "checkpoints").is_dir() else source
-    if (folder / "state").is_dir():
-        checkpoint.verify(folder)
-        found: Path | None = folder
-    else:
-        found, warnings = checkpoint.latest_valid(folder)
-        for line in warnings:
-            warn(line)
-    if found is None:
-        raise CheckpointError(f"no checkpoint to extend at {source}; name a run folder or a step folder")
-    check_longer(config, found)
-    return found
-
-
-def configured_by(meta: dict[str, Any]) -> dict[str, Any] | None:
-    """What decided the results of the run that saved a checkpoint; None when another version's says nothing here."""
-    try:
-        return result_dict(from_dict(meta["config"]))
-    except (KeyError, TypeError, ValueError, LlmtrainError):
-        return None
-
-
-SAID = {"data_hash": str, "world_size": int, "steps_per_epoch": int, "config": dict}  # by every checkpoint of a run
-
-
-def load_state(start: Path, only: str | None = None) -> tuple[checkpoint.Parts, dict[str, Any]]:
-    """``checkpoint.load_parts`` of a run's own kind of checkpoint: whoever signed it may have left out what is needed.
-
-    Raises:
-        CheckpointError: As ``load_parts``, and where the manifest does not say of the run what it must.
-    """
-    parts, meta = checkpoint.load_parts(start, only)
-    trainer = meta["config"].get("trainer") if isinstance(meta.get("config"), dict) else None
-    accumulate = trainer.get("accumulate") if isinstance(trainer, dict) else None
-    strange = [name for name, kind in SAID.items() if type(meta.get(name)) is not kind]
-    if strange or type(accumulate) is not int:
-        name = strange[0] if strange else "config.trainer.accumulate"
-        raise CheckpointError(f"the manifest at {start} does not say the {name} of its run; use another checkpoint")
-    return parts, meta
-
-
-def check_longer(config: TrainConfig, found: Path) -> None:
-    """Raise ConfigError when the run to extend has come as far as this one shall: lengths count from its first step."""
-    parts, meta = load_state(found, only="progress")
-    progress, trainer = ProgressPart(), config.trainer
-    progress.load(*parts["progress"])
-    total = planned_steps(trainer, meta["steps_per_epoch"])
-    if total is not None and total <= progress.step:
-        name = "max_steps" if trainer.max_steps is not None else "max_epochs"
-        raise ConfigError(f"trainer.{name} ends this run at step {total} and the checkpoint to extend at {found} "
-                          f"stands at step {progress.step}; raise trainer.{name}, which counts the steps of both")
-    if trainer.max_minutes is not None and 60 * trainer.max_minutes <= progress.seconds:
-        raise ConfigError(f"trainer.max_minutes={trainer.max_minutes:g} is over for the checkpoint to extend at "
-                          f"{found}, which trained {progress.seconds / 60:.1f} minutes; raise it, it counts the "
-                          "time of both")
-
-
-def is_own(run_path: Path, start: Path) -> bool:
-    """Whether a run goes on from its own checkpoint, and not from one that it extends."""
-    return start.parent.parent == run_path
-
-
-def restore(run: Training, start: Path) -> None:
-    """Load everything a stopped run left, random state last.
-
-    Raises:
-        ConfigError: The data's content hash or the number of processes differs.
-        CheckpointError: The state belongs to another model, objective or precision.
-    """
-    parts, meta = load_state(start)
-    _check_meta(run, start, meta)
-    load_weights(run.model, start / "model")
-    missing = [part.name for part in run.parts if part.name not in parts]
-    if missing:
-        raise CheckpointError(f"state {missing[0]!r} is missing at {start}; the checkpoint belongs to another "
-                              "configuration")
-    if is_own(run.folder.path, start):
-        for part in run.parts:
-            part.load(*parts[part.name])
-        settle_pointers(run, start)
-    else:
-        _extend(run, parts)
-    run.metrics.cut(run.progress.log_size)
-    say(f"going on from step {run.progress.step} ({start.name})")
-
-
-def _check_meta(run: Training, start: Path, meta: dict[str, Any]) -> None:
-    if meta["data_hash"] != run.splits.content_hash:
-        raise ConfigError(f"data changed since the checkpoint at {start}: its content hash was "
-                          f"{meta['data_hash'][:12]}, now {run.splits.content_hash[:12]}; restore the data or choose "
-                          "another run.name")
-    if meta["steps_per_epoch"] != run.loader.steps_per_epoch and is_own(run.folder.path, start):
-        raise ConfigError(f"an epoch has {run.loader.steps_per_epoch} steps and had {meta['steps_per_epoch']} at "
-                          f"{start}: another version ordered its rows otherwise; choose another run.name")
-    processes = run.accelerator.num_processes
-    if meta["world_size"] != processes and not run.config.run.allow_world_size_change:
-        raise ConfigError(f"the checkpoint at {start} was trained by {meta['world_size']} processes, now {processes} "
-                          "run; start as many, or set run.allow_world_size_change=true (not bitwise)")
-    before, now = meta["config"]["trainer"]["accumulate"], run.config.trainer.accumulate
-    if before != now:
-        warn(f"trainer.accumulate was {before} and is {now} now: the gradients are the same, dropout draws are not, so "
-             "the run does not repeat bitwise")
-
-
-def _extend(run: Training, parts: checkpoint.Parts) -> None:
-    """Take over step, weights, moments and random state; length, schedule, log, best and precision are its own."""
-    progress, schedule = run.progress, run.schedule
-    total, settled = progress.total, (schedule.total, schedule.cooldown_start)
-    for part in run.parts:
-        if part.name != "precision" or parts["precision"][1]["running"] == run.precision.running:
-            part.load(*parts[part.name])
-    progress.total, progress.log_size, progress.window = total, 0, {}
-    progress.best, progress.best_step, progress.evaluations_without_gain = None, None, 0
-    progress.validated, progress.recent, progress.owed = [], [], None
-    progress.quarter = run.limit.quarter(progress.seconds)
-    schedule.total, schedule.cooldown_start = settled
