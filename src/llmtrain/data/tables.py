@@ -40,7 +40,7 @@ def read_table(path: Path, content: bytes, delimiter: str) -> Iterator[Row]:
     twice = {name: TWICE for name, count in Counter(header).items() if count > 1}  # harmless where nobody needs them
     for number, cells in records:
         row = cells if isinstance(cells, str) else _row(header, cells)
-        yield f"{path}:{number}", row if isinstance(row, str) else row | twice
+        yield f"{path}:{number}", row | twice if twice and not isinstance(row, str) else row
 
 
 def _row(header: list[str], cells: list[str]) -> dict[str, Any] | str:
