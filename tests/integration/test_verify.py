@@ -134,6 +134,10 @@ def test_a_state_without_a_part(part: str, run: Path) -> None:
     assert result.returncode == 3 and f"state '{Path(part).stem}' is missing at {step}" in result.stderr
 
 
+def rename_key(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(f'"{old}"', f'"{new}"'))
+
+
 @pytest.mark.parametrize(("damage", "told"), [
     (lambda run: (run / "metrics.jsonl").write_text('{"step": 1}\n{"step": \n{}\n'), "metrics.jsonl:2"),
     (lambda run: (run / "config.yaml").write_text("- 1\n"), "no mapping at"),
@@ -141,9 +145,10 @@ def test_a_state_without_a_part(part: str, run: Path) -> None:
     (lambda run: (run / "results.json").write_text("[]"), "no JSON object at"),
     (lambda run: shutil.rmtree(run / "checkpoints/step-4"), "last points at"),
     (lambda run: (run / "checkpoints/last").write_text("{}"), "no checkpoint pointer at"),
+    (lambda run: rename_key(run / "checkpoints/last", "digest", "dicest"), "was written for another content"),
     (lambda run: (run / "checkpoints/step-2/state/random.json").write_text("{}"), "damaged file at"),
     (lambda run: (run / "checkpoints/step-2/model/more.txt").write_text("x"), "unknown file at")],
-    ids=["log", "no config", "wrong config", "results", "gone", "pointer", "changed", "more"])
+    ids=["log", "no config", "wrong config", "results", "gone", "pointer", "digest", "changed", "more"])
 def test_a_run_with_one_thing_wrong(damage: Callable[[Path], object], told: str, run: Path) -> None:
     damage(run)
     result = verify(run)

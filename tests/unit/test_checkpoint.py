@@ -169,6 +169,16 @@ def test_latest_valid_counts_a_commit_whose_pointer_was_not_moved(tmp_path: Path
     assert checkpoint.latest_valid(tmp_path) == (tmp_path / "step-2", [])
 
 
+def test_latest_valid_tells_of_every_flipped_bit_in_a_pointer(tmp_path: Path) -> None:
+    save_step(tmp_path, 2)
+    whole = (tmp_path / "last").read_bytes()
+    for at, byte in enumerate(whole):
+        for bit in range(8):
+            (tmp_path / "last").write_bytes(whole[:at] + bytes([byte ^ 1 << bit]) + whole[at + 1:])
+            found, warnings = checkpoint.latest_valid(tmp_path)
+            assert found == tmp_path / "step-2" and str(tmp_path / "last") in "".join(warnings), (at, bit)
+
+
 def test_latest_valid_tells_that_the_last_one_is_gone(tmp_path: Path) -> None:
     import shutil
 

@@ -91,7 +91,7 @@ def latest_valid(checkpoints: Path, own: Callable[[dict[str, Any]], bool] | None
                      f"previous good one, {folder}" if isinstance(error, _Foreign) else
                      f"checkpoint {bad} is damaged ({error.problems[0].partition(';')[0]}); going on from the "
                      f"previous good one, {folder}" for bad, error in passed]
-        if last.get("digest") and step == last["step"] and digest_of(folder) != last["digest"]:
+        if last and step == last["step"] and digest_of(folder) != last.get("digest"):
             warnings.append(f"the pointer at {checkpoints / 'last'} was written for another content than {folder} has "
                             "now; going on from it, as it is whole")
         return folder, warnings

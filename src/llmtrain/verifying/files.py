@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from llmtrain.atomic import JSON_LIMIT, read_json
-from llmtrain.checkpoint.locate import read_pointer
+from llmtrain.checkpoint.locate import digest_of, identity, read_pointer
 from llmtrain.config.reading import read_config
 from llmtrain.errors import CheckpointError
 from llmtrain.verifying.finding import Finding
@@ -54,3 +54,6 @@ def pointer(found: Finding, whole: dict[str, bool]) -> None:
         state = "damaged" if folder.is_dir() else "gone"
         found.problems.append(f"{found.path.name} points at {folder}, which is {state}; the run's next start mends it, "
                               "from a checkpoint that is whole")
+    elif found.path.name == "last" and identity(read_json(found.path)).get("digest") != digest_of(folder):
+        found.problems.append(f"{found.path} was written for another content than {folder} has now; one of the two "
+                              "was changed, and the run's next start goes on from the folder, as it is whole")
