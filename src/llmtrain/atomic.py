@@ -14,6 +14,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,12 @@ def writing(path: Path, needed: int = BLOCK) -> Iterator[None]:
         raise translated from error
 
 
-def make_folder(path: Path) -> None:
-    """Create a folder and its parents; fine when it exists."""
+def make_folder(path: Path) -> list[Path]:
+    """Create a folder and its parents; returns those that were missing, itself first."""
     with writing(path):
+        missing = list(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
         path.mkdir(parents=True, exist_ok=True)
+    return missing
 
 
 def sync_folder(path: Path) -> None:

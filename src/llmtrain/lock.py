@@ -29,6 +29,8 @@ class FolderLock:
     Attributes:
         left: What the last holder had noted (:meth:`note`) and not taken back by :meth:`release`: it was killed. Else
             nothing.
+        stood: Whether the lock's file was there before this holder came.
+        made: The folders that this holder made, the inner ones first.
 
     Raises:
         ConfigError: Another process (or another holder in this one) has it, or locks do not work there.
@@ -37,14 +39,16 @@ class FolderLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.stood = False
+        self.made: list[Path] = []
         self._handle = -1
         self._noted = False
         file = path / LOCK_NAME
         while self._handle < 0:
             try:
-                make_folder(path)
+                self.made += make_folder(path)
                 with writing(file):
-                    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+                    handle, self.stood = _opened(file)
             except FileNotFoundError:  # a holder that failed removed the folder meanwhile
                 continue
             try:
@@ -102,6 +106,15 @@ class FolderLock:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.release()
+
+
+def _opened(file: Path) -> tuple[int, bool]:
+    """The lock's file, open, and whether it was there already."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(file, flags | os.O_CREAT | os.O_EXCL, 0o666), False
+    except FileExistsError:
+        return os.open(file, flags), True
 
 
 def _same_file(handle: int, path: Path) -> bool:

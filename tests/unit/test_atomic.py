@@ -255,11 +255,12 @@ def test_a_folder_that_vanishes_before_it_is_locked_is_made_again(tmp_path: Path
     """A holder that failed removes its folder, and this one may have found it a moment before."""
     made = []
 
-    def make_and_lose(path: Path) -> None:
-        make_folder(path)
+    def make_and_lose(path: Path) -> list[Path]:
+        missing = make_folder(path)
         made.append(path)
         if len(made) == 1:
             path.rmdir()
+        return missing
 
     monkeypatch.setattr("llmtrain.lock.make_folder", make_and_lose)
     with FolderLock(tmp_path / "run") as lock:

@@ -27,6 +27,7 @@ from llmtrain.training.killed import watch
 CONFIG, ENVIRONMENT, METRICS, RESULTS = "config.yaml", "environment.json", "metrics.jsonl", "results.json"
 LONGEST_NAME = 255  # bytes, of file systems in use
 TRACKER = "llmtrain"  # the tracker's project name, and so its folder
+WRITTEN = {CONFIG, ENVIRONMENT, METRICS, TRACKER}  # before there is a checkpoint
 
 
 class RunFolder:
@@ -42,8 +43,7 @@ class RunFolder:
         self.path = path
         self.lock: FolderLock | None = None
         self.finished_results: dict[str, Any] | None = None
-        self._created = [folder for folder in (path, *path.parents) if not folder.exists()]
-        self._before = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+        self._ours: set[str] = set()  # what of WRITTEN a run made or may make
 
     @classmethod
     def claim(cls, config: TrainConfig) -> Self:
@@ -58,6 +58,7 @@ class RunFolder:
         if is_main():
             folder.lock = FolderLock(folder.path)
         try:
+            folder._look_around()
             is_run = folder._examine(config)
             if folder.lock is not None:
                 folder._clear()
@@ -73,6 +74,11 @@ class RunFolder:
     @property
     def _checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    def _look_around(self) -> None:
+        """See what is somebody else's. Only under the lock: until then another start may come or go."""
+        if self.lock is not None:
+            self._ours = WRITTEN if self.lock.stood else WRITTEN - {entry.name for entry in self.path.iterdir()}
 
     def _examine(self, config: TrainConfig) -> bool:
         """Whether the folder is a run already, one that this configuration may go on with."""
@@ -101,12 +107,12 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove what earlier starts left unfinished."""
-        if LOCK_NAME in self._before:  # else the folder is new or somebody's
+        if self.lock is not None and self.lock.stood:  # else the folder is new or somebody's
             clear_staged(self.path)
             clear_staged(self._checkpoints)
 
     def _prepare(self, config: TrainConfig, is_run: bool) -> None:
-        if LOCK_NAME not in self._before and not is_run and (taken := self._before & {CONFIG, ENVIRONMENT, METRICS}):
+        if not is_run and (taken := {CONFIG, ENVIRONMENT, METRICS} - self._ours):
             raise ConfigError(f"the folder at {self.path} is no run and holds a {min(taken)}; choose another run.name")
         now = describe(config.trainer.threads)
         if not is_run:
@@ -129,14 +135,11 @@ class RunFolder:
                 return
         except (OSError, LlmtrainError):  # a closed folder: what it holds may be a run
             return
-        ours = {CONFIG, ENVIRONMENT, METRICS, TRACKER}
-        if LOCK_NAME not in self._before:
-            ours -= self._before  # somebody's folder: what stood there stays
         with contextlib.suppress(OSError, LlmtrainError):
-            for name in ours:
+            for name in self._ours:
                 remove(self.path / name)
             (self.path / LOCK_NAME).unlink(missing_ok=True)
-        for folder in (self._checkpoints, *self._created):
+        for folder in (self._checkpoints, *self.lock.made):
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only when empty
 
