@@ -70,3 +70,32 @@ def test_a_refused_claim_leaves_somebodys_folder_as_it_is(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match="is no run and holds a config.yaml"):
         RunFolder.claim(configured(tmp_path))
     assert os.listdir(tmp_path / "run") == ["config.yaml"]
+
+
+def test_a_folder_named_as_the_trackers_keeps_what_no_tracker_wrote(tmp_path: Path) -> None:
+    """A start that was killed left its lock in somebody's folder, say one that holds this program's source."""
+    source = tmp_path / "run/llmtrain/atomic.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("theirs")
+    killed(tmp_path)
+    (source.parent / "events.out.tfevents.1700000000.host.17.0").touch()
+    folder = RunFolder.claim(configured(tmp_path))
+    folder.abandon()
+    folder.release()
+    assert os.listdir(tmp_path / "run") == ["llmtrain"] and os.listdir(source.parent) == ["atomic.py"]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_trackers_own_folder_goes(linked: bool, tmp_path: Path) -> None:
+    elsewhere, tracker = tmp_path / "elsewhere", killed(tmp_path) / "llmtrain"
+    elsewhere.mkdir()
+    if linked:
+        tracker.symlink_to(elsewhere)
+    else:
+        tracker.mkdir()
+    (tracker / "events.out.tfevents.1700000000.host.17.0").touch()
+    folder = RunFolder.claim(configured(tmp_path))
+    folder.abandon()
+    folder.release()
+    assert os.listdir(folder.path) == (["llmtrain"] if linked else [])
+    assert len(os.listdir(elsewhere)) == linked

@@ -27,6 +27,7 @@ from llmtrain.training.killed import watch
 CONFIG, ENVIRONMENT, METRICS, RESULTS = "config.yaml", "environment.json", "metrics.jsonl", "results.json"
 LONGEST_NAME = 255  # bytes, of file systems in use
 TRACKER = "llmtrain"  # the tracker's project name, and so its folder
+EVENTS = "events.out.tfevents.*"  # what it writes there
 WRITTEN = {CONFIG, ENVIRONMENT, METRICS, TRACKER}  # before there is a checkpoint
 
 
@@ -135,11 +136,15 @@ class RunFolder:
                 return
         except (OSError, LlmtrainError):  # a closed folder: what it holds may be a run
             return
+        tracker = self.path / TRACKER
         with contextlib.suppress(OSError, LlmtrainError):
-            for name in self._ours:
+            for name in self._ours - {TRACKER}:
                 remove(self.path / name)
+            if TRACKER in self._ours and not tracker.is_symlink():
+                for events in tracker.glob(EVENTS):
+                    events.unlink()
             (self.path / LOCK_NAME).unlink(missing_ok=True)
-        for folder in (self._checkpoints, *self.lock.made):
+        for folder in (self._checkpoints, tracker, *self.lock.made):
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only when empty
 
