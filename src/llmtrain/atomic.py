@@ -13,7 +13,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from llmtrain.errors import CheckpointError, ConfigError, ResourceError, behind, shorten
 
 STAGED = ".tmp-"
+REPLACED = f"{STAGED}old-"
 JSON_LIMIT = 64 << 20
 BLOCK = 4096  # bytes
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
@@ -203,7 +204,7 @@ def stage_folder(final: Path | str, needed: int = 0) -> Iterator[Path]:
     """
     final = Path(final)
     staged = final.with_name(f"{STAGED}{final.name}")
-    replaced = final.with_name(f"{STAGED}old-{final.name}")
+    replaced = final.with_name(f"{REPLACED}{final.name}")
     make_folder(final.parent)
     try:
         for left in (staged, replaced):
@@ -218,10 +219,18 @@ def stage_folder(final: Path | str, needed: int = 0) -> Iterator[Path]:
     except BaseException as error:
         needed = max(needed, folder_size(staged))
         shutil.rmtree(staged, ignore_errors=True)
+        _give_back(replaced, final)
         if not isinstance(error, Exception) or (translated := _translate(error, staged, needed)) is error:
             raise
         raise translated from error
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _give_back(replaced: Path, final: Path) -> None:
+    """Where a failure or a kill fell between a replacement's two renames, the old folder is still the valid one."""
+    if replaced.exists() and not final.exists():
+        with suppress(OSError):
+            replaced.rename(final)
 
 
 def remove(path: Path) -> None:
@@ -233,8 +242,13 @@ def remove(path: Path) -> None:
 
 
 def clear_staged(parent: Path) -> None:
-    """Remove what earlier, interrupted writes left in ``parent``. The caller holds the folder's lock."""
+    """Remove what earlier, interrupted writes left in ``parent``, and put back what one had not yet replaced.
+
+    The caller holds the folder's lock.
+    """
     if parent.is_dir():
+        for path in parent.glob(f"{REPLACED}*"):
+            _give_back(path, path.with_name(path.name.removeprefix(REPLACED)))
         for path in parent.glob(f"{STAGED}*"):
             with writing(path):
                 remove(path)

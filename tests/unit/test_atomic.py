@@ -130,6 +130,31 @@ def test_a_failed_body_leaves_the_old_folder(tmp_path: Path) -> None:
     assert names(tmp_path / "a") == ["old"]
 
 
+def test_a_replacement_that_fails_gives_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/old").touch()
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.name == ".tmp-a":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(ResourceError, match="Input/output error"), stage_folder(tmp_path / "a") as staged:
+        (staged / "new").touch()
+    assert names(tmp_path) == ["a"] and names(tmp_path / "a") == ["old"]
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_kill_between_a_replacements_two_renames_loses_nothing(committed: bool, tmp_path: Path) -> None:
+    for name in (".tmp-old-a/old", *(["a/new"] if committed else [".tmp-a/new"])):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    clear_staged(tmp_path)
+    assert names(tmp_path) == ["a"] and names(tmp_path / "a") == ["new" if committed else "old"]
+
+
 def test_clear_staged_removes_links_but_not_their_targets(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "a").write_text("")
