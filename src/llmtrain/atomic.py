@@ -71,10 +71,13 @@ def writing(path: Path, needed: int = BLOCK) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> list[Path]:
-    """Create a folder and its parents; returns those that were missing, itself first."""
+    """Create a folder and its parents, durably; returns those that were missing, itself first."""
     with writing(path):
         missing = list(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
         path.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            with suppress(PermissionError):  # a folder may be written that may not be read
+                sync_folder(folder.parent)
     return missing
 
 

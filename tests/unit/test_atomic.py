@@ -275,6 +275,15 @@ def test_a_second_holder_is_refused_and_the_first_can_give_back(tmp_path: Path) 
     FolderLock(tmp_path / "run").release()
 
 
+def test_the_parents_of_new_folders_are_forced_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a checkpoint's folder would be lost with the power although all that is in it is on the disk."""
+    forced: list[Path] = []
+    monkeypatch.setattr("llmtrain.atomic.sync_folder", forced.append)
+    assert make_folder(tmp_path / "runs/a/b") == [tmp_path / "runs/a/b", tmp_path / "runs/a", tmp_path / "runs"]
+    assert sorted(forced) == [tmp_path, tmp_path / "runs", tmp_path / "runs/a"]
+    assert make_folder(tmp_path / "runs/a") == [] and len(forced) == 3
+
+
 def test_a_folder_that_vanishes_before_it_is_locked_is_made_again(tmp_path: Path,
                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     """A holder that failed removes its folder, and this one may have found it a moment before."""
