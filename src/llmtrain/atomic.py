@@ -25,6 +25,7 @@ REPLACED = f"{STAGED}old-"
 JSON_LIMIT = 64 << 20
 BLOCK = 4096  # bytes
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+IN_USE = {errno.EBUSY, errno.ENOTEMPTY}  # also a network disk's .nfs... of a file that is open somewhere
 NOT_ALLOWED = {errno.EACCES, errno.EPERM}
 IN_THE_WAY = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 
@@ -253,5 +254,9 @@ def clear_staged(parent: Path) -> None:
         for path in parent.glob(f"{REPLACED}*"):
             _give_back(path, path.with_name(path.name.removeprefix(REPLACED)))
         for path in parent.glob(f"{STAGED}*"):
-            with writing(path):
-                remove(path)
+            try:
+                with writing(path):
+                    remove(path)
+            except OSError as error:
+                if error.errno not in IN_USE:  # what is in use harms nobody under its name, and goes next time
+                    raise

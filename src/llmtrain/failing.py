@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-from llmtrain.atomic import DISK, IN_THE_WAY, NOT_ALLOWED, errno_of
+from llmtrain.atomic import DISK, IN_THE_WAY, IN_USE, NOT_ALLOWED, errno_of
 from llmtrain.errors import ConfigError, LlmtrainError, ResourceError, behind, shorten
 from llmtrain.log import Lenient
 
@@ -51,6 +51,9 @@ def _known(error: BaseException, arguments: list[str]) -> LlmtrainError | None:
     if error.errno in DISK:
         return ResourceError(f"cannot read or write at {named} ({reason}); free space or use another disk, then run "
                              "the same command again")
+    if error.errno in IN_USE:
+        return ResourceError(f"cannot remove or replace {named} ({reason}); end what uses it, then run the same "
+                             "command again")
     if error.errno in IN_THE_WAY:
         return ConfigError(f"cannot read or write at {shorten(named, 200)} ({reason}); name another place")
     return None

@@ -220,6 +220,7 @@ class OutOfMemoryError(RuntimeError):
     (MemoryError(), 5, "out of memory (MemoryError)"), (OutOfMemoryError("CUDA out of\nmemory"), 5, "out of memory"),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 5, "lower trainer.batch_size"),
     (OSError(errno.ENOSPC, "No space left on device"), 5, "the disk is full"), (ValueError("x"), 1, "unexpected"),
+    (OSError(errno.ENOTEMPTY, "Directory not empty", "/x/.tmp-step-2"), 5, "/x/.tmp-step-2 (Directory not empty); end"),
     (OSError(errno.EINVAL, "Invalid"), 1, "unexpected"),
 ])
 def test_exhausted_resources_have_a_code_of_their_own(error: Exception, code: int, told: str, tmp_path: Path,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -282,6 +284,23 @@ def test_the_parents_of_new_folders_are_forced_to_disk(tmp_path: Path, monkeypat
     assert make_folder(tmp_path / "runs/a/b") == [tmp_path / "runs/a/b", tmp_path / "runs/a", tmp_path / "runs"]
     assert sorted(forced) == [tmp_path, tmp_path / "runs", tmp_path / "runs/a"]
     assert make_folder(tmp_path / "runs/a") == [] and len(forced) == 3
+
+
+def test_what_another_program_holds_on_to_is_left_for_the_next_start(tmp_path: Path,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NFS does, where an open file that is removed stays as .nfs000... and its folder with it."""
+    rmtree = shutil.rmtree
+
+    def busy(path: Path, **how: Any) -> None:
+        if path.name == ".tmp-pruned-step-2":
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
+        rmtree(path, **how)
+
+    monkeypatch.setattr(shutil, "rmtree", busy)
+    for name in (".tmp-pruned-step-2", ".tmp-step-4"):
+        (tmp_path / name).mkdir()
+    clear_staged(tmp_path)
+    assert names(tmp_path) == [".tmp-pruned-step-2"]
 
 
 def test_a_folder_that_vanishes_before_it_is_locked_is_made_again(tmp_path: Path,

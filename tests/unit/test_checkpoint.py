@@ -122,6 +122,15 @@ def test_prune_keeps_best_last_protected_and_the_newest(tmp_path: Path) -> None:
     assert steps(tmp_path) == ["best", "last", "step-2", "step-6"]
 
 
+def test_prune_is_not_stopped_by_what_could_not_be_removed_before(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-pruned-step-1").mkdir()
+    (tmp_path / ".tmp-pruned-step-1/.nfs0001").touch()
+    for step in (1, 2, 3):
+        save_step(tmp_path, step)
+    checkpoint.prune(tmp_path, 0, set())
+    assert steps(tmp_path) == [".tmp-pruned-step-1", "last", "step-3"]
+
+
 def test_prune_drops_a_damaged_future_rather_than_the_good_past(tmp_path: Path) -> None:
     for step in (1, 2, 30):
         save_step(tmp_path, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -140,5 +141,5 @@ def prune(checkpoints: Path, keep_last: int, protect: AbstractSet[int], later: b
         if step not in kept and (later or step < last):
             # renamed first: half a folder must never look like a checkpoint
             with writing(folder):
-                doomed = folder.rename(folder.with_name(f"{STAGED}pruned-{folder.name}"))
+                doomed = folder.rename(folder.with_name(f"{STAGED}pruned-{folder.name}-{os.getpid()}"))
             shutil.rmtree(doomed, ignore_errors=True)
