@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.unit.checkpoints import save_step
 
 from llmtrain.config.load import compose, to_typed
 from llmtrain.config.schema import TrainConfig
-from llmtrain.errors import ConfigError
+from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.lock import FolderLock
 from llmtrain.training import runfolder
 from llmtrain.training.runfolder import RunFolder
@@ -99,3 +100,18 @@ def test_the_trackers_own_folder_goes(linked: bool, tmp_path: Path) -> None:
     folder.release()
     assert os.listdir(folder.path) == (["llmtrain"] if linked else [])
     assert len(os.listdir(elsewhere)) == linked
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_checkpoints_behind_a_link_are_refused_and_left_alone(begun: bool, tmp_path: Path) -> None:
+    """A folder that somebody else made could have another run's checkpoints pruned by it."""
+    other = tmp_path / "other/checkpoints"
+    save_step(other, 2)
+    (other / ".tmp-step-4").mkdir()
+    path = killed(tmp_path) if begun else tmp_path / "run"
+    path.mkdir(exist_ok=True)
+    (path / "checkpoints").symlink_to(other)
+    with pytest.raises(CheckpointError, match=f"a symbolic link at {path / 'checkpoints'}; put the folder"):
+        RunFolder.claim(configured(tmp_path))
+    assert sorted(os.listdir(other)) == [".tmp-step-4", "last", "step-2"]
+    assert (path / "checkpoints").is_symlink()

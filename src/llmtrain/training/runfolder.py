@@ -83,6 +83,9 @@ class RunFolder:
 
     def _examine(self, config: TrainConfig) -> bool:
         """Whether the folder is a run already, one that this configuration may go on with."""
+        if self._checkpoints.is_symlink():  # whoever made it could have what lies elsewhere replaced and removed
+            raise CheckpointError(f"a symbolic link at {self._checkpoints}; put the folder itself there, or have the "
+                                  "whole run on another disk by run.root")
         results = self.path / RESULTS
         if results.exists():
             found = read_json(results)
