@@ -164,6 +164,7 @@ def test_a_stopped_multirun_lets_its_job_save_and_starts_no_other(number: int, t
 SAVER = """
 import signal, sys, time
 signal.signal(signal.SIGUSR1, lambda number, frame: (open("saved", "a").write("x"), sys.exit(0)))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
 print("ready", flush=True)
 time.sleep(30)
 """
@@ -181,6 +182,28 @@ def test_a_multirun_hands_on_a_request_to_save_and_goes_on(tmp_path: Path) -> No
     assert process.returncode == 0
     assert (tmp_path / "saved").read_text() == "xx"
     assert "job 1: exit 0" in rest
+
+
+SLOW = """
+import sys, time
+from llmtrain.training import signals
+print("ready", flush=True)
+time.sleep(0.5)  # as long as a start's imports take
+signals.await_save_requests()
+sys.exit(0 if signals._early else 7)
+"""
+
+
+def test_a_job_that_is_just_starting_is_not_ended_by_a_request_to_save(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", PARENT.replace(repr(CHILD), repr(SLOW))], cwd=tmp_path,
+                               env=environment(), text=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    for _ in range(2):
+        while process.stdout.readline() != "ready\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGUSR1)
+    rest = process.communicate(timeout=20)[0]
+    assert "job 0: exit 0" in rest and "job 1: exit 0" in rest  # and the request is not lost
 
 
 WRITER = """

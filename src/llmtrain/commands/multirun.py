@@ -98,7 +98,11 @@ class Forwarding:
         """The exit code; what it prints goes to ``output``, where one is given."""
         if self.signals:
             return 128 + self.signals[0]
-        self._child = subprocess.Popen(command, process_group=0, stdout=output, stderr=output)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._also)  # a child inherits it and lifts it once it is up
+        try:
+            self._child = subprocess.Popen(command, process_group=0, stdout=output, stderr=output)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if self.signals:  # it came while the child was being made
             self._child.send_signal(self.signals[0])
         return self._child.wait()

@@ -30,6 +30,7 @@ def await_save_requests() -> None:
     _early.clear()  # of an earlier run of this process
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGUSR1, lambda number, _frame: _early.append(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})  # a multirun blocks it while its job starts
 
 
 def ignore_in_worker(_worker: int) -> None:
