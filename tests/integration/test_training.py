@@ -274,6 +274,18 @@ def test_two_processes_are_one(tiny_base: Path, rows: Path, tmp_path: Path) -> N
     assert json.loads((together / "results.json").read_text())["world_size"] == 2
 
 
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_rank_that_never_comes_is_told(rank: str, tiny_base: Path, rows: Path, tmp_path: Path) -> None:
+    """As where the other one was refused the run's folder, or has no such device."""
+    alone = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+             "MASTER_PORT": "29619"}
+    result = run_cli("train", *arguments(tiny_base, rows, "trainer.timeout_seconds=2"), cwd=tmp_path, env=alone)
+    assert result.returncode == 5, result.stderr
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("llmtrain: "))
+    assert "the 2 ranks did not all meet (" in line and "start all of them again" in line and len(line) < 400
+    assert not (tmp_path / "runs").exists()
+
+
 def test_asking_for_two_processes_and_getting_one_is_an_error(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
     result = run_cli("train", *arguments(tiny_base, rows, "trainer.max_steps=2", "trainer.processes=2"), cwd=tmp_path)
     assert result.returncode == 2

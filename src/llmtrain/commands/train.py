@@ -60,11 +60,13 @@ def _train(config: TrainConfig, folder: Any) -> int:
 def started(config: TrainConfig, folder: Any) -> Any:
     """The processes of a run and where they compute."""
     from llmtrain.log import quiet_libraries, say
+    from llmtrain.training.lost import others_met
     from llmtrain.training.setup import start_accelerator
 
     quiet_libraries()
     say(f"run: {folder.path}")
-    return start_accelerator(config, folder.path)
+    with others_met():
+        return start_accelerator(config, folder.path)
 
 
 def prepared(config: TrainConfig, folder: Any, accelerator: Any) -> Training:

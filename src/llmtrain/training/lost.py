@@ -1,5 +1,6 @@
-"""Other ranks that a run needs, lost in its middle: a collective call fails with the address of a socket, which becomes
-one line here that names the rank.
+"""Other ranks that a run needs and that do not come, or are lost in its middle.
+
+A collective call fails with the address of a socket, which becomes one line here that names the rank.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llmtrain.errors import LlmtrainError, ResourceError
+from torch.distributed import DistError
+
+from llmtrain.errors import LlmtrainError, ResourceError, shorten
 
 COLLECTIVE = ("gloo", "nccl", "processgroup", "connection", "timed out", "process group")
 LOOK_SECONDS = 3.0  # a rank that fails closes its sockets some time before it has ended
@@ -40,6 +43,21 @@ def others_told(accelerator: Any) -> Iterator[None]:
             raise ResourceError(f"{told}; this one ends too and saves nothing "
                                 "more; the same command goes on from the last checkpoint") from error
         raise
+
+
+@contextmanager
+def others_met() -> Iterator[None]:
+    """Tell of ranks that do not find each other at the start: one was refused, or is somewhere else.
+
+    Raises:
+        ResourceError: They did not within ``trainer.timeout_seconds``.
+    """
+    try:
+        yield
+    except DistError as error:
+        reason = shorten(str(error).partition("\n")[0], 150)
+        raise ResourceError(f"the {os.environ.get('WORLD_SIZE', '')} ranks did not all meet ({reason}); look at what "
+                            "the others say, end those that are left and start all of them again") from error
 
 
 def peers_of(accelerator: Any) -> list[Peer]:
