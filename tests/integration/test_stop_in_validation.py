@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -34,6 +35,31 @@ sys.exit(main(sys.argv[2:]))
 IN_LOSSES = STOP_IN.format(module="validation", function="held_out_losses", when="run.progress.step == at")
 IN_SUMMARIES = STOP_IN.format(module="validation", function="generate_and_score",
                               when="how['accelerator'] is not None and seen() == at")
+# of two ranks: those in the second argument are stopped in their own share of what the third one names
+RANKS = """
+import os, signal, sys, time
+from llmtrain import generation
+from llmtrain.cli import main
+from llmtrain.training import validation
+
+at, ranks, name, step = int(sys.argv[1]), sys.argv[2], sys.argv[3], []
+place = {"eval_batches": validation, "summarize_batches": generation}[name]
+losses, real = validation.held_out_losses, getattr(place, name)
+
+def noting(run, *rest):
+    step.append(run.progress.step)
+    return losses(run, *rest)
+
+def slow(*rest, **how):
+    if step[-1] == at and os.environ["RANK"] in ranks:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    return real(*rest, **how)
+
+validation.held_out_losses = noting
+setattr(place, name, slow)
+sys.exit(main(sys.argv[4:]))
+"""
 COUNT = "calls = []\ndef seen():\n    calls.append(1)\n    return 2 * len(calls)\n"
 
 
@@ -46,6 +72,19 @@ def command(tiny_base: Path, tmp_path: Path) -> list[str]:
             "model.dropout=0.1", "schedule.warmup_steps=1", "generation.max_new_tokens=4", "trainer.log_every=1",
             f"trainer.max_steps={STEPS}", "trainer.eval_every=2", "eval.baselines=false", "eval.bootstrap_samples=5",
             f"run.root={tmp_path / 'runs'}"]
+
+
+def two_ranks(cwd: Path, *arguments: str) -> list[tuple[int, str]]:
+    """The exit code and stderr of each."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    started = [subprocess.Popen([python(), *arguments], cwd=cwd, text=True, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE, env=environment({
+                                    "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+                                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port})) for rank in "01"]
+    told = [rank.communicate(timeout=120)[1] for rank in started]
+    return [(rank.returncode, text) for rank, text in zip(started, told, strict=True)]
 
 
 def log_of(run: Path) -> list[dict[str, Any]]:
@@ -75,3 +114,17 @@ def test_it_is_left_and_made_up_for(program: str, at: int, more: tuple[str, ...]
         # a step that was saved with its validation owed stays as it was saved
         compare = same_tensors if one["step"] == at else same
         compare(straight / "checkpoints" / one["folder"], stopped / "checkpoints" / two["folder"])
+
+
+@pytest.mark.parametrize(("ranks", "name"), [("01", "eval_batches"), ("1", "summarize_batches")])
+def test_two_ranks_leave_it_together(ranks: str, name: str, command: list[str], tmp_path: Path) -> None:
+    assert [code for code, _ in two_ranks(tmp_path, "-m", "llmtrain", *command, "run.name=straight")] == [0, 0]
+    started = time.monotonic()
+    for code, told in two_ranks(tmp_path, "-c", RANKS, "4", ranks, name, *command, "run.name=stopped"):
+        assert code == 143 and "stopped and saved at step 4" in told, told
+    assert time.monotonic() - started < 50  # the validation would have slept for a minute
+    straight, stopped = tmp_path / "runs/straight", tmp_path / "runs/stopped"
+    assert log_of(stopped)[-1]["split"] == "train"
+    assert [code for code, _ in two_ranks(tmp_path, "-m", "llmtrain", *command, "run.name=stopped")] == [0, 0]
+    assert log_of(stopped) == log_of(straight)
+    same(straight / f"checkpoints/step-{STEPS}", stopped / f"checkpoints/step-{STEPS}")

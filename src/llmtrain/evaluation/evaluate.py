@@ -18,6 +18,7 @@ from llmtrain.evaluation.bootstrap import Interval, interval
 from llmtrain.evaluation.rouge import METRICS, Rouge
 
 Intervals = dict[str, Interval]
+Share = Callable[[Callable[[], Any]], Any]
 
 
 @dataclass(slots=True)
@@ -98,15 +99,20 @@ def ngrams(units: list[str], size: int) -> list[tuple[str, ...]]:
     return [tuple(units[i:i + size]) for i in range(len(units) - size + 1)]
 
 
+def at_once(work: Callable[[], Any]) -> Any:
+    return work()
+
+
 def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], features: Any, config: Any, precision: Any,
                        *, accelerator: Any = None, baselines: bool = True, citations: bool = True,
-                       lead_from: list[Example] | None = None) -> SplitScores:
+                       lead_from: list[Example] | None = None, share: Share = at_once) -> SplitScores:
     """Summarise every example (shared out over the processes) and score the lot on each process alike.
 
     Args:
         features: Features of the examples, in order.
         config: Holds ``data.preprocess``, ``generation``, ``eval`` and ``run.seed``.
         citations: Let a head that can say which sentences each summary comes from.
+        share: Calls what this process does alone, before all exchange what they have.
     """
     from llmtrain.citations import cite
     from llmtrain.generation import documents_of, loses_spelling, spell_as_written, summarize_batches
@@ -118,8 +124,9 @@ def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], feat
     started = time.perf_counter()
     with Counting("summarizing", len(mine)) as bar, _seeded(config):
         texts = [examples[i].document for i in mine]
-        found = summarize_batches(model, tokenizer, documents_of(features, texts, mine), config.generation, precision,
-                                  progress=bar.add, evidence=cites)
+        documents = documents_of(features, texts, mine)
+        found = share(lambda: summarize_batches(model, tokenizer, documents, config.generation, precision,
+                                                progress=bar.add, evidence=cites))
     read = Pipeline(config.data.preprocess).summary
     found = spell_as_written(tokenizer, texts, found, read)
     if cites:

@@ -183,8 +183,8 @@ def due_save(run: Training) -> bool:
 def evaluate(run: Training, signals: StopSignals) -> bool:
     """The validation that is owed: validate, log, and remember the best; returns True.
 
-    A stop leaves it and saves the step with the validation still owed; the next start begins with it. With several
-    processes it comes to its end, since the others would wait for this one's part.
+    A stop leaves it and saves the step with the validation still owed; the next start begins with it. Of several
+    processes one that is stopped alone waits for the others to have done their shares.
 
     Raises:
         Stopped: A signal asked to stop.
@@ -193,9 +193,9 @@ def evaluate(run: Training, signals: StopSignals) -> bool:
     check_finite(run, {})  # nothing could be said of such weights, and drawing from them fails
     started, epoch = time.perf_counter(), run.progress.owed
     try:
-        scores = validate(run, signals.leaving(run.accelerator.num_processes == 1))
+        scores = validate(run, signals)
     except Left:
-        stop(run, signals.requested or 0)
+        stop(run, run.step.agree_stop(signals.requested or 0))
     run.progress.owed = None
     best = note_best(run, scores)
     note_validated(run)

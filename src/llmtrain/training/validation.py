@@ -5,7 +5,8 @@ Nothing here draws random numbers: masks are functions of the row, decoding is a
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -14,16 +15,30 @@ from llmtrain.config.objective import trains_summary
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features
 from llmtrain.data.loader import eval_batches
-from llmtrain.evaluation.evaluate import generate_and_score
+from llmtrain.evaluation.evaluate import Share, at_once, generate_and_score
 from llmtrain.evaluation.tuning import tune_selection
 from llmtrain.generation import documents_of, summarize_batches
 from llmtrain.training.saving import averaged_weights
 from llmtrain.training.setup import Training
+from llmtrain.training.signals import Left, StopSignals
 
 
 @torch.no_grad()
-def held_out_losses(run: Training, rows: Features) -> dict[str, float]:
+def held_out_losses(run: Training, rows: Features, share: Share = at_once) -> dict[str, float]:
     """Mean of every term per item, and their weighted total, over the rows and all processes."""
+    terms = run.module.terms
+    totals = share(lambda: _own_sums(run, rows))
+    if run.accelerator.num_processes > 1:
+        totals = run.accelerator.reduce(totals.to(run.accelerator.device), reduction="sum").cpu()
+    losses = (totals[0] / totals[1].clamp(min=1)).tolist()
+    weights = run.weighting.weights(run.progress.step)
+    row = {f"loss.{name}": value for name, value in zip(terms, losses, strict=True)}
+    row |= {f"loss.{name}.weighted": weights[name] * row[f"loss.{name}"] for name in weights}
+    return row | {"loss.total": sum(row[f"loss.{name}.weighted"] for name in weights)}
+
+
+def _own_sums(run: Training, rows: Features) -> torch.Tensor:
+    """Every term's sum over this process's rows, and its count."""
     terms = run.module.terms
     totals = torch.zeros(2, len(terms), dtype=torch.float64)
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
@@ -37,23 +52,17 @@ def held_out_losses(run: Training, rows: Features) -> dict[str, float]:
             sums = run.module(batch, step=run.progress.step)
         totals += torch.stack([torch.stack([sums[name].double().cpu() for name in terms]),
                                torch.stack([counts[name].double().cpu() for name in terms])])
-    if world > 1:
-        totals = run.accelerator.reduce(totals.to(run.accelerator.device), reduction="sum").cpu()
-    losses = (totals[0] / totals[1].clamp(min=1)).tolist()
-    weights = run.weighting.weights(run.progress.step)
-    row = {f"loss.{name}": value for name, value in zip(terms, losses, strict=True)}
-    row |= {f"loss.{name}.weighted": weights[name] * row[f"loss.{name}"] for name in weights}
-    return row | {"loss.total": sum(row[f"loss.{name}.weighted"] for name in weights)}
+    return totals
 
 
-def tune(run: Training, rows: list[Example]) -> None:
+def tune(run: Training, rows: list[Example], share: Share = at_once) -> None:
     """Let a head whose selection is tuned settle it on these rows, the same on every process."""
     if not getattr(run.model.head, "candidates", list)():
         return
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
     mine = list(range(rank, len(rows), world))
     documents = documents_of(run.validation, [rows[i].document for i in mine], mine)
-    made = summarize_batches(run.model, run.tokenizer, documents, run.config.generation, run.precision)
+    made = share(lambda: summarize_batches(run.model, run.tokenizer, documents, run.config.generation, run.precision))
     found = [(i, one.probabilities) for i, one in zip(mine, made, strict=True)]
     if world > 1:
         from accelerate.utils import gather_object
@@ -64,29 +73,41 @@ def tune(run: Training, rows: list[Example]) -> None:
                    run.config.trainer.best_metric)
 
 
-def validate(run: Training, leaving: AbstractContextManager[None]) -> dict[str, Any]:
+def validate(run: Training, signals: StopSignals) -> dict[str, Any]:
     """:func:`score` of the weights that are published at this step.
 
-    Args:
-        leaving: Entered where a stop may end it: never while weights are exchanged.
+    Raises:
+        Left: A stop ended it, on every process: never while anything is exchanged.
     """
-    with averaged_weights(run), leaving:
-        return score(run)
+    alone = run.accelerator.num_processes == 1
+    with averaged_weights(run), signals.leaving(alone):
+        return score(run, at_once if alone else lambda work: leave_together(run, signals, work))
 
 
-def score(run: Training) -> dict[str, Any]:
+def leave_together(run: Training, signals: StopSignals, work: Callable[[], Any]) -> Any:
+    """What ``work`` gives, this process's own share of something. A stop that any process saw ends all of them here,
+    before they exchange what they have. Collective."""
+    made = None
+    with suppress(Left), signals.leaving(True):
+        made = work()
+    if run.step.agree_stop(signals.requested or 0):
+        raise Left
+    return made
+
+
+def score(run: Training, share: Share = at_once) -> dict[str, Any]:
     """Held-out losses of the weights as they are, and ROUGE where a summary is trained; the model is back in training
     mode afterwards."""
     rows = run.splits.validation[:run.config.trainer.eval_rows]
     run.module.eval()
     try:
-        losses = held_out_losses(run, run.validation)
+        losses = held_out_losses(run, run.validation, share)
         if not trains_summary(run.config.objective):
             return losses
-        tune(run, rows)
+        tune(run, rows, share)
         scores = generate_and_score(run.model, run.tokenizer, rows, run.validation, run.config,
                                     run.precision, accelerator=run.accelerator, baselines=False,
-                                    citations=False)
+                                    citations=False, share=share)
     finally:
         run.module.train()
     return losses | {name: interval.value for name, interval in scores.metrics.items()}
