@@ -12,7 +12,7 @@ from llmtrain.errors import CheckpointError
 from llmtrain.model.base import probe
 from llmtrain.model.config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
 from llmtrain.model.extraction import LlmtrainForExtraction
-from llmtrain.model.loading import refusing
+from llmtrain.model.loading import check_complete, refusing
 from llmtrain.model.prefix import LlmtrainForPrefixLM
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 from llmtrain.model.topology import class_of
@@ -31,7 +31,7 @@ def load(folder: Path) -> tuple[Any, Any]:
     """(model, tokenizer) of a verified model folder, on the CPU: safetensors only, no remote code, fp32 weights.
 
     Raises:
-        CheckpointError: transformers cannot load it, or would read elsewhere for it.
+        CheckpointError: transformers cannot load it, would read elsewhere for it, or finds a weight missing.
     """
     check_published(folder)
     with refusing(CheckpointError, f"cannot load the model at {folder}", "; use another checkpoint"):
@@ -39,6 +39,7 @@ def load(folder: Path) -> tuple[Any, Any]:
         probe(tokenizer)
         head = AutoConfig.from_pretrained(folder, trust_remote_code=False).head["name"]
         # the attention is named: a configuration may ask for one that is fetched from the hub
-        model = cast(Any, class_of(head)).from_pretrained(folder, use_safetensors=True, dtype=torch.float32,
-                                                          attn_implementation="sdpa")
+        model, told = cast(Any, class_of(head)).from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True)
+    check_complete(told, folder)
     return model, tokenizer

@@ -104,6 +104,18 @@ def test_what_hashes_do_not_tell(file: str, name: str, change: Callable[[torch.T
     assert any("/step-2: " in line and "good for resume" in line for line in result.stdout.splitlines())
 
 
+def test_a_missing_tensor_is_never_made_up(run: Path, tmp_path: Path) -> None:
+    """transformers would fill it with random numbers, and the scores would be those of another model."""
+    step = run / "checkpoints/step-4"
+    change_tensor(step / "model/model.safetensors", QUERY, lambda value: None)
+    sign_again(step)
+    (tmp_path / "text.txt").write_text("the file is read and the list is sorted", encoding="utf-8")
+    for command in (["eval", f"checkpoint={step}"], ["summarize", f"checkpoint={step / 'model'}", "input=text.txt"]):
+        result = warm_cli(*command, cwd=tmp_path)
+        assert result.returncode == 3, result.stderr
+        assert f"{QUERY} is missing at {step / 'model/model.safetensors'}" in result.stderr.splitlines()[-1]
+
+
 def test_a_tokenizer_that_is_not_the_models(run: Path, tmp_path: Path) -> None:
     step = run / "checkpoints/step-4"
     file = step / "model/tokenizer.json"

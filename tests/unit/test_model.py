@@ -14,7 +14,7 @@ from torch import Tensor
 from helpers import environment
 from llmtrain.config.model import ModelConfig
 from llmtrain.data.special import special_ids
-from llmtrain.errors import ConfigError
+from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.heads.copy import gold_log_probability, mix_all, mix_gold
 from llmtrain.heads.transformer.config import TransformerHeadConfig
 from llmtrain.model.base import base_folder, load_tokenizer
@@ -239,6 +239,21 @@ def test_a_hub_name_is_read_from_the_local_cache(tiny_base_mlm: Path, tmp_path: 
     assert base_folder(name) == repository / "snapshots" / commit
     assert base_folder("google-bert/never-fetched") is None
     check_old_names(build(Path(name)), stored)
+
+
+def test_a_base_without_one_of_its_encoders_tensors_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    base, lost = tmp_path / "base", "encoder.layer.1.output.dense.weight"
+    shutil.copytree(tiny_base, base)
+    stored = load_file(base / "model.safetensors")
+    del stored["pooler.dense.weight"], stored["pooler.dense.bias"]  # nothing here reads them
+    save_file(stored, base / "model.safetensors", {"format": "pt"})
+    build(base)
+    del stored[lost]
+    save_file(stored, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=f"{lost} is missing at {base / 'model.safetensors'}"):
+        build(base)
 
 
 def test_a_missing_base_is_one_line(tmp_path: Path) -> None:

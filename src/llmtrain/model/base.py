@@ -18,7 +18,7 @@ from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.fetch.reach import base_place, cached_folder, offline, unreachable
 from llmtrain.fetch.store import locate
 from llmtrain.model.family import FAMILIES, check_sizes, check_weights, family_of, plain_forward, set_dropout
-from llmtrain.model.loading import refusing
+from llmtrain.model.loading import check_complete, refusing
 from llmtrain.model.trust import check_folder
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
@@ -145,15 +145,17 @@ def load_trunk(config: ModelConfig, base: Any) -> nn.Module:
 
     Raises:
         ConfigError: It cannot be loaded.
-        CheckpointError: A weight is not finite: whatever was trained from it would be nothing but NaN.
+        CheckpointError: A weight is missing or not finite: what was trained from it would be noise, or NaN.
     """
     from transformers import AutoModel
 
+    found = find_base(config.path, config.revision)
     with _loading(config.path):
-        trunk: nn.Module = AutoModel.from_pretrained(
-            find_base(config.path, config.revision), config=base, revision=config.revision, use_safetensors=True,
-            trust_remote_code=False, dtype=torch.float32, attn_implementation="sdpa",
-            **family_of(base).arguments)
+        trunk: nn.Module
+        trunk, told = AutoModel.from_pretrained(
+            found, config=base, revision=config.revision, use_safetensors=True, trust_remote_code=False,
+            dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, **family_of(base).arguments)
+    check_complete(told, found)
     if spoilt := next((name for name, value in trunk.named_parameters() if not bool(value.isfinite().all())), None):
         raise CheckpointError(f"the base at {config.path} holds a NaN or an infinity in {spoilt}; restore it, or use "
                               "another base")

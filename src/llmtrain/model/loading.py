@@ -1,11 +1,14 @@
-"""Whatever a loader raises becomes one line: a wrong file can make it fail in any way."""
+"""What a loader raises becomes one line, since a wrong file can make it fail in any way; and what it only logs does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-from llmtrain.errors import LlmtrainError, shorten
+from llmtrain.errors import CheckpointError, LlmtrainError, shorten
+from llmtrain.model.trust import WEIGHTS
 
 PANIC = "PanicException"  # of Rust code, the tokenizers' above all; it is no Exception and not to be imported
 SHOWN = 150  # characters
@@ -25,3 +28,17 @@ def refusing(kind: type[LlmtrainError], before: str, after: str) -> Iterator[Non
         if not isinstance(error, Exception) and type(error).__name__ != PANIC:
             raise
         raise kind(f"{before} ({shorten(str(error), SHOWN) or type(error).__name__}){after}") from error
+
+
+def check_complete(told: dict[str, Any], path: Path | str) -> None:
+    """Raise CheckpointError for tensors that transformers found nowhere and has filled with random numbers.
+
+    Args:
+        told: What ``from_pretrained`` tells with ``output_loading_info``.
+        path: The model's folder, or its hub name.
+    """
+    if missing := sorted(told["missing_keys"]):
+        file = Path(path) / WEIGHTS
+        more = f" with {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise CheckpointError(f"{missing[0]} is missing{more} at {file if file.is_file() else path}; restore the "
+                              "model's own weights, or use another model")
