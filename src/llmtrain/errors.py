@@ -15,6 +15,7 @@ TOKEN = re.compile(r"hf_[A-Za-z0-9]{20,}")  # also behind a letter: %3Ahf_... is
 # / there must be a colon that no port follows, since https://host:80/a@b is a plain address.
 LOGIN = re.compile(r"(?<=://)(?=[^/\s]*@|[^/\s:]*:(?!\d{1,5}[/?#\s]))\S{1,4096}(?=@)")
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # what ends a line, moves a cursor, or is none
+LONGEST_LINE = 399  # characters
 VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN")
 
 
@@ -42,6 +43,11 @@ def cut(text: str, limit: int) -> str:
     """At most ``limit`` characters of a text that holds no secret: its beginning and its end."""
     end = (limit - 5) // 2
     return text if len(text) <= limit else f"{text[:limit - 5 - end]} ... {text[-end:]}"
+
+
+def as_told(message: str) -> str:
+    """The line that an error or a warning is told in."""
+    return cut(one_line(redact(f"llmtrain: {message}")), LONGEST_LINE)
 
 
 def behind(error: BaseException) -> Iterator[BaseException]:

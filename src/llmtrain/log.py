@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, TextIO
 
 from llmtrain.atomic import writing
-from llmtrain.errors import CheckpointError, DataError
+from llmtrain.errors import CheckpointError, DataError, as_told, one_line
 
 
 def is_main() -> bool:
@@ -25,13 +25,13 @@ def is_main() -> bool:
 def say(line: str) -> None:
     """Print one line on rank 0 at once, above a progress bar when one is drawn."""
     if is_main():
-        print(line, flush=True)
+        print(one_line(line), flush=True)
 
 
 def warn(line: str) -> None:
     """Print one warning on rank 0's stderr."""
     if is_main():
-        print(f"llmtrain: {line}", file=sys.stderr, flush=True)
+        print(as_told(line), file=sys.stderr, flush=True)
 
 
 def quiet_imports() -> None:

@@ -7,10 +7,8 @@ import io
 import os
 import sys
 
-from llmtrain.errors import cut, one_line, redact
+from llmtrain.errors import as_told
 from llmtrain.log import discard
-
-LONGEST_LINE = 399  # characters of an error's line
 
 
 def prepare() -> None:
@@ -36,9 +34,8 @@ def prepare() -> None:
 
 def tell(problem: str) -> None:
     """One error as one line on stderr. That it cannot be written changes nothing: the exit code still says it."""
-    line = cut(one_line(redact(f"llmtrain: {problem}")), LONGEST_LINE)
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(as_told(problem), file=sys.stderr, flush=True)
     except OSError:
         with contextlib.suppress(OSError):
             discard(sys.stderr)

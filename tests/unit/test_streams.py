@@ -14,7 +14,7 @@ import pytest
 
 from helpers import environment, warm_cli
 from llmtrain import cli, log, streams
-from llmtrain.errors import ConfigError, LlmtrainError, Terminated
+from llmtrain.errors import LONGEST_LINE, ConfigError, LlmtrainError, Terminated
 from llmtrain.failing import ending
 from llmtrain.log import Lenient
 from llmtrain.training.signals import StopSignals
@@ -101,7 +101,7 @@ def test_a_run_goes_on_without_what_shows_it(number: int, tmp_path: Path) -> Non
     ("run.name=a\udcff", r"run.name=a\udcff is not UTF-8")])
 def test_a_line_has_an_end(argument: str, told: str, tmp_path: Path) -> None:
     lines = warm_cli("train", argument, cwd=tmp_path).stderr.splitlines()
-    assert len(lines) == 1 and len(lines[0]) <= streams.LONGEST_LINE
+    assert len(lines) == 1 and len(lines[0]) <= LONGEST_LINE
     assert lines[0].startswith("llmtrain: ") and told in lines[0]
 
 
@@ -216,3 +216,13 @@ def test_the_log_is_a_file_of_its_own(tmp_path: Path) -> None:
                 use(log.MetricsLog(path))
             assert caught.value.exit_code == 3
     assert outside.read_text() == "precious\n"
+
+
+def test_what_others_wrote_cannot_change_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file or a plugin that a warning names may be called anything."""
+    log.warn(f"left alone: no right to read at a\x1b[2J\nllmtrain: all is well {'x' * 1000} hf_{'a1B2' * 8}; change it")
+    log.say("data: row a\x1b[2J\nrun: done")
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1 and len(err) <= LONGEST_LINE + 1
+    assert err.startswith("llmtrain: left alone: no right to read at a\\x1b[2J\\nllmtrain: all") and "hf_" not in err
+    assert err.endswith("; change it\n") and out == "data: row a\\x1b[2J\\nrun: done\n"

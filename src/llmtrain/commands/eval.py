@@ -15,7 +15,8 @@ from llmtrain.config.over import compose_over
 from llmtrain.config.schema import EvaluateConfig
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.sources import load_splits
-from llmtrain.errors import CheckpointError, ConfigError, DataError
+from llmtrain.errors import CheckpointError, ConfigError, DataError, one_line
+from llmtrain.log import quiet_libraries, warn
 
 NEEDED = "eval needs one of checkpoint=PATH and predictions=FILE, or eval.lead=N alone; name one of them"
 
@@ -48,7 +49,7 @@ def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
     results = build_results(validation=scores if split is SplitName.validation else None,
                             test=scores if split is SplitName.test else None, whole=splits.whole)
     if config.eval.output is None:
-        print("llmtrain: the scores are printed only; eval.output=DIR stores them", file=sys.stderr)
+        warn("the scores are printed only; eval.output=DIR stores them")
     _show(results, None if config.eval.output is None else Path(config.eval.output), scores.rows)
     return 0
 
@@ -65,7 +66,6 @@ def _score_checkpoint(overrides: list[str]) -> int:
     from llmtrain.data.features import tokenize
     from llmtrain.evaluation.evaluate import generate_and_score
     from llmtrain.evaluation.report import build_results
-    from llmtrain.log import quiet_libraries
     from llmtrain.selecting import as_read
     from llmtrain.summarizer import load_published
     from llmtrain.training.finish import peak_memory_bytes
@@ -74,12 +74,12 @@ def _score_checkpoint(overrides: list[str]) -> int:
     loaded = load_published(folder, config.precision, config.trainer.device)
     limit = loaded.source_limit(config.generation)
     if (longest := config.data.max_source_tokens) > limit:
-        print(f"llmtrain: data.max_source_tokens={longest} is more than the {limit} positions of the base; "
-              "longer documents are cut there", file=sys.stderr)
+        warn(f"data.max_source_tokens={longest} is more than the {limit} positions of the base; longer documents are "
+             "cut there")
         config.data.max_source_tokens = limit
     documents, told = as_read(examples, loaded.selector, loaded.tokenizer, config.data)
     if told is not None:
-        print(f"llmtrain: {told}", file=sys.stderr)
+        warn(told)
     features = tokenize(documents, loaded.tokenizer, config.data, loaded.model.sentence_input)
     loaded.precision.watch(loaded.first_linear())
     scores = generate_and_score(loaded.model, loaded.tokenizer, examples, features, config, loaded.precision,
@@ -107,8 +107,10 @@ def _examples(config: EvaluateConfig) -> tuple[Splits, list[Example]]:
     if not examples:
         raise DataError(f"no {split} rows in {splits.source}; choose eval.split or name data.{split}")
     vain = several_asked_in_vain(config.eval.references, examples)
-    for note in [f"data: {note}" for note in splits.notes] + ([f"llmtrain: {vain}"] if vain else []):
-        print(note, file=sys.stderr)
+    for note in splits.notes:
+        print(one_line(f"data: {note}"), file=sys.stderr)
+    if vain:
+        warn(vain)
     return splits, examples
 
 
@@ -121,7 +123,7 @@ def _validation(config: EvaluateConfig) -> list[Example] | None:
     try:
         return load_splits(data, "validation").validation or None
     except DataError as error:
-        print(f"llmtrain: no validation rows choose the lead's length: {error.problems[0]}", file=sys.stderr)
+        warn(f"no validation rows choose the lead's length: {error.problems[0]}")
         return None
 
 

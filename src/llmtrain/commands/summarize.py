@@ -15,6 +15,7 @@ from llmtrain.commands.stored import open_stored
 from llmtrain.config.choices import SummaryFormat
 from llmtrain.config.schema import SummarizeCommandConfig
 from llmtrain.errors import ConfigError, DataError
+from llmtrain.log import quiet_libraries, warn
 
 if TYPE_CHECKING:
     from llmtrain.summarizer import Summarized
@@ -32,7 +33,6 @@ def run(overrides: list[str]) -> int:
 
     import torch
 
-    from llmtrain.log import quiet_libraries
     from llmtrain.summarizer import load_published
 
     quiet_libraries()
@@ -42,8 +42,8 @@ def run(overrides: list[str]) -> int:
     limit = f"data.max_source_tokens={config.data.max_source_tokens}"
     if config.data.max_source_tokens > (readable := loaded.source_limit(config.generation)):
         limit = f"the {readable} positions of the base"
-        print(f"llmtrain: data.max_source_tokens={config.data.max_source_tokens} is more than {limit}; longer "
-              "documents are cut there", file=sys.stderr)
+        warn(f"data.max_source_tokens={config.data.max_source_tokens} is more than {limit}; longer documents are cut "
+             "there")
     if config.summarize.cite and not (loaded.cites or loaded.chooses):
         raise ConfigError(f"summarize.cite=true but the model at {folder} has a head that cites nothing; leave it out, "
                           "or train head=ext_abs or extractive")
@@ -54,12 +54,11 @@ def run(overrides: list[str]) -> int:
         made = loaded.summarize([text for _, text in batch], config.data, config.generation, evidence=as_json)
         if made.cut and not cut:
             told = len(made.cut)
-            print(f"llmtrain: {told} documents are longer than {limit} and are {done}: {_places(batch, made)}",
-                  file=sys.stderr, flush=True)
+            warn(f"{told} documents are longer than {limit} and are {done}: {_places(batch, made)}")
         cut += len(made.cut)
         _write(made, as_json, config.summarize.cite)
     if cut > told:
-        print(f"llmtrain: {cut} documents in all were longer than {limit} and were {done}", file=sys.stderr)
+        warn(f"{cut} documents in all were longer than {limit} and were {done}")
     return 0
 
 
