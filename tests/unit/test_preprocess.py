@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import product
 from pathlib import Path
+from string import ascii_lowercase
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from helpers import pairs, warm_cli, write_jsonl
 from llmtrain import generation, registry
+from llmtrain.config import reading
 from llmtrain.config.data import DataConfig
 from llmtrain.config.hashing import run_hash
 from llmtrain.config.load import compose, result_dict, to_typed
@@ -164,6 +168,19 @@ def test_a_checkpoint_keeps_its_words(tmp_path: Path) -> None:
     assert again.data.name == "files"
     assert again.data.preprocess == [{"name": "stopwords", "words": ["red"], "segment": "jieba"}]
     assert compose_over(stored, ["data.preprocess=[lowercase]"], "eval").data.preprocess == ["lowercase"]
+
+
+def test_a_list_that_no_run_could_read_back_is_refused(tmp_path: Path) -> None:
+    """A run stores its words. The longest list that is taken must fit what is read of a stored configuration."""
+    step = {"name": "stopwords", "file": str(tmp_path / "a.txt")}
+    words = "\n".join(map("".join, product(ascii_lowercase, repeat=4)))
+    (tmp_path / "a.txt").write_text(words[:lists.LONGEST_LIST])
+    (kept,) = settled([step])
+    hundred = yaml.safe_dump({"data": {"preprocess": [kept | {"words": kept["words"][:100]}]}})
+    assert len(hundred) / 100 * len(kept["words"]) < reading.LIMIT
+    (tmp_path / "a.txt").write_text(words)
+    with pytest.raises(ConfigError, match=f"words at {tmp_path}/a.txt .*it is larger than {lists.LONGEST_LIST} bytes"):
+        settled([step])
 
 
 @pytest.mark.parametrize(("overrides", "told"), [

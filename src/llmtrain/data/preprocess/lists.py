@@ -8,12 +8,14 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from llmtrain.atomic import read_regular
 from llmtrain.errors import ConfigError
 
 PACKAGE = "stopwordsiso"
 SEGMENTERS = ("jieba", "longest")
 UNSPACED = ("ja", "th")
 AUTO = ("en", "zh")
+LONGEST_LIST = 256 << 10  # bytes of a user's own: a run stores the words, and its configuration is read up to 1 MiB
 
 
 @cache
@@ -63,13 +65,14 @@ def segmenter(wanted: str) -> str:
 
 def read_list(path: str) -> list[str]:
     """The words of a file, one a line; blank lines and those that begin with # are none. Raises ConfigError."""
-    file = Path(path).expanduser()
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_regular(Path(path).expanduser(), LONGEST_LIST).decode("utf-8-sig").splitlines()
     except OSError as error:
         raise ConfigError(f"no list of stop words at {path} ({error.strerror}); check file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"the list of stop words is not UTF-8 text at {path}; save it as UTF-8") from error
+    except ValueError as error:
+        raise ConfigError(f"no list of stop words at {path} ({error}); give a shorter text file") from error
     words = list(dict.fromkeys(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")))
     if not words:
         raise ConfigError(f"no words in the list at {path}; give one a line")
