@@ -1,9 +1,10 @@
-"""Fixtures every test may use. No test reaches the network."""
+"""Fixtures every test may use. No test reaches the network, or reads or writes the user's cache."""
 
 from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -19,6 +20,10 @@ from warm.libraries import python
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a CUDA device; skipped, with the reason, where there is none")
+    if not hasattr(config, "workerinput"):  # xdist's processes share the cache of the one that starts them
+        cache = tempfile.TemporaryDirectory(prefix="llmtrain-tests-")
+        config.add_cleanup(cache.cleanup)
+        os.environ["LLMTRAIN_CACHE"] = cache.name
 
 
 SLOW_FIRST = ("torture", "integration")  # so that no long file begins when the other process is done

@@ -16,7 +16,7 @@ import zstandard
 from helpers import pairs, write_jsonl
 from llmtrain.config.choices import OnBadRow
 from llmtrain.config.data import DataConfig, HubConfig
-from llmtrain.data.docstrings import near_keys, read_docstrings
+from llmtrain.data.docstrings import cache_folder, near_keys, read_docstrings
 from llmtrain.data.features import Features, describe, tokenize
 from llmtrain.data.loader import StepLoader
 from llmtrain.data.readers import read_bytes, read_rows
@@ -190,6 +190,10 @@ def features(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Featu
     path = write_jsonl(folder / "t.jsonl", pairs(45))
     splits = load_splits(config(train=str(path), validation=str(path), test=str(path)))
     return tokenize(splits.train, load_tokenizer(str(tiny_base)), config(cache_dir=str(folder), max_source_tokens=20))
+
+
+def test_tests_have_a_cache_of_their_own() -> None:
+    assert not cache_folder(DataConfig()).is_relative_to(Path.home() / ".cache")
 
 
 def test_features_are_cut_counted_and_cached(tiny_base: Path, tmp_path: Path) -> None:
