@@ -18,6 +18,7 @@ from llmtrain.data.examples import Example
 from llmtrain.data.extraction import END, LABELS, START, encode_sentences, label_sentences, token_ranges
 from llmtrain.data.features import tokenize
 from llmtrain.data.loader import Collate
+from llmtrain.data.long import LONGEST_WHOLE
 from llmtrain.data.oracle import TIE, TokenIds, greedy_oracle
 from llmtrain.data.order import Request
 from llmtrain.data.sentences import sentence_spans, sentences
@@ -96,6 +97,31 @@ def test_sentences_are_where_their_tokens_are(marked: bool, limit: int) -> None:
         assert made["input_ids"][0] == tokenizer(DOCUMENT, truncation=True, max_length=limit)["input_ids"]
     assert made["cut"][0] == (limit < 40) and not made["cut"][1]
     assert made[START][1] == made[START][3] == []
+
+
+class Measuring:
+    """A tokenizer that remembers the longest text it was given."""
+
+    def __init__(self) -> None:
+        self.tokenizer, self.longest = tiny_tokenizer(), 0
+
+    def __call__(self, texts: Any, **how: Any) -> Any:
+        self.longest = max([self.longest, *map(len, [texts] if isinstance(texts, str) else texts)])
+        return self.tokenizer(texts, **how)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tokenizer, name)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_of_a_very_long_document_only_the_beginning_is_tokenised(marked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tokens and sentences are those of the whole: 10 MB of them would take gigabytes."""
+    text = " ".join(f"{' '.join(random.Random(n).choices(WORDS, k=9)).capitalize()}." for n in range(4000))
+    tokenizer = Measuring()
+    found = encode_sentences([text, "Red. Blue."], tokenizer, 64, marked)
+    assert tokenizer.longest <= LONGEST_WHOLE < len(text) and found["cut"] == [True, False]
+    monkeypatch.setattr(extraction, "bounded", lambda text, *_: text)
+    assert encode_sentences([text, "Red. Blue."], tiny_tokenizer(), 64, marked) == found
 
 
 def test_byte_level_tokens_belong_to_the_sentence_of_their_last_character() -> None:

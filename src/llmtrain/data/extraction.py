@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from llmtrain.data.long import Cut, bounded, frame
 from llmtrain.data.oracle import TokenIds, greedy_oracle
 from llmtrain.data.sentences import Span, sentence_spans
 from llmtrain.errors import ConfigError
@@ -41,18 +42,20 @@ def encode_sentences(texts: Sequence[str], tokenizer: Any, limit: int, marked: b
     made: dict[str, list[Any]] = {"input_ids": [], START: [], END: [], "cut": []}
     if not texts:
         return made
-    whole = tokenizer(list(texts), add_special_tokens=not marked, return_offsets_mapping=marked, verbose=False)
-    short = whole if marked else tokenizer(list(texts), truncation=True, max_length=limit, return_offsets_mapping=True)
+    cut = Cut(limit, *frame(tokenizer))
+    begun = [bounded(text, tokenizer, cut) for text in texts]  # places in it are places in the text
+    whole = tokenizer(begun, add_special_tokens=not marked, return_offsets_mapping=marked, verbose=False)
+    short = whole if marked else tokenizer(begun, truncation=True, max_length=limit, return_offsets_mapping=True)
     for row, text in enumerate(texts):
         ids = short["input_ids"][row]
         ranges = token_ranges(short["offset_mapping"][row], sentence_spans(text))
-        cut = len(whole["input_ids"][row]) > len(ids)
+        lost = len(whole["input_ids"][row]) > len(ids)
         if marked:
-            ids, ranges, cut = _mark(ids, ranges, tokenizer.cls_token_id, tokenizer.sep_token_id, limit)
+            ids, ranges, lost = _mark(ids, ranges, tokenizer.cls_token_id, tokenizer.sep_token_id, limit)
         made["input_ids"].append(ids)
         made[START].append([start for start, _ in ranges])
         made[END].append([end for _, end in ranges])
-        made["cut"].append(cut)
+        made["cut"].append(lost)
     return made
 
 
