@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from llmtrain.commands.eval import _default_output, _refuse_link, _root
-from llmtrain.config.load import compose, to_typed
+from llmtrain.config.load import compose, to_dict, to_typed
+from llmtrain.config.over import compose_over
 from llmtrain.config.reading import LIMIT, read_config
 from llmtrain.config.schema import EvaluateConfig, TrainConfig
-from llmtrain.errors import CheckpointError, ResourceError
+from llmtrain.errors import CheckpointError, ConfigError, ResourceError
 from llmtrain.training.runfolder import RunFolder
 
 BOMB = "data:\n  preprocess: [&a [x, x], " + ", ".join(f"&{b} [*{a}, *{a}]" for a, b in zip("abcdef", "bcdefg",
@@ -101,3 +102,16 @@ def test_results_do_not_follow_a_runs_own_link(tmp_path: Path) -> None:
     output.parent.symlink_to(tmp_path / "outside")
     with pytest.raises(CheckpointError, match="eval.output=DIR"):
         _refuse_link(_root(model)[0] / "eval")
+
+
+def test_a_foreign_model_does_not_choose_what_the_machine_has_to_bear(tmp_path: Path) -> None:
+    stored = to_dict(configured(tmp_path))
+    stored["data"] |= {"processes": 50_000, "workers": 50_000, "cache_dir": str(tmp_path / "elsewhere")}
+    read = compose_over(stored, [], "eval").data
+    assert (read.processes, read.workers, read.cache_dir) == (None, 0, None)
+    assert compose_over(stored, ["data.processes=2"], "eval").data.processes == 2
+    for section, name, value in (("generation", "num_beams", 10**6), ("eval", "bootstrap_samples", 10**12)):
+        changed = stored | {section: stored[section] | {name: value}}
+        with pytest.raises(ConfigError, match=f"{section}.{name}={value} must be at most 1.*; change it"):
+            compose_over(changed, [], "eval")
+        assert compose_over(changed, [f"{section}.{name}=5"], "eval")

@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from llmtrain.config import load
+from llmtrain.config.data import DataConfig
 from llmtrain.config.paths import quote_overrides
 from llmtrain.config.preprocess import settled
 from llmtrain.config.reference import SCHEMAS
@@ -20,6 +21,7 @@ FIXED = ("model", "head", "objective", "optim", "schedule", "tokenizer")
 TEXT_SHAPING = (  # of data: a model needs them on any documents
     "preprocess", "long", "head_share", "window_overlap", "selector")
 FIXED_KEYS = ("data.long", "data.window_overlap", "data.selector")  # what the model itself was built for
+OF_THE_MACHINE = ("cache_dir", "processes", "workers")  # of data: where and how fast, not what is read
 OWN = ("checkpoint", "predictions", "input", "summarize")  # of the command alone: never stored
 
 
@@ -44,7 +46,8 @@ def compose_over(stored: dict[str, Any] | None, overrides: list[str], command: s
         return _typed(command, values)
     base = to_dict(from_dict(stored, at, CheckpointError, scoring=True))
     base["eval"]["output"] = None  # the run's own output folder; scoring again must not overwrite it
-    base["data"]["cache_dir"] = None  # a model that comes from elsewhere must not choose where is written
+    # a model that comes from elsewhere must not choose where is written, nor how many processes are started here
+    base["data"] |= {name: getattr(DataConfig(), name) for name in OF_THE_MACHINE}
     result = {field.name: values[field.name] if field.name in OWN else base[field.name]
               for field in fields(SCHEMAS[command])}
     parsed = load.parse(quote_overrides(overrides, load.text_keys(command)))

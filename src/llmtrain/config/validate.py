@@ -44,8 +44,9 @@ SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta
           "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
           "objective.step.share", "objective.clm.fraction", "head.dropout", "head.label_smoothing",
           "generation.top_p", "data.head_share")
-MOST = {  # beyond it the value fails in torch, or in a system call that takes no larger one
-    "run.seed": 9_000_000_000_000, "trainer.threads": 4096, "trainer.timeout_seconds": 2_000_000}
+MOST = {  # beyond it the value fails in torch, or in a system call that takes no larger one, or scoring never ends
+    "run.seed": 9_000_000_000_000, "trainer.threads": 4096, "trainer.timeout_seconds": 2_000_000,
+    "generation.num_beams": 1000, "eval.bootstrap_samples": 1_000_000}
 MOST_OF_ALL = 2**63 - 1
 SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
