@@ -61,6 +61,24 @@ def test_a_hub_folders_readme_leads_nowhere_else(path: str, start: str, hub: Dat
     assert sum(map(len, (load_splits(hub).train, load_splits(hub).validation, load_splits(hub).test))) == 24 // 2
 
 
+@pytest.mark.parametrize("path", ["OUT/outside.jsonl", "../outside.jsonl", "http://127.0.0.1:9/x.jsonl"])
+def test_a_hub_datasets_readme_leads_nowhere_else(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``datasets`` would read an absolute path from this machine, for a dataset of the hub too."""
+    card = tmp_path / "README.md"
+    card.write_text(f"---\nconfigs:\n- config_name: default\n  data_files: {path.replace('OUT', str(tmp_path))}\n---\n")
+
+    def download(_dataset: str, name: str, **_how: Any) -> str:
+        if name != card.name:
+            raise FileNotFoundError(name)
+        return str(card)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("llmtrain.data.hub._check_reachable", lambda _name: None)
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail("the dataset was loaded"))
+    told = refused(DataConfig(name="hub", hub=HubConfig(name="some/data")))
+    assert "leads out of the dataset 'some/data' at" in told and str(card) in told
+
+
 @pytest.mark.parametrize(("make", "told"), [
     (lambda hub: (hub / "README.md").write_text("---\na: [\n---\n"), "cannot read the metadata at"),
     (lambda hub: (hub / ".huggingface.yaml").write_text("a: ["), "cannot read the metadata at"),

@@ -9,7 +9,7 @@ from typing import Any
 from llmtrain.config.data import DataConfig
 from llmtrain.data.examples import Example, Splits, take_from_train
 from llmtrain.data.files import examples_of
-from llmtrain.data.hubfolder import check_folder
+from llmtrain.data.hubfolder import check_card, check_folder
 from llmtrain.data.paths import given_path
 from llmtrain.data.readers import rows_of_batch
 from llmtrain.errors import ConfigError, DataError, shorten
@@ -34,6 +34,7 @@ def read_hub(config: DataConfig, only: str | None, labelled: bool = True) -> Spl
         check_folder(Path(hub.name))
     else:
         _check_reachable(hub.name)
+        check_card(hub.name, hub.revision)
     notes: list[str] = []
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     read = partial(_read_split, config, splits=splits, notes=notes, labelled=labelled)

@@ -1,6 +1,7 @@
-"""A local folder in the hub's layout is read as far as it reaches, whatever its own metadata name.
+"""A folder in the hub's layout, or a dataset there, is read as far as it reaches, whatever its own metadata name.
 
-``datasets`` obeys the ``configs`` in README.md: absolute paths, paths with ``..``, and addresses, which it fetches.
+``datasets`` obeys the ``configs`` in README.md: absolute paths, of this machine also where the dataset is on the hub,
+paths with ``..``, and addresses, which it fetches.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from llmtrain.data.cells import shown
 from llmtrain.errors import DataError, shorten
 
+METADATA = ("README.md", ".huggingface.yaml")
 FIELDS = ("data_files", "data_dir")  # of a config: what names files
 PARENT = re.compile(r"(^|[/\\\\{},])\.\.([/\\\\{},]|$)")
 
@@ -28,12 +30,31 @@ def check_folder(folder: Path) -> None:
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             _check_entry(Path(place, name), roots)
-    for name in ("README.md", ".huggingface.yaml"):
-        if (folder / name).is_file():
-            for path in _named(_metadata(folder / name)):
-                if PARENT.search(path) or path.startswith(("/", "~", "\\")) or urlsplit(path).scheme or "::" in path:
-                    raise DataError(f"{shown(path)} leads out of the folder at {folder / name}; data.hub.name=FOLDER "
-                                    "reads only files inside FOLDER, so name them by their place in it")
+    for name in METADATA:
+        if (folder / name).is_file() and (path := _leaving(folder / name)) is not None:
+            raise DataError(f"{shown(path)} leads out of the folder at {folder / name}; data.hub.name=FOLDER reads "
+                            "only files inside FOLDER, so name them by their place in it")
+
+
+def check_card(dataset: str, revision: str | None) -> None:
+    """The same for the metadata of a dataset of the hub; whether it can be had at all, ``load_dataset`` tells."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for name in METADATA:
+        try:
+            file = Path(hf_hub_download(dataset, name, repo_type="dataset", revision=revision))
+        except (HfHubHTTPError, OSError, ValueError):
+            continue
+        if (path := _leaving(file)) is not None:
+            raise DataError(f"{shown(path)} leads out of the dataset {shown(dataset)} at {file}; use another dataset, "
+                            "or a copy whose metadata name its own files")
+
+
+def _leaving(metadata: Path) -> str | None:
+    """A path that its metadata name and that leads elsewhere."""
+    return next((path for path in _named(_metadata(metadata)) if PARENT.search(path) or urlsplit(path).scheme
+                 or path.startswith(("/", "~", "\\")) or "::" in path), None)
 
 
 def _check_entry(path: Path, roots: list[Path]) -> None:
