@@ -224,21 +224,42 @@ def test_the_oldest_names_are_read(tiny_base_mlm: Path, tmp_path: Path) -> None:
     check_old_names(build(tmp_path / "base"), stored)
 
 
-def test_a_hub_name_is_read_from_the_local_cache(tiny_base_mlm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                 ) -> None:
-    """As ``model=bert_base`` finds google-bert/bert-base-uncased on a machine that fetched it once."""
+def snapshot(cache: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder, still to be made, in which the hub's cache has a model."""
     import huggingface_hub.constants
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    repository = tmp_path / "models--google-bert--bert-base-uncased"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    repository = cache / f"models--{name.replace('/', '--')}"
     commit = "86b5e0934494bd15c9632b12f734a8a67f723594"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs/main").write_text(commit)
-    stored = like_google_bert(tiny_base_mlm, repository / "snapshots" / commit)
+    return repository / "snapshots" / commit
+
+
+def test_a_hub_name_is_read_from_the_local_cache(tiny_base_mlm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                 ) -> None:
+    """As ``model=bert_base`` finds google-bert/bert-base-uncased on a machine that fetched it once."""
     name = "google-bert/bert-base-uncased"
-    assert base_folder(name) == repository / "snapshots" / commit
+    folder = snapshot(tmp_path, name, monkeypatch)
+    stored = like_google_bert(tiny_base_mlm, folder)
+    assert base_folder(name) == folder
     assert base_folder("google-bert/never-fetched") is None
     check_old_names(build(Path(name)), stored)
+
+
+@pytest.mark.parametrize(("file", "content", "told"), [
+    ("adapter_config.json", '{"base_model_name_or_path": "/somewhere/else"}', "holds an adapter"),
+    ("model.safetensors.index.json", '{"weight_map": {"a": "../../x.safetensors"}}', "names the weights"),
+    ("config.json", '{"model_type": "bert", "quantization_config": {"quant_method": "x"}}', "is quantised")],
+    ids=["adapter", "index", "quantised"])
+def test_what_a_hub_name_stands_for_is_checked_as_a_folder(file: str, content: str, told: str, tiny_base: Path,
+                                                           tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"somebody/{file}"
+    folder = Path(shutil.copytree(tiny_base, snapshot(tmp_path, name, monkeypatch)))
+    (folder / file).write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=told) as caught:
+        load_tokenizer(name)
+    assert str(folder) in caught.value.problems[0]
 
 
 def test_a_base_without_one_of_its_encoders_tensors_is_refused(tiny_base: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from llmtrain.fetch.reach import base_place, cached_folder, offline, unreachable
 from llmtrain.fetch.store import locate
 from llmtrain.model.family import FAMILIES, check_sizes, check_weights, family_of, plain_forward, set_dropout
 from llmtrain.model.loading import check_complete, refusing
-from llmtrain.model.trust import check_folder
+from llmtrain.model.trust import TELLING, check_folder
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
                 "sentencepiece.bpe.model")
@@ -54,7 +54,26 @@ def find_base(path: str, revision: str | None = None) -> str:
                               "check model.path, or name a local folder")
         check_folder(cached)
         return str(cached)
+    _check_snapshot(path, revision)
     return path
+
+
+@cache  # a start asks for the base several times
+def _check_snapshot(name: str, revision: str | None) -> None:
+    """Check what the hub has under a name as a folder is checked, before its weights are fetched.
+
+    Raises:
+        ConfigError: It would have transformers read elsewhere.
+    """
+    from transformers.utils import cached_file
+
+    found: list[str | None] = []
+    with suppress(OSError):  # loading will tell why it cannot be had
+        found = [cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False,
+                             _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False)
+                 for file in TELLING]
+    for folder in {Path(file).parent for file in found if file is not None}:
+        check_folder(folder)
 
 
 def _packaged(package: str) -> Path:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.errors import CheckpointError, ConfigError
-from llmtrain.model.limits import CONFIG, TOKENIZER_CONFIG, growing_tokenizer, large_files, large_numbers
+from llmtrain.model.limits import CONFIG, TOKENIZER, TOKENIZER_CONFIG, growing_tokenizer, large_files, large_numbers
 
 INDEX_LIMIT = 8 << 20  # bytes
 MOST_ENTRIES = 10_000  # of a folder that are looked at for links
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
+ADAPTER = "adapter_config.json"
+TELLING = (CONFIG, TOKENIZER_CONFIG, TOKENIZER, INDEX, ADAPTER)  # that tell what a loader would follow
 
 
 def check_folder(folder: Path) -> None:
@@ -116,8 +118,8 @@ def _shards(path: Path, index: Any) -> Iterator[str]:
 
 
 def _extras(folder: Path) -> Iterator[str]:
-    if (folder / "adapter_config.json").exists():
-        yield (f"{folder} holds an adapter (adapter_config.json), which names a base of its own; merge it and name the "
+    if (folder / ADAPTER).exists():
+        yield (f"{folder} holds an adapter ({ADAPTER}), which names a base of its own; merge it and name the "
                "merged model's folder")
     told, _ = _read(folder / TOKENIZER_CONFIG)
     config, _ = _read(folder / CONFIG)
