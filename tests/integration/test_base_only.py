@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from helpers import Finished, make_tiny_base, pairs, warm_cli, write_jsonl
 from llmtrain import Summarizer
@@ -89,6 +91,77 @@ def test_a_base_trains_alone_resumes_and_a_joint_run_starts_from_it(
     assert torch.equal(kept["head.transform.weight"], dense)
     objective = load_file(tmp_path / "runs/joint/checkpoints/step-4/state/objectives.safetensors")
     assert torch.equal(objective["mlm.head.dense.weight"], dense)
+
+
+@pytest.mark.parametrize(("kind", "term", "more"), [
+    ("bert", "mlm", []), ("bert", "mlm", ["head=prefix_lm"]), ("llama", "clm", ["head=prefix_lm"])])
+def test_a_run_from_a_base_trained_alone_goes_on_bitwise(kind: str, term: str, more: list[str], common: list[str],
+                                                         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base came with a head then, which model.path itself has not; without that folder it is told."""
+    base = make_tiny_base(tmp_path / "base", kind)
+    if kind == "llama":
+        untie(base)
+    common = [*common, f"model.path={base}", f"objective.base={term}"]
+    assert alone(tmp_path, common, "alone", "objective.mlm.warm_steps=0").returncode == 0
+    joint = [*common, *more, "objective=joint", f"objective.base={term}", "model.init_from=runs/alone"]
+    straight = warm_cli("train", *joint, "run.name=straight", cwd=tmp_path)
+    assert straight.returncode == 0, straight.stderr
+    stop_at(monkeypatch, 1)
+    assert warm_cli("train", *joint, "run.name=stopped", cwd=tmp_path).returncode == 143
+    (tmp_path / "runs/alone").rename(tmp_path / "runs/away")
+    gone = warm_cli("train", *joint, "run.name=stopped", cwd=tmp_path)
+    assert gone.returncode in (2, 3) and gone.stderr.count("\n") == 1
+    (tmp_path / "runs/away").rename(tmp_path / "runs/alone")
+    resumed = warm_cli("train", *joint, "run.name=stopped", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    first, second = (tmp_path / "runs" / name / "checkpoints/step-4" for name in ("straight", "stopped"))
+    files = sorted(file.relative_to(first) for file in first.rglob("*.safetensors"))
+    assert len(files) > 2
+    assert all((first / file).read_bytes() == (second / file).read_bytes() for file in files)
+    assert (first / "model/config.json").read_bytes() == (second / "model/config.json").read_bytes()
+
+
+def untie(base: Path) -> None:
+    """Give a tiny decoder an output embedding of its own."""
+    config = AutoConfig.from_pretrained(base)
+    config.tie_word_embeddings = False
+    torch.manual_seed(5)
+    AutoModelForCausalLM.from_config(config).save_pretrained(base)
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    (lambda base: swap_ids(base / "tokenizer.json"), "the tokenizer of model.path="),
+    (lambda base: rewrite(base / "config.json", hidden_act="relu"), "hidden_act of the base is relu and was gelu")])
+def test_a_base_changed_since_the_stop_is_refused(change: Callable[[Path], None], told: str, common: list[str],
+                                                  tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = make_tiny_base(tmp_path / "base")
+    common = [*common, f"model.path={base}", "run.name=run", "model.dropout=0.1"]
+    stop_at(monkeypatch, 2)
+    assert warm_cli("train", *common, cwd=tmp_path).returncode == 143
+    changed = shutil.copytree(base, tmp_path / "kept")
+    change(base)
+    refused = warm_cli("train", *common, cwd=tmp_path)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert told in refused.stderr and "step-2" in refused.stderr
+    shutil.rmtree(base)
+    changed.rename(base)
+    assert warm_cli("train", *common, cwd=tmp_path).returncode == 0
+    longer = [*common[:-2], "run.name=longer", "run.extend_from=runs/run", "trainer.max_steps=5", "model.dropout=0"]
+    done = warm_cli("train", *longer, cwd=tmp_path)  # another dropout is no other base
+    assert done.returncode == 0, done.stderr
+
+
+def swap_ids(path: Path) -> None:
+    """Give two words of a WordPiece vocabulary each other's id."""
+    content = json.loads(path.read_text())
+    words = content["model"]["vocab"]
+    (one, first), (two, second) = list(words.items())[-2:]
+    words[one], words[two] = second, first
+    path.write_text(json.dumps(content))
+
+
+def rewrite(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def test_a_base_alone_writes_no_summaries_and_says_so(common: list[str], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
 from llmtrain.log import say, warn
 from llmtrain.model.publish import load_weights
 from llmtrain.training.length import planned_steps
+from llmtrain.training.origin import check_origin
 from llmtrain.training.saving import point_best, prune
 from llmtrain.training.setup import Training
 from llmtrain.training.state import ProgressPart
@@ -94,11 +95,12 @@ def restore(run: Training, start: Path) -> None:
     """Load everything a stopped run left, random state last.
 
     Raises:
-        ConfigError: The data's content hash or the number of processes differs.
+        ConfigError: The data's content hash, the base, its tokenizer or the number of processes differs.
         CheckpointError: The state belongs to another model, objective or precision.
     """
     parts, meta = load_state(start)
     _check_meta(run, start, meta)
+    check_origin(run.origin, meta.get("origin"), start, run.config.model)
     load_weights(run.model, start / "model")
     missing = [part.name for part in run.parts if part.name not in parts]
     if missing:

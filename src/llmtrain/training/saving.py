@@ -43,7 +43,7 @@ def meta_of(run: Training) -> dict[str, Any]:
             "world_size": run.accelerator.num_processes, "steps_per_epoch": run.loader.steps_per_epoch,
             "precision": {"requested": run.precision.requested, "running": run.precision.running,
                           "effective": run.precision.effective},
-            "plugins": plugins.records(), "config": to_dict(run.config)}
+            "plugins": plugins.records(), "origin": run.origin, "config": to_dict(run.config)}
 
 
 def publish(run: Training, folder: Path) -> None:

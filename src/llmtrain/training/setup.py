@@ -26,7 +26,7 @@ from llmtrain.data.features import Features
 from llmtrain.data.loader import Batch, Collate, StepLoader
 from llmtrain.data.order import Request
 from llmtrain.data.special import special_ids
-from llmtrain.errors import ConfigError
+from llmtrain.errors import ConfigError, LlmtrainError
 from llmtrain.log import MetricsLog, say
 from llmtrain.model import adapters
 from llmtrain.model.base import load_tokenizer
@@ -47,6 +47,7 @@ from llmtrain.training.blame import Blame
 from llmtrain.training.length import TimeLimit, planned_steps
 from llmtrain.training.module import JointModule
 from llmtrain.training.optimizer_state import OptimizerPart
+from llmtrain.training.origin import origin_of
 from llmtrain.training.reading import behind_document, read_data
 from llmtrain.training.runfolder import RunFolder
 from llmtrain.training.signals import ignore_in_worker
@@ -88,6 +89,7 @@ class Training:
     progress: ProgressPart
     parts: list[Part]
     metrics: MetricsLog
+    origin: dict[str, Any]
 
     @property
     def model(self) -> SummaryModel:
@@ -154,7 +156,7 @@ def seed_everything(seed: int) -> None:
 
 
 def starting_point(config: ModelConfig) -> tuple[ModelConfig, Path | None]:
-    """The base that a new run starts from, and the whole model whose weights follow; told by ``model.init_from``.
+    """The base that a run starts from, and the whole model whose weights follow; told by ``model.init_from``.
 
     A base that was trained alone takes the place of ``model.path``, with its masked-LM head.
 
@@ -173,6 +175,17 @@ def starting_point(config: ModelConfig) -> tuple[ModelConfig, Path | None]:
                           f"{config.path}; use the same model")
     say(f"base: {folder}, trained alone in an earlier run")
     return replace(config, path=str(folder), revision=None), None
+
+
+def _base_again(config: ModelConfig) -> ModelConfig:
+    """The base that a run started from, for one that goes on; its weights do not count, what it is made of does.
+
+    A source that is gone or damaged by now may not have been needed: ``check_origin`` tells when it was.
+    """
+    try:
+        return starting_point(config)[0]
+    except LlmtrainError:
+        return config
 
 
 def shared_speeds(accelerator: Any) -> Speeds:
@@ -202,7 +215,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     splits, train, validation = read_data(config, accelerator, tokenizer, selector)
 
     seed_everything(config.run.seed)
-    base, start = starting_point(config.model) if fresh else (config.model, None)
+    base, start = starting_point(config.model) if fresh else (_base_again(config.model), None)
     model = new_model(base, config.head, special_ids(tokenizer))
     if start is not None and not is_stretched(start):
         load_weights(model, start)
@@ -269,4 +282,5 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     parts.append(RandomPart(accelerator))
     return Training(config, folder, accelerator, precision, splits, selector, tokenizer, module, loader, validation,
                     transforms, optimizer, schedule, TimeLimit(config.trainer, config.schedule, schedule), average,
-                    step, progress, parts, MetricsLog(folder.path / "metrics.jsonl", accelerator.is_main_process))
+                    step, progress, parts, MetricsLog(folder.path / "metrics.jsonl", accelerator.is_main_process),
+                    origin_of(module, tokenizer))
