@@ -59,6 +59,20 @@ def tiny_tokenizer() -> Any:
                              model_max_length=128)
 
 
+class Measuring:
+    """A tokenizer that remembers how many characters it was given at most, in all texts of a call."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer, self.longest = tokenizer, 0
+
+    def __call__(self, texts: Any, **how: Any) -> Any:
+        self.longest = max(self.longest, len("".join(texts)))
+        return self.tokenizer(texts, **how)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tokenizer, name)
+
+
 def decoder_tokenizer(begins: bool) -> Any:
     """A byte-level BPE over the word list. GPT-2's has one special token and no padding; with ``begins`` it is
     Llama's kind: documents start with <s>, and there is an end token of its own."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers import WORDS, tiny_tokenizer
+from helpers import WORDS, Measuring, tiny_tokenizer
 from llmtrain.config.data import DataConfig
 from llmtrain.config.sentences import SentenceInput
 from llmtrain.data import extraction
@@ -99,27 +99,13 @@ def test_sentences_are_where_their_tokens_are(marked: bool, limit: int) -> None:
     assert made[START][1] == made[START][3] == []
 
 
-class Measuring:
-    """A tokenizer that remembers the longest text it was given."""
-
-    def __init__(self) -> None:
-        self.tokenizer, self.longest = tiny_tokenizer(), 0
-
-    def __call__(self, texts: Any, **how: Any) -> Any:
-        self.longest = max([self.longest, *map(len, [texts] if isinstance(texts, str) else texts)])
-        return self.tokenizer(texts, **how)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.tokenizer, name)
-
-
 @pytest.mark.parametrize("marked", [False, True])
 def test_of_a_very_long_document_only_the_beginning_is_tokenised(marked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its tokens and sentences are those of the whole: 10 MB of them would take gigabytes."""
     text = " ".join(f"{' '.join(random.Random(n).choices(WORDS, k=9)).capitalize()}." for n in range(4000))
-    tokenizer = Measuring()
+    tokenizer = Measuring(tiny_tokenizer())
     found = encode_sentences([text, "Red. Blue."], tokenizer, 64, marked)
-    assert tokenizer.longest <= LONGEST_WHOLE < len(text) and found["cut"] == [True, False]
+    assert tokenizer.longest < LONGEST_WHOLE + 20 < len(text) and found["cut"] == [True, False]
     monkeypatch.setattr(extraction, "bounded", lambda text, *_: text)
     assert encode_sentences([text, "Red. Blue."], tiny_tokenizer(), 64, marked) == found
 

@@ -15,12 +15,15 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM
 
-from helpers import WORDS, make_tiny_base, warm_cli, write_jsonl
+from helpers import WORDS, Measuring, decoder_tokenizer, make_tiny_base, tiny_tokenizer, warm_cli, write_jsonl
+from llmtrain.config.data import DataConfig
 from llmtrain.config.hashing import run_hash
 from llmtrain.config.load import compose, to_typed
 from llmtrain.config.over import compose_over
 from llmtrain.config.typed import to_dict
 from llmtrain.config.validate import validate
+from llmtrain.data.examples import Example
+from llmtrain.data.inspect import Reader
 from llmtrain.data.long import LONGEST_WHOLE, Cut, bounded, frame
 from llmtrain.errors import ConfigError
 from llmtrain.model.base import load_tokenizer
@@ -333,3 +336,18 @@ def test_every_head_reads_long_documents(head: str, family: str, mode: str, runs
     assert batch["input_ids"].shape[1] > 250
     (result,) = take(run)
     assert np.isfinite(result.losses["summary"])
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "byte-level"])
+def test_a_very_long_document_is_measured_in_pieces(kind: str) -> None:
+    """``data show`` tells how long documents are; 10 MB tokenised at once take gigabytes."""
+    plain = tiny_tokenizer() if kind == "wordpiece" else decoder_tokenizer(begins=True)
+    tokenizer, text = Measuring(plain), " ".join(random.Random(1).choices(WORDS, k=30_000))
+    example = Example("a", text, "red blue", ("red blue",))
+    reader = Reader(tokenizer, DataConfig(max_source_tokens=64))
+    profile, read = reader.profile([example, example]), reader.read(example)
+    assert tokenizer.longest <= LONGEST_WHOLE < len(text)
+    whole = plain(text, verbose=False)["input_ids"]
+    assert profile.document_tokens.tolist() == [len(whole)] * 2
+    assert len(read.tokens) == len(whole) and len(read.kept) == 64
+    assert len(profile.copied) == len(profile.copied_read) == 2

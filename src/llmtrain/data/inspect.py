@@ -13,7 +13,7 @@ from llmtrain.config.data import DataConfig
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import clean
 from llmtrain.data.language import detect
-from llmtrain.data.long import cut_of
+from llmtrain.data.long import cut_of, token_ids
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.data.sentences import sentences
 from llmtrain.data.words import words
@@ -71,7 +71,7 @@ class Reader:
         (chosen,) = self._shorten([clean(example.document)])
         document = self._pipeline.document(chosen)
         summary = self._pipeline.summary(clean(example.summary))
-        ids = self._tokenizer(document, verbose=False)["input_ids"]
+        ids = token_ids(document, self._tokenizer)
         written = self._tokenizer(summary, add_special_tokens=False, verbose=False)["input_ids"]
         l1 = self._pipeline.l1_document(chosen) if self._pipeline.has_l1 else None
         return Reading(document, l1, summary, self._named(ids), self._cut(list(range(len(ids)))), self._named(written),
@@ -92,14 +92,19 @@ class Reader:
         documents = [self._pipeline.document(text) for text in texts]
         given = [row for row, e in enumerate(examples) if e.summary]
         summaries = [self._pipeline.summary(clean(examples[row].summary)) for row in given]
-        whole = self._tokenizer(documents, verbose=False)["input_ids"]
         shown = [self._pipeline.document(text) for text in self._shorten(texts)]
-        read = [self._cut(ids) for ids in self._tokenizer(shown, verbose=False)["input_ids"]]
         written = self._tokenizer(summaries, add_special_tokens=False, verbose=False)["input_ids"] if given else []
-        return Profile(np.array([len(ids) for ids in whole]), np.array([len(ids) + 1 for ids in written]),
-                       np.array([len(sentences(text)) for text in documents]),
-                       np.array([share_in(ids, set(whole[row])) for row, ids in zip(given, written, strict=True)]),
-                       np.array([share_in(ids, set(read[row])) for row, ids in zip(given, written, strict=True)]))
+        of_row = dict(zip(given, written, strict=True))
+        lengths, copied, copied_read = [], [], []
+        for row, document in enumerate(documents):  # one by one: the tokens of all may be more than memory holds
+            ids = token_ids(document, self._tokenizer)
+            lengths.append(len(ids))
+            if row in of_row:
+                read = self._cut(ids if shown[row] == document else token_ids(shown[row], self._tokenizer))
+                copied.append(share_in(of_row[row], set(ids)))
+                copied_read.append(share_in(of_row[row], set(read)))
+        return Profile(np.array(lengths), np.array([len(ids) + 1 for ids in written]),
+                       np.array([len(sentences(text)) for text in documents]), np.array(copied), np.array(copied_read))
 
 
 def share_in(ids: list[int], known: set[int]) -> float:

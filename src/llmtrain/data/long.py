@@ -72,6 +72,21 @@ def bounded(text: str, tokenizer: Any, cut: Cut) -> str:
     return text
 
 
+def token_ids(text: str, tokenizer: Any) -> list[int]:
+    """All tokens of a text, special ones too; of a very long one piece by piece, cut before a space."""
+    if len(text) <= LONGEST_WHOLE:
+        return list(tokenizer(text, verbose=False)["input_ids"])
+    around, before, at = tokenizer("", verbose=False)["input_ids"], frame(tokenizer)[0], 0
+    ids = around[:before]
+    while at < len(text):
+        end = at + LONGEST_WHOLE
+        found = max(text.rfind(space, at + LONGEST_WHOLE // 2, end) for space in " \n") if end < len(text) else -1
+        end = found if found > 0 else end
+        ids += tokenizer(text[at:end], add_special_tokens=False, verbose=False)["input_ids"]
+        at = end
+    return [*ids, *around[before:]]
+
+
 def _beginning(text: str, size: int) -> str:
     end = 1 + max(text.rfind(space, size // 2, size) for space in " \n")  # 0: no words here, so anywhere
     return text[:end or size]
