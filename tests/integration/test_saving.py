@@ -18,6 +18,7 @@ import torch
 from helpers import warm_cli
 from llmtrain import checkpoint
 from llmtrain.atomic import folder_size
+from llmtrain.errors import CheckpointError
 from llmtrain.training import finish, loop, reading, resuming, saving, setup
 from running import Runs, copies, take
 from stopping import Killed, same, stop_at
@@ -223,6 +224,36 @@ def test_an_extension_runs_in_the_precision_asked_for(before: str, after: str, t
             assert longer.precision.scaler.get_scale() == (1024 if before == "fp16" else 65536)
         (result,) = take(longer)
         assert longer.progress.step == 3 and result.losses["summary"] > 0
+    finally:
+        runs.close()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_an_extension_may_end_an_average_or_begin_one(ends: bool, tiny_base: Path, tmp_path: Path) -> None:
+    """The moments are those of the live weights: with these it goes on."""
+    runs = Runs(tiny_base, tmp_path)
+    try:
+        run = runs(f"optim.ema_decay={0.9 if ends else 0}")
+        take(run, 2)
+        saving.save(run)
+        longer = extended(runs, f"optim.ema_decay={0 if ends else 0.9}", f"run.extend_from={run.folder.path}")
+        found = copies(longer)
+        assert all(torch.equal(found[name], value) for name, value in copies(run).items())
+        assert ends or all(torch.equal(found[name], value) for name, value in longer.average.average.items())
+    finally:
+        runs.close()
+
+
+@pytest.mark.parametrize("before", ["uncertainty", "fixed"])
+def test_an_extension_leaves_out_no_state(before: str, tiny_base: Path, tmp_path: Path) -> None:
+    runs = Runs(tiny_base, tmp_path)
+    try:
+        run = runs("objective.base=mlm", f"objective.weighting={before}")
+        take(run)
+        saving.save(run)
+        after = "fixed" if before == "uncertainty" else "uncertainty"
+        with pytest.raises(CheckpointError, match="state 'weighting' .* take its weights alone by model.init_from"):
+            extended(runs, "objective.base=mlm", f"objective.weighting={after}", f"run.extend_from={run.folder.path}")
     finally:
         runs.close()
 

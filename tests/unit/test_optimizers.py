@@ -141,6 +141,16 @@ def test_the_state_of_another_optimizer_is_refused(make: Any) -> None:
         part.load({f"{name}/codes": torch.zeros(2)}, {"wrapped": {name: {"type": "Strange", "attributes": []}}})
 
 
+@pytest.mark.parametrize(("before", "after"), [("adamw", "adam8bit"), ("muon", "adamw")])
+def test_an_extension_keeps_the_optimizer(before: str, after: str, make: Any) -> None:
+    run = make(f"optim={before}")
+    take(run)
+    saving.save(run)
+    config = make.config(f"optim={after}", f"run.extend_from={run.folder.path}")
+    with pytest.raises(ConfigError, match=f"optim.name={before} and this run has {after}.*model.init_from"):
+        resuming.find_start(make.folder / "runs/longer", config)
+
+
 @NEEDS_TORCHAO
 def test_eight_bit_moments_are_small_and_saved_in_their_parts(make: Any) -> None:
     run = make("optim=adam8bit", "optim.adam8bit.block_size=32")

@@ -12,7 +12,11 @@ class WeightAverage:
     def __init__(self, parameters: dict[str, nn.Parameter], decay: float) -> None:
         self.decay = decay
         self._live = parameters
-        self.average: dict[str, Tensor] = {name: p.detach().clone() for name, p in parameters.items()}
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin at the weights as they are now."""
+        self.average: dict[str, Tensor] = {name: p.detach().clone() for name, p in self._live.items()}
 
     @torch.no_grad()
     def update(self) -> None:

@@ -9,16 +9,18 @@ from llmtrain import checkpoint
 from llmtrain.config.choices import Resume
 from llmtrain.config.load import from_dict, result_dict
 from llmtrain.config.schema import TrainConfig
-from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
+from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError, shorten
 from llmtrain.log import say, warn
 from llmtrain.model.publish import load_weights
 from llmtrain.training.length import planned_steps
 from llmtrain.training.origin import check_origin
 from llmtrain.training.saving import point_best, prune
 from llmtrain.training.setup import Training
-from llmtrain.training.state import ProgressPart
+from llmtrain.training.state import ModulePart, ProgressPart
 
-SAID = {"data_hash": str, "world_size": int, "steps_per_epoch": int, "config": dict}  # by every checkpoint of a run
+SAID = {"data_hash": str, "world_size": int, "steps_per_epoch": int, "config.trainer.accumulate": int,
+        "config.optim.name": str}  # by every checkpoint of a run
+AVERAGED = {"weights", "average"}  # the parts of a run with optim.ema_decay
 
 
 def find_start(run_path: Path, config: TrainConfig) -> Path | None:
@@ -42,7 +44,7 @@ def find_start(run_path: Path, config: TrainConfig) -> Path | None:
             warn(line)
     if found is None:
         raise CheckpointError(f"no checkpoint to extend at {source}; name a run folder or a step folder")
-    check_longer(config, found)
+    check_extended(config, found)
     return found
 
 
@@ -61,18 +63,31 @@ def load_state(start: Path, only: str | None = None) -> tuple[checkpoint.Parts, 
         CheckpointError: As ``load_parts``, and where the manifest does not say of the run what it must.
     """
     parts, meta = checkpoint.load_parts(start, only)
-    trainer = meta["config"].get("trainer") if isinstance(meta.get("config"), dict) else None
-    accumulate = trainer.get("accumulate") if isinstance(trainer, dict) else None
-    strange = [name for name, kind in SAID.items() if type(meta.get(name)) is not kind]
-    if strange or type(accumulate) is not int:
-        name = strange[0] if strange else "config.trainer.accumulate"
-        raise CheckpointError(f"the manifest at {start} does not say the {name} of its run; use another checkpoint")
+    strange = [name for name, kind in SAID.items() if type(_said(meta, name)) is not kind]
+    if strange:
+        raise CheckpointError(f"the manifest at {start} does not say the {strange[0]} of its run; use another "
+                              "checkpoint")
     return parts, meta
 
 
-def check_longer(config: TrainConfig, found: Path) -> None:
-    """Raise ConfigError when the run to extend has come as far as this one shall: lengths count from its first step."""
+def _said(meta: Any, name: str) -> Any:
+    """What stands in a manifest under a name with dots; None where nothing does."""
+    for key in name.split("."):
+        meta = meta.get(key) if isinstance(meta, dict) else None
+    return meta
+
+
+def check_extended(config: TrainConfig, found: Path) -> None:
+    """Raise ConfigError when a run cannot go on from the checkpoint that it extends.
+
+    That has moments of another optimizer, or has come as far as this run shall: lengths count from its first step.
+    """
     parts, meta = load_state(found, only="progress")
+    before = meta["config"]["optim"]["name"]
+    if before != config.optim.name:
+        raise ConfigError(f"the checkpoint to extend at {found} was trained with optim.name={shorten(before, 40)} and "
+                          f"this run has {config.optim.name}, which cannot use its state; keep the optimizer, or take "
+                          "the weights alone by model.init_from instead of run.extend_from")
     progress, trainer = ProgressPart(), config.trainer
     progress.load(*parts["progress"])
     total = planned_steps(trainer, meta["steps_per_epoch"])
@@ -96,16 +111,13 @@ def restore(run: Training, start: Path) -> None:
 
     Raises:
         ConfigError: The data's content hash, the base, its tokenizer or the number of processes differs.
-        CheckpointError: The state belongs to another model, objective or precision.
+        CheckpointError: The state belongs to another model, objective, weighting or precision.
     """
     parts, meta = load_state(start)
     _check_meta(run, start, meta)
     check_origin(run.origin, meta.get("origin"), start, run.config.model)
     load_weights(run.model, start / "model")
-    missing = [part.name for part in run.parts if part.name not in parts]
-    if missing:
-        raise CheckpointError(f"state {missing[0]!r} is missing at {start}; the checkpoint belongs to another "
-                              "configuration")
+    _check_parts(run, start, set(parts))
     if is_own(run.folder.path, start):
         for part in run.parts:
             part.load(*parts[part.name])
@@ -156,13 +168,32 @@ def _check_meta(run: Training, start: Path, meta: dict[str, Any]) -> None:
              "the run does not repeat bitwise")
 
 
+def _check_parts(run: Training, start: Path, saved: set[str]) -> None:
+    """A run takes every part of a state. One that extends another may begin an average of its own, or end it."""
+    own, mine = is_own(run.folder.path, start), {part.name for part in run.parts}
+    missing = mine - saved - (set() if own or AVERAGED & saved else AVERAGED)
+    if strange := missing or (set() if own else saved - mine - AVERAGED):
+        name = min(strange)
+        raise CheckpointError(f"state {name!r} {'is missing' if name in mine else 'has no place in this run, but is'} "
+                              f"at {start}; the checkpoint belongs to another configuration: go on under that one, or "
+                              "take its weights alone by model.init_from")
+
+
 def _extend(run: Training, parts: checkpoint.Parts) -> None:
     """Take over step, weights, moments and random state; length, schedule, log, best and precision are its own."""
     progress, schedule = run.progress, run.schedule
     total, settled = progress.total, (schedule.total, schedule.cooldown_start)
+    kept = parts["precision"][1]["running"] == run.precision.running
     for part in run.parts:
-        if part.name != "precision" or parts["precision"][1]["running"] == run.precision.running:
+        if part.name in parts and (kept or part.name != "precision"):
             part.load(*parts[part.name])
+    if run.average is None and "weights" in parts:  # what was published, and is loaded already, is their average
+        names = parts["weights"][0]
+        ModulePart("weights", {name: weight for name, weight in run.module.named_parameters() if name in names}
+                   ).load(*parts["weights"])
+    elif run.average is not None and "average" not in parts:
+        run.average.restart()
+        say(f"optim.ema_decay: the average begins at step {progress.step}")
     progress.total, progress.log_size, progress.window = total, 0, {}
     progress.best, progress.best_step, progress.evaluations_without_gain = None, None, 0
     progress.validated, progress.recent, progress.owed = [], [], None
