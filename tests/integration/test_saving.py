@@ -217,11 +217,13 @@ def test_an_extension_runs_in_the_precision_asked_for(before: str, after: str, t
         run = runs(f"precision={before}", "precision.init_scale=1024")
         take(run, 2)
         saving.save(run)
-        longer = extended(runs, f"precision={after}", f"run.extend_from={run.folder.path}")
+        longer = extended(runs, f"precision={after}", "precision.growth_interval=7",
+                          f"run.extend_from={run.folder.path}")
         assert longer.precision.running == after
         assert longer.precision.scaler.is_enabled() is (after == "fp16")
         if after == "fp16":
             assert longer.precision.scaler.get_scale() == (1024 if before == "fp16" else 65536)
+            assert longer.precision.scaler.get_growth_interval() == 7
         (result,) = take(longer)
         assert longer.progress.step == 3 and result.losses["summary"] > 0
     finally:

@@ -121,7 +121,9 @@ class PrecisionPart:
                                   "give the run another name to change the precision")
         self._precision.effective = data["effective"]
         if data["scaler"]:
+            interval = self._precision.scaler.get_growth_interval()  # this run's own: another may be asked for
             self._precision.scaler.load_state_dict(data["scaler"])
+            self._precision.scaler.set_growth_interval(interval)
 
 
 class WeightingPart:
