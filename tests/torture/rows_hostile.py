@@ -334,6 +334,41 @@ def stored(change: Callable[[Place, dict[str, Any]], object]) -> Callable[[Place
     return make
 
 
+def put(key: str, value: object, place: Place, body: dict[str, Any]) -> None:
+    """Set a key with dots of a stored configuration."""
+    values = body["config"]
+    *groups, name = key.split(".")
+    for group in groups:
+        values = values[group]
+    values[name] = value
+
+
+def reshaped(part: str, place: Place, step: Path) -> None:
+    """One number in the place of each tensor of a state."""
+    rework(step / f"state/{part}.safetensors",
+           lambda tensors: {name: tensor.flatten()[:1].clone() for name, tensor in tensors.items()})
+
+
+def said(part: str, values: dict[str, object] | None, place: Place, step: Path) -> None:
+    """Another word in a state's JSON, or none at all."""
+    path = step / f"state/{part}.json"
+    if values is None:
+        path.write_text("{}")
+    else:
+        amend(path, **values)
+
+
+def rework(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Other tensors in a safetensors file."""
+    from safetensors.torch import load_file, save_file
+
+    save_file(change(load_file(path)), path, metadata={"format": "pt"})
+
+
+def lose(tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith("layer.0.output.dense.weight")}
+
+
 def adapter(place: Place, path: Path) -> None:
     (path / "adapter_config.json").write_text(json.dumps(
         {"peft_type": "LORA", "base_model_name_or_path": str(place.outside), "r": 1, "target_modules": ["query"]}))
@@ -609,6 +644,19 @@ CASES = [
     *(published("nothing told of the run", stored(lambda _p, b: b.clear()), command, True, 3)
       for command in ("eval", "verify", "extend")),
     published("a progress that is a method", lambda p, s: amend(s / "state/progress.json", save=5), "extend", True, 3),
+    base("a weight that is missing", lambda p, path: rework(path / "model.safetensors", lose)),
+    *(published("a weight that is missing", lambda p, s: rework(s / "model/model.safetensors", lose), command)
+      for command in ("eval", "summarize", "verify", "init", "extend")),
+    *(published(f"a state of another shape: {part}", partial(reshaped, part), "extend", True, 3)
+      for part in ("optimizer", "objectives", "random")),
+    *(published(f"a state in words: {part}", partial(said, part, {key: "x"}), "extend", True, 3) for part, key in (
+        ("optimizer", "values"), ("schedule", "total"), ("precision", "scaler"), ("random", "0"))),
+    *(published(f"a state without a word: {part}", partial(said, part, None), "extend", True, 3)
+      for part in ("schedule", "random")),
+    *(published(f"a stored {key}={value}", stored(partial(put, key, value)), "eval", True, *codes)
+      for key, value, codes in (
+        ("data.processes", 100_000, (0,)), ("data.workers", 100_000, (0,)), ("generation.num_beams", 10**6, (2,)),
+        ("eval.bootstrap_samples", 10**12, (2,)))),
     published("a progress in words", lambda p, s: amend(s / "state/progress.json", step="x"), "extend", True, 3),
     published("no step", stored(lambda _p, b: b.update(step=None)), "eval", True, 3),
     published("a step in words", stored(lambda _p, b: b.update(step="x")), "summarize", True, 3),

@@ -11,6 +11,8 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from llmtrain.errors import CheckpointError
 from llmtrain.training.state import Saved, check_names
 
+LIKE_THE_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # slots of a parameter's own shape
+
 
 class OptimizerPart:
     """Every slot of every parameter that has state.
@@ -47,6 +49,8 @@ class OptimizerPart:
         packed = self._optimizer.state_dict()
         index = {name: number for group in packed["param_groups"]
                  for name, number in zip(group["param_names"], group["params"], strict=True)}
+        shapes = {name: parameter.shape for group in self._optimizer.param_groups
+                  for name, parameter in zip(group["param_names"], group["params"], strict=True)}
         wrapped = data.get("wrapped", {})
         found: dict[str, Any] = dict(data.get("values", {}))
         inner: dict[str, dict[str, Tensor]] = {}
@@ -61,6 +65,8 @@ class OptimizerPart:
         state: dict[int, dict[str, Any]] = {}
         for key, value in found.items():
             name, _, slot = key.rpartition("/")
+            if slot in LIKE_THE_PARAMETER and value.shape != shapes[name]:
+                raise ValueError(f"{key} has shape {tuple(value.shape)} instead of {tuple(shapes[name])}")
             state.setdefault(index[name], {})[slot] = value
         # it puts each slot where its own optimizer wants it: a step counter may belong on the CPU
         self._optimizer.load_state_dict(packed | {"state": state})

@@ -11,12 +11,13 @@ from llmtrain.config.load import from_dict, result_dict
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError, shorten
 from llmtrain.log import say, warn
+from llmtrain.model.loading import refusing
 from llmtrain.model.publish import load_weights
 from llmtrain.training.length import planned_steps
 from llmtrain.training.origin import check_origin
 from llmtrain.training.saving import point_best, prune
 from llmtrain.training.setup import Training
-from llmtrain.training.state import ModulePart, ProgressPart
+from llmtrain.training.state import ModulePart, Part, ProgressPart
 
 SAID = {"data_hash": str, "world_size": int, "steps_per_epoch": int, "config.trainer.accumulate": int,
         "config.optim.name": str}  # by every checkpoint of a run
@@ -120,10 +121,10 @@ def restore(run: Training, start: Path) -> None:
     _check_parts(run, start, set(parts))
     if is_own(run.folder.path, start):
         for part in run.parts:
-            part.load(*parts[part.name])
+            _put_back(part, parts, start)
         settle_pointers(run, start)
     else:
-        _extend(run, parts)
+        _extend(run, parts, start)
     run.metrics.cut(run.progress.log_size)
     say(f"going on from step {run.progress.step} ({start.name})")
 
@@ -179,18 +180,24 @@ def _check_parts(run: Training, start: Path, saved: set[str]) -> None:
                               "take its weights alone by model.init_from")
 
 
-def _extend(run: Training, parts: checkpoint.Parts) -> None:
+def _put_back(part: Part, parts: checkpoint.Parts, start: Path) -> None:
+    """Whoever signed a checkpoint may have put anything into a state."""
+    with refusing(CheckpointError, f"state {part.name!r} at {start} is none of this run's", "; use another checkpoint"):
+        part.load(*parts[part.name])
+
+
+def _extend(run: Training, parts: checkpoint.Parts, start: Path) -> None:
     """Take over step, weights, moments and random state; length, schedule, log, best and precision are its own."""
     progress, schedule = run.progress, run.schedule
     total, settled = progress.total, (schedule.total, schedule.cooldown_start)
-    kept = parts["precision"][1]["running"] == run.precision.running
+    kept = parts["precision"][1].get("running") == run.precision.running
     for part in run.parts:
         if part.name in parts and (kept or part.name != "precision"):
-            part.load(*parts[part.name])
+            _put_back(part, parts, start)
     if run.average is None and "weights" in parts:  # what was published, and is loaded already, is their average
         names = parts["weights"][0]
-        ModulePart("weights", {name: weight for name, weight in run.module.named_parameters() if name in names}
-                   ).load(*parts["weights"])
+        raw = {name: weight for name, weight in run.module.named_parameters() if name in names}
+        _put_back(ModulePart("weights", raw), parts, start)
     elif run.average is not None and "average" not in parts:
         run.average.restart()
         say(f"optim.ema_decay: the average begins at step {progress.step}")

@@ -87,7 +87,7 @@ class ModulePart:
     def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
         check_names(self.name, set(self._parameters), set(tensors))
         for key, parameter in self._parameters.items():
-            parameter.copy_(tensors[key])
+            fill(parameter, tensors[key])
 
 
 class SchedulePart:
@@ -100,6 +100,7 @@ class SchedulePart:
         return {}, {"cooldown_start": self._schedule.cooldown_start, "total": self._schedule.total}
 
     def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
+        check_numbers(data)
         self._schedule.cooldown_start, self._schedule.total = data["cooldown_start"], data["total"]
 
 
@@ -121,6 +122,7 @@ class PrecisionPart:
                                   "give the run another name to change the precision")
         self._precision.effective = data["effective"]
         if data["scaler"]:
+            check_numbers(data["scaler"])
             interval = self._precision.scaler.get_growth_interval()  # this run's own: another may be asked for
             self._precision.scaler.load_state_dict(data["scaler"])
             self._precision.scaler.set_growth_interval(interval)
@@ -143,6 +145,7 @@ class WeightingPart:
             if data[key] != mine:
                 raise CheckpointError(f"the checkpoint's weighting has {key} {data[key]!r}, this run's {mine!r}; give "
                                       "the run another name to change it")
+        check_numbers({key: value for key, value in data.items() if key not in ("method", "terms")})
         self._weighting.load(tensors, data)
 
 
@@ -160,7 +163,7 @@ class AveragePart:
     def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
         check_names(self.name, set(self._average.average), set(tensors))
         for name, value in self._average.average.items():
-            value.copy_(tensors[name])
+            fill(value, tensors[name])
 
 
 class RandomPart:
@@ -191,6 +194,8 @@ class RandomPart:
 
     def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
         rank = self._accelerator.process_index
+        if not data:
+            raise ValueError("of no process")
         if len(data) != self._accelerator.num_processes:
             return  # another number of processes was asked for: the seed's own state stays
         torch.set_rng_state(tensors[f"{rank}.cpu"])
@@ -200,6 +205,21 @@ class RandomPart:
         random.setstate((version, tuple(internal), gauss))
         kind, position, has_gauss, cached = data[str(rank)]["numpy"]
         np.random.set_state((kind, tensors[f"{rank}.numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
+
+
+def fill(mine: Tensor, saved: Tensor) -> None:
+    """Copy a saved tensor. Raises ValueError for another shape, which ``copy_`` might spread."""
+    if mine.shape != saved.shape:
+        raise ValueError(f"shape {tuple(saved.shape)} instead of {tuple(mine.shape)}")
+    mine.copy_(saved)
+
+
+def check_numbers(data: Any) -> None:
+    """Raise ValueError for JSON whose innermost values are anything but numbers, truths and null."""
+    for value in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
+        check_numbers(value)
+    if isinstance(data, str):
+        raise ValueError(f"{shorten(data, 40)!r} instead of a number")
 
 
 def check_names(part: str, expected: set[str], found: set[str], subset: bool = False) -> None:

@@ -14,11 +14,11 @@ from llmtrain.checkpoint import AVERAGE, verify
 from llmtrain.checkpoint.locate import read_pointer, step_folders
 from llmtrain.checkpoint.manifest import MANIFEST, Manifest
 from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError
+from llmtrain.training.optimizer_state import LIKE_THE_PARAMETER
 from llmtrain.verifying import files, models
 from llmtrain.verifying.finding import ADVICE, Finding
 
 STATE_NEEDED = ("progress", "schedule", "optimizer", "precision", "objectives", "random")
-LIKE_THE_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # optimizer slots of a parameter's own shape
 
 
 def look(path: Path) -> Iterator[Finding]:
