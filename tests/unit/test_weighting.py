@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from helpers import pairs, warm_cli, write_jsonl
+from llmtrain.errors import ConfigError
 from llmtrain.objectives.weighting.pcgrad import projected
 from running import Runs, copies, take
 from stopping import same, stop_at
@@ -169,3 +170,9 @@ def test_what_does_not_fit_is_one_line(overrides: tuple[str, ...], told: str, tm
     refused = warm_cli("train", "trainer.max_steps=4", *overrides, cwd=tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert told in refused.stderr
+
+
+@pytest.mark.parametrize(("name", "read"), [("pcgrad", "the base"), ("gradnorm", "the base's last layer")])
+def test_a_base_that_is_frozen_layer_by_layer_has_no_gradients(name: str, read: str, runs: Runs) -> None:
+    with pytest.raises(ConfigError, match=f"reads gradients of {read} and model.freeze=2 leaves none"):
+        take(runs(f"objective.weighting={name}", "model.freeze=2"))

@@ -62,7 +62,7 @@ from llmtrain.training.state import (
     WeightingPart,
 )
 from llmtrain.training.step import TrainStep
-from llmtrain.training.terms import build_objectives, build_weighting, transforms_of
+from llmtrain.training.terms import build_objectives, build_weighting, check_trained, transforms_of
 from llmtrain.training.withhold import plan
 
 
@@ -229,6 +229,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     frozen = freeze(model.trunk, choice)
     for parameter in [] if until else frozen:
         parameter.requires_grad_(False)
+    check_trained(config, model.trunk)
     if not model.can_generate():
         say(f"head: {config.head.name} chooses sentences and writes nothing; generation.* is not used")
     module = JointModule(model, build_objectives(config, model, tokenizer, base), build_weighting(config))

@@ -12,8 +12,10 @@ from llmtrain.config.model import ModelConfig
 from llmtrain.config.objective import base_terms_of, needs_summaries, reads_documents_alone, terms_apart, terms_of
 from llmtrain.config.schema import TrainConfig
 from llmtrain.data.unread import LeaveUnread
+from llmtrain.errors import ConfigError
 from llmtrain.heads.base import Head
 from llmtrain.model.base import base_folder
+from llmtrain.model.family import layers
 from llmtrain.model.summary import SummaryModel
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
 from llmtrain.objectives.weighting.base import Weighting
@@ -38,6 +40,16 @@ def build_weighting(config: TrainConfig) -> Weighting:
     method = registry.resolve("weighting", config.objective.weighting)
     weighting: Weighting = method(config.objective, terms_of(config.objective), config.run.seed)
     return weighting
+
+
+def check_trained(config: TrainConfig, trunk: Any) -> None:
+    """Raise ConfigError where the weighting reads gradients of a part of the base of which nothing is trained."""
+    chosen, frozen = config.objective.weighting, config.model.freeze
+    facts = registry.get("weighting", chosen).requires
+    read, name = (layers(trunk)[-1], "the base's last layer") if facts.get("last_layer") else (trunk, "the base")
+    if facts.get("trunk") and not any(parameter.requires_grad for parameter in read.parameters()):
+        raise ConfigError(f"objective.weighting={chosen} reads gradients of {name} and model.freeze={frozen} leaves "
+                          "none; freeze fewer layers, or use objective.weighting=fixed")
 
 
 def transforms_of(config: TrainConfig, module: JointModule) -> list[Transform]:

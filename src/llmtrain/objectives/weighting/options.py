@@ -6,6 +6,7 @@ Facts that a weighting registers, checked before any weight is read:
     joint       the summary must be one of them, with another beside it
     positive    every lam must be more than 0: it is where a weight starts
     trunk       it reads gradients of the base, of which a part must be trained
+    last_layer  and of that the last layer alone
     moves       its weights change in a run, so a weighted loss cannot choose the best checkpoint
     course      it moves lambda from objective.lam_start over objective.lam_steps
 """
@@ -77,7 +78,7 @@ _register("uncertainty", UncertaintyConfig, "Uncertainty", "learned log-variance
 _register("dwa", DwaConfig, "DynamicAverage", "more for the loss that falls more slowly (Liu, Johns and Davison 2019)",
           terms=2, moves=True)
 _register("gradnorm", GradnormConfig, "GradNorm", "gradient norms kept in balance (Chen et al. 2018)",
-          terms=2, positive=True, trunk=True, moves=True)
+          terms=2, positive=True, trunk=True, last_layer=True, moves=True)
 _register("pcgrad", NoOptions, "PcGrad", "conflicting gradients projected off each other (Yu et al. 2020)",
           terms=2, trunk=True)
 _register("famo", FamoConfig, "Famo", "every loss falls at one relative rate (Liu, Feng et al. 2023)",
