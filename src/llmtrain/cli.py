@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from llmtrain.errors import ConfigError, redact
 from llmtrain.failing import ending
 from llmtrain.log import keep_going, quiet_imports
-from llmtrain.streams import prepare, settle, tell
+from llmtrain.streams import failed_in_thread, prepare, settle, tell
 from llmtrain.training.signals import await_save_requests
 
 COMMANDS = {
@@ -81,6 +82,7 @@ def main(argv: list[str] | None = None, program: bool = False) -> int:
 
 def entry() -> None:
     """The console script."""
+    threading.excepthook = failed_in_thread
     code = main(program=True)
     gc.freeze()  # Python's last collection would go through all of torch, for seconds
     sys.exit(code)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+import threading
 
 from llmtrain.errors import as_told
 from llmtrain.log import discard
@@ -48,3 +49,9 @@ def settle() -> None:
     except OSError:
         with contextlib.suppress(OSError):
             discard(sys.stdout)
+
+
+def failed_in_thread(failure: threading.ExceptHookArgs) -> None:
+    """Python's traceback of a thread, but for a failed write: TensorBoard raises it again where it is given more."""
+    if os.environ.get("LLMTRAIN_DEBUG") == "1" or not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)

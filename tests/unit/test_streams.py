@@ -70,6 +70,33 @@ def test_what_stdout_still_holds_changes_no_exit_code(tmp_path: Path) -> None:
     assert shell(f"{sys.executable} main.py > /dev/full", tmp_path).returncode == 2  # else Python's own 120
 
 
+THREADED = """
+import threading
+from llmtrain import cli
+
+def fail(arguments):
+    def write():
+        raise OSError(28, "full") if arguments[0] == "full" else ValueError
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+    raise cli.ConfigError("x")
+
+cli._dispatch = fail
+cli.entry()
+"""
+
+
+@pytest.mark.parametrize(("failure", "debug", "told"), [("full", "", False), ("full", "1", True), ("bug", "", True)])
+def test_a_librarys_writing_thread_tells_no_failure_of_its_own(failure: str, debug: str, told: bool,
+                                                               tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(THREADED)
+    result = subprocess.run([sys.executable, "main.py", failure], cwd=tmp_path, capture_output=True, text=True,
+                            env=environment({"LLMTRAIN_DEBUG": debug}), check=False)
+    assert ("Exception in thread" in result.stderr) is told
+    assert told or result.stderr.splitlines() == ["llmtrain: x"]
+
+
 def test_a_character_that_a_terminal_lacks_is_shown_as_an_escape(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", shown)
