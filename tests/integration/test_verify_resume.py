@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from helpers import environment, pairs, warm_cli, write_jsonl
-from llmtrain.commands.verify_resume import _Trials, first_difference
+from llmtrain.commands.verify_resume import _fixed, _Trials, first_difference
 from llmtrain.config.schema import TrainConfig
+from llmtrain.training.tracing import state_of
+from running import Runs
 from torture.bench import changed_source
 from warm.libraries import python
 
@@ -74,6 +76,17 @@ def test_it_names_what_a_broken_resume_loses(command: list[str], tmp_path: Path,
     assert done.returncode == 4, done.stderr
     (line,) = done.stderr.splitlines()
     assert "first difference before step" in line and "in the random state: 0.cpu" in line and len(line) < 600
+
+
+def test_a_trace_holds_what_the_next_log_line_averages(tiny_base: Path, tmp_path: Path) -> None:
+    runs = Runs(tiny_base, tmp_path)
+    try:
+        run = runs(*_fixed(4))
+        run.progress.window = {"steps": 2.0, "time": 0.7}
+        assert run.config.trainer.log_every == 4  # a stop falls inside the window
+        assert state_of(run, [])["progress"]["window"] == '{"steps": 2.0}'
+    finally:
+        runs.close()
 
 
 @pytest.mark.parametrize(("arguments", "told"), [

@@ -21,7 +21,7 @@ from llmtrain.training.optimizer_state import OptimizerPart
 from llmtrain.training.setup import Training
 from llmtrain.training.state import AveragePart, Part, PrecisionPart, RandomPart, SchedulePart, WeightingPart
 
-CLOCKS = ("seconds", "log_size", "window", "quarter", "recent")  # of the progress
+CLOCKS = ("seconds", "log_size", "quarter", "recent")  # of the progress, whose window has a clock too: "time"
 ROWS, BATCH, WEIGHTS = "row order", "masks and other inputs", "weights"
 FEW = 16  # numbers of a tensor that are shown whole
 
@@ -65,6 +65,8 @@ def state_of(run: Training, micro: list[Batch]) -> State:
     parts += [AveragePart(run.average)] if run.average is not None else []
     for part in parts:
         tensors, data = part.save()
+        if part is run.progress:
+            data["window"] = {key: value for key, value in data["window"].items() if key != "time"}
         state[part.name] = _leaves(tensors, {key: value for key, value in data.items() if key not in CLOCKS})
     return state | {WEIGHTS: {name: _told(value) for name, value in run.module.state_dict().items()}}
 
