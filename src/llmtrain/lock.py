@@ -70,7 +70,7 @@ class FolderLock:
     def _read(self) -> dict[str, Any]:
         try:
             note = json.loads(os.pread(self._handle, NOTE_BYTES, 0))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return note if isinstance(note, dict) else {}
 

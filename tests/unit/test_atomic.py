@@ -380,7 +380,7 @@ def test_a_holder_that_is_killed_leaves_its_note_and_an_orderly_one_takes_it_bac
     assert (tmp_path / "run" / ".lock").read_bytes() == b""
 
 
-@pytest.mark.parametrize("content", [b"somebody's own", b"[1]", b"\xff\xfe", b"{" * 9000])
+@pytest.mark.parametrize("content", [b"somebody's own", b"[1]", b"\xff\xfe", b"{" * 9000, b"[" * 9000])
 def test_a_file_of_the_locks_name_that_is_not_ours_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
     (tmp_path / ".lock").write_bytes(content)
     with FolderLock(tmp_path) as lock:
