@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
+from llmtrain.data.special import misfits
 from llmtrain.errors import CheckpointError
 from llmtrain.model.base import probe
 from llmtrain.model.config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
@@ -42,4 +43,6 @@ def load(folder: Path) -> tuple[Any, Any]:
         model, told = cast(Any, class_of(head)).from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True)
     check_complete(told, folder)
+    if problems := misfits(tokenizer, int(model.input_embedding_VD.shape[0]), folder):
+        raise CheckpointError(problems)
     return model, tokenizer

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ def test_a_tokenizer_that_is_not_the_models(run: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps(content), encoding="utf-8")
     sign_again(step)
     (line,) = verify(step).stderr.splitlines()
-    assert "tokens and the model embeddings for" in line and str(step / "model") in line
+    assert "and the model embeddings for" in line and str(step / "model") in line
 
     other = json.loads((step / "model/tokenizer_config.json").read_text(encoding="utf-8"))
     other["sep_token"] = "[MASK]"
@@ -218,6 +219,40 @@ def test_bases(tmp_path: Path) -> None:
     (base / "config.json").write_text('{"model_type": "t5"}')
     result = verify(base)
     assert result.returncode == 3 and "'t5' model" in result.stderr and result.stderr.count("\n") == 1
+
+
+def amend(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def store_as(base: Path, kind: torch.dtype) -> None:
+    change_tensor(base / "model.safetensors", "encoder.layer.0.output.dense.weight", lambda value: value.to(kind))
+
+
+@pytest.mark.parametrize(("damage", "code", "told"), [
+    (lambda base: amend(base / "tokenizer.json", lambda content: content["model"]["vocab"].update(full=5000)), 3,
+     "ids up to 5000, and the model embeddings for 245"),
+    (lambda base: amend(base / "tokenizer_config.json", lambda content: content.update(sep_token=None)), 2,
+     "has no end token"),
+    (lambda base: store_as(base, torch.bool), 3, "output.dense.weight is stored as BOOL"),
+    (lambda base: store_as(base, torch.int8), 3, "output.dense.weight is stored as I8"),
+    (lambda base: store_as(base, torch.complex64), 3, "output.dense.weight is stored as C64")],
+    ids=["gap", "no end", "bool", "int8", "complex"])
+def test_what_training_refuses_in_a_base_is_no_base(damage: Callable[[Path], object], code: int, told: str,
+                                                    tiny_base: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    damage(base)
+    result = verify(base)
+    assert result.returncode == 3 and "good for" not in result.stdout
+    files = [f"data.{name}={write_jsonl(tmp_path / f'{name}.jsonl', pairs(8))}" for name in ("train", "validation")]
+    refused = warm_cli("train", f"model.path={base}", "data=files", *files, "data.max_source_tokens=40",
+                       "objective.base=mlm", f"data.cache_dir={tmp_path / 'cache'}", "trainer.max_steps=1",
+                       cwd=tmp_path)
+    assert refused.returncode == code, refused.stderr
+    for (line,) in (result.stderr.splitlines(), refused.stderr.splitlines()):
+        assert told in line and str(base) in line and len(line) < 400
 
 
 @pytest.mark.parametrize(("arguments", "told"), [

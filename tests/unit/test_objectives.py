@@ -26,6 +26,7 @@ from llmtrain.objectives.options import MlmConfig, SelectConfig
 from llmtrain.objectives.select import ContentSelection
 from llmtrain.objectives.weighting.fixed import Fixed
 from llmtrain.training.module import JointModule
+from llmtrain.training.terms import continuation_of
 
 VOCABULARY = Vocabulary(200, 4, frozenset(range(5)), torch.zeros(200, dtype=torch.bool))
 
@@ -50,6 +51,16 @@ def joint(base: Path, name: str, **options: Any) -> JointModule:
         objectives["select"] = ContentSelection(model, SelectConfig(**options), vocabulary, base)
     config = objective_schema()(base=name)
     return JointModule(model, objectives, Fixed(config, terms_of(config), seed=0))
+
+
+def test_what_continues_a_word_is_known_by_id_where_ids_have_gaps() -> None:
+    class Gaps:
+        all_special_tokens = ("[CLS]",)
+
+        def get_vocab(self) -> dict[str, int]:
+            return {"[CLS]": 0, "##ed": 7, "red": 3}
+
+    assert continuation_of(Gaps()).tolist() == [False] * 7 + [True]
 
 
 def first_batch(module: JointModule, features: Features) -> Any:

@@ -18,7 +18,7 @@ from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.fetch.reach import base_place, cached_folder, offline, unreachable
 from llmtrain.fetch.store import locate
 from llmtrain.model.family import FAMILIES, check_sizes, check_weights, family_of, plain_forward, set_dropout
-from llmtrain.model.loading import check_complete, refusing
+from llmtrain.model.loading import check_complete, check_kinds, refusing
 from llmtrain.model.trust import TELLING, check_folder
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
@@ -164,12 +164,15 @@ def load_trunk(config: ModelConfig, base: Any) -> nn.Module:
 
     Raises:
         ConfigError: It cannot be loaded.
-        CheckpointError: A weight is missing or not finite: what was trained from it would be noise, or NaN.
+        CheckpointError: A weight is missing, no floating point or not finite: what was trained from it would be noise,
+            or NaN.
     """
     from transformers import AutoModel
 
     found = find_base(config.path, config.revision)
     with _loading(config.path):
+        if (folder := base_folder(config.path, config.revision)) is not None:
+            check_kinds(folder)
         trunk: nn.Module
         trunk, told = AutoModel.from_pretrained(
             found, config=base, revision=config.revision, use_safetensors=True, trust_remote_code=False,

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.errors import CheckpointError, LlmtrainError, shorten
-from llmtrain.model.trust import WEIGHTS
+from llmtrain.model.trust import WEIGHTS, weight_files
 
 PANIC = "PanicException"  # of Rust code, the tokenizers' above all; it is no Exception and not to be imported
 SHOWN = 150  # characters
+LEARNT = (".weight", ".bias", ".gamma", ".beta")
+MASK = ".attn.bias"  # of the oldest GPT-2 files
 
 
 @contextmanager
@@ -42,3 +44,19 @@ def check_complete(told: dict[str, Any], path: Path | str) -> None:
         more = f" with {len(missing) - 1} more" if len(missing) > 1 else ""
         raise CheckpointError(f"{missing[0]} is missing{more} at {file if file.is_file() else path}; restore the "
                               "model's own weights, or use another model")
+
+
+def check_kinds(folder: Path) -> None:
+    """Raise CheckpointError for weights that are no floating point: transformers would make numbers of them.
+
+    Positions and masks, which some files hold too, are whole numbers.
+    """
+    from safetensors import safe_open
+
+    for file in weight_files(folder):
+        with safe_open(file, "pt") as opened:
+            for name in opened.keys():  # noqa: SIM118  it is no mapping
+                kind = opened.get_slice(name).get_dtype()
+                if name.endswith(LEARNT) and not name.endswith(MASK) and not kind.startswith(("F", "BF")):
+                    raise CheckpointError(f"{shorten(name, 100)} is stored as {kind} at {file} and not in floating "
+                                          "point; restore the model's own weights, or use another model")

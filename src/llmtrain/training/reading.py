@@ -12,7 +12,8 @@ from llmtrain.data.examples import Splits, digest
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.long import frame
 from llmtrain.data.sources import load_splits
-from llmtrain.errors import ConfigError, DataError
+from llmtrain.data.special import misfits
+from llmtrain.errors import CheckpointError, ConfigError, DataError
 from llmtrain.log import say
 from llmtrain.model.adapters import check_targets
 from llmtrain.model.base import base_config
@@ -40,15 +41,15 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: S
         selector: Shortens the documents that are too long; what it is counts as part of the data.
 
     Raises:
-        ConfigError: The base does not suit the objectives, the tokenizer or the documents' length, or the processes
-            read different data.
+        ConfigError: The base does not suit the objectives or the documents' length, or the processes read different
+            data.
+        CheckpointError: The tokenizer has ids that the base has no embedding for.
         DataError: There are no rows to validate on.
     """
     base = base_config(config.model)
     check_fit(base_terms_of(config.objective), base, tokenizer, config.model.path)
-    if len(tokenizer) > base.vocab_size:
-        raise ConfigError(f"the tokenizer at {config.model.path} has {len(tokenizer)} tokens and the base embeddings "
-                          f"for {base.vocab_size}: they do not belong together; use the base's own tokenizer")
+    if problems := misfits(tokenizer, base.vocab_size, config.model.path):
+        raise CheckpointError(problems)
     check_targets(base, config.tuning)
     if (least := sum(frame(tokenizer)) + 1) > config.data.max_source_tokens:
         raise ConfigError(f"data.max_source_tokens={config.data.max_source_tokens} leaves no room for a document "

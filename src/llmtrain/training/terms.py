@@ -11,6 +11,7 @@ from llmtrain import registry
 from llmtrain.config.model import ModelConfig
 from llmtrain.config.objective import base_terms_of, needs_summaries, reads_documents_alone, terms_apart, terms_of
 from llmtrain.config.schema import TrainConfig
+from llmtrain.data.special import id_count
 from llmtrain.data.unread import LeaveUnread
 from llmtrain.errors import ConfigError
 from llmtrain.heads.base import Head
@@ -70,7 +71,9 @@ def transforms_of(config: TrainConfig, module: JointModule) -> list[Transform]:
 
 def continuation_of(tokenizer: Any) -> Tensor:
     """(V,) bool: the token continues the word before it (WordPiece ##, byte-level BPE and SentencePiece markers)."""
-    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    tokens = [""] * id_count(tokenizer)
+    for token, number in tokenizer.get_vocab().items():
+        tokens[number] = token
     if any(token.startswith("##") for token in tokens):
         return torch.tensor([token.startswith("##") for token in tokens])
     marker = next((mark for mark in ("Ġ", "▁") if any(token.startswith(mark) for token in tokens)), None)

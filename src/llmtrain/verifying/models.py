@@ -12,7 +12,7 @@ from llmtrain.checkpoint import check_plugins, read_model_config, verify
 from llmtrain.config.load import from_dict
 from llmtrain.config.objective import trains_summary
 from llmtrain.errors import CheckpointError, shorten
-from llmtrain.model.loading import refusing
+from llmtrain.model.loading import check_kinds, refusing
 from llmtrain.model.trust import weight_files
 from llmtrain.selecting import FOLDER as SELECTOR
 from llmtrain.verifying.finding import ADVICE, Finding
@@ -45,7 +45,7 @@ def _weights(found: Finding, head: str) -> None:
     from transformers import AutoConfig, AutoTokenizer
 
     import llmtrain.hf  # noqa: F401  registers the model types
-    from llmtrain.data.special import special_ids
+    from llmtrain.data.special import misfits, special_ids
     from llmtrain.model.base import probe
     from llmtrain.model.topology import class_of
     from llmtrain.model.trust import check_published
@@ -61,7 +61,7 @@ def _weights(found: Finding, head: str) -> None:
         probe(tokenizer)
     count = _against(found, told)
     ids, own = special_ids(tokenizer), (config.bos_token_id, config.eos_token_id, config.pad_token_id)
-    _tokenizer(found, tokenizer, int(model.input_embedding_VD.shape[0]))
+    found.problems += misfits(tokenizer, int(model.input_embedding_VD.shape[0]), found.path)
     if (ids.bos, ids.eos, ids.pad) != own:
         found.problems.append(f"the tokenizer at {found.path} begins, ends and pads with the tokens {ids.bos}, "
                               f"{ids.eos} and {ids.pad}, the model with {', '.join(map(str, own))}; restore the "
@@ -76,6 +76,7 @@ def base(found: Finding) -> None:
     from transformers import AutoModel
 
     from llmtrain.config.model import ModelConfig
+    from llmtrain.data.special import misfits, special_ids
     from llmtrain.model.base import base_config, load_tokenizer
     from llmtrain.model.family import family_of
     from llmtrain.model.trust import check_folder
@@ -83,14 +84,16 @@ def base(found: Finding) -> None:
     check_folder(found.path)
     with _loading(found.path):
         config = base_config(ModelConfig(path=str(found.path)))
+        check_kinds(found.path)
         model, told = AutoModel.from_pretrained(
             found.path, config=config, use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
             attn_implementation="sdpa", output_loading_info=True, ignore_mismatched_sizes=True,
             **family_of(config).arguments)
         tokenizer = load_tokenizer(str(found.path))
+        special_ids(tokenizer)
     told["unexpected_keys"] = ()  # a base may come with heads of its own
     count = _against(found, told)
-    _tokenizer(found, tokenizer, int(model.get_input_embeddings().weight.shape[0]))
+    found.problems += misfits(tokenizer, int(model.get_input_embeddings().weight.shape[0]), found.path)
     found.what = f"a {config.model_type} base, {count} finite tensors, {len(tokenizer):,} tokens"
     found.good_for = ("model.path",)
 
@@ -109,12 +112,6 @@ def _against(found: Finding, told: dict[str, Any]) -> int:
             count += 1
             finite(found, file, key, tensor)
     return count
-
-
-def _tokenizer(found: Finding, tokenizer: Any, rows: int) -> None:
-    if len(tokenizer) > rows:
-        found.problems.append(f"the tokenizer at {found.path} has {len(tokenizer)} tokens and the model embeddings for "
-                              f"{rows}; restore the model's own")
 
 
 def tensors_of(file: Path) -> Iterator[tuple[str, Any]]:
