@@ -14,7 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import Finished, make_tiny_base, pairs, warm_cli, write_jsonl
+from llmtrain import verifying
 from llmtrain.checkpoint import manifest as manifests
+from llmtrain.checkpoint import point
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +170,30 @@ def test_a_run_with_one_thing_wrong(damage: Callable[[Path], object], told: str,
     assert result.returncode == 3
     assert any(told in line for line in result.stderr.splitlines()), result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_run_that_goes_on_meanwhile_is_whole(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It saves and prunes while its checkpoints are looked at: what was listed goes, and so does what last named."""
+    saves, check = run / "checkpoints", verifying._step
+
+    def busy(found: verifying.Finding) -> None:
+        if (step := int(found.path.name.removeprefix("step-"))) in (2, 6):
+            later = Path(shutil.copytree(saves / "step-4", saves / f"step-{step + 4}"))
+            meta = manifests.read(later).meta
+            (later / "manifest.json").unlink()
+            made = manifests.build(later, "step", step + 4, meta)
+            (later / "manifest.json").write_text(manifests.to_text(made), encoding="utf-8")
+            point(saves, "last", step + 4, {})
+            shutil.rmtree(found.path)
+        check(found)
+
+    point(saves, "best", 4, {})
+    monkeypatch.setattr(verifying, "_step", busy)
+    result = verify(run)
+    assert result.returncode == 0, result.stderr
+    assert "step-2" not in result.stdout and "last: a pointer that moved meanwhile" in result.stdout
+    monkeypatch.undo()
+    assert "last: a pointer to step-10" in verify(run).stdout
 
 
 def test_one_flipped_bit(run: Path) -> None:

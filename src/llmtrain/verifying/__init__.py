@@ -6,6 +6,7 @@ finite and of the shape its configuration gives it, the tokenizer fitting the mo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def _checked(path: Path, kind: str, check: Callable[[Finding], None]) -> Finding
 
 
 def _run(path: Path) -> Iterator[Finding]:
-    """The run's files, then each checkpoint, then what the pointers say."""
+    """The run's files, then each checkpoint, then what the pointers say. The run may go on meanwhile."""
     yield _checked(path / "config.yaml", "the run's configuration", files.configuration)
     for name, kind in (("environment.json", "the environment"), ("results.json", "the results")):
         if (path / name).exists():
@@ -66,19 +67,32 @@ def _run(path: Path) -> Iterator[Finding]:
     checkpoints = path / "checkpoints"
     averages = sorted(folder for folder in checkpoints.glob(f"{AVERAGE}*") if folder.is_dir())
     whole: dict[str, bool] = {}
+
+    def is_whole(folder: Path) -> bool:
+        if folder.name not in whole:  # saved after the others were listed
+            whole[folder.name] = not _checked(folder, "a checkpoint", _step).problems
+        return whole[folder.name]
+
     for folder in [*(folder for _, folder in reversed(step_folders(checkpoints))), *averages]:
         found = _checked(folder, "a checkpoint", _step)
-        whole[folder.name] = not found.problems
-        yield found
+        if os.path.lexists(folder):  # else the run has pruned it meanwhile
+            whole[folder.name] = not found.problems
+            yield found
     if not whole:
         yield Finding(checkpoints, "no checkpoint yet")
     for name in ("last", "best"):
         if (checkpoints / name).exists():
-            yield _checked(checkpoints / name, "a pointer", lambda found: files.pointer(found, whole))
+            yield _pointer(checkpoints / name, is_whole)
     left = [one for folder in (path, checkpoints) for one in folder.glob(f"{STAGED}*")]
     if left:
         yield Finding(left[0], f"unfinished, as are {len(left) - 1} others" if len(left) > 1 else "unfinished",
                       (f"llmtrain clean {path}",))
+
+
+def _pointer(path: Path, is_whole: Callable[[Path], bool]) -> Finding:
+    before = path.stat().st_mtime_ns
+    found = _checked(path, "a pointer", lambda found: files.pointer(found, is_whole))
+    return found if path.stat().st_mtime_ns == before else Finding(path, "a pointer that moved meanwhile")
 
 
 def _step(found: Finding) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from llmtrain.atomic import JSON_LIMIT, read_json
@@ -47,10 +48,10 @@ def lines(found: Finding) -> None:
     found.what += f", {count} lines"
 
 
-def pointer(found: Finding, whole: dict[str, bool]) -> None:
+def pointer(found: Finding, is_whole: Callable[[Path], bool]) -> None:
     _, folder = read_pointer(found.path)
     found.what += f" to {folder.name}"
-    if not whole.get(folder.name, False):
+    if not is_whole(folder):
         state = "damaged" if folder.is_dir() else "gone"
         found.problems.append(f"{found.path.name} points at {folder}, which is {state}; the run's next start mends it, "
                               "from a checkpoint that is whole")
