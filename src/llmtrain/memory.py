@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 NO_LIMIT = 1 << 60  # version 1 writes about 2**63 where there is none
 PEAK, RESIDENT = "VmHWM", "VmRSS"
 
@@ -60,14 +61,18 @@ def room() -> int | None:
 
 
 def kills() -> dict[str, int]:
-    """How often the kernel has killed for want of memory, on this machine and in this process's control group."""
-    found = {}
+    """How often the kernel has killed for want of memory since it started, on this machine and in this process's
+    control group."""
+    found: dict[str, int] = {}
+    try:
+        boot = BOOT.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return found
     with suppress(OSError, ValueError, KeyError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         found[boot] = numbers(Path("/proc/vmstat"))["oom_kill"]
     for group, files in list(groups())[:1]:
         with suppress(OSError, ValueError, KeyError):
-            found[str(group)] = numbers(group / files.kills)["oom_kill"]
+            found[f"{boot}{group}"] = numbers(group / files.kills)["oom_kill"]
     return found
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from tests.unit.checkpoints import save_step
 
+from llmtrain import memory
 from llmtrain.config.load import compose, to_typed
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.lock import FolderLock
 from llmtrain.training import runfolder
+from llmtrain.training.killed import watch
 from llmtrain.training.runfolder import RunFolder
 
 
@@ -115,3 +117,19 @@ def test_checkpoints_behind_a_link_are_refused_and_left_alone(begun: bool, tmp_p
         RunFolder.claim(configured(tmp_path))
     assert sorted(os.listdir(other)) == [".tmp-step-4", "last", "step-2"]
     assert (path / "checkpoints").is_symlink()
+
+
+@pytest.mark.parametrize(("boot", "told"), [("one", True), ("another", False)])
+def test_a_kernel_kill_counts_within_one_boot_alone(boot: str, told: bool, tmp_path: Path,
+                                                    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+                                                    ) -> None:
+    """Control groups are called alike after a restart, and on another machine, and count from 0 there."""
+    monkeypatch.setattr(memory, "BOOT", tmp_path / "boot_id")
+    monkeypatch.setattr(memory, "groups", lambda: iter([(tmp_path, memory.VERSION_2)]))
+    for started, kills in (("one", 0), (boot, 2)):
+        (tmp_path / "boot_id").write_text(f"{started}\n")
+        (tmp_path / "memory.events").write_text(f"oom_kill {kills}\n")
+        with FolderLock(tmp_path / "run") as lock:
+            watch(lock)
+            lock.drop()  # it was killed
+    assert ("killed for want of memory" in capsys.readouterr().err) is told
