@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
 
 from llmtrain.atomic import DISK, IN_THE_WAY, IN_USE, NOT_ALLOWED, errno_of
 from llmtrain.errors import ConfigError, LlmtrainError, ResourceError, behind, shorten
@@ -40,6 +41,10 @@ def _stop(error: BaseException) -> KeyboardInterrupt | None:
 def _known(error: BaseException, arguments: list[str]) -> LlmtrainError | None:
     """A failure of the system that no place on the way had guarded, as the error that it is."""
     if isinstance(error, RuntimeError) and _NO_HOME in str(error):
+        try:
+            Path.home()
+        except RuntimeError:
+            return ConfigError("this user has no home folder for the cache; set HOME or LLMTRAIN_CACHE")
         named = next((one for one in arguments if "~" in one), "a path")
         return ConfigError(f"{shorten(named, 120)} begins with the ~ of no user of this machine; write the folder out")
     if not isinstance(error, OSError) or error.filename is None or isinstance(error.filename, int):

