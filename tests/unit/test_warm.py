@@ -45,6 +45,14 @@ def test_it_has_the_libraries_and_finds_the_source_it_is_told(tmp_path: Path) ->
     assert loaded == "True False" and Path(found).is_relative_to(SOURCE)
 
 
+@pytest.mark.parametrize("safe", ["", "1"])
+def test_it_looks_into_the_current_folder_as_python_does(safe: str, tmp_path: Path) -> None:
+    warm, cold = (subprocess.run([which, "-c", "import sys; print('' in sys.path)"], cwd=tmp_path, text=True,
+                                 env=environment({"PYTHONSAFEPATH": safe}), capture_output=True, check=True).stdout
+                  for which in (python(), sys.executable))
+    assert warm == cold == f"{not safe}\n"
+
+
 def test_what_it_starts_with_sys_executable_is_warm_too(tmp_path: Path) -> None:
     code = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', 'import sys; sys.exit(4)']))"
     assert run(python(), "-c", code, cwd=tmp_path).returncode == 4

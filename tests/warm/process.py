@@ -116,7 +116,9 @@ def end_as_python() -> None:
 
 def start(arguments: list[str], path: list[str]) -> None:
     what, *rest = arguments
-    sys.path[:] = ["" if what in ("-c", "-m") else str(Path(what).resolve().parent), *path]
+    sys.path[:] = path
+    if not os.environ.get("PYTHONSAFEPATH"):
+        sys.path.insert(0, "" if what in ("-c", "-m") else str(Path(what).resolve().parent))
     if what == "-m":
         sys.argv = rest
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)

@@ -5,6 +5,7 @@ Accelerate's singletons, signal handlers and memory peaks must not carry over fr
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -85,7 +86,8 @@ class Forwarding:
 
     The signals in ``also`` are handed on too and stop nothing; between two children they are lost.
 
-    A child has a process group of its own, else a terminal's Ctrl-C would reach it twice, which means `at once`.
+    A child has a process group of its own, else a terminal's Ctrl-C would reach it twice, which means `at once`. It and
+    what it starts import nothing from the current folder, which `python -m` alone would put first.
     """
 
     def __init__(self, also: tuple[int, ...] = ()) -> None:
@@ -100,7 +102,8 @@ class Forwarding:
             return 128 + self.signals[0]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, self._also)  # a child inherits it and lifts it once it is up
         try:
-            self._child = subprocess.Popen(command, process_group=0, stdout=output, stderr=output)
+            self._child = subprocess.Popen(command, process_group=0, stdout=output, stderr=output,
+                                           env={**os.environ, "PYTHONSAFEPATH": "1"})
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if self.signals:  # it came while the child was being made

