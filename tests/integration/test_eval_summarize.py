@@ -42,6 +42,18 @@ def test_eval_scores_pointer_step_model_and_run_alike(run: Path, tmp_path: Path)
     assert {"id", "references", "prediction", "rouge1", "rougeLsum"} <= row.keys()
 
 
+def test_a_runs_own_results_are_not_written_over(run: Path, tmp_path: Path) -> None:
+    before = (run / "results.json").read_bytes()
+    given = tmp_path / "p.txt"
+    given.write_text("a\n" * 6)
+    for folder, held in ((run, "config.yaml"), (run / "checkpoints/step-3", "manifest.json")):
+        for scored in ([f"checkpoint={run}"], [f"predictions={given}", "data=files", f"data.test={given}"]):
+            refused = warm_cli("eval", *scored, f"eval.output={folder}", cwd=tmp_path)
+            assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+            assert f"it holds {held}); name another folder" in refused.stderr
+    assert (run / "results.json").read_bytes() == before
+
+
 def test_eval_takes_other_data_precision_and_decoding_and_refuses_the_model(run: Path, tmp_path: Path) -> None:
     other = write_jsonl(tmp_path / "other.jsonl", pairs(5, 77))
     result = warm_cli("eval", f"checkpoint={run}", "data=files", f"data.test={other}", "precision=bf16",
@@ -240,9 +252,10 @@ def test_several_references_are_found_and_scored_by_hand(tmp_path: Path) -> None
 def test_scores_that_are_not_kept_are_said_not_to_be(tmp_path: Path) -> None:
     test = write_jsonl(tmp_path / "test.jsonl", pairs(2))
     (tmp_path / "p.txt").write_text("a\nb\n")
-    result = warm_cli("eval", "predictions=p.txt", "data=files", f"data.test={test}", cwd=tmp_path)
+    result = warm_cli("eval", "predictions=p.txt", "data=files", f"data.test={test}", "eval.output=", cwd=tmp_path)
     assert result.returncode == 0
     assert "eval.output=DIR stores them" in result.stderr
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_the_python_door(run: Path, tmp_path: Path) -> None:

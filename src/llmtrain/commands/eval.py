@@ -20,6 +20,8 @@ from llmtrain.log import quiet_libraries, warn
 
 NEEDED = "eval needs one of checkpoint=PATH and predictions=FILE, or eval.lead=N alone; name one of them"
 
+OWN = ("config.yaml", "checkpoints", "manifest.json")  # what tells that a folder is a run's or a checkpoint's
+
 
 def run(overrides: list[str]) -> int:
     """Score what the overrides name: ``checkpoint=PATH``, ``predictions=FILE``, or the lead by ``eval.lead=N``."""
@@ -30,6 +32,7 @@ def run(overrides: list[str]) -> int:
         config = cast(EvaluateConfig, compose_over(None, overrides, "eval"))
         if predictions is None and config.eval.lead is None:
             raise ConfigError(NEEDED)
+        _refuse_own(config)
         return _score_texts(None if predictions is None else Path(predictions), config)
     return _score_checkpoint(overrides)
 
@@ -48,15 +51,16 @@ def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
                          baselines=config.eval.baselines)
     results = build_results(validation=scores if split is SplitName.validation else None,
                             test=scores if split is SplitName.test else None, whole=splits.whole)
-    if config.eval.output is None:
+    if not config.eval.output:
         warn("the scores are printed only; eval.output=DIR stores them")
-    _show(results, None if config.eval.output is None else Path(config.eval.output), scores.rows)
+    _show(results, Path(config.eval.output) if config.eval.output else None, scores.rows)
     return 0
 
 
 def _score_checkpoint(overrides: list[str]) -> int:
     folder, step, stored = open_stored(overrides, "eval")
     config = cast(EvaluateConfig, stored)
+    _refuse_own(config)
     if not config.eval.output:
         _refuse_link(_root(folder)[0] / "eval")  # before the work
     split = config.eval.split
@@ -142,6 +146,15 @@ def _root(folder: Path) -> tuple[Path, str | None]:
     parents = folder.resolve().parents
     inside = len(parents) > 2 and parents[1].name == "checkpoints"
     return (parents[2], parents[0].name.removeprefix("step-")) if inside else (parents[0], None)
+
+
+def _refuse_own(config: EvaluateConfig) -> None:
+    """A run's results.json tells of its training too, and what is added to a checkpoint makes it a damaged one."""
+    output = Path(config.eval.output) if config.eval.output else None
+    held = [name for name in OWN if output is not None and (output / name).exists()]
+    if held:
+        raise ConfigError(f"eval.output={output} is a run's or a checkpoint's folder (it holds {held[0]}); name "
+                          "another folder")
 
 
 def _refuse_link(folder: Path) -> None:
