@@ -97,7 +97,7 @@ def test_it_shows_and_with_yes_removes_what_was_left(runs: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(("arguments", "told"), [
     ([], "clean takes one folder"), (["--all"], "clean takes one folder"), (["nowhere"], "no folder at nowhere"),
-    (["a", "b", "--yes"], "clean takes one folder")])
+    (["a", "b", "--yes"], "clean takes one folder"), ([""], "clean takes one folder")])
 def test_wrong_arguments(arguments: list[str], told: str, tmp_path: Path) -> None:
     result = warm_cli("clean", *arguments, cwd=tmp_path)
     assert result.returncode == 2 and told in result.stderr

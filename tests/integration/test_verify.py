@@ -283,7 +283,7 @@ def test_what_training_refuses_in_a_base_is_no_base(damage: Callable[[Path], obj
 
 @pytest.mark.parametrize(("arguments", "told"), [
     ([], "verify takes one path"), (["a", "b"], "verify takes one path"), (["nowhere"], "nothing at nowhere"),
-    (["."], "no run, checkpoint, model or base at")])
+    ([""], "verify takes one path"), (["."], "no run, checkpoint, model or base at")])
 def test_wrong_paths(arguments: list[str], told: str, tmp_path: Path) -> None:
     result = warm_cli("verify", *arguments, cwd=tmp_path)
     assert result.returncode == 2 and told in result.stderr and result.stderr.count("\n") == 1

@@ -14,7 +14,7 @@ def run(arguments: list[str]) -> int:
     from llmtrain.cleaning import leftovers, take_away
 
     paths = [one for one in arguments if one != "--yes"]
-    if len(paths) != 1 or paths[0].startswith("-"):
+    if len(paths) != 1 or not paths[0] or paths[0].startswith("-"):  # an empty one would be the current folder
         raise ConfigError("clean takes one folder and --yes; use llmtrain clean runs")
     root = Path(paths[0]).expanduser()
     if not root.is_dir():

@@ -9,7 +9,7 @@ from llmtrain.errors import CheckpointError, ConfigError
 
 def run(arguments: list[str]) -> int:
     """Check the one path wholly; a line for each thing found, then one for each problem (exit 3)."""
-    if len(arguments) != 1 or arguments[0].startswith("-"):
+    if len(arguments) != 1 or not arguments[0] or arguments[0].startswith("-"):
         raise ConfigError("verify takes one path; use llmtrain verify RUN, a checkpoint, a pointer, a model or a base "
                           "folder")
     from llmtrain.log import quiet_libraries
