@@ -127,9 +127,9 @@ def _load() -> None:
                 entry.load()
         except ConfigError:
             raise
-        except Exception as error:
-            raise ConfigError(f"plugin {entry.name!r} at {entry.value} cannot be imported ({error}); repair or "
-                              "uninstall it") from error
+        except (Exception, SystemExit) as error:
+            raise ConfigError(f"plugin {entry.name!r} at {entry.value} cannot be imported ({type(error).__name__}: "
+                              f"{error}); repair or uninstall it") from error
 
 
 def _named(entry: EntryPoint) -> str:

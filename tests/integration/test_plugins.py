@@ -333,6 +333,14 @@ def install(folder: Path, files: dict[str, Path], entries: dict[str, str]) -> di
     return {"PYTHONPATH": os.pathsep.join([str(SOURCE), str(folder)])}
 
 
+def test_an_installed_package_that_leaves_is_told(tmp_path: Path) -> None:
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(0)\n")
+    (site := tmp_path / "site").mkdir()
+    result = run_cli("list", cwd=tmp_path, env=install(site, {"own": tmp_path / "leaving.py"}, {"bag": "own"}))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "plugin 'bag' at own cannot be imported (SystemExit: 0)" in result.stderr
+
+
 def test_parts_of_an_installed_package(place: Path, tiny_base: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
