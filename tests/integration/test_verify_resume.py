@@ -13,6 +13,7 @@ import pytest
 from helpers import environment, pairs, warm_cli, write_jsonl
 from llmtrain.commands.verify_resume import _fixed, _Trials, first_difference
 from llmtrain.config.schema import TrainConfig
+from llmtrain.errors import ResourceError
 from llmtrain.training.tracing import state_of
 from running import Runs
 from torture.bench import changed_source
@@ -91,6 +92,7 @@ def test_a_trace_holds_what_the_next_log_line_averages(tiny_base: Path, tmp_path
 
 @pytest.mark.parametrize(("arguments", "told"), [
     (("--stop", "4"), "must be more than 0 and less than --steps 4"), (("--steps", "x"), "--steps needs a number"),
+    (("--steps", "9" * 5000), "--steps needs a number"),
     (("--fast",), "unknown option '--fast'"), (("trainer.batchsize=8",), "did you mean trainer.batch_size")])
 def test_wrong_arguments(arguments: tuple[str, ...], told: str, command: list[str], tmp_path: Path) -> None:
     result = warm_cli(*command, *arguments, cwd=tmp_path)
@@ -101,6 +103,14 @@ def test_a_run_that_fails_is_told_with_its_code(command: list[str], tmp_path: Pa
     result = warm_cli(*command, f"model.path={tmp_path / 'nowhere'}", cwd=tmp_path)
     assert result.returncode == 2
     assert "the run 'straight' ended with 2: no base model folder at" in result.stderr
+
+
+def test_a_run_that_is_killed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (killed := tmp_path / "python").write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(killed))
+    with pytest.raises(ResourceError, match="the run 'straight' was killed by signal 9, .*; free memory"):
+        _Trials(tmp_path, TrainConfig(), []).start("straight")
 
 
 @pytest.mark.parametrize(("steps", "told"), [

@@ -20,7 +20,7 @@ from llmtrain import plugins
 from llmtrain.config.load import compose, to_typed
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.validate import validate
-from llmtrain.errors import ConfigError, LlmtrainError, NumericsError, Stopped
+from llmtrain.errors import ConfigError, LlmtrainError, NumericsError, ResourceError, Stopped, shorten
 from llmtrain.lock import FolderLock
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ def _options(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
         name, equals, value = argument.partition("=")
         if name in ("--steps", "--stop", "--trace"):
             found[name] = value if equals else next(waiting, "")
-            if name != "--trace" and not found[name].isdecimal():
-                raise ConfigError(f"{name} needs a number of steps, not {found[name]!r}; use {name} {STEPS}")
+            if name != "--trace" and not (found[name].isdecimal() and len(found[name]) < 10):
+                raise ConfigError(f"{name} needs a number of steps, not {shorten(found[name], 40)!r}; use {name} "
+                                  f"{STEPS}")
         elif argument.startswith("-"):
             raise ConfigError(f"unknown option {argument!r}; use --steps N and --stop N")
         else:
@@ -108,11 +109,14 @@ class _Trials:
         text = output.read_text(encoding="utf-8", errors="replace")
         if forwarding.signals:
             raise Stopped("stopped; nothing of the comparison is kept", forwarding.signals[0])
+        if code < 0:
+            raise ResourceError(f"the run {name!r} was killed by signal {-code}, which is 9 where the system was out "
+                                "of memory; free memory or lower trainer.batch_size, then run the same command again")
         if code != (0 if stop is None else STOPPED) and not (self._processes > 1 and stop is not None and code):
             lines = [line for line in text.splitlines() if line.startswith("llmtrain: ")] or text.splitlines()[-1:]
             failure = LlmtrainError(f"the run {name!r} ended with {code}: {line.removeprefix('llmtrain: ')}"
                                     for line in lines[-3:])
-            failure.exit_code = code if code > 0 else 1
+            failure.exit_code = code or 1
             raise failure
 
     def states(self, name: str) -> Iterator[tuple[int, int, State]]:
