@@ -12,7 +12,10 @@ from llmtrain.errors import ConfigError, LlmtrainError, ResourceError, behind, s
 from llmtrain.log import Lenient
 
 _RELIEF = {"out of memory": "lower trainer.batch_size, data.max_source_tokens or generation.batch_tokens, or raise "
-                            "trainer.accumulate", "the disk is full": "free space, then run the same command again"}
+                            "trainer.accumulate",
+           "a library cannot be loaded": "raise the limit on memory (ulimit -v), or mount its folder without noexec",
+           "the disk is full": "free space, then run the same command again"}
+_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "std::bad_alloc")
 _NO_HOME = "determine home directory"  # of pathlib's RuntimeError, which names no path
 
 
@@ -47,6 +50,8 @@ def _known(error: BaseException, arguments: list[str]) -> LlmtrainError | None:
             return ConfigError("this user has no home folder for the cache; set HOME or LLMTRAIN_CACHE")
         named = next((one for one in arguments if "~" in one), "a path")
         return ConfigError(f"{shorten(named, 120)} begins with the ~ of no user of this machine; write the folder out")
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return _nowhere(error)
     if not isinstance(error, OSError) or error.filename is None or isinstance(error.filename, int):
         return None
     named, reason = os.fsdecode(error.filename), error.strerror
@@ -64,9 +69,23 @@ def _known(error: BaseException, arguments: list[str]) -> LlmtrainError | None:
     return None
 
 
+def _nowhere(error: FileNotFoundError) -> LlmtrainError | None:
+    """What Python tells without a path: nothing can be written for a while, or the current folder is gone."""
+    if "temporary directory" in str(error):
+        return ResourceError(f"{shorten(str(error.strerror), 200)}; free space, or name a folder in the environment "
+                             "variable TMPDIR")
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return ConfigError("the current folder was removed; change to another one and run the command there")
+    return None
+
+
 def _exhausted(error: BaseException) -> str | None:
     """What ran out, if anything did. torch's own error is known by name: torch is not imported here."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if names & {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in str(error):
+    names, text = {kind.__name__ for kind in type(error).__mro__}, str(error).lower()
+    if "failed to map segment" in text:
+        return "a library cannot be loaded"
+    if names & {"MemoryError", "OutOfMemoryError"} or any(sign in text for sign in _NO_MEMORY):
         return "out of memory"
     return "the disk is full" if errno_of(error) in (errno.ENOSPC, errno.EDQUOT) else None

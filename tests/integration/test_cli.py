@@ -243,6 +243,8 @@ class OutOfMemoryError(RuntimeError):
 @pytest.mark.parametrize(("error", "code", "told"), [
     (MemoryError(), 5, "out of memory (MemoryError)"), (OutOfMemoryError("CUDA out of\nmemory"), 5, "out of memory"),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 5, "lower trainer.batch_size"),
+    (RuntimeError("std::bad_alloc"), 5, "out of memory"), (OSError(errno.ENOMEM, "Cannot allocate memory"), 5, "lower"),
+    (ImportError("libx.so: failed to map segment from shared object"), 5, "the limit on memory (ulimit -v)"),
     (OSError(errno.ENOSPC, "No space left on device"), 5, "the disk is full"), (ValueError("x"), 1, "unexpected"),
     (OSError(errno.ENOTEMPTY, "Directory not empty", "/x/.tmp-step-2"), 5, "/x/.tmp-step-2 (Directory not empty); end"),
     (OSError(errno.EINVAL, "Invalid"), 1, "unexpected"),

@@ -156,6 +156,17 @@ def test_what_the_system_refuses_is_no_bug(number: int, code: int, told: str, tm
     assert told in result.stderr and "/a/place" in result.stderr
 
 
+def test_a_folder_that_is_gone_and_none_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = FileNotFoundError(errno.ENOENT, "No such file or directory")
+    assert ending(bare, [])[0] == 1
+    code, (told,) = ending(FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), [])
+    assert code == 5 and "['/tmp']" in told and "TMPDIR" in told
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    code, (told,) = ending(bare, [])
+    assert code == 2 and told.startswith("the current folder was removed; ")
+
+
 @pytest.mark.parametrize("arguments", [
     ["clean", "~nosuchuser/x"], ["clean", "--plugin", "~nosuchuser/x.py"], ["verify", "~nosuchuser/x"],
     ["train", "+experiment=bert_sum_fp32", "run.root=~nosuchuser/x"], ["verify", "n" * 300], ["clean", "n" * 300],
