@@ -18,7 +18,7 @@ from llmtrain.errors import ConfigError, redact
 from llmtrain.failing import ending
 from llmtrain.log import keep_going, quiet_imports
 from llmtrain.streams import failed_in_thread, prepare, settle, tell
-from llmtrain.training.signals import await_save_requests
+from llmtrain.training.signals import await_save_requests, stops
 
 COMMANDS = {
     "train": "train a summarizer, or go on with an unfinished run",
@@ -50,7 +50,7 @@ train, eval and summarize take Hydra overrides: KEY=VALUE, GROUP=OPTION, +experi
   --shell-completion bash   print a completion script: eval "$(llmtrain --shell-completion bash)"
 
 exit codes: 0 done; 2 configuration, usage or data; 3 checkpoint refused; 4 numerics; 5 disk, memory, no right to
-write; 130 and 143 stopped by a signal, with a checkpoint; 1 a bug (LLMTRAIN_DEBUG=1 shows the traceback)."""
+write; 129, 130 and 143 stopped by a signal, with a checkpoint; 1 a bug (LLMTRAIN_DEBUG=1 shows the traceback)."""
 
 
 def main(argv: list[str] | None = None, program: bool = False) -> int:
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None, program: bool = False) -> int:
         return code
     except (Exception, KeyboardInterrupt) as error:
         if program:  # a second signal must not make a traceback of the last line
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in stops():
                 signal.signal(number, signal.SIG_IGN)
         code, problems = ending(error, arguments)
         if os.environ.get("LLMTRAIN_DEBUG") == "1" and problems and isinstance(error, Exception):

@@ -103,6 +103,7 @@ class Stopped(LlmtrainError):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM where no step is waited for. As Ctrl-C it is no Exception: nothing on the way takes it for a failure."""
+    """SIGTERM or SIGHUP where no step is waited for. As Ctrl-C it is no Exception: nothing on the way takes it for a
+    failure."""
 
     exit_code = 128 + signal.SIGTERM

@@ -131,11 +131,13 @@ def stop(number, frame):
     sys.exit(128 + number)
 signal.signal(signal.SIGINT, stop)
 signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGHUP, stop)
 print("ready", flush=True)
 time.sleep(30)
 """
 PARENT = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what runs this in the background may ignore it
 from llmtrain.commands import multirun
 multirun.jobs_of = lambda overrides: [[], []]
 multirun.compose = multirun.to_typed = lambda *_: multirun.TrainConfig()
@@ -146,7 +148,7 @@ sys.exit(multirun.run([]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_multirun_lets_its_job_save_and_starts_no_other(number: int, tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path, env=environment(), text=True,
                                stdout=subprocess.PIPE, start_new_session=True)

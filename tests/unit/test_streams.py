@@ -14,6 +14,7 @@ import pytest
 
 from helpers import environment, warm_cli
 from llmtrain import cli, log, streams
+from llmtrain.commands.train import _stop_outside_the_loop
 from llmtrain.errors import LONGEST_LINE, ConfigError, LlmtrainError, Terminated
 from llmtrain.failing import ending
 from llmtrain.log import Lenient
@@ -212,8 +213,22 @@ def test_a_stop_is_remembered_when_nobody_reads_that_it_is(monkeypatch: pytest.M
         assert signals.requested == signal.SIGTERM
 
 
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_closed_terminal_stops_a_run_as_sigterm_does(nohup: bool) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else lambda *_: None)
+    try:
+        with StopSignals() as signals:
+            signal.raise_signal(signal.SIGHUP)
+        assert signals.requested == (None if nohup else signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with pytest.raises(Terminated) as stop:
+        _stop_outside_the_loop(signal.SIGHUP, None)
+    assert stop.value.exit_code == 129
+
+
 def test_a_signal_does_not_reach_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def telling(_: str) -> None:
         for number in before:

@@ -18,6 +18,7 @@ from llmtrain.config.paths import quote_overrides
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.validate import validate
 from llmtrain.errors import ConfigError, redact
+from llmtrain.training.signals import stops
 
 
 def jobs_of(overrides: list[str]) -> list[list[str]]:
@@ -72,7 +73,7 @@ def run(overrides: list[str]) -> int:
             print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
             code = forwarding.run([sys.executable, "-m", "llmtrain", "train", *plugins.arguments(), *job])
             codes.append(code if code >= 0 else 128 - code)
-            if forwarding.signals or codes[-1] in (130, 143):
+            if forwarding.signals or codes[-1] in (129, 130, 143):
                 break
     for number, code in enumerate(codes):
         print(f"job {number}: exit {code}  {' '.join(jobs[number])}")
@@ -82,7 +83,7 @@ def run(overrides: list[str]) -> int:
 
 
 class Forwarding:
-    """Runs children one at a time and hands SIGINT and SIGTERM on to them: each saves, and is waited for.
+    """Runs children one at a time and hands on what asks to stop: each saves, and is waited for.
 
     The signals in ``also`` are handed on too and stop nothing; between two children they are lost.
 
@@ -118,7 +119,7 @@ class Forwarding:
 
     def __enter__(self) -> Self:
         self._previous = {number: signal.signal(number, self._forward)
-                          for number in (signal.SIGINT, signal.SIGTERM, *self._also)}
+                          for number in (*stops(), *self._also)}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import Terminated
+from llmtrain.training.signals import stops
 
 if TYPE_CHECKING:
     from llmtrain.training.setup import Training
@@ -19,7 +20,9 @@ def run(config: TrainConfig) -> int:
     from llmtrain.log import is_main, say
     from llmtrain.training.runfolder import RunFolder
 
-    signal.signal(signal.SIGTERM, _stop_outside_the_loop)
+    for number in stops():
+        if number != signal.SIGINT:  # Python's own handler raises for it
+            signal.signal(number, _stop_outside_the_loop)
     folder = RunFolder.claim(config)
     try:
         if folder.finished_results is not None:
@@ -103,6 +106,8 @@ def _print(results: dict[str, Any], folder: Any) -> None:
     print_report(console, results, folder.path / "predictions.jsonl")
 
 
-def _stop_outside_the_loop(_number: int, _frame: FrameType | None) -> None:
+def _stop_outside_the_loop(number: int, _frame: FrameType | None) -> None:
     """While starting or scoring there is nothing to save that is not saved already."""
-    raise Terminated("stopped outside training; nothing is lost, the same command goes on")
+    stop = Terminated("stopped outside training; nothing is lost, the same command goes on")
+    stop.exit_code = 128 + number
+    raise stop

@@ -24,7 +24,7 @@ from llmtrain.errors import ResourceError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
-HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 # a server that forks, as later Pythons have it, would be the parent
 CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 SETTLING_SECONDS = 0.2  # between a signal to a whole group taking a worker and the same one being told here
@@ -95,10 +95,10 @@ def _run(work: Callable[[Any], Any], job: Any, writer: connection.Connection, pa
 
 
 def _begin(parent: int) -> None:
-    """End with the parent, and leave Ctrl-C and requests to save to it."""
+    """End with the parent, and leave Ctrl-C, a closed terminal and requests to save to it."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it had ended before the system was asked

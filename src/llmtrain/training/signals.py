@@ -1,4 +1,4 @@
-"""Stopping and saving on request: SIGINT and SIGTERM end training after the current step, SIGUSR1 saves.
+"""Stopping and saving on request: SIGINT, SIGTERM and SIGHUP end training after the current step, SIGUSR1 saves.
 
 A request to save that comes before the first step waits for it; after the last one there is nothing to save.
 """
@@ -16,13 +16,19 @@ from typing import Any, Self
 
 from llmtrain.log import is_main
 
-_STOP = (signal.SIGINT, signal.SIGTERM)
+_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_AFTER = 0.25
 _AGAIN_AFTER_LAUNCHED = 2.0
 
 _early: list[int] = []  # requests to save that came outside the loop
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+def stops() -> list[signal.Signals]:
+    """What asks to stop. A terminal that is closed does, unless the run was started under ``nohup``."""
+    return [number for number in _STOP
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def await_save_requests() -> None:
@@ -47,7 +53,7 @@ class Left(BaseException):
 class StopSignals:
     """Catches signals while it is entered (main thread only; elsewhere it does nothing).
 
-    The first SIGINT or SIGTERM is remembered in ``requested``; the loop finishes its step, saves and leaves with
+    The first of :func:`stops` is remembered in ``requested``; the loop finishes its step, saves and leaves with
     128 + its number. A second one ends the process at once: every file is committed by a rename, so what was being
     written is lost and nothing is damaged. SIGUSR1 asks for a checkpoint, after which training goes on.
     """
@@ -83,7 +89,7 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _STOP:
+            for number in stops():
                 self._previous[number] = signal.signal(number, self._stop)
             self._previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._request_save)
         return self
