@@ -47,7 +47,10 @@ def test_it_shows_rows_lengths_cuts_and_overlaps(show) -> None:  # type: ignore[
 
 
 def test_other_splits_and_checkpoints(show, tiny_base: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    write_jsonl(tmp_path / "validation.jsonl", [row | {"id": "7\x1b[2J", "document": f"\x1b[31m{row['document']}"}
+                                                for row in pairs(10, 1)])
     told = show("show.split=test", "show.rows=1", "show.near=false", "show.sample=5")
+    assert "\x1b" not in told.stdout and "row 7\\x1b[2J" in told.stdout and "document:  \\x1b[31m" in told.stdout
     assert told.returncode == 0, told.stderr
     assert "test: document tokens" in told.stdout and told.stdout.count("\nrow ") == 1
     assert "5 of train, 5 of validation, 5 of test rows" in " ".join(told.stdout.split())

@@ -196,6 +196,13 @@ def test_a_run_that_goes_on_meanwhile_is_whole(run: Path, monkeypatch: pytest.Mo
     assert "last: a pointer to step-10" in verify(run).stdout
 
 
+def test_a_folders_name_forges_no_line(run: Path) -> None:
+    (run / "checkpoints/average-\x1b[31m\nllmtrain: fine").mkdir()
+    result = verify(run)
+    assert result.returncode == 3 and "average-\\x1b[31m\\nllmtrain: fine" in result.stdout
+    assert "\x1b" not in result.stdout and not any(line.startswith("llmtrain") for line in result.stdout.splitlines())
+
+
 def test_one_flipped_bit(run: Path) -> None:
     file = run / "checkpoints/step-4/model/model.safetensors"
     content = bytearray(file.read_bytes())

@@ -11,7 +11,7 @@ from llmtrain.config.load import compose, parse, path_value, refuse_sweeps, to_t
 from llmtrain.config.objective import needs_summaries
 from llmtrain.config.schema import ShowConfig, TrainConfig
 from llmtrain.config.typed import build
-from llmtrain.errors import ConfigError, DataError
+from llmtrain.errors import ConfigError, DataError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,9 +113,10 @@ def _print_head(console: Console, splits: Splits) -> None:
     from llmtrain.data.language import detect
 
     language = detect(example.document for name in SPLITS for example in getattr(splits, name))
-    console.print(f"data: {splits.source}, content {splits.content_hash[:12]}, language {language}", markup=False)
+    console.print(one_line(f"data: {splits.source}, content {splits.content_hash[:12]}, language {language}"),
+                  markup=False)
     for note in splits.notes:
-        console.print(f"data: {note}", markup=False)
+        console.print(one_line(f"data: {note}"), markup=False)
 
 
 def _print_table(console: Console, splits: Splits, profiles: dict[str, Profile], data: Any) -> None:
@@ -183,7 +184,7 @@ def _print_overlaps(console: Console, overlaps: list[Overlap], train_rows: int) 
 
 def _print_row(console: Console, name: str, document: str, summary: str, read: Reading) -> None:
     """Texts as they are and as they are read, tokens with ``‖`` where they are cut."""
-    console.print(f"\nrow {name}", style="bold", markup=False)
+    console.print(f"\nrow {one_line(name)}", style="bold", markup=False)
     lines = [("document", document), ("read as", read.document if read.document != document else None),
              ("l1 reads", read.l1_document), ("tokens", _cut_tokens(read.tokens, read.kept)),
              ("summary", summary or None),
@@ -195,8 +196,8 @@ def _print_row(console: Console, name: str, document: str, summary: str, read: R
 
 
 def _short(text: str) -> str:
-    text = text.replace("\n", "⏎")
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ... ({len(text):,} characters)"
+    shown = one_line(text.replace("\n", "⏎"))
+    return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]} ... ({len(text):,} characters)"
 
 
 def _cut_tokens(tokens: list[str], kept: list[int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.errors import CheckpointError, ConfigError, one_line
 
 
 def run(arguments: list[str]) -> int:
@@ -18,7 +18,7 @@ def run(arguments: list[str]) -> int:
     quiet_libraries()
     problems: list[str] = []
     for found in look(Path(arguments[0]).expanduser()):
-        print(found.describe(), flush=True)
+        print(one_line(found.describe()), flush=True)
         problems += found.problems
     if problems:
         raise CheckpointError(problems)
