@@ -238,11 +238,17 @@ def _give_back(replaced: Path, final: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, link or folder tree; fine when there is none. A link's target stays."""
+    """Remove a file, link or folder tree; fine when there is none, or another process removes it too. A link's target
+    stays."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path, onerror=_unless_gone)
     else:
         path.unlink(missing_ok=True)
+
+
+def _unless_gone(_call: object, _path: str, raised: Any) -> None:
+    if not isinstance(raised[1], FileNotFoundError):
+        raise raised[1]
 
 
 def clear_staged(parent: Path) -> None:

@@ -12,11 +12,11 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmtrain.atomic import STAGED, folder_size, remove, writing
+from llmtrain.atomic import IN_USE, STAGED, folder_size, remove, writing
 from llmtrain.checkpoint import has_checkpoint
 from llmtrain.errors import ConfigError, ResourceError
 from llmtrain.fetch.known import SOURCES
@@ -49,18 +49,53 @@ class Left:
 
 
 def leftovers(root: Path) -> Iterator[Left]:
-    """Everything below ``root``, in the order of the folders. A run that is in use is told and left alone."""
-    for folder, inner, names in os.walk(root):  # does not follow links
+    """Everything below ``root``, in the order of the folders.
+
+    A run that is in use, and what may not be read, are told and left alone. What another ``clean`` takes away meanwhile
+    is gone.
+    """
+    for folder, inner, names in os.walk(root, onerror=_left_alone):  # does not follow links
         here = Path(folder)
         inner.sort()
-        if _is_comparison(here):
-            inner.clear()
-            yield from _of_comparison(here)
-        elif LOCK_NAME in names and not (here / LOCK_NAME).is_symlink() and _is_run(here):
-            inner[:] = [name for name in inner if name != CHECKPOINTS and not name.startswith(STAGED)]
-            yield from _of_run(here)
-        else:
-            yield from _of_cache(here, sorted([*names, *inner]))
+        with _passing_over():
+            if _is_comparison(here):
+                inner.clear()
+                yield from _of_comparison(here)
+            elif LOCK_NAME in names and not (here / LOCK_NAME).is_symlink() and _is_run(here):
+                inner[:] = [name for name in inner if name != CHECKPOINTS and not name.startswith(STAGED)]
+                yield from _of_run(here)
+            else:
+                yield from _of_cache(here, sorted([*names, *inner]))
+
+
+def _left_alone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        warn(f"left alone: {error.filename} may not be read ({error.strerror})")
+
+
+@contextmanager
+def _passing_over() -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, PermissionError) as error:
+        _left_alone(error)
+
+
+@contextmanager
+def _held(run: Path) -> Iterator[bool]:
+    """Hold a run's lock; False for a run that is in use, which is told, or that is gone by now."""
+    try:
+        lock = FolderLock(run)
+    except (ConfigError, ResourceError) as error:
+        warn(f"left alone: {error.problems[0]}")
+        lock = None
+    with lock or nullcontext():
+        if lock is not None and not lock.stood:
+            (run / LOCK_NAME).unlink(missing_ok=True)
+            for made in (run, *lock.made):
+                with suppress(OSError):
+                    made.rmdir()  # only when empty
+        yield lock is not None and lock.stood
 
 
 def _is_run(folder: Path) -> bool:
@@ -93,12 +128,9 @@ def _came_to_nothing(run: Path) -> bool:
 
 
 def _of_run(run: Path) -> list[Left]:
-    try:
-        lock = FolderLock(run)
-    except (ConfigError, ResourceError) as error:
-        warn(f"left alone: {error.problems[0]}")
-        return []
-    with lock:
+    with _held(run) as held:
+        if not held:
+            return []
         if _came_to_nothing(run):
             what = "the lock of a fetch that was stopped" if run.name.startswith(".fetch-") else (
                 "a run that came to no checkpoint")
@@ -109,21 +141,19 @@ def _of_run(run: Path) -> list[Left]:
 
 
 def _of_comparison(folder: Path) -> list[Left]:
-    try:
-        with ExitStack() as held:  # its runs' too: they outlive a command that was killed alone
-            for guarded in (folder, *(path.parent for path in folder.glob(f"*/{LOCK_NAME}"))):
-                held.enter_context(FolderLock(guarded))
-            return [Left(folder, folder_size(folder), "the runs of a verify-resume that was killed", folder)]
-    except (ConfigError, ResourceError) as error:
-        warn(f"left alone: {error.problems[0]}")
-        return []
+    with ExitStack() as locks:  # its runs' too: they outlive a command that was killed alone
+        for guarded in (folder, *(path.parent for path in folder.glob(f"*/{LOCK_NAME}"))):
+            if not locks.enter_context(_held(guarded)):
+                return []
+        return [Left(folder, folder_size(folder), "the runs of a verify-resume that was killed", folder)]
 
 
 def _of_cache(folder: Path, names: list[str]) -> Iterator[Left]:
     before = time.time() - RESTED
     for path in (folder / name for name in names):
-        if _is_half_written(path) and os.lstat(path).st_mtime < before:
-            yield Left(path, _size(path), "a cache half written")
+        with _passing_over():
+            if _is_half_written(path) and os.lstat(path).st_mtime < before:
+                yield Left(path, _size(path), "a cache half written")
 
 
 def _is_half_written(path: Path) -> bool:
@@ -147,7 +177,7 @@ def _size(path: Path) -> int:
 
 
 def take_away(left: Left) -> bool:
-    """Remove it; False where its run came into use meanwhile.
+    """Remove it; False where its run came into use meanwhile, or is gone.
 
     Raises:
         ResourceError, ConfigError: It cannot be removed.
@@ -156,13 +186,14 @@ def take_away(left: Left) -> bool:
         with writing(left.path):
             remove(left.path)
         return True
-    try:
-        lock = FolderLock(left.run)
-    except (ConfigError, ResourceError) as error:
-        warn(f"left alone: {error.problems[0]}")
-        return False
-    with lock, writing(left.path):
-        if left.path == left.run and not _is_comparison(left.run) and not _came_to_nothing(left.run):
-            return False  # it came to one after all
-        remove(left.path)
+    with _held(left.run) as held, writing(left.path):
+        if not held or (left.path == left.run and not _is_comparison(left.run) and not _came_to_nothing(left.run)):
+            return False  # or it came to one after all
+        try:
+            remove(left.path)
+        except OSError as error:
+            if error.errno not in IN_USE:
+                raise
+            warn(f"left alone: {error.filename} is in use ({error.strerror})")  # another clean's lock, or a file open
+            return False
     return True

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from helpers import warm_cli
+from helpers import environment, warm_cli
+from llmtrain.cleaning import leftovers, take_away
 from llmtrain.fetch.known import SOURCES
 from llmtrain.lock import FolderLock
 
@@ -93,6 +98,54 @@ def test_it_shows_and_with_yes_removes_what_was_left(runs: Path, tmp_path: Path)
     again = warm_cli("clean", str(runs), cwd=tmp_path)
     assert "busy/checkpoints/.tmp-step-6" in again.stdout and "1 left" in again.stdout  # its holder is gone
     assert warm_cli("clean", str(runs / "good"), cwd=tmp_path).stdout.startswith("nothing was left below")
+
+
+def test_beside_another_clean_what_is_gone_is_gone(runs: Path, tmp_path: Path) -> None:
+    walk = leftovers(runs)
+    first = [next(walk) for _ in range(5)]
+    assert first[-1].path == runs / "cache/features/tmpempty123"  # in the middle of a folder
+    with FolderLock(runs / "busy"):
+        dead = next(left for left in leftovers(runs / "dead"))
+        assert warm_cli("clean", str(runs), "--yes", cwd=tmp_path).returncode == 0
+        after = files(tmp_path)
+        assert list(walk) == []
+        for left in (*first, dead):
+            take_away(left)
+        assert not take_away(dead)
+    assert files(tmp_path) == after
+
+
+def test_what_may_not_be_read_is_told_and_the_rest_goes(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                        ) -> None:
+    def guarded(call: Any, closed: Path) -> Any:
+        def opened(path: Any, *how: Any) -> Any:
+            if not isinstance(path, int) and Path(path) == closed:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *how)
+        return opened
+
+    monkeypatch.setattr(os, "scandir", guarded(os.scandir, runs / "others"))
+    monkeypatch.setattr(Path, "open", guarded(Path.open, runs / "app/config.yaml"))
+    result = warm_cli("clean", str(runs), cwd=tmp_path)
+    assert result.returncode == 0 and "14 left" in result.stdout, result.stderr
+    for closed in (runs / "others", runs / "app/config.yaml"):
+        assert f"left alone: {closed} may not be read (Permission denied)" in result.stderr
+    result = warm_cli("clean", str(runs / "others"), cwd=tmp_path)
+    assert result.returncode == 5 and "nothing was left" not in result.stdout
+
+
+def test_a_reader_that_leaves_does_not_stop_it(runs: Path, tmp_path: Path) -> None:
+    command = f'set -o pipefail; "{sys.executable}" -m llmtrain clean {runs / "cache"} --yes | true'
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True,
+                            check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert warm_cli("clean", str(runs / "cache"), cwd=tmp_path).stdout.startswith("nothing was left below")
+
+
+def test_a_name_is_told_on_one_line_without_escapes(runs: Path, tmp_path: Path) -> None:
+    (runs / "good/.tmp-x\x1b[2J\nllmtrain: fine").touch()
+    result = warm_cli("clean", str(runs / "good"), cwd=tmp_path)
+    assert "/.tmp-x\\x1b[2J\\nllmtrain: fine  0 bytes" in result.stdout and "\x1b" not in result.stdout
 
 
 @pytest.mark.parametrize(("arguments", "told"), [

@@ -15,7 +15,16 @@ from typing import Any
 
 import pytest
 
-from llmtrain.atomic import clear_staged, make_folder, read_json, stage_folder, write_json, write_text, writing
+from llmtrain.atomic import (
+    clear_staged,
+    make_folder,
+    read_json,
+    remove,
+    stage_folder,
+    write_json,
+    write_text,
+    writing,
+)
 from llmtrain.errors import CheckpointError, ConfigError, ResourceError
 from llmtrain.lock import FolderLock
 
@@ -344,6 +353,21 @@ def test_the_lock_dies_with_its_holder_even_when_a_forked_worker_lives_on(tmp_pa
     finally:
         os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
         process.stdout.close()  # type: ignore[union-attr]
+
+
+def test_two_may_remove_the_same_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tree/inner").mkdir(parents=True)
+    for name in ("a", "inner/b", "inner/c"):
+        (tmp_path / "tree" / name).touch()
+    unlink = os.unlink
+
+    def unlinked_twice(path: str, **where: int) -> None:
+        unlink(path, **where)
+        unlink(path, **where)
+
+    monkeypatch.setattr(os, "unlink", unlinked_twice)
+    remove(tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
 
 
 def test_a_removed_folder_is_locked_anew(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from llmtrain.errors import ConfigError
+from llmtrain.errors import ConfigError, one_line
+from llmtrain.log import keep_going
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -19,11 +21,13 @@ def run(arguments: list[str]) -> int:
     root = Path(paths[0]).expanduser()
     if not root.is_dir():
         raise ConfigError(f"no folder at {root}; name one that holds runs, a run, or a cache")
+    os.scandir(root).close()  # raises where it may not be read
+    keep_going()
     count = total = 0
     for left in leftovers(root):
         if "--yes" in arguments and not take_away(left):
             continue
-        print(f"{left.path}  {readable(left.size)}  {left.what}", flush=True)
+        print(one_line(f"{left.path}  {readable(left.size)}  {left.what}"), flush=True)
         count, total = count + 1, total + left.size
     if not count:
         print(f"nothing was left below {root}")
