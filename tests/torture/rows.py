@@ -67,7 +67,7 @@ ROWS: dict[str, Row] = {row.id: row for row in (
     Row("R9", "malformed data, keys, bases, predictions", "rows_input:malformed", 30, 3000, 12),
     Row("R10", "one of two ranks killed, stopped, raising, exiting", "rows_ranks:lost", 2, 30, 1),
     Row("R11", "a data worker killed or stopped", "rows_processes:worker_lost", 2, 30, 1),
-    Row("R12", "hostile models, checkpoints, configurations, data", "rows_hostile:hostile", 24, 180, 7),
+    Row("R12", "hostile models, checkpoints, configurations, data", "rows_hostile:hostile", 24, 10_000, 7),
     Row("R13", "secrets in the environment, on the command line, in a URL", "rows_secrets:kept", 6, 23, 6),
     Row("R14", "no network; a hub that refuses, is silent, slow or broken", "rows_network:no_network", 2, 17, 1),
     Row("R15", "two runs started in one folder at once; a holder killed", "rows_processes:one_folder", 8, 200, 2),
