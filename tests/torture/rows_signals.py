@@ -17,6 +17,7 @@ LIMIT = 2  # seconds of CPU time that a stop may take, its step and its save inc
 SLACK = 10  # more that may pass meanwhile: the machine may be busy
 STEPS = 8
 BURST, LATER = 0.04, 0.5  # two signals that are one request; a second request
+LEFT = ("evaluation", "generation", "scoring")  # phases that a stop leaves at once: it has saved before a second one
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def check(case: Case, run: Run, folder: Path, sent: float, used: float) -> float
         must(not steps(folder), f"{case}: {steps(folder)} were saved before the first step")
         return busy
     last = pointed(folder, "last")
-    if case.again == LATER and case.phase != "scoring":  # what was being done is lost
+    if case.again == LATER and case.phase not in LEFT:  # what was being done is lost
         must(last != case.saved, f"{case}: the second one did not end it, step {last} was saved: {text[-800:]}")
     else:
         must(last == case.saved, f"{case}: the last saved step is {last}, not {case.saved}: {text[-800:]}")
