@@ -131,7 +131,9 @@ def untie(base: Path) -> None:
 
 @pytest.mark.parametrize(("change", "told"), [
     (lambda base: swap_ids(base / "tokenizer.json"), "the tokenizer of model.path="),
-    (lambda base: rewrite(base / "config.json", hidden_act="relu"), "hidden_act of the base is relu and was gelu")])
+    (lambda base: rewrite(base / "tokenizer_config.json", do_lower_case=False), "the tokenizer of model.path="),
+    (lambda base: rewrite(base / "config.json", hidden_act="relu"), "hidden_act of the base is relu and was gelu")],
+    ids=["ids", "case", "activation"])
 def test_a_base_changed_since_the_stop_is_refused(change: Callable[[Path], None], told: str, common: list[str],
                                                   tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = make_tiny_base(tmp_path / "base")

@@ -657,6 +657,10 @@ CASES = [
       for key, value, codes in (
         ("data.processes", 100_000, (0,)), ("data.workers", 100_000, (0,)), ("generation.num_beams", 10**6, (2,)),
         ("eval.bootstrap_samples", 10**12, (2,)))),
+    published("another base in its origin", stored(lambda p, body: body["origin"]["base"].update(
+        num_labels=10**9, hidden_act=[["x"]])), "extend", True, 2),
+    published("an origin in words", stored(lambda p, body: body.update(origin={"base": "x", "tokenizer": [1]})),
+              "extend", True, 2),
     published("a progress in words", lambda p, s: amend(s / "state/progress.json", step="x"), "extend", True, 3),
     published("no step", stored(lambda _p, b: b.update(step=None)), "eval", True, 3),
     published("a step in words", stored(lambda _p, b: b.update(step="x")), "summarize", True, 3),

@@ -5,23 +5,26 @@ A checkpoint's weights fit a base of the same shapes that reads other tokens, or
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from llmtrain.config.model import ModelConfig
 from llmtrain.data.examples import digest
-from llmtrain.data.features import describe
 from llmtrain.errors import ConfigError, shorten
 from llmtrain.objectives.mlm import MaskedLm
 from llmtrain.training.module import JointModule
 
+SAMPLE = "A b\u00c9\u00df, don't U.S. 3.14\t\u4e2d\u6587 \u2603 \U0001f600"  # cases, accents, marks, digits, scripts
 ALSO_BY_US = ("dropout", "pdrop")  # in names of what model.dropout sets, which an extension may set anew
 
 
 def origin_of(module: JointModule, tokenizer: Any) -> dict[str, Any]:
-    """JSON that a checkpoint keeps: ``base`` (a Hugging Face configuration), ``tokenizer`` (a digest of all that shapes
-    what it does) and ``pretrained`` (masked-LM terms whose head came with the base)."""
-    return {"base": dict(module.model.config.base), "tokenizer": digest(describe(tokenizer)),
+    """JSON that a checkpoint keeps: ``base`` (a Hugging Face configuration), ``tokenizer`` (a digest of its vocabulary
+    and of what it makes of a text) and ``pretrained`` (masked-LM terms whose head came with the base)."""
+    # not the tokenizer's own description, which another version of its library may write otherwise
+    does = [sorted(tokenizer.get_vocab().items()), tokenizer(SAMPLE, verbose=False)["input_ids"]]
+    return {"base": dict(module.model.config.base), "tokenizer": digest(json.dumps(does)),
             "pretrained": sorted(name for name, term in module.objectives.items()
                                  if isinstance(term, MaskedLm) and term.pretrained)}
 
@@ -47,12 +50,14 @@ def check_origin(now: dict[str, Any], before: Any, start: Path, model: ModelConf
 
 
 def _differing(before: Any, now: dict[str, Any]) -> list[str]:
-    """Names of what differs between two base configurations, whatever version of transformers wrote them."""
+    """Names of what differs between two base configurations, which hold what is no default."""
     from transformers import AutoConfig
 
     if not isinstance(before, dict) or before.get("model_type") != now["model_type"]:
         return ["model_type"] if isinstance(before, dict) else []
-    there, here = (AutoConfig.for_model(**stored).to_dict() for stored in (before, now))
+    # nothing is made of the stored values: they are whoever signed the checkpoint's
+    defaults = AutoConfig.for_model(now["model_type"]).to_dict()
+    there, here = defaults | before, defaults | now
     return [name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)
             and name not in ("transformers_version", "architectures", "dtype", "_name_or_path")
             and not any(part in name for part in ALSO_BY_US)]
