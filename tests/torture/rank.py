@@ -18,4 +18,4 @@ if __name__ == "__main__":
     Path(f"{tell}-{os.environ['RANK']}").write_text(str(os.getpid()), encoding="utf-8")
     if os.environ["RANK"] == rank:
         fault_at(phase, int(step), what)
-    sys.exit(main(arguments))
+    sys.exit(main(arguments, program=True))

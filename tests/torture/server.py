@@ -56,7 +56,7 @@ def command(task: dict[str, Any]) -> None:
     if task["script"] is None:
         from llmtrain.cli import main
 
-        sys.exit(main(task["args"]))
+        sys.exit(main(task["args"], program=True))
     sys.argv = [task["script"], *task["args"]]
     runpy.run_path(task["script"], run_name="__main__")
 
