@@ -83,7 +83,9 @@ def test_its_state_comes_back_bitwise(name: str, make: Any) -> None:
     state = slots(run)
     assert sum(isinstance(value, torch.Tensor) for value in state.values()) > 40
     other = make(*overrides, f"run.extend_from={run.folder.path}")
-    resuming.restore(other, resuming.find_start(other.folder.path, other.config))  # type: ignore[arg-type]
+    start = resuming.find_start(other.folder.path, other.config)
+    assert start is not None
+    resuming.restore(other, start)
     assert alike(state, slots(other))
     for own, found in zip(take(run, 2), take(other, 2), strict=True):
         assert own.losses == found.losses and own.rates == found.rates
