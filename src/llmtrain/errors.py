@@ -53,8 +53,10 @@ def as_told(message: str) -> str:
 def behind(error: BaseException) -> Iterator[BaseException]:
     """The error, then those in whose handling it came up."""
     found: BaseException | None = error
-    while found is not None:
+    seen: set[int] = set()
+    while found is not None and id(found) not in seen:  # `raise error from error` leads to itself
         yield found
+        seen.add(id(found))
         found = found.__cause__ or found.__context__
 
 

@@ -1,10 +1,12 @@
-"""What is struck out of every message."""
+"""What is struck out of every message, and what led to an error."""
 
 from __future__ import annotations
 
+from itertools import islice
+
 import pytest
 
-from llmtrain.errors import CheckpointError, ConfigError, redact, shorten
+from llmtrain.errors import CheckpointError, ConfigError, behind, redact, shorten
 from llmtrain.model.loading import refusing
 
 HUB, OTHER = "hf_" + "a1B2" * 8, "ghp_0123456789abcdef"
@@ -46,3 +48,9 @@ def test_no_part_of_a_token_is_left_where_a_message_is_cut(length: int) -> None:
     with pytest.raises(CheckpointError) as told, refusing(CheckpointError, "before", "; after"):
         raise ValueError("z" * length + " hf_" + "a" * 34)
     assert "hf_" not in str(told.value) and "***" in str(told.value)
+
+
+def test_a_chain_of_errors_ends_where_it_leads_back() -> None:
+    first, second = ValueError("first"), OSError("second")
+    first.__cause__, second.__cause__ = second, first  # a library's `raise error from error` does the like
+    assert list(islice(behind(first), 3)) == [first, second]
