@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,18 @@ import pytest
 import yaml
 
 from helpers import warm_cli
-from llmtrain.config.load import compose, config_dir, from_dict, path_value, run_hash, run_name, to_dict, to_typed
+from llmtrain.config.hashing import _collect
+from llmtrain.config.keys import key
+from llmtrain.config.load import (
+    compose,
+    config_dir,
+    from_dict,
+    path_value,
+    run_hash,
+    run_name,
+    to_dict,
+    to_typed,
+)
 from llmtrain.config.over import compose_over
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.validate import validate
@@ -108,6 +120,21 @@ def test_the_hash_covers_results_and_nothing_else() -> None:
 
     assert hashed() == hashed("run.root=elsewhere") == hashed("trainer.log_every=1") == hashed("objective.base=select")
     assert len({hashed(), hashed("objective.lam=0.3"), hashed("precision=bf16"), hashed("run.seed=1")}) == 4
+
+
+def test_a_key_that_came_late_changes_a_hash_only_when_it_is_set() -> None:
+    @dataclass(kw_only=True, slots=True)
+    class Options:
+        old: int = key(1, "always counted")
+        new: list[int] = key(list, "counted when it is set", late=True)
+
+    def collected(options: Options) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        _collect(options, "", flat)
+        return flat
+
+    assert collected(Options()) == {"old": 1}
+    assert collected(Options(new=[2])) == {"old": 1, "new": [2]}
 
 
 def test_runs_are_named_by_experiment_and_hash() -> None:

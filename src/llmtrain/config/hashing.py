@@ -60,6 +60,8 @@ def _collect(config: Any, path: str, flat: dict[str, Any]) -> None:
         if field.metadata.get("affects", RESULTS) != RESULTS:
             continue
         value = getattr(config, field.name)
+        if field.metadata.get("late") and value == getattr(type(config)(), field.name):
+            continue
         if is_dataclass(value):
             _collect(value, f"{path}{field.name}.", flat)
         else:

@@ -12,9 +12,12 @@ from typing import Any
 RESULTS, SPEED, WHERE = "results", "speed", "where"
 
 
-def key(default: Any, meaning: str, unit: str = "", affects: str = RESULTS) -> Any:
-    """A documented field: ``default`` (a callable makes a fresh one), one-line meaning, unit, what it affects."""
-    metadata = {"meaning": meaning, "unit": unit, "affects": affects}
+def key(default: Any, meaning: str, unit: str = "", affects: str = RESULTS, late: bool = False) -> Any:
+    """A documented field: ``default`` (a callable makes a fresh one), one-line meaning, unit, what it affects.
+
+    ``late``: the key came when runs had been named already, so that the run's hash leaves it out at its default.
+    """
+    metadata = {"meaning": meaning, "unit": unit, "affects": affects, "late": late}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
