@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
-from helpers import Finished, make_tiny_base, pairs, warm_cli, write_jsonl
+from helpers import Finished, make_tiny_base, pairs, warm_cli, without_fingerprints, write_jsonl
 from llmtrain import Summarizer
 from llmtrain.data.order import Order
 from llmtrain.errors import CheckpointError
@@ -142,6 +142,10 @@ def test_a_base_changed_since_the_stop_is_refused(change: Callable[[Path], None]
     assert warm_cli("train", *common, cwd=tmp_path).returncode == 143
     changed = shutil.copytree(base, tmp_path / "kept")
     change(base)
+    refused = warm_cli("train", *common, cwd=tmp_path)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert f"model.path is {base}, which held something else when that run began" in refused.stderr
+    without_fingerprints(tmp_path / "runs/run")
     refused = warm_cli("train", *common, cwd=tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert told in refused.stderr and "step-2" in refused.stderr

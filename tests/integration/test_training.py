@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers import environment, pairs, run_cli, warm_cli, write_jsonl
+from helpers import environment, pairs, run_cli, warm_cli, without_fingerprints, write_jsonl
 from llmtrain.training import loop
 from llmtrain.training.step import StepResult
 from stopping import Killed, same
@@ -161,6 +161,10 @@ def test_changed_data_refuse_a_resume(tiny_base: Path, rows: Path, tmp_path: Pat
     assert subprocess.run([python(), "-c", STOP_AT, "3", *command], cwd=tmp_path, env=environment(),
                           capture_output=True, check=False).returncode == 143
     write_jsonl(own, pairs(40, 6))
+    result = warm_cli("train", *command, cwd=tmp_path)
+    assert result.returncode == 2
+    assert f"data.train is {own}, which held something else when that run began" in result.stderr
+    without_fingerprints(tmp_path / "runs/run")
     result = warm_cli("train", *command, cwd=tmp_path)
     assert result.returncode == 2
     assert "content hash" in result.stderr

@@ -93,7 +93,7 @@ MUTANTS: dict[str, Mutant] = {
     "stale-taken": Mutant("a later step from elsewhere is gone on from", "checkpoint/locate.py",
                           'manifest.meta.get("after") != last', "False", ("R16",), False, trials=12),
     "foreign-taken": Mutant("a later step of another configuration is gone on from where last is missing",
-                            "training/resuming.py", "configured_by(meta) in (None, here)", "True", ("R16",), False,
+                            "training/resuming.py", "may_be_by(meta, config)", "True", ("R16",), False,
                             trials=12),
     "damaged-best-kept": Mutant("a damaged best checkpoint stays the best", "training/resuming.py",
                                 "            checkpoint.verify(best)\n", "            pass\n", ("R6",), False),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtrain.config.choices import LongMode, OnBadRow
-from llmtrain.config.keys import SPEED, WHERE, key
+from llmtrain.config.keys import CONTENT, SPEED, WHERE, key
 
 
 @dataclass(kw_only=True, slots=True)
@@ -20,7 +20,7 @@ class DocstringsConfig:
 
 @dataclass(kw_only=True, slots=True)
 class HubConfig:
-    name: str | None = key(None, "Hugging Face dataset name, or a local folder in the hub's layout")
+    name: str | None = key(None, "Hugging Face dataset name, or a local folder in the hub's layout", affects=CONTENT)
     config: str | None = key(None, "dataset configuration")
     revision: str | None = key(None, "dataset revision")
     train_split: str = key("train", "name of the training split")
@@ -31,15 +31,18 @@ class HubConfig:
 @dataclass(kw_only=True, slots=True)
 class DataConfig:
     name: str = key("docstrings", "source: docstrings, files or hub")
-    folder: str | None = key(None, "folder that data.train, validation, test and unlabelled are looked for in first")
-    train: Any = key(None, "training file, list of files or glob (data=files)")
-    validation: Any = key(None, "validation file, list or glob; default: split off by a hash of the document")
-    test: Any = key(None, "test file, list or glob; default: split off by a hash of the document when train is given")
+    folder: str | None = key(None, "folder that data.train, validation, test and unlabelled are looked for in first",
+                             affects=CONTENT)
+    train: Any = key(None, "training file, list of files or glob (data=files)", affects=CONTENT)
+    validation: Any = key(None, "validation file, list or glob; default: split off by a hash of the document",
+                          affects=CONTENT)
+    test: Any = key(None, "test file, list or glob; default: split off by a hash of the document when train is given",
+                    affects=CONTENT)
     validation_from_train: int | None = key(None, "hold out this many training rows as validation, chosen by a hash of "
                                             "the document; near-copies stay together", "rows")
     split_seed: int = key(0, "another seed holds out other rows (data.validation_from_train)")
     unlabelled: Any = key(None, "file, list or glob of further training documents without summaries: the base's own "
-                                "term alone reads them")
+                                "term alone reads them", affects=CONTENT)
     unlabelled_share: float = key(0.5, "share of a step's rows that are documents of data.unlabelled; an epoch is a "
                                        "pass over the pairs", "share")
     document: str = key("document", "column that holds the document")
@@ -49,7 +52,8 @@ class DataConfig:
     long: LongMode = key(LongMode.truncate, "truncate: keep the first tokens; head_tail: keep both ends; "
                          "select_then_write: keep the sentences that data.selector chooses; beyond the base's "
                          "positions, sliding: windows, joined; interpolate: its positions stretched")
-    selector: str | None = key(None, "long=select_then_write: run or model folder of an extractive model")
+    selector: str | None = key(None, "long=select_then_write: run or model folder of an extractive model",
+                               affects=CONTENT)
     head_share: float = key(0.25, "long=head_tail: share of the kept tokens that are the document's first", "share")
     window_overlap: int = key(64, "long=sliding: tokens that two windows share", "tokens")
     max_summary_tokens: int = key(32, "longer training summaries are truncated", "tokens")

@@ -1,7 +1,8 @@
 """What a documented key is made of.
 
-``affects`` says what a key can change: ``results`` (the trained weights or the scores), ``speed`` (only time and
-memory) or ``where`` (names, folders, logging). The run's hash covers ``results`` keys alone.
+``affects`` says what a key can change: ``results`` (the trained weights or the scores), ``content`` (the same, by what
+lies at a path and not by the path), ``speed`` (only time and memory) or ``where`` (names, folders, logging). The run's
+hash covers ``results`` keys and what lies at the paths of ``content`` keys.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any
 
-RESULTS, SPEED, WHERE = "results", "speed", "where"
+RESULTS, CONTENT, SPEED, WHERE = "results", "content", "speed", "where"
 
 
 def key(default: Any, meaning: str, unit: str = "", affects: str = RESULTS, late: bool = False) -> Any:

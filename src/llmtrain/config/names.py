@@ -10,6 +10,7 @@ from llmtrain.config.reference import Key, keys
 from llmtrain.config.typed import did_you_mean
 
 HIDDEN_GROUPS = ("schema", "hydra")
+NOTED = "fingerprints"  # a key that no user sets
 
 
 class Names:
@@ -44,6 +45,8 @@ class Names:
         if name == "hydra" or name.startswith(("hydra.", "hydra/")):
             return (f"{name} is a setting of Hydra's own, which is not read here; leave it out (run.root and run.name "
                     "say where a run goes)")
+        if name.partition(".")[0] == NOTED:
+            return f"{name} is what train itself notes of the files it reads; leave it out"
         value = override.value()
         if (group := name.replace(".", "/")) in self.groups and (
                 isinstance(value, (str, list)) or (override.is_delete() and value is None)):

@@ -16,7 +16,7 @@ from llmtrain.config.choices import (
     SummaryFormat,
 )
 from llmtrain.config.data import DataConfig
-from llmtrain.config.keys import SPEED, WHERE, key
+from llmtrain.config.keys import CONTENT, SPEED, WHERE, key
 from llmtrain.config.model import ModelConfig
 from llmtrain.config.optim import ScheduleConfig
 from llmtrain.config.trainer import TrainerConfig
@@ -31,7 +31,7 @@ class RunConfig:
     seed: int = key(0, "seed of weights, order, masks and dropout")
     resume: Resume = key(Resume.auto, "auto: go on when a checkpoint exists; never: refuse; must: refuse without one",
                          affects=WHERE)
-    extend_from: str | None = key(None, "run or checkpoint whose whole state this run goes on from")
+    extend_from: str | None = key(None, "run or checkpoint whose whole state this run goes on from", affects=CONTENT)
     allow_world_size_change: bool = key(False, "resume with another number of processes (not bitwise any more)",
                                         affects=WHERE)
 
@@ -124,6 +124,8 @@ class TrainConfig(_Shared):
     tuning: TuningConfig = key(TuningConfig, "what of the base is trained")
     probe: ProbeConfig = key(ProbeConfig, "gradients of the terms")
     experiment_name: str = key("train", "name of the chosen experiment", affects=WHERE)
+    fingerprints: dict[str, str] | None = key(None, "sha256 of what lies at each path of this configuration; train "
+                                                    "fills it in", affects=WHERE)
 
 
 @dataclass(kw_only=True, slots=True)

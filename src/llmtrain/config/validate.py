@@ -182,6 +182,8 @@ def _average(config: TrainConfig) -> Iterator[str]:
 
 def _data(config: TrainConfig) -> Iterator[str]:
     data = config.data
+    if config.fingerprints is not None:
+        yield "fingerprints is what train itself notes of the files it reads; leave it out"
     if data.unlabelled is not None and not reads_documents_alone(config.objective):
         able = [part.name for part in registry.parts("objective") if not part.requires.get("reads_summary")]
         yield (f"data.unlabelled needs a base term that reads documents alone; use an objective.base of "

@@ -7,7 +7,8 @@ from typing import Any
 
 from llmtrain import checkpoint
 from llmtrain.config.choices import Resume
-from llmtrain.config.load import from_dict, result_dict
+from llmtrain.config.hashing import other_run
+from llmtrain.config.load import from_dict
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError, shorten
 from llmtrain.log import say, warn
@@ -26,8 +27,7 @@ AVERAGED = {"weights", "average"}  # the parts of a run with optim.ema_decay
 
 def find_start(run_path: Path, config: TrainConfig) -> Path | None:
     """The step folder this run goes on from: its own last good one, else the one it extends."""
-    here = result_dict(config)
-    own, warnings = checkpoint.latest_valid(run_path / "checkpoints", lambda meta: configured_by(meta) in (None, here))
+    own, warnings = checkpoint.latest_valid(run_path / "checkpoints", lambda meta: may_be_by(meta, config))
     for line in warnings:
         warn(line)
     if own is not None or config.run.extend_from is None:
@@ -49,12 +49,12 @@ def find_start(run_path: Path, config: TrainConfig) -> Path | None:
     return found
 
 
-def configured_by(meta: dict[str, Any]) -> dict[str, Any] | None:
-    """What decided the results of the run that saved a checkpoint; None when another version's says nothing here."""
+def may_be_by(meta: dict[str, Any], config: TrainConfig) -> bool:
+    """Whether the run that saved a checkpoint may be the one of ``config``; another version's says nothing here."""
     try:
-        return result_dict(from_dict(meta["config"]))
+        return not other_run(from_dict(meta["config"]), config, finished=False)
     except (KeyError, TypeError, ValueError, LlmtrainError):
-        return None
+        return True
 
 
 def load_state(start: Path, only: str | None = None) -> tuple[checkpoint.Parts, dict[str, Any]]:

@@ -6,6 +6,7 @@ A folder is a run once it holds a committed checkpoint or final results. Before 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from pathlib import Path
 from typing import Any, Self
@@ -15,13 +16,15 @@ import yaml
 from llmtrain.atomic import clear_staged, read_json, remove, write_json, write_text
 from llmtrain.checkpoint import has_checkpoint
 from llmtrain.config.choices import Resume
-from llmtrain.config.load import differing_keys, result_dict, run_name, to_dict
+from llmtrain.config.hashing import HASH_LENGTH, other_run
+from llmtrain.config.load import result_dict, run_name, to_dict
 from llmtrain.config.reading import read_config
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import CheckpointError, ConfigError, LlmtrainError, shorten
 from llmtrain.lock import LOCK_NAME, FolderLock
 from llmtrain.log import is_main, warn
 from llmtrain.training.environment import describe, differences
+from llmtrain.training.fingerprints import fingerprints_of
 from llmtrain.training.killed import watch
 
 CONFIG, ENVIRONMENT, METRICS, RESULTS = "config.yaml", "environment.json", "metrics.jsonl", "results.json"
@@ -50,12 +53,15 @@ class RunFolder:
     def claim(cls, config: TrainConfig) -> Self:
         """Lock the folder that ``config`` names and write config.yaml and environment.json into a new one.
 
+        Fills in ``config.fingerprints``.
+
         Raises:
             ConfigError: It is in use, belongs to another configuration, or ``run.resume`` forbids it.
             CheckpointError: What an earlier run left cannot be read.
             ResourceError: Nothing can be written there.
         """
-        folder = cls(_path_of(config))
+        config.fingerprints, failed = fingerprints_of(config)
+        folder = cls(_path_of(config, failed))
         if is_main():
             folder.lock = FolderLock(folder.path)
         try:
@@ -102,9 +108,12 @@ class RunFolder:
         return is_run
 
     def _check_same(self, config: TrainConfig) -> None:
-        there, here = result_dict(read_config(self.path / CONFIG)), result_dict(config)
-        if keys := differing_keys(there, here):
+        stored = read_config(self.path / CONFIG)
+        if keys := other_run(stored, config, self.finished_results is not None):
+            there, here = result_dict(stored, by_path=True), result_dict(config, by_path=True)
             told = ", ".join(f"{key} is {_shown(there.get(key))} there and {_shown(here.get(key))} here"
+                             if there.get(key) != here.get(key) else
+                             f"{key} is {_shown(here.get(key))}, which held something else when that run began"
                              for key in keys)
             raise ConfigError(f"another configuration's run is at {self.path}: {told}; choose another run.name, or "
                               "take those values back")
@@ -161,12 +170,40 @@ def _shown(value: Any) -> str:
     return shorten(str(value), 100)
 
 
-def _path_of(config: TrainConfig) -> Path:
-    name = Path(run_name(config))
+def _path_of(config: TrainConfig, failed: list[LlmtrainError]) -> Path:
+    """The folder of a run.
+
+    Args:
+        failed: Why some paths have no fingerprint: without them no name can be made, but a run may be there already.
+    """
+    root = Path(config.run.root).expanduser()
+    path = _inside(root, run_name(config), config)
+    if config.run.name is not None:
+        return path
+    before = root / run_name(config, by_path=True)  # a version that hashed paths made it
+    if not failed:
+        return before if not path.exists() and _begun_as(config, before) else path
+    known = [before, *sorted(root.glob(f"{glob.escape(config.experiment_name)}-{'[0-9a-f]' * HASH_LENGTH}"))]
+    if (found := next((folder for folder in known if _begun_as(config, folder)), None)) is None:
+        raise failed[0]
+    return found
+
+
+def _begun_as(config: TrainConfig, folder: Path) -> bool:
+    """Whether a run was begun there with this very configuration."""
+    try:
+        stored = read_config(folder / CONFIG) if (folder / CONFIG).is_file() else None
+        return stored is not None and not other_run(stored, config, finished=True)
+    except LlmtrainError:
+        return False
+
+
+def _inside(root: Path, given: str, config: TrainConfig) -> Path:
+    name = Path(given)
     if name.is_absolute() or ".." in name.parts or not name.parts:
         raise ConfigError(f"run.name={shorten(str(name), 80)} leaves run.root={config.run.root}; give a name, not "
                           "a path")
     if (longest := max(len(os.fsencode(part)) for part in name.parts)) > LONGEST_NAME:
         raise ConfigError(f"run.name={shorten(str(name), 60)} has {longest} bytes and a folder's name {LONGEST_NAME} "
                           "at most; shorten it")
-    return Path(config.run.root).expanduser() / name
+    return root / name

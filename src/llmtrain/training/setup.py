@@ -155,7 +155,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def starting_point(config: ModelConfig) -> tuple[ModelConfig, Path | None]:
+def starting_point(config: TrainConfig) -> tuple[ModelConfig, Path | None]:
     """The base that a run starts from, and the whole model whose weights follow; told by ``model.init_from``.
 
     A base that was trained alone takes the place of ``model.path``, with its masked-LM head.
@@ -164,20 +164,23 @@ def starting_point(config: ModelConfig) -> tuple[ModelConfig, Path | None]:
         ConfigError: That run had another base.
         CheckpointError: It is damaged.
     """
-    if config.init_from is None:
-        return config, None
-    folder = locate_model(config.init_from)
+    model = config.model
+    if model.init_from is None:
+        return model, None
+    folder = locate_model(model.init_from)
     if not is_base(folder):
-        return config, folder
-    before = read_model_config(folder)["config"]["model"]["path"]
-    if before != config.path:
-        raise ConfigError(f"model.init_from={config.init_from} went on from the base at {before} and model.path is "
-                          f"{config.path}; use the same model")
+        return model, folder
+    before = read_model_config(folder)["config"]
+    there, here = (found.get("model.path") if isinstance(found, dict) else None
+                   for found in (before.get("fingerprints"), config.fingerprints))
+    if before["model"]["path"] != model.path and (there is None or there != here):
+        raise ConfigError(f"model.init_from={model.init_from} went on from the base at {before['model']['path']} and "
+                          f"model.path is {model.path}; use the same model")
     say(f"base: {folder}, trained alone in an earlier run")
-    return replace(config, path=str(folder), revision=None), None
+    return replace(model, path=str(folder), revision=None), None
 
 
-def _base_again(config: ModelConfig) -> ModelConfig:
+def _base_again(config: TrainConfig) -> ModelConfig:
     """The base that a run started from, for one that goes on; its weights do not count, what it is made of does.
 
     A source that is gone or damaged by now may not have been needed: ``check_origin`` tells when it was.
@@ -185,7 +188,7 @@ def _base_again(config: ModelConfig) -> ModelConfig:
     try:
         return starting_point(config)[0]
     except LlmtrainError:
-        return config
+        return config.model
 
 
 def shared_speeds(accelerator: Any) -> Speeds:
@@ -215,7 +218,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     splits, train, validation = read_data(config, accelerator, tokenizer, selector)
 
     seed_everything(config.run.seed)
-    base, start = starting_point(config.model) if fresh else (_base_again(config.model), None)
+    base, start = starting_point(config) if fresh else (_base_again(config), None)
     model = new_model(base, config.head, special_ids(tokenizer))
     if start is not None and not is_stretched(start):
         load_weights(model, start)
