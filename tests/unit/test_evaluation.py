@@ -167,7 +167,7 @@ def test_the_table_says_when_rows_were_cut() -> None:
                         (None, "test (1 rows)")):
         results = build_results(validation=scores, test=scores, whole=whole)
         console = Console(width=120, record=True, file=io.StringIO())
-        print_report(console, results, None)
+        print_report(console, results)
         shown = console.export_text()
         assert told in shown
         assert "validation (1 rows)" in shown
