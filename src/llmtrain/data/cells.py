@@ -26,6 +26,6 @@ def shown(name: str, most: int = SHOWN) -> str:
     return cut(repr(redact(name)), most + 2)
 
 
-def columns_of(row: Mapping[str, object], most: int = 6) -> str:
+def columns_of(row: Mapping[str, object], most: int = 12) -> str:
     """The names of a row's first columns, for a message."""
     return ", ".join(shown(name, 24) for name in list(row)[:most]) + (" ..." if len(row) > most else "")
