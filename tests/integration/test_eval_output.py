@@ -13,6 +13,9 @@ import pytest
 from helpers import pairs, warm_cli, write_jsonl
 from llmtrain import atomic
 from llmtrain.atomic import write_problem
+from llmtrain.config.hashing import without_late
+from llmtrain.config.load import to_dict
+from llmtrain.config.schema import EvalConfig, GenerationConfig
 from llmtrain.evaluation import report
 
 
@@ -158,3 +161,37 @@ def test_settings_that_do_nothing_are_told_once(run: Path, tmp_path: Path) -> No
     without = warm_cli("eval", f"predictions={given}", "data=files", f"data.test={run.parents[1]}/rows.jsonl",
                        "generation.num_beams=4", cwd=tmp_path)
     assert "generation.num_beams does nothing without checkpoint=PATH" in without.stderr
+
+
+def test_a_run_may_validate_greedily_and_publish_beams(run: Path, tiny_base: Path) -> None:
+    folder = run.parents[1]
+
+    def trained(name: str, *more: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        result = warm_cli("train", f"model.path={tiny_base}", "head.layers=1", "data=files", "trainer.max_steps=2",
+                          *(f"data.{split}=rows.jsonl" for split in ("train", "validation", "test")),
+                          f"run.name={name}", "trainer.batch_size=4", "generation.max_new_tokens=6", "data.max_source_tokens=32",
+                          "optim.head_lr=0.1", "eval.bootstrap_samples=5", "generation.no_repeat_ngram_size=0", *more,
+                          cwd=folder)
+        assert result.returncode == 0, result.stderr
+        made = folder / "runs" / name
+        rows = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
+        return ([{key: value for key, value in row.items() if key.startswith("rouge")} for row in rows
+                 if row["split"] == "validation"], json.loads((made / "results.json").read_text()))
+
+    beams = ("generation.num_beams=4", "generation.length_penalty=3", "generation.num_return_sequences=2")
+    greedy, greedy_results = trained("greedy")
+    searched, searched_results = trained("searched", *beams)
+    both, both_results = trained("both", *beams, "trainer.eval_num_beams=1")
+    assert both == greedy
+    assert both_results["metrics"] == searched_results["metrics"]
+    assert greedy_results["metrics"] != searched_results["metrics"]
+    assert searched != greedy
+    assert "beam 4" in both_results["signature"]
+
+
+def test_where_results_go_by_default_does_not_change_with_new_keys() -> None:
+    """The folder's name is made of the settings; keys that came later count where they are set."""
+    names = set(without_late(EvalConfig())) | set(without_late(GenerationConfig()))
+    assert not names & {"prediction", "top_k", "early_stopping", "repetition_penalty", "num_return_sequences"}
+    assert without_late(GenerationConfig(top_k=3)) == without_late(GenerationConfig()) | {"top_k": 3}
+    assert "top_k" in to_dict(GenerationConfig())

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from helpers import tiny_tokenizer
+from llmtrain.commands.stored import idle_told
 from llmtrain.config.decoding import decoding_problems, idle_settings
 from llmtrain.config.model import ModelConfig
+from llmtrain.config.over import compose_over
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.data.special import special_ids
 from llmtrain.generation import Documents, summarize_batches
@@ -133,6 +135,18 @@ def test_what_does_nothing_is_told() -> None:
     assert idle_settings(acting) == []
     assert idle_settings(GenerationConfig(num_beams=4, max_new_tokens=5, batch_tokens=99), writes=False) == [
         "generation.num_beams=4 does nothing with a head that chooses sentences"]
+
+
+def test_a_head_that_chooses_is_told_of_what_was_typed_alone() -> None:
+    """The rest may come from an experiment that decodes for heads that write."""
+    typed = ["generation.num_beams=4"]
+    config: Any = compose_over(None, typed, "eval")
+    config.generation.length_penalty = 2.0
+    assert idle_told(config, [], writes=False) == []
+    assert idle_told(config, typed, writes=False) == ["generation.num_beams=4 does nothing with a head that chooses "
+                                                      "sentences"]
+    config.generation.num_beams = 1
+    assert len(idle_told(config, [], writes=True)) == 1
 
 
 @pytest.mark.parametrize(("asked", "told"), [

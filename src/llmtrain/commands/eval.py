@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from llmtrain.atomic import IN_THE_WAY, write_problem
-from llmtrain.commands.stored import open_stored
+from llmtrain.commands.stored import idle_told, open_stored
 from llmtrain.config.choices import SplitName
-from llmtrain.config.decoding import idle_settings
 from llmtrain.config.hashing import without_late
 from llmtrain.config.load import path_value
 from llmtrain.config.over import compose_over
@@ -88,7 +87,7 @@ def _score_checkpoint(overrides: list[str]) -> int:
 
     quiet_libraries()
     loaded = load_published(folder, config.precision, config.trainer.device)
-    for line in idle_settings(config.generation, writes=not loaded.chooses):
+    for line in idle_told(config, overrides, writes=not loaded.chooses):
         warn(line)
     limit = loaded.source_limit(config.generation)
     if (longest := config.data.max_source_tokens) > limit:

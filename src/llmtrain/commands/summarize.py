@@ -11,9 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from llmtrain.commands.stored import open_stored
+from llmtrain.commands.stored import idle_told, open_stored
 from llmtrain.config.choices import SummaryFormat
-from llmtrain.config.decoding import idle_settings
 from llmtrain.config.schema import SummarizeCommandConfig
 from llmtrain.errors import ConfigError, DataError
 from llmtrain.log import quiet_libraries, warn
@@ -48,7 +47,7 @@ def run(overrides: list[str]) -> int:
     if config.summarize.cite and not (loaded.cites or loaded.chooses):
         raise ConfigError(f"summarize.cite=true but the model at {folder} has a head that cites nothing; leave it out, "
                           "or train head=ext_abs or extractive")
-    for line in idle_settings(config.generation, writes=not loaded.chooses):
+    for line in idle_told(config, overrides, writes=not loaded.chooses):
         warn(line)
     as_json = config.summarize.format is SummaryFormat.jsonl
     done = "cut" if loaded.selector is None else "read by the sentences that the selector chooses"

@@ -33,7 +33,7 @@ POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "t
             "data.max_train_rows", "data.max_validation_rows", "data.validation_from_train", "data.processes",
             "eval.lead", "generation.num_beams", "generation.max_new_tokens", "generation.batch_tokens",
             "generation.temperature", "generation.repetition_penalty", "generation.num_return_sequences",
-            "summarize.batch", "objective.clm.chunk_tokens",
+            "trainer.eval_num_beams", "summarize.batch", "objective.clm.chunk_tokens",
             "precision.init_scale", "precision.growth_interval", "optim.eps", "objective.step.steps",
             "objective.uncertainty.lr", "objective.dwa.window", "objective.dwa.temperature", "objective.gradnorm.lr",
             "objective.famo.lr", "probe.every")
@@ -49,7 +49,7 @@ SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta
           "generation.top_p", "data.head_share")
 MOST = {  # beyond it the value fails in torch, or in a system call that takes no larger one, or scoring never ends
     "run.seed": 9_000_000_000_000, "trainer.threads": 4096, "trainer.timeout_seconds": 2_000_000,
-    "generation.num_beams": 1000, "eval.bootstrap_samples": 1_000_000}
+    "generation.num_beams": 1000, "trainer.eval_num_beams": 1000, "eval.bootstrap_samples": 1_000_000}
 MOST_OF_ALL = 2**63 - 1
 SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
