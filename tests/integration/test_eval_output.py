@@ -169,8 +169,9 @@ def test_a_run_may_validate_greedily_and_publish_beams(run: Path, tiny_base: Pat
     def trained(name: str, *more: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         result = warm_cli("train", f"model.path={tiny_base}", "head.layers=1", "data=files", "trainer.max_steps=2",
                           *(f"data.{split}=rows.jsonl" for split in ("train", "validation", "test")),
-                          f"run.name={name}", "trainer.batch_size=4", "generation.max_new_tokens=6", "data.max_source_tokens=32",
-                          "optim.head_lr=0.1", "eval.bootstrap_samples=5", "generation.no_repeat_ngram_size=0", *more,
+                          f"run.name={name}", "trainer.batch_size=4", "generation.max_new_tokens=6",
+                          "data.max_source_tokens=32", "optim.head_lr=0.1", "eval.bootstrap_samples=5",
+                          "generation.no_repeat_ngram_size=0", *more,
                           cwd=folder)
         assert result.returncode == 0, result.stderr
         made = folder / "runs" / name
