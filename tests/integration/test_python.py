@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch
 from helpers import Finished, warm_cli
 from llmtrain import Summarizer
 from llmtrain.errors import CheckpointError, ConfigError, DataError
+from llmtrain.summarizer import Published
 
 TEXTS = ["list of words", "tree and graph", ""]
 
@@ -199,6 +201,29 @@ def test_threads_may_share_one(run: Path, summarize: Summarizer) -> None:
     for thread in threads:
         thread.join()
     assert found == [True] * 30
+
+
+def test_calls_of_threads_wait_for_each_other(summarize: Summarizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: list[str] = []
+    together: list[int] = []
+    work = Published._summarize
+
+    def watched(self: Published, *given: Any) -> Any:
+        inside.append("one")
+        together.append(len(inside))
+        time.sleep(0.02)
+        try:
+            return work(self, *given)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(Published, "_summarize", watched)
+    threads = [threading.Thread(target=summarize, args=(TEXTS,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == [1] * 4
 
 
 def several_of(run: Path, tmp_path: Path, *more: str) -> Finished:

@@ -186,7 +186,7 @@ def test_the_rows_that_are_shown_stand_at_percentiles_of_the_score() -> None:
     assert found == [("25th", "25"), ("50th", "50"), ("75th", "75")]
     for shuffled in (rows[::-1], rows[50:] + rows[:50]):
         assert [(place, one["id"]) for place, one in typical_rows(shuffled)] == found
-    tied = [row(str(i), 5.0) for i in range(9)]
+    tied = [row(str(i), 5.0) | {"id": "one"} for i in range(9)]
     assert typical_rows(tied) == typical_rows(tied[::-1])
     assert [place for place, _ in typical_rows(tied[:1])] == ["25th and 50th and 75th"]
     assert [(place, one["id"]) for place, one in typical_rows([row("a", 1.0), row("b", 2.0)])] == [
