@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from llmtrain.evaluation.report import PLAIN_WIDTH, print_report
+from llmtrain.evaluation.report import PLAIN_WIDTH, print_report, stored_rows
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "run.svg"
 
@@ -21,7 +21,7 @@ def main() -> None:
     run = Path(sys.argv[1])
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     console = Console(record=True, width=PLAIN_WIDTH, file=io.StringIO(), force_terminal=True)
-    print_report(console, results, run / "predictions.jsonl")
+    print_report(console, results, stored_rows(run / "predictions.jsonl"))
     console.save_svg(str(TARGET), title=f"llmtrain train +experiment={results['config']['experiment_name']}")
 
 

@@ -25,8 +25,8 @@ def main() -> None:
     runs: dict[str, list[Path]] = {name: [] for name in FORMATS}
     for seed in range(options.seeds):
         for name in FORMATS:
-            runs[name].append(train(options.root, f"{name}-{seed}", [f"+experiment=bert_sum_{name}", f"run.seed={seed}",
-                                                                     *options.overrides]))
+            overrides = [f"+experiment=bert_sum_{name}", "generation=greedy", f"run.seed={seed}", *options.overrides]
+            runs[name].append(train(options.root, f"{name}-{seed}", overrides))
     scores = {name: mean_scores(paths) for name, paths in runs.items()}
     rows = []
     for name, paths in runs.items():

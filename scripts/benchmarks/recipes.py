@@ -48,8 +48,9 @@ def main() -> None:
     parser.add_argument("--variant", nargs=2, action="append", required=True, metavar=("NAME", "OVERRIDES"))
     parser.add_argument("overrides", nargs="*", help="passed on to every run")
     options = parser.parse_args()
-    shared = ["+experiment=bert_sum_bf16", "trainer.eval_every=1000000", "data.max_validation_rows=null",
-              f"data.max_test_rows={'null' if options.test else 0}", *options.overrides]
+    shared = ["+experiment=bert_sum_bf16", "generation=greedy", "trainer.eval_every=1000000",
+              "data.max_validation_rows=null", f"data.max_test_rows={'null' if options.test else 0}",
+              *options.overrides]
     if options.data is not None:
         shared += data_overrides(options.data, options.max_in, options.max_out)
     recipes = {name: [*shared, *overrides.split()] for name, overrides in options.variant}

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
@@ -69,6 +70,19 @@ def writing(path: Path, needed: int = BLOCK) -> Iterator[None]:
         if translated is error:
             raise
         raise translated from error
+
+
+def write_problem(folder: Path) -> OSError | None:
+    """Why nothing can be written into a folder, which need not be there yet; None where it can. Leaves nothing."""
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(bytes(BLOCK))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    return None
 
 
 def make_folder(path: Path) -> list[Path]:

@@ -17,8 +17,8 @@ def cite(tokenizer: Any, made: Sequence[Generated], least: float) -> list[Genera
     A token's weights are how likely it was copied, shared out by what the copy gate points at; a sentence's are the sum
     of its tokens'. It cites what has ``least`` of them or more, and the largest in any case.
     """
-    return [one if one.traced is None else replace(one, citations=_citations(tokenizer, one, one.traced, least))
-            for one in made]
+    return [one.each(lambda each: each if each.traced is None else replace(
+        each, citations=_citations(tokenizer, each, each.traced, least))) for one in made]
 
 
 def numbered(sentences: Iterable[tuple[str, Iterable[int]]]) -> str:

@@ -85,6 +85,7 @@ class Generated:
         probabilities: For an extractive head: of every sentence; None for one that cannot be chosen.
         traced: For a head that cites: which sentences each token was copied from.
         citations: For a head that cites, or chooses sentences: each sentence of the summary, with those it comes from.
+        others: Further summaries of the document, where ``num_return_sequences`` asks for several.
     """
 
     text: str
@@ -95,6 +96,16 @@ class Generated:
     probabilities: list[float | None] | None = None
     traced: Trace | None = None
     citations: list[Citation] | None = None
+    others: tuple[Generated, ...] = ()
+
+    @property
+    def every(self) -> list[Generated]:
+        """All summaries of the document, this one first."""
+        return [self, *self.others]
+
+    def each(self, change: Callable[[Generated], Generated]) -> Generated:
+        """The same with every summary of the document changed."""
+        return replace(change(self), others=tuple(change(one) for one in self.others))
 
     @property
     def verbatim(self) -> bool:
@@ -102,9 +113,11 @@ class Generated:
         return self.sentences is not None and not self.token_ids
 
     def detail(self) -> dict[str, Any]:
-        """What predictions.jsonl and ``summarize.format=jsonl`` say of the sentences behind the summary."""
+        """What predictions.jsonl and ``summarize.format=jsonl`` say besides: every summary where there are several, and
+        the sentences behind the first."""
+        several = {"summaries": [one.text for one in self.every]} if self.others else {}
         found = {"sentences": self.sentences, "citations": self.citations}
-        return {name: [asdict(one) for one in listed] for name, listed in found.items() if listed is not None}
+        return several | {name: [asdict(one) for one in listed] for name, listed in found.items() if listed is not None}
 
 
 def documents_of(features: Features, texts: Sequence[str], rows: Sequence[int]) -> Documents:
@@ -132,9 +145,11 @@ def summarize_batches(model: Any, tokenizer: Any, documents: Documents, config: 
             for rows in batches_of([len(ids) for ids in documents.input_ids], config.batch_tokens):
                 batch, spans = _batch(documents, rows, model.config.pad_token_id, device)
                 drafts = model.summarize(batch, config, evidence)
-                texts = _texts(drafts, batch, tokenizer)
-                for i, draft, text, places in zip(rows, drafts, texts, spans, strict=True):
-                    found[i] = _generated(draft, text, documents.texts[i], places, tokenizer)
+                for row, (i, draft, places) in enumerate(zip(rows, drafts, spans, strict=True)):
+                    sentences = batch["sentences"][row] if "sentences" in batch else []
+                    first, *others = (_generated(one, sentences, documents.texts[i], places, tokenizer)
+                                      for one in (draft, *draft.others))
+                    found[i] = replace(first, others=tuple(others))
                 if progress is not None:
                     progress(len(rows))
     finally:
@@ -168,26 +183,21 @@ def _batch(documents: Documents, rows: list[int], padding: int, device: Any) -> 
     return batch, spans
 
 
-def _texts(drafts: list[Draft], batch: dict[str, Any], tokenizer: Any) -> list[str]:
-    written = iter(tokenizer.batch_decode([d.token_ids for d in drafts if d.token_ids is not None],
-                                          skip_special_tokens=True))
-    return [tidy(next(written)) if draft.token_ids is not None
-            else joined([batch["sentences"][row][choice.index] for choice in draft.sentences or []])
-            for row, draft in enumerate(drafts)]
-
-
-def _generated(draft: Draft, text: str, document: str, spans: list[Span], tokenizer: Any) -> Generated:
+def _generated(draft: Draft, sentences: list[str], document: str, spans: list[Span], tokenizer: Any) -> Generated:
+    """A draft as text; ``sentences`` are its document's, for a head that chooses them."""
+    text = joined([sentences[choice.index] for choice in draft.sentences or []]) if draft.token_ids is None else tidy(
+        tokenizer.decode(draft.token_ids, skip_special_tokens=True))
     row = draft.token_ids or []
-    copied = sentences = None
+    copied = sources = None
     if draft.copied is not None:
         copied = [(token, gate, place) for token, (gate, place)
                   in zip(tokenizer.convert_ids_to_tokens(row), draft.copied, strict=True)]
     if draft.sentences is not None:
-        sentences = [Source(c.index, *spans[c.index], round(c.probability, 4)) for c in draft.sentences]
+        sources = [Source(c.index, *spans[c.index], round(c.probability, 4)) for c in draft.sentences]
     traced = None if draft.traced is None else Trace([weights[:len(spans)] for weights in draft.traced], spans)
-    chosen = sentences is not None and draft.token_ids is None
-    own = _of_themselves(text, sentences or [], document) if chosen else None
-    return Generated(text, row, draft.score, copied, sentences, draft.probabilities, traced, own)
+    chosen = sources is not None and draft.token_ids is None
+    own = _of_themselves(text, sources or [], document) if chosen else None
+    return Generated(text, row, draft.score, copied, sources, draft.probabilities, traced, own)
 
 
 def _of_themselves(text: str, chosen: list[Source], document: str) -> list[Citation]:
@@ -218,8 +228,12 @@ def spell_as_written(tokenizer: Any, documents: Sequence[str], made: list[Genera
     if back == SPELLING_PROBE:
         return made
     uncased = back == back.lower()
-    return [one if one.verbatim else replace(one, text=speller(document, uncased)(one.text))
+    return [one if one.verbatim else _respelled(one, speller(document, uncased))
             for document, one in zip(documents, made, strict=True)]
+
+
+def _respelled(one: Generated, spell: Callable[[str], str]) -> Generated:
+    return one.each(lambda each: replace(each, text=spell(each.text)))
 
 
 def loses_spelling(tokenizer: Any, read: Callable[[str], str] = str) -> bool:

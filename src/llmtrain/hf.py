@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from llmtrain.data.special import misfits
 from llmtrain.errors import CheckpointError
@@ -18,6 +18,7 @@ from llmtrain.model.prefix import LlmtrainForPrefixLM
 from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
 from llmtrain.model.topology import class_of
 from llmtrain.model.trust import check_published
+from llmtrain.model.writing import special_tokens
 
 for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
                     (LlmtrainForExtraction, AutoModel)):
@@ -38,10 +39,12 @@ def load(folder: Path) -> tuple[Any, Any]:
     with refusing(CheckpointError, f"cannot load the model at {folder}", "; use another checkpoint"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         probe(tokenizer)
-        head = AutoConfig.from_pretrained(folder, trust_remote_code=False).head["name"]
-        # the attention is named: a configuration may ask for one that is fetched from the hub
-        model, told = cast(Any, class_of(head)).from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        # the attention is named: a configuration may ask for one that is fetched from the hub; and the special tokens
+        # alone are taken for generation: how to decode is llmtrain's own configuration, no generation_config.json
+        model, told = cast(Any, class_of(config.head["name"])).from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True,
+            generation_config=GenerationConfig(**special_tokens(config)))
     check_complete(told, folder)
     if problems := misfits(tokenizer, int(model.input_embedding_VD.shape[0]), folder):
         raise CheckpointError(problems)

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, overload
 
 import torch
 from torch import nn
 
 from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
 from llmtrain.citations import cite
+from llmtrain.config.arguments import Arguments, arguments
 from llmtrain.config.choices import Device, PrecisionName
 from llmtrain.config.data import DataConfig
+from llmtrain.config.decoding import idle_settings
 from llmtrain.config.load import from_dict
 from llmtrain.config.objective import trains_summary
 from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
+from llmtrain.config.typed import plain
 from llmtrain.data.extraction import END, START, encode_sentences
 from llmtrain.data.features import clean
+from llmtrain.data.given import given_texts
 from llmtrain.data.long import Cut, bounded, cut_of
 from llmtrain.data.preprocess.pipeline import Pipeline
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.generation import Documents, Generated, spell_as_written, summarize_batches
+from llmtrain.log import warn
 from llmtrain.model.family import observed_layer, positions
 from llmtrain.plugins import load as load_plugin
 from llmtrain.precision import Precision
@@ -65,6 +72,7 @@ class Published:
     tokenizer: Any
     precision: Precision
     selector: Selector | None = None
+    lock: Any = field(default_factory=Lock, repr=False, compare=False)  # held while it summarizes, by one thread
 
     def first_linear(self) -> nn.Module:
         """A layer inside the trunk whose output dtype shows the effective precision."""
@@ -89,7 +97,15 @@ class Published:
 
     def summarize(self, texts: Sequence[str], data: DataConfig, generation: GenerationConfig,
                   evidence: bool = False) -> Summarized:
-        """Summaries in the order of the texts. An empty text gives an empty summary; a long one is cut."""
+        """Summaries in the order of the texts. An empty text gives an empty summary; a long one is cut.
+
+        Calls of several threads wait for each other: tokenizers and sampling have a state.
+        """
+        with self.lock:
+            return self._summarize(texts, data, generation, evidence)
+
+    def _summarize(self, texts: Sequence[str], data: DataConfig, generation: GenerationConfig,
+                   evidence: bool) -> Summarized:
         limit = min(data.max_source_tokens, self.source_limit(generation))
         cut = cut_of(self.tokenizer, data, limit)
         pipeline = Pipeline(data.preprocess)
@@ -105,7 +121,9 @@ class Published:
         made = spell_as_written(self.tokenizer, [cleaned[i] for i in wanted], made, pipeline.summary)
         if self.cites:
             made = cite(self.tokenizer, made, self.model.head.options.cite)
-        summaries = [Generated("", [], 0.0) for _ in texts]
+        empty = Generated("", [], 0.0)
+        several = 1 if self.chooses else generation.num_return_sequences
+        summaries = [replace(empty, others=(empty,) * (several - 1)) for _ in texts]
         copied: list[list[Copied] | None] = [None for _ in texts]
         for row, (i, one) in enumerate(zip(wanted, made, strict=True)):
             summaries[i] = one
@@ -182,8 +200,17 @@ def check_writes(stored: dict[str, Any], folder: Path) -> None:
                               f"a summarizer from it: llmtrain train model.init_from={folder}")
 
 
+@lru_cache(maxsize=1)
+def _kept(folder: Path, precision: PrecisionName, device: Device) -> Published:
+    """The last model that a copy loaded: a pool of processes unpickles one for every piece of work."""
+    return load_published(folder, PrecisionConfig(name=precision), device)
+
+
 class Summarizer:
     """A trained model, ready to summarize.
+
+    It can be pickled and copied: a copy holds the folder and the settings, and loads the weights anew. Several threads
+    may call one; their calls wait for each other.
 
     Args:
         folder: A run folder (its best checkpoint), a pointer, a step folder or a lone model folder.
@@ -194,32 +221,68 @@ class Summarizer:
 
     Raises:
         CheckpointError: The folder is damaged or is no llmtrain model.
-        ConfigError: An unknown decode setting, or a plugin that is missing or cannot be run.
+        ConfigError: An unknown argument, a value of a wrong type or out of its range, or a plugin that is missing or
+            cannot be run; one line for each.
     """
 
     def __init__(self, folder: str | Path, precision: str = "fp32", device: str = "auto",
-                 plugins: Sequence[str | Path] = (), **generation: Any) -> None:
-        for file in plugins:
+                 plugins: str | Path | Sequence[str | Path] = (), **generation: Any) -> None:
+        self._open(arguments(folder, precision, device, plugins, generation), load_published)
+        for line in idle_settings(self.generation, writes=not self.published.chooses):
+            if (told := line.replace("generation.", "")).partition("=")[0] in generation:
+                warn(told)
+
+    def _open(self, given: Arguments, load: Callable[[Path, PrecisionConfig, Device], Published]) -> None:
+        for file in given.plugins:
             load_plugin(file)
-        self.folder = locate_model(Path(folder))
+        self.folder = locate_model(given.folder).resolve()
         stored = read_model_config(self.folder)
         check_plugins(stored, self.folder)
         check_writes(stored, self.folder)
         self.config: TrainConfig = from_dict(stored["config"], str(self.folder / "llmtrain.json"), CheckpointError,
                                              scoring=True)
-        self.published = load_published(self.folder, PrecisionConfig(name=PrecisionName(precision)), Device(device))
-        self.generation = self.config.generation
-        for name, value in generation.items():
-            if name not in GenerationConfig.__slots__:
-                known = ", ".join(GenerationConfig.__slots__)
-                raise ConfigError(f"unknown decode setting {name!r}; choose from {known}")
-            setattr(self.generation, name, value)
+        self.generation = self.config.generation = given.over(self.config.generation)
+        self.published = load(self.folder, PrecisionConfig(name=given.precision), given.device)
+        self._given = replace(given, folder=self.folder, plugins=tuple(file.resolve() for file in given.plugins))
 
-    def __call__(self, texts: Sequence[str]) -> list[str]:
-        """Summaries in the order of the texts; an empty text gives an empty summary."""
-        return [one.text for one in self.details(texts)]
+    @overload
+    def __call__(self, texts: str) -> str: ...  # type: ignore[overload-overlap]
 
-    def details(self, texts: Sequence[str], with_copies: bool = False) -> list[Generated]:
+    @overload
+    def __call__(self, texts: Iterable[str]) -> list[str]: ...
+
+    def __call__(self, texts: Any) -> Any:
+        """The summary of one text, or a list of summaries in the order of several; an empty text has an empty one.
+
+        With ``num_return_sequences`` above 1 each text has a list of them, the best first where beams rank them.
+
+        Args:
+            texts: A str, or anything that gives str: a list, a generator, an array, a column of a table or dataset.
+
+        Raises:
+            DataError: Something else than a str, with its place.
+        """
+        made = self.details(given_texts(texts))
+        found = [[one.text for one in each.every] if each.others else each.text for each in made]
+        return found[0] if isinstance(texts, str) else found
+
+    @overload
+    def details(  # type: ignore[overload-overlap]
+        self, texts: str, with_copies: bool = False) -> Generated: ...
+
+    @overload
+    def details(self, texts: Iterable[str], with_copies: bool = False) -> list[Generated]: ...
+
+    def details(self, texts: Any, with_copies: bool = False) -> Any:
         """Summaries with their scores, the sentences a selecting head chose, the citations of a head that cites and,
         with copies, what each token of a head with a copy gate was copied from."""
-        return self.published.summarize(texts, self.config.data, self.generation, with_copies).summaries
+        made = self.published.summarize(given_texts(texts), self.config.data, self.generation, with_copies).summaries
+        return made[0] if isinstance(texts, str) else made
+
+    def __getstate__(self) -> dict[str, Any]:
+        given = self._given
+        return {"folder": str(given.folder), "precision": given.precision.value, "device": given.device.value,
+                "plugins": [str(file) for file in given.plugins], "generation": plain(self.generation)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._open(arguments(**state), lambda folder, precision, device: _kept(folder, precision.name, device))

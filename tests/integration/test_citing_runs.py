@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,10 @@ def test_summarize_numbers_its_sources(tiny_base: Path, tmp_path: Path) -> None:
     assert rows[1]["summary"] == "" and rows[1].get("citations", []) == []
     cited = rows[0]["citations"]
     assert cited and {source["index"] for c in cited for source in c["sources"]} <= {0, 1, 2}
+    several = run("summarize", "checkpoint=runs/run", "summarize.cite=true", "generation.num_beams=3",
+                  "generation.num_return_sequences=2", f"input={given}", cwd=tmp_path).stdout.split("\n")
+    assert all(re.search(r"\[[123](, [123])*\]$", line) for line in several[:2])
+    assert several[2:] == ["", "", ""]
     made = run("summarize", "checkpoint=runs/run", "summarize.cite=true", f"input={given}", cwd=tmp_path).stdout
     assert made.splitlines() == [
         " ".join(f"{c['text']} [{', '.join(str(s['index'] + 1) for s in c['sources'])}]" for c in cited), ""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from llmtrain.data.words import words
 from llmtrain.evaluation.baselines import best_lead_length, lead, oracle
 from llmtrain.evaluation.bootstrap import interval, paired
 from llmtrain.evaluation.evaluate import extras, score_split
-from llmtrain.evaluation.report import build_results, print_report
+from llmtrain.evaluation.report import build_results, print_report, typical_rows
 from llmtrain.evaluation.rouge import Rouge, several_asked_in_vain
 
 
@@ -167,8 +168,40 @@ def test_the_table_says_when_rows_were_cut() -> None:
                         (None, "test (1 rows)")):
         results = build_results(validation=scores, test=scores, whole=whole)
         console = Console(width=120, record=True, file=io.StringIO())
-        print_report(console, results, None)
+        print_report(console, results)
         shown = console.export_text()
         assert told in shown
         assert "validation (1 rows)" in shown
     assert build_results(validation=None, test=scores, whole={"test": 512})["rows"]["whole"] == {"test": 512}
+
+
+def row(name: str, score: float) -> dict[str, Any]:
+    return {"id": name, "document": f"document {name}", "references": [f"reference {name}"],
+            "prediction": f"prediction {name}", "rouge1": score}
+
+
+def test_the_rows_that_are_shown_stand_at_percentiles_of_the_score() -> None:
+    rows = [row(str(i), float(i)) for i in range(1, 101)]
+    found = [(place, one["id"]) for place, one in typical_rows(rows)]
+    assert found == [("25th", "25"), ("50th", "50"), ("75th", "75")]
+    for shuffled in (rows[::-1], rows[50:] + rows[:50]):
+        assert [(place, one["id"]) for place, one in typical_rows(shuffled)] == found
+    tied = [row(str(i), 5.0) | {"id": "one"} for i in range(9)]
+    assert typical_rows(tied) == typical_rows(tied[::-1])
+    assert [place for place, _ in typical_rows(tied[:1])] == ["25th and 50th and 75th"]
+    assert [(place, one["id"]) for place, one in typical_rows([row("a", 1.0), row("b", 2.0)])] == [
+        ("25th and 50th", "a"), ("75th", "b")]
+    assert typical_rows([]) == []
+
+
+def test_the_report_shows_each_example_with_its_score() -> None:
+    from rich.console import Console
+
+    scores = score_split([example("a b", "a")], ["a"], EvalConfig(bootstrap_samples=5), decoding="x")
+    results = build_results(validation=None, test=scores)
+    console = Console(width=126, record=True, file=io.StringIO())
+    print_report(console, results, [row(str(i), 10.0 * i) for i in range(8)])
+    shown = console.export_text()
+    assert "ROUGE-1:    10.00, the 25th percentile of these 8 rows\ndocument:   document 1\n" in shown
+    assert shown.index("ROUGE-1:    30.00, the 50th") < shown.index("ROUGE-1:    50.00, the 75th")
+    assert "document 0" not in shown

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
-from llmtrain.commands.stored import open_stored
+from llmtrain.atomic import IN_THE_WAY, write_problem
+from llmtrain.commands.stored import idle_told, open_stored
 from llmtrain.config.choices import SplitName
-from llmtrain.config.load import path_value, to_dict
+from llmtrain.config.hashing import without_late
+from llmtrain.config.load import path_value
 from llmtrain.config.over import compose_over
-from llmtrain.config.schema import EvaluateConfig
+from llmtrain.config.schema import EvalConfig, EvaluateConfig
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.sources import load_splits
-from llmtrain.errors import CheckpointError, ConfigError, DataError, one_line
+from llmtrain.errors import CheckpointError, ConfigError, DataError, ResourceError, one_line
 from llmtrain.log import quiet_libraries, warn
 
 NEEDED = "eval needs one of checkpoint=PATH and predictions=FILE, or eval.lead=N alone; name one of them"
@@ -32,7 +36,9 @@ def run(overrides: list[str]) -> int:
         config = cast(EvaluateConfig, compose_over(None, overrides, "eval"))
         if predictions is None and config.eval.lead is None:
             raise ConfigError(NEEDED)
-        _refuse_own(config)
+        _check_output(config, None)
+        for line in _without_model(config, predictions):
+            warn(line)
         return _score_texts(None if predictions is None else Path(predictions), config)
     return _score_checkpoint(overrides)
 
@@ -40,12 +46,17 @@ def run(overrides: list[str]) -> int:
 def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
     """Score the file's predictions; without a file, the first eval.lead words or characters of each document."""
     from llmtrain.evaluation.evaluate import leads, score_split
-    from llmtrain.evaluation.predictions import read_predictions
+    from llmtrain.evaluation.predictions import read_predictions, told_of_predictions
     from llmtrain.evaluation.report import build_results
 
     split = config.eval.split
     splits, examples = _examples(config)
-    texts = leads(examples, config.eval) if path is None else read_predictions(path, examples)
+    if path is None:
+        texts = leads(examples, config.eval)
+    else:
+        texts = read_predictions(path, examples, config.eval.prediction, config.data.document)
+        for line in told_of_predictions(config, texts, examples):
+            warn(line)
     made = "predictions are the lead" if path is None else f"predictions from {path.name}"
     scores = score_split(examples, texts, config.eval, lead_from=_validation(config), decoding=made,
                          baselines=config.eval.baselines)
@@ -60,9 +71,9 @@ def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
 def _score_checkpoint(overrides: list[str]) -> int:
     folder, step, stored = open_stored(overrides, "eval")
     config = cast(EvaluateConfig, stored)
-    _refuse_own(config)
-    if not config.eval.output:
-        _refuse_link(_root(folder)[0] / "eval")  # before the work
+    _check_output(config, _root(folder)[0] / "eval")
+    if config.eval.prediction != EvalConfig().prediction:
+        warn(f"eval.prediction={config.eval.prediction} does nothing without predictions=FILE")
     split = config.eval.split
     splits, examples = _examples(config)
     validation = _validation(config)
@@ -76,6 +87,8 @@ def _score_checkpoint(overrides: list[str]) -> int:
 
     quiet_libraries()
     loaded = load_published(folder, config.precision, config.trainer.device)
+    for line in idle_told(config, overrides, writes=not loaded.chooses):
+        warn(line)
     limit = loaded.source_limit(config.generation)
     if (longest := config.data.max_source_tokens) > limit:
         warn(f"data.max_source_tokens={longest} is more than the {limit} positions of the base; longer documents are "
@@ -133,7 +146,7 @@ def _validation(config: EvaluateConfig) -> list[Example] | None:
 
 def _default_output(folder: Path, step: int, config: EvaluateConfig) -> Path:
     """RUN/eval/STEP-SPLIT-HASH (average-STEP for an average), or beside a lone model folder."""
-    chosen = {name: to_dict(config)[name] for name in ("data", "generation", "eval", "precision")}
+    chosen = {name: without_late(getattr(config, name)) for name in ("data", "generation", "eval", "precision")}
     short = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
     root, label = _root(folder)
     output = root / "eval" / f"{step if label is None else label}-{config.eval.split.value}-{short}"
@@ -146,6 +159,30 @@ def _root(folder: Path) -> tuple[Path, str | None]:
     parents = folder.resolve().parents
     inside = len(parents) > 2 and parents[1].name == "checkpoints"
     return (parents[2], parents[0].name.removeprefix("step-")) if inside else (parents[0], None)
+
+
+def _check_output(config: EvaluateConfig, default: Path | None) -> None:
+    """Before the work: refuse a place for the results that cannot, or must not, be written."""
+    _refuse_own(config)
+    folder = Path(config.eval.output) if config.eval.output else default
+    if folder is None:
+        return
+    if folder is default:
+        _refuse_link(folder)
+    if (problem := write_problem(folder)) is not None:
+        kind = ConfigError if problem.errno in IN_THE_WAY else ResourceError
+        raise kind(f"the results cannot be written at {folder} ({problem.strerror}); name a folder for them with "
+                   "eval.output=DIR")
+
+
+def _without_model(config: EvaluateConfig, predictions: str | None) -> Iterator[str]:
+    """What was set and does nothing where no model decodes."""
+    changed = [field.name for field in fields(config.generation)
+               if getattr(config.generation, field.name) != field.default]
+    if changed:
+        yield f"generation.{', generation.'.join(changed)} does nothing without checkpoint=PATH: nothing is decoded"
+    if predictions is None and config.eval.prediction != EvalConfig().prediction:
+        yield f"eval.prediction={config.eval.prediction} does nothing without predictions=FILE"
 
 
 def _refuse_own(config: EvaluateConfig) -> None:
@@ -168,9 +205,12 @@ def _show(results: dict[str, Any], output: Path | None, rows: list[dict[str, Any
 
     from llmtrain.evaluation.report import PLAIN_WIDTH, print_report, write_outputs
 
-    if output is not None:
-        write_outputs(output, results, rows)
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    print_report(console, results, None if output is None else output / "predictions.jsonl")
+    try:  # shown first, so that a disk that is full by now does not lose the scores; kept also where nobody reads them
+        print_report(console, results, rows)
+        sys.stdout.flush()
+    finally:
+        if output is not None:
+            write_outputs(output, results, rows)
     if output is not None:
         print(f"written: {output}")

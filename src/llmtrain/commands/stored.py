@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmtrain.config.decoding import idle_settings
 from llmtrain.config.load import Config, path_value
 from llmtrain.config.over import compose_over
 from llmtrain.errors import ConfigError
@@ -28,6 +29,13 @@ def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
     check_writes(stored, folder)
     return folder, int(stored["step"]), compose_over(stored["config"], overrides, command,
                                                      at=str(folder / "llmtrain.json"))
+
+
+def idle_told(config: Config, overrides: list[str], writes: bool) -> list[str]:
+    """One line for each decode setting that does nothing; with a head that chooses sentences, of those that were typed:
+    the run may have been made of an experiment that decodes for heads that write."""
+    lines = idle_settings(config.generation, writes)
+    return [line for line in lines if writes or any(line.partition("=")[0] in override for override in overrides)]
 
 
 def configuration(overrides: list[str], command: str) -> Config:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from llmtrain.commands.stored import open_stored
+from llmtrain.commands.stored import idle_told, open_stored
 from llmtrain.config.choices import SummaryFormat
 from llmtrain.config.schema import SummarizeCommandConfig
 from llmtrain.errors import ConfigError, DataError
@@ -47,6 +47,8 @@ def run(overrides: list[str]) -> int:
     if config.summarize.cite and not (loaded.cites or loaded.chooses):
         raise ConfigError(f"summarize.cite=true but the model at {folder} has a head that cites nothing; leave it out, "
                           "or train head=ext_abs or extractive")
+    for line in idle_told(config, overrides, writes=not loaded.chooses):
+        warn(line)
     as_json = config.summarize.format is SummaryFormat.jsonl
     done = "cut" if loaded.selector is None else "read by the sentences that the selector chooses"
     cut = told = 0
@@ -72,13 +74,16 @@ def _write(made: Summarized, as_json: bool, cite: bool) -> None:
 
     for one, copied, read in zip(made.summaries, made.copied, made.read, strict=True):
         row: dict[str, Any] = {"summary": one.text, "score": one.score}
+        row |= {"scores": [each.score for each in one.every]} if one.others else {}
         if copied is not None:
             row["copied"] = [asdict(word) | {"probability": round(word.probability, 4)} for word in copied]
             row |= {} if read is None else {"read": read}  # the text that start and end are places in
         row |= one.detail()
-        text = one.text if not cite else numbered(
-            (cited.text, [source.index for source in cited.sources]) for cited in one.citations or [])
-        sys.stdout.write((json.dumps(row, ensure_ascii=False) if as_json else text) + "\n")
+        lines = [each.text if not cite else numbered(
+            (cited.text, [source.index for source in cited.sources]) for cited in each.citations or [])
+            for each in one.every]
+        for line in [json.dumps(row, ensure_ascii=False)] if as_json else lines:
+            sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
@@ -106,6 +111,7 @@ def _numbered(batches: Iterator[list[str]]) -> Iterator[Batch]:
 
 
 def _documents(path: Path, column: str) -> Batch:
+    from llmtrain.data.cells import columns_of, shown
     from llmtrain.data.readers import read_rows
 
     found = []
@@ -113,7 +119,9 @@ def _documents(path: Path, column: str) -> Batch:
         if isinstance(row, str):
             raise DataError(f"bad row: {row} at {place}; mend it")
         if not isinstance(row.get(column), str):
-            raise DataError(f"no text in column {column!r} at {place}; set data.document")
+            problem = "holds no text" if column in row else f"is not there (it has {columns_of(row)})"
+            raise DataError(f"column {shown(column)} {problem} at {place}; name the documents' column, data.document="
+                            "COLUMN")
         found.append((place, row[column]))
     return found
 

@@ -28,7 +28,9 @@ def run(config: TrainConfig) -> int:
         if folder.finished_results is not None:
             say(f"this run is finished; its results ({folder.path}):")
             if is_main():
-                _print(folder.finished_results, folder)
+                from llmtrain.evaluation.report import stored_rows
+
+                _print(folder.finished_results, stored_rows(folder.path / "predictions.jsonl"))
             return 0
         return _train(config, folder)
     except BaseException:
@@ -39,7 +41,6 @@ def run(config: TrainConfig) -> int:
 
 
 def _train(config: TrainConfig, folder: Any) -> int:
-    from llmtrain.log import is_main
     from llmtrain.training.finish import finish
     from llmtrain.training.loop import ended, train
     from llmtrain.training.lost import others_told
@@ -53,10 +54,8 @@ def _train(config: TrainConfig, folder: Any) -> int:
             accelerator.init_trackers("llmtrain", init_kwargs={"tensorboard": purge})
         if not ended(training):
             train(training)
-        results = finish(training)
+        finish(training, _print)
         accelerator.end_training()
-    if is_main():
-        _print(results, folder)
     return 0
 
 
@@ -97,13 +96,13 @@ def prepared(config: TrainConfig, folder: Any, accelerator: Any) -> Training:
     return training
 
 
-def _print(results: dict[str, Any], folder: Any) -> None:
+def _print(results: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
 
     from llmtrain.evaluation.report import PLAIN_WIDTH, print_report
 
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    print_report(console, results, folder.path / "predictions.jsonl")
+    print_report(console, results, rows)
 
 
 def _stop_outside_the_loop(number: int, _frame: FrameType | None) -> None:

@@ -70,6 +70,15 @@ def result_dict(config: Any, by_path: bool = False) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if not key.startswith(tuple(unused))}
 
 
+def without_late(config: Any) -> dict[str, Any]:
+    """A section as plain values, without the late keys that stand at their defaults: names made of it before they came
+    stay."""
+    left_out = {field.name for field in fields(config) if field.metadata.get("late")
+                and getattr(config, field.name) == getattr(type(config)(), field.name)}
+    return {field.name: without_late(value) if is_dataclass(value := getattr(config, field.name)) else plain(value)
+            for field in fields(config) if field.name not in left_out}
+
+
 def _collect(config: Any, path: str, flat: dict[str, Any]) -> None:
     for field in fields(config):
         if field.metadata.get("affects", RESULTS) not in (RESULTS, CONTENT):

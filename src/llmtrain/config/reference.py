@@ -41,7 +41,7 @@ class Key:
         if isinstance(self.type, type) and issubclass(self.type, Enum):
             return [str(member.value) for member in self.type]
         if self.type is bool:
-            return ["true", "false"]
+            return ["true", "false", *(["never"] if self.path == "generation.early_stopping" else [])]
         if self.path == "objective.base":
             return ["none", *(part.name for part in registry.parts("objective"))]
         if self.path == "optim.name":
@@ -65,7 +65,8 @@ class Key:
 def _annotation(annotation: Any) -> tuple[Any, bool]:
     if get_origin(annotation) in (Union, types.UnionType):
         left = [a for a in get_args(annotation) if a is not type(None)]
-        return (left[0] if len(left) == 1 else Any), len(left) < len(get_args(annotation))
+        whole = bool if bool in left else Any  # true, false or a word: see Key.choices
+        return (left[0] if len(left) == 1 else whole), len(left) < len(get_args(annotation))
     return annotation, annotation is Any
 
 

@@ -59,11 +59,18 @@ class GenerationConfig:
     num_beams: int = key(1, "beams (1: greedy)", "beams")
     do_sample: bool = key(False, "sample instead of taking the most probable token")
     temperature: float = key(1.0, "sampling temperature")
+    top_k: int = key(50, "sampling draws from so many of the likeliest tokens (0: from all)", "tokens", late=True)
     top_p: float = key(1.0, "nucleus sampling mass", "probability")
     max_new_tokens: int = key(32, "longest summary", "tokens")
     min_new_tokens: int = key(0, "shortest summary", "tokens")
     length_penalty: float = key(1.0, "beam search: exponent of the length")
+    early_stopping: bool | str = key(False, "beam search ends: true, with num_beams finished summaries; false, when a "
+                                     "better one is unlikely; never, when none can be better", late=True)
     no_repeat_ngram_size: int = key(3, "no n-gram of this size twice (0: off)", "tokens")
+    repetition_penalty: float = key(1.0, "divides the probability of tokens that are written already: more than 1, "
+                                    "fewer repetitions (1: off)", late=True)
+    num_return_sequences: int = key(1, "summaries of each document, at most num_beams or else sampled; scores are the "
+                                    "first's, with beams the best", "summaries", late=True)
     batch_tokens: int = key(8192, "source tokens decoded together, padding included", "tokens", affects=SPEED)
 
 
@@ -72,6 +79,7 @@ class EvalConfig:
     split: SplitName = key(SplitName.test, "split to score")
     output: str | None = key(None, "folder for results.json and predictions.jsonl; default: inside the run",
                              affects=WHERE)
+    prediction: str = key("prediction", "column of predictions=FILE that holds them", late=True)
     references: References = key(References.first, "first (the summary), mean, max (of each metric), best_rouge1")
     language: Language = key(Language.auto, "ROUGE tokenizer: en (stemmed), cjk (characters, Latin words "
                              "whole, no marks), characters (every one, as it stands), zh_words (Chinese words by "

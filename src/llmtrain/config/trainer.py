@@ -24,6 +24,8 @@ class TrainerConfig:
     save_every: int | None = key(None, "steps between checkpoints; default: every evaluation", "steps", affects=WHERE)
     eval_every: int | None = key(None, "steps between validations; default: at each quarter of the run", "steps")
     eval_rows: int = key(200, "fixed validation rows scored during training", "rows")
+    eval_num_beams: int | None = key(None, "beams of those scores (1: greedy), where the published model has more; "
+                                           "default: generation.num_beams", "beams", late=True)
     log_every: int = key(10, "steps between log lines", "steps", affects=WHERE)
     keep_last: int = key(2, "checkpoints kept besides the best", affects=WHERE)
     best_metric: str = key("auto", "what picks the best checkpoint: a ROUGE, loss.total, loss.TERM[.weighted]; auto: "

@@ -83,6 +83,11 @@ def _build(schema: type, values: Any, path: str, problems: list[str], sections: 
     return None if problems else schema(**given)
 
 
+def convert(wanted: Any, value: Any, path: str, problems: list[str]) -> Any:
+    """``value`` as the type ``wanted``, as :func:`build` does for a key; what is wrong with it goes to ``problems``."""
+    return _convert(wanted, value, path, problems)
+
+
 def _convert(wanted: Any, value: Any, path: str, problems: list[str]) -> Any:
     """``value`` as the type ``wanted``; a value that is not one is told in ``problems``."""
     if wanted is Any:
@@ -99,6 +104,10 @@ def _convert(wanted: Any, value: Any, path: str, problems: list[str]) -> Any:
             result = _convert(option, value, path, attempt)
             if not attempt:
                 return result
+        if len(options) > 1 and all(option in (bool, int, float, str) for option in options) and (
+                not isinstance(value, options[-1])):
+            problems.append(f"{path}={value!r} is not {' or '.join(map(_article, options))}; give one")
+            return None
         return _convert(options[-1], value, path, problems)
     if is_dataclass(wanted) and isinstance(wanted, type):
         return _build(wanted, value, path, problems, {})

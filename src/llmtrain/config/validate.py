@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 from llmtrain import registry
 from llmtrain.config.choices import Language, LongMode, ScheduleName
+from llmtrain.config.decoding import decoding_problems
 from llmtrain.config.load import LENGTHS, Config
 from llmtrain.config.objective import (
     base_terms_of,
@@ -18,7 +20,7 @@ from llmtrain.config.objective import (
     terms_of,
 )
 from llmtrain.config.preprocess import steps_for_l1
-from llmtrain.config.schema import TrainConfig
+from llmtrain.config.schema import GenerationConfig, TrainConfig
 from llmtrain.config.sentences import selector_problems, sentence_problems
 from llmtrain.config.tuning import problems_of_tuning
 from llmtrain.config.weighting import problems_of_weighting
@@ -30,7 +32,8 @@ POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "t
             "trainer.threads", "trainer.processes", "data.max_source_tokens", "data.max_summary_tokens",
             "data.max_train_rows", "data.max_validation_rows", "data.validation_from_train", "data.processes",
             "eval.lead", "generation.num_beams", "generation.max_new_tokens", "generation.batch_tokens",
-            "generation.temperature", "summarize.batch", "objective.clm.chunk_tokens",
+            "generation.temperature", "generation.repetition_penalty", "generation.num_return_sequences",
+            "trainer.eval_num_beams", "summarize.batch", "objective.clm.chunk_tokens",
             "precision.init_scale", "precision.growth_interval", "optim.eps", "objective.step.steps",
             "objective.uncertainty.lr", "objective.dwa.window", "objective.dwa.temperature", "objective.gradnorm.lr",
             "objective.famo.lr", "probe.every")
@@ -39,14 +42,14 @@ NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "
                 "optim.weight_decay", "optim.clip_norm", "schedule.warmup_steps", "schedule.base_warmup_steps",
                 "schedule.cooldown_steps", "model.freeze_until_step", "model.unfreeze_every", "data.workers",
                 "eval.bootstrap_samples", "generation.min_new_tokens", "generation.no_repeat_ngram_size",
-                "data.max_test_rows", "run.seed", "data.window_overlap", "data.split_seed")
+                "generation.top_k", "data.max_test_rows", "run.seed", "data.window_overlap", "data.split_seed")
 SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta2", "optim.ema_decay",
           "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
           "objective.step.share", "objective.clm.fraction", "head.dropout", "head.label_smoothing",
           "generation.top_p", "data.head_share")
 MOST = {  # beyond it the value fails in torch, or in a system call that takes no larger one, or scoring never ends
     "run.seed": 9_000_000_000_000, "trainer.threads": 4096, "trainer.timeout_seconds": 2_000_000,
-    "generation.num_beams": 1000, "eval.bootstrap_samples": 1_000_000}
+    "generation.num_beams": 1000, "trainer.eval_num_beams": 1000, "eval.bootstrap_samples": 1_000_000}
 MOST_OF_ALL = 2**63 - 1
 SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -54,18 +57,24 @@ SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 def validate(config: TrainConfig) -> None:
     """Raise ConfigError with one line for each problem of a whole training configuration."""
     problems = [*_ranges(config), *_lengths(config), *_best(config), *_objective(config), *_model(config),
-                *_optim(config), *_data(config), *_decoding(config), *_held_out(config), *_scoring(config)]
+                *_optim(config), *_data(config), *decoding_problems(config.generation), *_held_out(config),
+                *_scoring(config)]
     if problems:
         raise ConfigError(problems)
 
 
 def validate_stored(config: Config) -> None:
     """The same for what eval and summarize can change: ranges and decoding."""
-    if problems := [*_ranges(config), *_decoding(config), *_held_out(config), *_scoring(config)]:
+    if problems := [*_ranges(config), *decoding_problems(config.generation), *_held_out(config), *_scoring(config)]:
         raise ConfigError(problems)
 
 
-def _ranges(config: Config) -> Iterator[str]:
+def generation_ranges(generation: GenerationConfig) -> list[str]:
+    """What is out of range in decode settings alone."""
+    return list(_ranges(SimpleNamespace(generation=generation)))
+
+
+def _ranges(config: object) -> Iterator[str]:
     for names, low, high, text in ((POSITIVE, 0, None, "more than 0"), (NOT_NEGATIVE, None, None, "0 or more"),
                                    (SHARES, None, 1, "from 0 to 1")):
         for name in names:
@@ -242,9 +251,3 @@ def _l1_text(config: TrainConfig, step: str) -> Iterator[str]:
         name = next(name for name in used if name in able)
         yield (f"{another} objective.{name}.shared_pass=true reads the summary's; use apply=document, or "
                "shared_pass=false")
-
-
-def _decoding(config: Config) -> Iterator[str]:
-    if config.generation.min_new_tokens > config.generation.max_new_tokens:
-        yield (f"generation.min_new_tokens={config.generation.min_new_tokens} is more than generation.max_new_tokens="
-               f"{config.generation.max_new_tokens}; change one of them")

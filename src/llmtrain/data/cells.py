@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmtrain.errors import cut, redact
@@ -23,3 +24,8 @@ UNREADABLE = Unusable("holds a value that cannot be read")
 def shown(name: str, most: int = SHOWN) -> str:
     """A name between quotes, shortened to so many characters."""
     return cut(repr(redact(name)), most + 2)
+
+
+def columns_of(row: Mapping[str, object], most: int = 12) -> str:
+    """The names of a row's first columns, for a message."""
+    return ", ".join(shown(name, 24) for name in list(row)[:most]) + (" ..." if len(row) > most else "")

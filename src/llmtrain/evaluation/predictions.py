@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmtrain.data.cells import Unusable, shown
+from llmtrain.config.schema import EvaluateConfig
+from llmtrain.data.cells import Unusable, columns_of, shown
 from llmtrain.data.examples import SURROGATE, Example
-from llmtrain.data.readers import SUFFIXES, kind_of, read_rows, read_text
+from llmtrain.data.readers import SUFFIXES, kind_of, read_bytes, read_rows, read_text
 from llmtrain.errors import DataError
 
-Row = tuple[str, str | None, str]  # (place, id, prediction)
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the file; ``document`` is the document that stands beside the prediction, where one does."""
+
+    place: str
+    id: str | None
+    text: str
+    document: str | None
 
 
-def read_predictions(path: Path, examples: list[Example]) -> list[str]:
-    """One prediction for each example: plain lines in order, or rows, matched by ``id`` where they have one.
+def read_predictions(path: Path, examples: list[Example], column: str = "prediction",
+                     document: str | None = None) -> list[str]:
+    """One prediction for each example: plain lines or a JSON list of texts in order, or rows, matched by ``id`` where
+    they have one.
+
+    Args:
+        column: The column of rows that holds the predictions; no other one is taken for it.
+        document: A column that, where rows have it, tells which document each belongs to.
 
     Raises:
         DataError: The file is missing, not UTF-8, or does not fit the examples.
@@ -22,18 +39,65 @@ def read_predictions(path: Path, examples: list[Example]) -> list[str]:
     kind = kind_of(path)[0]
     if kind not in SUFFIXES or kind == ".txt":
         lines = read_text(path).removesuffix("\n").split("\n")
+        _refuse_json(lines, path)
         return _as_many([line.removesuffix("\r") for line in lines], path, examples)
-    rows = [_row(place, row) for place, row in read_rows(path)]
-    found = _as_many([text for _, _, text in rows], path, examples)
-    ids = [identity for _, identity, _ in rows]
+    if kind == ".json" and (listed := _list_of_texts(path)) is not None:
+        return _as_many(listed, path, examples)
+    rows = [_row(place, row, column, document) for place, row in read_rows(path)]
+    found = _as_many([row.text for row in rows], path, examples)
+    ids = [row.id for row in rows]
     if ids == [e.id for e in examples] or all(identity is None for identity in ids):
+        _check_documents(rows, examples)
         return found
     by_id = _by_id(rows)
     missing = [e.id for e in examples if e.id not in by_id]
     if missing:
         raise DataError(f"no prediction for id {shown(missing[0])} at {path} ({len(missing)} of {len(examples)} "
                         "missing); add them, or leave out every id to match by order")
-    return [by_id[e.id] for e in examples]
+    matched = [by_id[e.id] for e in examples]
+    _check_documents(matched, examples)
+    return [row.text for row in matched]
+
+
+def told_of_predictions(config: EvaluateConfig, texts: list[str], examples: list[Example]) -> list[str]:
+    """What to tell of predictions that may be the data's own texts."""
+    column, data = config.eval.prediction, config.data
+    named = [f"data.{name}={column}" for name in ("summary", "references", "document")
+             if getattr(data, name) == column]
+    lines = []
+    if named:
+        lines.append(f"eval.prediction={column} is also {named[0]}; if the file is the data itself, its own texts are "
+                     "scored, and no model's")
+    if texts and all(text in (e.summary, *e.references) for text, e in zip(texts, examples, strict=True)):
+        lines.append(f"each of the {len(texts)} predictions is a reference word for word; see that the file holds what "
+                     "a model wrote")
+    return lines
+
+
+def _list_of_texts(path: Path) -> list[str] | None:
+    """What a .json file lists, where that is texts alone."""
+    try:
+        value = json.loads(read_bytes(path).decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None  # the reader of rows tells what is wrong with it
+    if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
+        return None
+    if bad := next((number for number, text in enumerate(value, start=1) if SURROGATE.search(text)), None):
+        raise DataError(f"half a character (a lone surrogate, as in \\ud83d) at {path}:{bad}; mend it")
+    return value
+
+
+def _refuse_json(lines: list[str], path: Path) -> None:
+    """Rows under the name of a text file would be scored with their braces."""
+    def is_row(line: str) -> bool:
+        try:
+            return isinstance(json.loads(line), dict)
+        except (ValueError, RecursionError):
+            return False
+
+    written = [line for line in lines if line.strip()]
+    if written and all(line.lstrip().startswith("{") for line in written) and all(map(is_row, written)):
+        raise DataError(f"JSON objects, one a line, in a text file at {path}; rename it to .jsonl")
 
 
 def _as_many(found: list[str], path: Path, examples: list[Example]) -> list[str]:
@@ -42,25 +106,43 @@ def _as_many(found: list[str], path: Path, examples: list[Example]) -> list[str]
     return found
 
 
-def _row(place: str, row: dict[str, Any] | str) -> Row:
+def _row(place: str, row: dict[str, Any] | str, column: str, document: str | None) -> Row:
     if isinstance(row, str):
-        raise DataError(f"bad row: {row} at {place}; each needs a \"prediction\"")
-    text = row.get("prediction", row.get("summary"))
+        raise DataError(f"bad row: {row} at {place}; each needs a {shown(column)}")
+    if column not in row:
+        raise DataError(f"no column {shown(column)} (it has {columns_of(row)}) at {place}; name the one that holds the "
+                        "predictions, eval.prediction=COLUMN")
+    text = row[column]
+    if isinstance(text, Unusable):
+        raise DataError(f"column {shown(column)} {text.why} at {place}; mend it")
     if not isinstance(text, str) or SURROGATE.search(text):
-        raise DataError(f"no text under \"prediction\" at {place}; each row needs one")
+        what = "half a character" if isinstance(text, str) else "empty" if text is None else type(text).__name__
+        raise DataError(f"column {shown(column)} is {what}, not text, at {place}; each row needs one prediction")
     identity = row.get("id")
     if isinstance(identity, Unusable):
         raise DataError(f"column 'id' {identity.why} at {place}; give every row an id, or none")
-    return place, None if identity is None or identity == "" else str(identity), text
+    beside = row.get(document) if document is not None and document != column else None
+    return Row(place, None if identity is None or identity == "" else str(identity), text,
+               beside if isinstance(beside, str) else None)
 
 
-def _by_id(rows: list[Row]) -> dict[str, str]:
-    seen: dict[str, str] = {}
-    for place, identity, text in rows:
-        if identity is None:
-            raise DataError(f"no id at {place}, where other rows have one; give every row an id, or none")
-        if identity in seen:
-            raise DataError(f"the id {shown(identity)} stands twice, again at {place}; each document has one "
+def _by_id(rows: list[Row]) -> dict[str, Row]:
+    seen: dict[str, Row] = {}
+    for row in rows:
+        if row.id is None:
+            raise DataError(f"no id at {row.place}, where other rows have one; give every row an id, or none")
+        if row.id in seen:
+            raise DataError(f"the id {shown(row.id)} stands twice, again at {row.place}; each document has one "
                             "prediction")
-        seen[identity] = text
+        seen[row.id] = row
     return seen
+
+
+def _check_documents(rows: list[Row], examples: list[Example]) -> None:
+    """Refuse a prediction that stands beside another row's document. One that the data do not hold tells nothing: it
+    may be shortened."""
+    known = {e.document for e in examples}
+    for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
+        if row.document is not None and row.document != example.document and row.document in known:
+            raise DataError(f"the prediction at {row.place} stands beside another document than row {number} of the "
+                            f"data (id {shown(example.id)}); sort the file as the data, or give both the same ids")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmtrain import registry
 from llmtrain.atomic import make_folder, write_json, write_text
 from llmtrain.citations import numbered
+from llmtrain.data.examples import digest
 from llmtrain.evaluation.evaluate import Intervals, SplitScores
 from llmtrain.evaluation.rouge import METRICS
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 PLAIN_WIDTH = 126  # of the report where stdout is no terminal
-SHOWN_EXAMPLES = 3
+SHOWN_PERCENTILES = (25, 50, 75)  # of ROUGE-1: the rows that are shown
 SHOWN_CHARACTERS = 300
 
 
@@ -54,8 +56,16 @@ def write_outputs(folder: Path, results: dict[str, Any], rows: list[dict[str, An
     write_json(folder / "results.json", results)
 
 
-def print_report(console: Console, results: dict[str, Any], predictions: Path | None) -> None:
-    """The table, the facts of the run, and a few examples from predictions.jsonl."""
+def stored_rows(predictions: Path) -> list[dict[str, Any]]:
+    """The rows of a predictions.jsonl; none where there is no such file."""
+    if not predictions.is_file():
+        return []
+    with predictions.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def print_report(console: Console, results: dict[str, Any], rows: Sequence[dict[str, Any]] = ()) -> None:
+    """The table, the facts of the run, and a weak, a middling and a good example of ``rows``, predictions.jsonl's."""
     from rich.table import Table
 
     table = Table(title="ROUGE F1, 95 % bootstrap intervals")
@@ -72,16 +82,31 @@ def print_report(console: Console, results: dict[str, Any], predictions: Path | 
         console.print(table)
     for line in _facts(results):
         console.print(line, markup=False, highlight=False)
-    if predictions is not None and predictions.is_file():
-        for row in _first_rows(predictions):
-            console.print()
-            shown = {"document": row["document"], "reference": row["references"][0], "prediction": row["prediction"]}
-            if row.get("citations"):
-                shown["prediction"] = numbered((cited["text"], [source["index"] for source in cited["sources"]])
-                                               for cited in row["citations"])
-            for label, text in shown.items():
-                console.print(f"{label + ':':<12}{' '.join(text.split())[:SHOWN_CHARACTERS]}", markup=False,
-                              highlight=False)
+    for place, row in typical_rows(rows):
+        shown = {"document": row["document"], "reference": row["references"][0], "prediction": row["prediction"]}
+        if row.get("citations"):
+            shown["prediction"] = numbered((cited["text"], [source["index"] for source in cited["sources"]])
+                                           for cited in row["citations"])
+        console.print()
+        console.print(f"{'ROUGE-1:':<12}{row['rouge1']:.2f}, the {place} percentile of these {len(rows)} rows",
+                      markup=False, highlight=False)
+        for label, text in shown.items():
+            console.print(f"{label + ':':<12}{' '.join(text.split())[:SHOWN_CHARACTERS]}", markup=False,
+                          highlight=False)
+
+
+def typical_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """The rows at a few percentiles of ROUGE-1, each with the percentile's name, the lowest first.
+
+    The order of the rows decides nothing: equal scores stand in the order of a hash of the document. Few rows have one
+    for several percentiles.
+    """
+    order = sorted((row for row in rows if "rouge1" in row), key=lambda row: (
+        row["rouge1"], digest(row["document"]), str(row["id"])))
+    places: dict[int, list[str]] = {}
+    for percent in SHOWN_PERCENTILES if order else ():
+        places.setdefault(math.ceil(percent * len(order) / 100) - 1, []).append(f"{percent}th")
+    return [(" and ".join(names), order[index]) for index, names in places.items()]
 
 
 def _rows(results: dict[str, Any], split: str) -> str:
@@ -123,8 +148,3 @@ def _facts(results: dict[str, Any]) -> list[str]:
 def _loss(term: str, value: float) -> str:
     predicts = registry.get("objective", term).requires.get("predicts_tokens", False)
     return f"{term} {value:.3f}" + (f" (perplexity {math.exp(min(value, 50.0)):,.1f})" if predicts else "")
-
-
-def _first_rows(predictions: Path) -> list[dict[str, Any]]:
-    with predictions.open(encoding="utf-8") as file:
-        return [json.loads(line) for _, line in zip(range(SHOWN_EXAMPLES), file, strict=False)]

@@ -24,6 +24,7 @@ class Draft:
         sentences: The sentences that make up or steer the summary, in the document's order.
         probabilities: Of every sentence of the document; None for one that cannot be chosen.
         traced: Of each token, how much it was copied from each sentence of the document, for a head that cites.
+        others: Further summaries of the document, where several were asked for.
     """
 
     token_ids: list[int] | None
@@ -32,3 +33,4 @@ class Draft:
     sentences: list[Choice] | None = None
     probabilities: list[float | None] | None = None
     traced: list[list[float]] | None = None
+    others: tuple[Draft, ...] = ()

@@ -9,42 +9,41 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 from transformers import GenerationMixin
 
+from llmtrain.config.decoding import acting_settings
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.data.loader import pad
 from llmtrain.heads.base import EncoderStates
 from llmtrain.model.draft import Choice, Draft
 from llmtrain.model.summary import SummaryModel, sentences_of
 
-DEFAULTS_LEFT_OUT = {"temperature": 1.0, "top_p": 1.0, "min_new_tokens": 0, "no_repeat_ngram_size": 0}
-
 
 class WritingModel(SummaryModel, GenerationMixin):
     """A topology whose head writes: it has ``generate``, and its head gives next-token log-probabilities."""
 
     def describe_decoding(self, config: GenerationConfig) -> str:
-        how = "sampling" if config.do_sample else "greedy" if config.num_beams == 1 else f"beam {config.num_beams}"
-        parts = [how, f"max_new_tokens {config.max_new_tokens}"]
-        parts += [f"{name} {getattr(config, name)}" for name, value in DEFAULTS_LEFT_OUT.items()
-                  if getattr(config, name) != value]
-        return ", ".join(parts + ([f"length_penalty {config.length_penalty}"] if config.num_beams > 1 else []))
+        beams = [f"beam {config.num_beams}"] if config.num_beams > 1 else []
+        how = [*beams, "sampling"] if config.do_sample else beams or ["greedy"]
+        several = config.num_return_sequences
+        first = [f"the {'best' if beams else 'first'} of {several}"] if several > 1 else []
+        return ", ".join([*how, *(f"{name} {value}" for name, value in acting_settings(config).items()), *first])
 
     def summarize(self, batch: dict[str, Any], config: GenerationConfig, evidence: bool = False) -> list[Draft]:
         rows = [_cut(row, self.config.eos_token_id) for row in self.write(batch, config)]
-        return self.explain(batch, rows) if evidence else [Draft(row) for row in rows]
+        several = config.num_return_sequences
+        drafts = [self.explain(batch, rows[i::several]) if evidence else [Draft(row) for row in rows[i::several]]
+                  for i in range(several)]
+        return [replace(first, others=tuple(others)) for first, *others in zip(*drafts, strict=True)]
 
     def write(self, batch: dict[str, Any], config: GenerationConfig) -> list[list[int]]:
-        """The tokens of each summary behind the start token, the end token and whatever follows it included."""
-        sampling = {"temperature": config.temperature, "top_p": config.top_p} if config.do_sample else {}
-        beams = {"length_penalty": config.length_penalty} if config.num_beams > 1 else {}
+        """The tokens of each summary behind the start token, the end token and whatever follows it included; the
+        ``num_return_sequences`` of a document follow each other."""
         sentences = {name: batch[name] for name in ("sentence_start", "sentence_end") if self.head.cites}
-        sequences_BT = self.generate(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], num_beams=config.num_beams,
-            do_sample=config.do_sample, max_new_tokens=config.max_new_tokens,
-            min_new_tokens=config.min_new_tokens or None,
-            no_repeat_ngram_size=config.no_repeat_ngram_size or None, **sampling, **beams, **sentences)
+        sequences_BT = self.generate(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
+                                     generation_config=as_transformers(config, self.config), **sentences)
         return [row[1:] for row in sequences_BT.tolist()]
 
     def explain(self, batch: dict[str, Any], rows: list[list[int]]) -> list[Draft]:
@@ -80,3 +79,31 @@ class WritingModel(SummaryModel, GenerationMixin):
 
 def _cut(row: list[int], end: int) -> list[int]:
     return row[:row.index(end)] if end in row else row
+
+
+def as_transformers(config: GenerationConfig, model: Any) -> transformers.GenerationConfig:
+    """The settings in full, so that neither a stored generation_config.json nor a default of transformers adds one.
+
+    What does nothing beside the others is given its neutral value: transformers warns of any other.
+
+    Args:
+        model: The model's configuration, for its special tokens.
+    """
+    sampled, searched = config.do_sample, config.num_beams > 1
+    return transformers.GenerationConfig(
+        num_beams=config.num_beams, do_sample=sampled, num_return_sequences=config.num_return_sequences,
+        temperature=config.temperature if sampled else 1.0, top_k=config.top_k if sampled else 50,
+        top_p=config.top_p if sampled else 1.0,
+        length_penalty=config.length_penalty if searched else 1.0,
+        early_stopping=config.early_stopping if searched else False,
+        max_new_tokens=config.max_new_tokens, min_new_tokens=config.min_new_tokens or None,
+        no_repeat_ngram_size=config.no_repeat_ngram_size, repetition_penalty=config.repetition_penalty,
+        typical_p=1.0, epsilon_cutoff=0.0, eta_cutoff=0.0, encoder_repetition_penalty=1.0,
+        encoder_no_repeat_ngram_size=0, use_cache=True, remove_invalid_values=False, renormalize_logits=False,
+        return_dict_in_generate=False, output_scores=False, **special_tokens(model))
+
+
+def special_tokens(model: Any) -> dict[str, int | None]:
+    """The special tokens that ``generate`` needs, from a model's configuration."""
+    names = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+    return {name: getattr(model, name, None) for name in names}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,12 @@ def load_objectives(run: Training, folder: Path) -> None:
         parameter.copy_(stored[f"objectives.{name}"])
 
 
-def finish(run: Training) -> dict[str, Any]:
-    """Score, write results.json and predictions.jsonl, and return the results. Collective."""
+def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]], None]) -> dict[str, Any]:
+    """Score, show, write results.json and predictions.jsonl, and return the results. Collective.
+
+    Args:
+        show: Called on the main process with the results and the scored rows, before anything is written.
+    """
     train_peak = peak_memory_bytes(run.accelerator.device)
     averaged = publish_average(run) if run.config.optim.average_last else None
     best_step = load_best(run, averaged)
@@ -96,6 +101,10 @@ def finish(run: Training) -> dict[str, Any]:
                 "world_size": run.accelerator.num_processes, "config": to_dict(run.config)}
     if run.accelerator.is_main_process:
         shown = scores["test"] or scores["validation"]
-        write_outputs(run.folder.path, results, shown.rows if shown else [])
+        rows = shown.rows if shown else []
+        try:
+            show(results, rows)
+        finally:  # also where nobody reads what is shown
+            write_outputs(run.folder.path, results, rows)
     run.accelerator.wait_for_everyone()
     return results

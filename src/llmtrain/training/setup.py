@@ -18,6 +18,7 @@ from torch import Tensor
 from llmtrain.allocator import keep_freed_memory
 from llmtrain.checkpoint import locate_model, read_model_config
 from llmtrain.config.choices import Device, Tracker, TuningName
+from llmtrain.config.decoding import idle_settings
 from llmtrain.config.model import ModelConfig
 from llmtrain.config.objective import needs_summaries
 from llmtrain.config.schema import TrainConfig
@@ -235,6 +236,8 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     check_trained(config, model.trunk)
     if not model.can_generate():
         say(f"head: {config.head.name} chooses sentences and writes nothing; generation.* is not used")
+    for line in idle_settings(config.generation) if model.can_generate() else ():
+        say(line)
     module = JointModule(model, build_objectives(config, model, tokenizer, base), build_weighting(config))
     module.to(accelerator.device)
     seed_everything(config.run.seed * 1_000_003 + accelerator.process_index)  # dropout differs between processes

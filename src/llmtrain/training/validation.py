@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from llmtrain.config.objective import trains_summary
+from llmtrain.config.schema import GenerationConfig, TrainConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features
 from llmtrain.data.loader import eval_batches
@@ -95,6 +97,14 @@ def leave_together(run: Training, signals: StopSignals, work: Callable[[], Any])
     return made
 
 
+def while_training(config: TrainConfig) -> GenerationConfig:
+    """How held-out documents are summarized before the run ends: with ``trainer.eval_num_beams`` where it is set."""
+    beams = config.trainer.eval_num_beams or config.generation.num_beams
+    most = beams if beams > 1 or not config.generation.do_sample else config.generation.num_return_sequences
+    return replace(config.generation, num_beams=beams,
+                   num_return_sequences=min(config.generation.num_return_sequences, most))
+
+
 def score(run: Training, share: Share = at_once) -> dict[str, Any]:
     """Held-out losses of the weights as they are, and ROUGE where a summary is trained; the model is back in training
     mode afterwards."""
@@ -105,7 +115,8 @@ def score(run: Training, share: Share = at_once) -> dict[str, Any]:
         if not trains_summary(run.config.objective):
             return losses
         tune(run, rows, share)
-        scores = generate_and_score(run.model, run.tokenizer, rows, run.validation, run.config,
+        config = replace(run.config, generation=while_training(run.config))
+        scores = generate_and_score(run.model, run.tokenizer, rows, run.validation, config,
                                     run.precision, accelerator=run.accelerator, baselines=False,
                                     citations=False, share=share)
     finally:

@@ -1,0 +1,198 @@
+"""Where eval puts what it found: looked at before the work, and shown before it is written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import pairs, warm_cli, write_jsonl
+from llmtrain import atomic
+from llmtrain.atomic import write_problem
+from llmtrain.config.hashing import without_late
+from llmtrain.config.load import to_dict
+from llmtrain.config.schema import EvalConfig, GenerationConfig
+from llmtrain.evaluation import report
+
+
+@pytest.fixture(scope="module")
+def run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scored")
+    write_jsonl(folder / "rows.jsonl", pairs(12))
+    result = warm_cli("train", f"model.path={tiny_base}", "head.layers=1", "data=files", "trainer.max_steps=2",
+                      *(f"data.{name}={folder}/rows.jsonl" for name in ("train", "validation", "test")), "run.name=run",
+                      "trainer.batch_size=4", "generation.max_new_tokens=6", "data.max_source_tokens=32",
+                      "eval.bootstrap_samples=5",
+                      f"data.cache_dir={folder / 'cache'}", "generation.temperature=0.5", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("generation.temperature=0.5 does nothing without generation.do_sample=true\n") == 1
+    return folder / "runs/run"
+
+
+def refuse(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that may be read and not written, for whoever runs this, root too."""
+    made = atomic.tempfile.TemporaryFile
+
+    def temporary(*mode: str, **how: Any) -> Any:
+        if Path(how.get("dir", "/")).is_relative_to(folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), how["dir"])
+        return made(*mode, **how)
+
+    monkeypatch.setattr(atomic.tempfile, "TemporaryFile", temporary)
+
+
+def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(*_: Any, **__: Any) -> None:
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr("llmtrain.generation.summarize_batches", decoded)
+
+
+def test_a_run_that_may_not_be_written_is_told_before_it_is_decoded(run: Path, tmp_path: Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(run, monkeypatch)
+    with monkeypatch.context() as inside:
+        no_decoding(inside)
+        refused = warm_cli("eval", f"checkpoint={run}", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (5, "")
+    assert refused.stderr == (f"llmtrain: the results cannot be written at {run}/eval (Permission denied); name a "
+                              "folder for them with eval.output=DIR\n")
+    other = warm_cli("eval", f"checkpoint={run}", f"eval.output={tmp_path / 'out'}", cwd=tmp_path)
+    assert other.returncode == 0, other.stderr
+    assert (tmp_path / "out/results.json").is_file()
+
+
+@pytest.mark.parametrize("scored", ["predictions", "checkpoint"])
+def test_an_output_that_cannot_be_is_told_before_the_work(scored: str, run: Path, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("x")
+    given = [f"checkpoint={run}"] if scored == "checkpoint" else [
+        f"predictions={write_jsonl(tmp_path / 'p.jsonl', [{'prediction': 'a'}])}", "data=files",
+        f"data.test={run.parents[1]}/rows.jsonl"]
+    no_decoding(monkeypatch)
+    for output in ("file", "file/inside"):
+        refused = warm_cli("eval", *given, f"eval.output={output}", cwd=tmp_path)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+        assert f"the results cannot be written at {output} (Not a directory); name a folder" in refused.stderr
+
+
+def test_scores_are_shown_although_the_disk_is_full_by_then(run: Path, tmp_path: Path,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, *_: Any) -> None:
+        with atomic.writing(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(report, "write_text", full)
+    result = warm_cli("eval", f"checkpoint={run}", f"eval.output={tmp_path / 'out'}", cwd=tmp_path)
+    assert result.returncode == 5
+    assert "test (12 rows)" in result.stdout
+    assert "written" not in result.stdout
+    assert "No space left on device" in result.stderr
+    assert not (tmp_path / "out/results.json").exists()
+
+
+def test_a_run_shows_its_scores_although_the_disk_is_full_by_then(run: Path, tiny_base: Path,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command then scores once more and is done."""
+    command = ["train", f"model.path={tiny_base}", "head.layers=1", "data=files", "trainer.max_steps=1",
+               *(f"data.{name}=rows.jsonl" for name in ("train", "validation", "test")), "run.name=full",
+               "trainer.batch_size=4", "generation.max_new_tokens=6", "data.max_source_tokens=32",
+                      "eval.bootstrap_samples=5"]
+
+    def full(path: Path, *_: Any) -> None:
+        with atomic.writing(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as inside:
+        inside.setattr(report, "write_text", full)
+        failed = warm_cli(*command, cwd=run.parents[1])
+    assert failed.returncode == 5
+    assert "test (12 rows)" in failed.stdout
+    done = warm_cli(*command, cwd=run.parents[1])
+    assert done.returncode == 0, done.stderr
+    assert "test (12 rows)" in done.stdout
+    again = warm_cli(*command, cwd=run.parents[1])
+    assert "this run is finished" in again.stdout
+    for shown in (done, again):
+        assert shown.stdout.count("percentile of these 12 rows") == 3
+
+
+def test_results_are_kept_where_nobody_reads_what_is_shown(run: Path, tmp_path: Path,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    monkeypatch.setattr(report, "print_report", gone)
+    warm_cli("eval", f"checkpoint={run}", f"eval.output={tmp_path / 'out'}", cwd=tmp_path)
+    assert (tmp_path / "out/results.json").is_file()
+
+
+def test_looking_at_a_place_leaves_nothing(tmp_path: Path) -> None:
+    assert write_problem(tmp_path / "a/b/c") is None
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("x")
+    problem = write_problem(tmp_path / "file/b")
+    assert problem is not None
+    assert problem.errno == errno.ENOTDIR
+
+
+def test_settings_that_do_nothing_are_told_once(run: Path, tmp_path: Path) -> None:
+    told = "generation.temperature=0.5 does nothing without generation.do_sample=true"
+    scored = warm_cli("eval", f"checkpoint={run}", "eval.output=out", "eval.prediction=x", cwd=tmp_path)
+    assert scored.stderr.count(told) == 1
+    assert "eval.prediction=x does nothing without predictions=FILE" in scored.stderr
+    signature = json.loads((tmp_path / "out/results.json").read_text())["signature"]
+    assert "greedy, max_new_tokens 6, no_repeat_ngram_size 3" in signature
+    assert "temperature" not in signature
+    assert warm_cli("summarize", f"checkpoint={run}", cwd=tmp_path, stdin="a\n").stderr.count(told) == 1
+    sampled = warm_cli("eval", f"checkpoint={run}", "eval.output=out", "generation.do_sample=true",
+                       "generation.num_return_sequences=2", cwd=tmp_path)
+    assert "does nothing" not in sampled.stderr
+    signature = json.loads((tmp_path / "out/results.json").read_text())["signature"]
+    assert "sampling, max_new_tokens 6, temperature 0.5, top_k 50, no_repeat_ngram_size 3, the first of 2" in signature
+    row = json.loads((tmp_path / "out/predictions.jsonl").read_text().splitlines()[0])
+    assert row["summaries"][0] == row["prediction"]
+    assert len(row["summaries"]) == 2
+    given = write_jsonl(tmp_path / "p.jsonl", [{"prediction": "a"}] * 12)
+    without = warm_cli("eval", f"predictions={given}", "data=files", f"data.test={run.parents[1]}/rows.jsonl",
+                       "generation.num_beams=4", cwd=tmp_path)
+    assert "generation.num_beams does nothing without checkpoint=PATH" in without.stderr
+
+
+def test_a_run_may_validate_greedily_and_publish_beams(run: Path, tiny_base: Path) -> None:
+    folder = run.parents[1]
+
+    def trained(name: str, *more: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        result = warm_cli("train", f"model.path={tiny_base}", "head.layers=1", "data=files", "trainer.max_steps=2",
+                          *(f"data.{split}=rows.jsonl" for split in ("train", "validation", "test")),
+                          f"run.name={name}", "trainer.batch_size=4", "generation.max_new_tokens=6",
+                          "data.max_source_tokens=32", "optim.head_lr=0.1", "eval.bootstrap_samples=5",
+                          "generation.no_repeat_ngram_size=0", *more,
+                          cwd=folder)
+        assert result.returncode == 0, result.stderr
+        made = folder / "runs" / name
+        rows = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
+        return ([{key: value for key, value in row.items() if key.startswith("rouge")} for row in rows
+                 if row["split"] == "validation"], json.loads((made / "results.json").read_text()))
+
+    beams = ("generation.num_beams=4", "generation.length_penalty=3", "generation.num_return_sequences=2")
+    greedy, greedy_results = trained("greedy")
+    searched, searched_results = trained("searched", *beams)
+    both, both_results = trained("both", *beams, "trainer.eval_num_beams=1")
+    assert both == greedy
+    assert both_results["metrics"] == searched_results["metrics"]
+    assert greedy_results["metrics"] != searched_results["metrics"]
+    assert searched != greedy
+    assert "beam 4" in both_results["signature"]
+
+
+def test_where_results_go_by_default_does_not_change_with_new_keys() -> None:
+    """The folder's name is made of the settings; keys that came later count where they are set."""
+    names = set(without_late(EvalConfig())) | set(without_late(GenerationConfig()))
+    assert not names & {"prediction", "top_k", "early_stopping", "repetition_penalty", "num_return_sequences"}
+    assert without_late(GenerationConfig(top_k=3)) == without_late(GenerationConfig()) | {"top_k": 3}
+    assert "top_k" in to_dict(GenerationConfig())
