@@ -85,3 +85,12 @@ def test_a_prompt_may_hold_control_tokens(rows: Path, tmp_path: Path) -> None:
     _, tokenizer = load(folder)
     assert ids[0] == tokenizer.eos_token_id
     assert yaml.safe_load((tmp_path / "runs/run/config.yaml").read_text())["head"]["prompt"] == "</s> sum"
+
+
+def test_data_show_tells_of_them_and_shows_them_as_tokens_of_text(rows: Path, tiny_base: Path, tmp_path: Path) -> None:
+    shown = warm_cli("data", "show", f"model.path={tiny_base}", "data=files", f"data.train={rows}",
+                     f"data.validation={rows}", f"data.test={rows}", "show.rows=1", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    flat = " ".join(shown.stdout.split())
+    assert [flat.count(TOLD.format(split)) for split in ("train", "validation", "test")] == [1, 1, 1]
+    assert "[ s ##e ##p ]" in flat

@@ -222,3 +222,11 @@ def test_features_of_a_tokenizer_that_reads_control_tokens_are_others(tmp_path: 
     plain = tiny_tokenizer()
     before = describe(plain)
     assert describe(text_only(plain)) != before
+
+
+def test_the_frame_is_found_by_a_tokenizer_that_does_not_know_the_letter_a(tmp_path: Path) -> None:
+    from transformers import BertTokenizerFast
+
+    names = [token for token in vocabulary() if token != "a"]
+    made = text_only(BertTokenizerFast(vocab={token: index for index, token in enumerate(names)}))
+    assert frame(made) == (1, 1)

@@ -7,10 +7,12 @@ would learn to stop there, and what it copies would be dropped where ids become 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+
+from llmtrain.data.special import special_ids
 
 AROUND = (("", ""), ("a", "a"), ("a ", " a"), (">", "<"))  # texts in which a control token is tried
 SHOWN = 3  # control tokens that a line names
@@ -52,6 +54,35 @@ def control_tokens(tokenizer: Any) -> list[str]:
 def finder(tokenizer: Any) -> re.Pattern[str]:
     """What finds control tokens that a text spells."""
     return re.compile("|".join(map(re.escape, control_tokens(tokenizer))) or "(?!)")
+
+
+def first_spelled(controls: re.Pattern[str], *texts: str) -> str:
+    """The first control token that one of the texts spells; empty where none does."""
+    return next((found[0] for text in texts if (found := controls.search(text)) is not None), "")
+
+
+def unwritable(ids: list[int], tokenizer: Any) -> bool:
+    """Whether a text's tokens leave something of it out: what the vocabulary lacks, or has an end token for."""
+    return not {tokenizer.unk_token_id, special_ids(tokenizer).eos}.isdisjoint(ids)
+
+
+def notes_of(split: str, rows: int, spelled: Sequence[str], lost: int) -> list[str]:
+    """Lines about a split's texts.
+
+    Args:
+        spelled: Of each row that spells control tokens, the first one.
+        lost: Summaries that a model cannot write.
+    """
+    found = []
+    if spelled:
+        named = sorted(set(spelled))
+        shown = ", ".join(named[:SHOWN]) + (" ..." if len(named) > SHOWN else "")
+        found.append(f"{len(spelled)} of {rows} rows of {split} spell control tokens of the tokenizer ({shown}): they "
+                     "are read and written as text")
+    if lost:
+        found.append(f"{lost} of {rows} summaries of {split} hold characters that the tokenizer has no token for: the "
+                     "model cannot write them")
+    return found
 
 
 def _reached(tokenizer: Any) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llmtrain.atomic import make_folder, writing
 from llmtrain.config.data import DataConfig
 from llmtrain.config.sentences import SentenceInput
-from llmtrain.data.controls import SHOWN, finder
+from llmtrain.data.controls import finder, first_spelled, notes_of, unwritable
 from llmtrain.data.docstrings import cache_folder
 from llmtrain.data.examples import Example, digest
 from llmtrain.data.extraction import END, LABELS, START, encode_sentences, label_sentences
@@ -49,16 +49,7 @@ class Stats:
 
     def notes(self, split: str) -> list[str]:
         """Lines about what is read in another way than one may expect, or not kept."""
-        found = []
-        if self.spelled:
-            named = sorted(set(self.spelled))
-            shown = ", ".join(named[:SHOWN]) + (" ..." if len(named) > SHOWN else "")
-            found.append(f"{len(self.spelled)} of {self.rows} rows of {split} spell control tokens of the tokenizer "
-                         f"({shown}): they are read and written as text")
-        if self.unwritable:
-            found.append(f"{self.unwritable} of {self.rows} summaries of {split} hold characters that the tokenizer "
-                         "has no token for: the model cannot write them")
-        return found
+        return notes_of(split, self.rows, self.spelled, self.unwritable)
 
 
 class Ragged:
@@ -199,20 +190,19 @@ def _encode(rows: dict[str, list[str]], tokenizer: Any, pipeline: Pipeline, cut:
             sentences: SentenceInput | None, language: str) -> dict[str, list[Any]]:
     written = [pipeline.summary(text) for text in rows["summary"]]
     summaries = tokenizer(written, add_special_tokens=False, verbose=False)["input_ids"]
-    lost = {tokenizer.unk_token_id, eos}  # the end token too, where no other spells its text: it may only stand last
-    unwritable = [not lost.isdisjoint(ids) for ids in summaries]
+    lost = [unwritable(ids, tokenizer) for ids in summaries]
+    # it may only stand last, also where nothing else spells its text
     summaries = [[one for one in ids if one != eos] for ids in summaries]
     labels = [[*ids[:summary - 1], eos] if given else [] for ids, given in zip(summaries, rows["summary"], strict=True)]
     made: dict[str, list[Any]] = {"labels": labels, "cut_summary": [len(ids) + 1 > summary for ids in summaries],
-                                  "unwritable": unwritable}
+                                  "unwritable": lost}
     if pipeline.has_l1:
         alone = [bounded(pipeline.l1_document(text), tokenizer, cut) for text in rows["document"]]
         made["l1_input_ids"] = [cut(ids) for ids in tokenizer(alone, verbose=False)["input_ids"]]
     read = rows["document"] if sentences is not None else [bounded(pipeline.document(text), tokenizer, cut)
                                                            for text in rows["document"]]
     controls = finder(tokenizer)
-    found = [controls.search(document) or controls.search(text) for document, text in zip(read, written, strict=True)]
-    made["spelled"] = [one[0] if one else "" for one in found]
+    made["spelled"] = [first_spelled(controls, *texts) for texts in zip(read, written, strict=True)]
     if sentences is not None:
         return made | _by_sentence(rows, tokenizer, cut, sentences, language)
     whole = tokenizer(read, verbose=False)["input_ids"]
