@@ -124,6 +124,14 @@ def test_it_stays_so_in_copies_in_processes_and_when_it_is_published(tokenizer: 
         assert describe(alone) == describe(tokenizer)
 
 
+def test_a_tokenizer_is_made_anew_only_where_its_class_would_lose_the_change(tmp_path: Path) -> None:
+    """It takes seconds for a vocabulary of 250,000 pieces."""
+    for kind in (unigram_of_bytes, merging, in_python):
+        made = kind(tmp_path)
+        assert text_only(made) is made
+    assert type(text_only(unigram(tmp_path))) is PreTrainedTokenizerFast
+
+
 def test_padding_truncation_and_marks_are_still_control_tokens(tokenizer: Any) -> None:
     text = spelling(tokenizer)
     whole = tokenizer(text)["input_ids"]

@@ -39,9 +39,9 @@ def text_only(tokenizer: Any) -> Any:
     cuts = pre_tokenizers.Split(Regex(_first_letters(reached)), "isolated")
     before = backend.pre_tokenizer
     backend.pre_tokenizer = cuts if before is None else pre_tokenizers.Sequence([before, cuts])
-    if "__init__" not in vars(type(tokenizer)):
+    if type(tokenizer) is PreTrainedTokenizerFast or "__init__" not in vars(type(tokenizer)):
         return tokenizer
-    # a class with an __init__ of its own would build its backend anew, without the cuts, where it is loaded again
+    # a model's class with an __init__ of its own builds its backend anew, without the cuts, where it is loaded again
     return PreTrainedTokenizerFast(tokenizer_object=backend, **tokenizer.init_kwargs)
 
 
