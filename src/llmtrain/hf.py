@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
+from llmtrain.data.controls import text_only
 from llmtrain.data.special import misfits
 from llmtrain.errors import CheckpointError
 from llmtrain.model.base import probe
@@ -39,6 +40,7 @@ def load(folder: Path) -> tuple[Any, Any]:
     with refusing(CheckpointError, f"cannot load the model at {folder}", "; use another checkpoint"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         probe(tokenizer)
+        tokenizer = text_only(tokenizer)  # one that was published before it was so by itself
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         # the attention is named: a configuration may ask for one that is fetched from the hub; and the special tokens
         # alone are taken for generation: how to decode is llmtrain's own configuration, no generation_config.json

@@ -37,6 +37,7 @@ def run(arguments: list[str]) -> int:
     show = _own([one for one in arguments[1:] if one.startswith("show.")])
     config, base, labelled = _configuration(overrides)
 
+    from llmtrain.data.controls import notes_of
     from llmtrain.data.inspect import Reader, overlaps_with_train
     from llmtrain.data.sources import load_splits, subset
     from llmtrain.log import quiet_libraries
@@ -62,6 +63,9 @@ def run(arguments: list[str]) -> int:
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
     _print_head(console, splits)
     _print_table(console, splits, profiles, config.data)
+    for name, profile in profiles.items():
+        for note in notes_of(name, len(profile.document_tokens), profile.spelled, profile.unwritable):
+            console.print(one_line(note), markup=False)
     _print_histogram(console, show.split.value, profiles[show.split.value], config.data.max_source_tokens)
     _print_overlaps(console, overlaps_with_train(splits) if show.near else [], len(splits.train))
     for example in subset(examples, show.rows):

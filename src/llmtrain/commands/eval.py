@@ -98,6 +98,8 @@ def _score_checkpoint(overrides: list[str]) -> int:
     if told is not None:
         warn(told)
     features = tokenize(documents, loaded.tokenizer, config.data, loaded.model.sentence_input)
+    for note in features.stats.notes(split.value):
+        print(one_line(f"data: {note}"), file=sys.stderr)
     loaded.precision.watch(loaded.first_linear())
     scores = generate_and_score(loaded.model, loaded.tokenizer, examples, features, config, loaded.precision,
                                 baselines=config.eval.baselines, lead_from=validation)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from llmtrain.atomic import make_folder, writing
 from llmtrain.config.data import DataConfig
 from llmtrain.config.sentences import SentenceInput
+from llmtrain.data.controls import finder, first_spelled, notes_of, unwritable
 from llmtrain.data.docstrings import cache_folder
 from llmtrain.data.examples import Example, digest
 from llmtrain.data.extraction import END, LABELS, START, encode_sentences, label_sentences
@@ -28,7 +29,7 @@ ROWS_PER_PROCESS = 20_000  # below this a second process costs more than it save
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """How much the token limits cut off."""
+    """How much the token limits cut off, and what else there is to tell of the texts."""
 
     rows: int
     cut_documents: int
@@ -37,12 +38,18 @@ class Stats:
     max_summary_tokens: int
     empty: int = 0  # documents of which preprocessing left no token
     kept: str = ""  # which part of a cut document is kept
+    spelled: tuple[str, ...] = ()  # of each row that spells control tokens of the tokenizer, the first one
+    unwritable: int = 0  # summaries that hold what no token stands for
 
     def describe(self) -> str:
         share = [100 * count / max(1, self.rows) for count in (self.cut_documents, self.cut_summaries)]
         empty = f"; of {self.empty} documents data.preprocess leaves no token" if self.empty else ""
         return (f"{share[0]:.1f} % of documents cut to {self.max_source_tokens} tokens{self.kept}, {share[1]:.1f} % of "
                 f"summaries to {self.max_summary_tokens}{empty}")
+
+    def notes(self, split: str) -> list[str]:
+        """Lines about what is read in another way than one may expect, or not kept."""
+        return notes_of(split, self.rows, self.spelled, self.unwritable)
 
 
 class Ragged:
@@ -114,7 +121,8 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig, senten
     processes = config.processes or max(1, min(os.cpu_count() or 1, len(examples) // ROWS_PER_PROCESS))
     lists = ["input_ids", "labels", *extra, *(["l1_input_ids"] if pipeline.has_l1 else [])]
     schema = Schema({name: List(Value("int64")) for name in lists}  # also of empty lists
-                    | {name: Value("bool") for name in ("cut_document", "cut_summary", "empty")})
+                    | {name: Value("bool") for name in ("cut_document", "cut_summary", "empty", "unwritable")}
+                    | {"spelled": Value("string")})
     needed = 8 * sum(len(text) for text in (*documents, *summaries))  # more than tokens take: 8 bytes each
     with writing(folder / f"{key}.arrow", needed):
         rows = _mapped(
@@ -123,7 +131,8 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig, senten
             fn_kwargs={"tokenizer": tokenizer, "pipeline": pipeline, "eos": special_ids(tokenizer).eos, "cut": cut,
                        "summary": config.max_summary_tokens, "sentences": sentences, "language": language})
     stats = Stats(len(rows), sum(rows["cut_document"]), sum(rows["cut_summary"]), config.max_source_tokens,
-                  config.max_summary_tokens, sum(rows["empty"]), cut.describe())
+                  config.max_summary_tokens, sum(rows["empty"]), cut.describe(),
+                  tuple(one for one in rows["spelled"] if one), sum(rows["unwritable"]))
     return Features(_ragged(rows, "input_ids"), _ragged(rows, "labels"), stats,
                     _ragged(rows, "l1_input_ids") if pipeline.has_l1 else None,
                     {name: _ragged(rows, name) for name in extra})
@@ -160,15 +169,16 @@ def _encode_shard(shard: tuple[Any, Path, bool, dict[str, Any]]) -> None:
     rows.map(_encode, cache_file_name=str(file), **how)
 
 
-FORMAT = 5  # raise when _encode changes
+FORMAT = 6  # raise when _encode changes
 
 
 def describe(tokenizer: Any) -> str:
     """All that shapes a tokenizer's output but its truncation and padding, which every call sets anew."""
+    alone = " text only" if tokenizer.split_special_tokens else ""
     if not tokenizer.is_fast:
-        return str(sorted(tokenizer.get_vocab().items()))
+        return str(sorted(tokenizer.get_vocab().items())) + alone
     content = json.loads(tokenizer.backend_tokenizer.to_str())
-    return json.dumps({key: value for key, value in content.items() if key not in ("truncation", "padding")})
+    return json.dumps({key: value for key, value in content.items() if key not in ("truncation", "padding")}) + alone
 
 
 def clean(text: str) -> str:
@@ -180,14 +190,21 @@ def _encode(rows: dict[str, list[str]], tokenizer: Any, pipeline: Pipeline, cut:
             sentences: SentenceInput | None, language: str) -> dict[str, list[Any]]:
     written = [pipeline.summary(text) for text in rows["summary"]]
     summaries = tokenizer(written, add_special_tokens=False, verbose=False)["input_ids"]
+    lost = [unwritable(ids, tokenizer) for ids in summaries]
+    # it may only stand last, also where nothing else spells its text
+    summaries = [[one for one in ids if one != eos] for ids in summaries]
     labels = [[*ids[:summary - 1], eos] if given else [] for ids, given in zip(summaries, rows["summary"], strict=True)]
-    made: dict[str, list[Any]] = {"labels": labels, "cut_summary": [len(ids) + 1 > summary for ids in summaries]}
+    made: dict[str, list[Any]] = {"labels": labels, "cut_summary": [len(ids) + 1 > summary for ids in summaries],
+                                  "unwritable": lost}
     if pipeline.has_l1:
         alone = [bounded(pipeline.l1_document(text), tokenizer, cut) for text in rows["document"]]
         made["l1_input_ids"] = [cut(ids) for ids in tokenizer(alone, verbose=False)["input_ids"]]
+    read = rows["document"] if sentences is not None else [bounded(pipeline.document(text), tokenizer, cut)
+                                                           for text in rows["document"]]
+    controls = finder(tokenizer)
+    made["spelled"] = [first_spelled(controls, *texts) for texts in zip(read, written, strict=True)]
     if sentences is not None:
         return made | _by_sentence(rows, tokenizer, cut, sentences, language)
-    read = [bounded(pipeline.document(text), tokenizer, cut) for text in rows["document"]]
     whole = tokenizer(read, verbose=False)["input_ids"]
     return made | {"input_ids": [cut(ids) for ids in whole],
                    "empty": [len(ids) <= cut.before + cut.after for ids in whole],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmtrain.config.data import DataConfig
+from llmtrain.data.controls import finder, first_spelled, unwritable
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import clean
 from llmtrain.data.language import detect
@@ -44,7 +45,9 @@ class Profile:
     """Counts of some rows of a split, an entry a row; tokens with the tokenizer's special ones. What is told of
     summaries has an entry for each row that has one.
 
-    ``copied`` is the share of a summary's tokens that stand in its document, ``copied_read`` in the part that is read.
+    ``copied`` is the share of a summary's tokens that stand in its document, ``copied_read`` in the part that is read;
+    ``spelled`` the first control token of each row that spells any, ``unwritable`` the number of summaries that hold
+    what no token stands for.
     """
 
     document_tokens: NDArray[np.int64]
@@ -52,6 +55,8 @@ class Profile:
     sentences: NDArray[np.int64]
     copied: NDArray[np.float64]
     copied_read: NDArray[np.float64]
+    spelled: list[str] = field(default_factory=list)
+    unwritable: int = 0
 
 
 class Reader:
@@ -95,6 +100,10 @@ class Reader:
         shown = [self._pipeline.document(text) for text in self._shorten(texts)]
         written = self._tokenizer(summaries, add_special_tokens=False, verbose=False)["input_ids"] if given else []
         of_row = dict(zip(given, written, strict=True))
+        controls = finder(self._tokenizer)
+        named = [first_spelled(controls, text) for text in documents]
+        for row, text in zip(given, summaries, strict=True):
+            named[row] = named[row] or first_spelled(controls, text)
         lengths, copied, copied_read = [], [], []
         for row, document in enumerate(documents):  # one by one: the tokens of all may be more than memory holds
             ids = token_ids(document, self._tokenizer)
@@ -104,7 +113,8 @@ class Reader:
                 copied.append(share_in(of_row[row], set(ids)))
                 copied_read.append(share_in(of_row[row], set(read)))
         return Profile(np.array(lengths), np.array([len(ids) + 1 for ids in written]),
-                       np.array([len(sentences(text)) for text in documents]), np.array(copied), np.array(copied_read))
+                       np.array([len(sentences(text)) for text in documents]), np.array(copied), np.array(copied_read),
+                       [name for name in named if name], sum(unwritable(ids, self._tokenizer) for ids in written))
 
 
 def share_in(ids: list[int], known: set[int]) -> float:

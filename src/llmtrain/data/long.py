@@ -101,7 +101,9 @@ def _end(text: str, size: int) -> str:
 
 def frame(tokenizer: Any) -> tuple[int, int]:
     """How many special tokens the tokenizer puts before and behind a document."""
-    special = set(tokenizer.all_special_ids)
+    unknown = tokenizer.unk_token_id  # which "a" may be; some tokenizers have one token for everything
+    ends = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id}
+    special = set(tokenizer.all_special_ids) - ({unknown} - ends)
     framed = [one in special for one in tokenizer("a", verbose=False)["input_ids"]]
     before = next((i for i, is_special in enumerate(framed) if not is_special), len(framed))
     after = next((i for i, is_special in enumerate(reversed(framed)) if not is_special), 0)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from llmtrain.config.model import ModelConfig
+from llmtrain.data.controls import text_only, unlimited
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.fetch.reach import base_place, cached_folder, offline, unreachable
 from llmtrain.fetch.store import locate
@@ -103,7 +104,7 @@ def _loading(path: str) -> AbstractContextManager[None]:
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
-    """The base's fast tokenizer. Raises ConfigError with one line when there is none.
+    """The base's tokenizer, to which text is text. Raises ConfigError with one line when there is none.
 
     transformers makes one of a handful of tokens where a folder has no vocabulary: that is refused.
     """
@@ -115,6 +116,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
     with _loading(path):
         tokenizer = AutoTokenizer.from_pretrained(found, revision=revision, trust_remote_code=False)
         probe(tokenizer)
+        tokenizer = text_only(tokenizer)
         tokenizer.chat_template = None  # nobody chats here, and saving one may name files of its own
         json.dumps(tokenizer.init_kwargs, ensure_ascii=False, default=str).encode()  # every checkpoint will write it
     return tokenizer
@@ -124,21 +126,13 @@ def probe(tokenizer: Any) -> None:
     """Raise whatever a vocabulary leads to that lacks the very token for what it lacks.
 
     Where it can, the backend is asked: calling a fast tokenizer itself would take away the limits it was shipped with.
-    Those are lifted meanwhile: padding to 10^12 tokens would end the process.
     """
     if not tokenizer.is_fast:
         if None in tokenizer(PROBE)["input_ids"]:
             raise ValueError("its vocabulary has no token for what it lacks")
         return
-    backend = tokenizer.backend_tokenizer
-    padding, truncation = backend.padding, backend.truncation
-    backend.no_padding()
-    backend.no_truncation()
-    backend.encode(PROBE)
-    if padding is not None:
-        backend.enable_padding(**padding)
-    if truncation is not None:
-        backend.enable_truncation(**truncation)
+    with unlimited(tokenizer.backend_tokenizer) as backend:
+        backend.encode(PROBE)
 
 
 def base_config(config: ModelConfig) -> Any:

@@ -82,7 +82,8 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         transform = known if head.mlm_transform is None else head.mlm_transform
         model = super().from_base(config, replace(head, prompt=prompt, mlm_transform=transform), special)
         tokenizer = load_tokenizer(config.path, config.revision)
-        if ids := tokenizer(prompt, add_special_tokens=False)["input_ids"]:
+        # unlike a document it is part of the configuration, and may hold the control tokens a base was tuned with
+        if ids := tokenizer(prompt, add_special_tokens=False, split_special_tokens=False)["input_ids"]:
             model.config.prompt_ids, start = ids[:-1], ids[-1]  # writing starts from the prompt's last token
             model.config.decoder_start_token_id = model.head.start_id = start
             if model.generation_config is not None:

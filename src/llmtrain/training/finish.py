@@ -83,6 +83,8 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
         asked = run.model.sentence_input if summarizes else sentence_input(run.config)
         documents, _ = as_read(examples, run.selector, run.tokenizer, run.config.data)
         features = tokenize(documents, run.tokenizer, run.config.data, asked)
+        for note in features.stats.notes(split) if split == "test" else ():  # those of validation are told already
+            say(f"data: {note}")
         if summarizes:
             scores[split] = generate_and_score(
                 run.model, run.tokenizer, examples, features, run.config, run.precision,

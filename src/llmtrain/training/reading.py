@@ -78,7 +78,7 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: S
     counts = (len(splits.train), len(splits.validation), len(splits.test))
     say(f"data: {splits.source}, {' / '.join(map(str, counts))} train / validation / test pairs, content "
         f"{splits.content_hash[:12]}; {train.stats.describe()}")
-    for note in splits.notes:
+    for note in (*splits.notes, *train.stats.notes("train"), *validation.stats.notes("validation")):
         say(f"data: {note}")
     if told is not None:
         say(f"data.long=select_then_write: {told}")

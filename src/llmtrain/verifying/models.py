@@ -45,6 +45,7 @@ def _weights(found: Finding, head: str) -> None:
     from transformers import AutoConfig, AutoTokenizer
 
     import llmtrain.hf  # noqa: F401  registers the model types
+    from llmtrain.data.controls import text_only
     from llmtrain.data.special import misfits, special_ids
     from llmtrain.model.base import probe
     from llmtrain.model.topology import class_of
@@ -59,6 +60,7 @@ def _weights(found: Finding, head: str) -> None:
             output_loading_info=True, ignore_mismatched_sizes=True)
         tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
         probe(tokenizer)
+        text_only(tokenizer)  # as eval and summarize read with it
     count = _against(found, told)
     ids, own = special_ids(tokenizer), (config.bos_token_id, config.eos_token_id, config.pad_token_id)
     found.problems += misfits(tokenizer, int(model.input_embedding_VD.shape[0]), found.path)

@@ -13,7 +13,9 @@ from llmtrain.registry import register
 class PrefixLmHeadConfig:
     name: str = key("prefix_lm", "registered name of the head")
     prompt: str | None = key(None, "text between document and summary; default: 'TL;DR:' on a line of its own for a "
-                                   "decoder (Radford et al. 2019), nothing for an encoder, whose document has an end")
+                                   "decoder (Radford et al. 2019), nothing for an encoder, whose document has an end; "
+                                   "control tokens that it names (<|im_end|>) are read as such, unlike those in a "
+                                   "document")
     mlm_transform: bool | None = key(None, "write through the transform of the base's masked-LM head; default: where "
                                            "the base's folder has one")
     copy_gate: bool = key(False, "mix the vocabulary with a pointer over source tokens: the one part that is new")
