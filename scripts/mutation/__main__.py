@@ -133,8 +133,8 @@ def tests_of(source: Source, known: dict[str, Any]) -> list[Path]:
 # A group of files with the same tests
 
 
-def collected(session: Any, sources: list[Source], trials: list[Trial], parallel: int, deadline: float, folder: Path,
-              tell: Callable[[Trial], None]) -> int:
+def collected(session: Any, sources: list[Source], trials: list[Trial], options: argparse.Namespace, deadline: float,
+              folder: Path, tell: Callable[[Trial], None]) -> int:
     """In the process that has the tests: measure, then try every mutant whose code can be exchanged."""
     base = folder / "baseline"
     keep(base, Baseline())
@@ -156,7 +156,7 @@ def collected(session: Any, sources: list[Source], trials: list[Trial], parallel
 
     def jobs() -> Iterator[tuple[Trial, Callable[[], int], float]]:
         for trial in trials:
-            tests = baseline.fitting(trial.source, trial.source.mutants[trial.number])
+            tests = baseline.fitting(trial.source, trial.source.mutants[trial.number], options.each)
             if not tests:
                 trial.verdict = "unreached"
                 tell(trial)
@@ -166,7 +166,7 @@ def collected(session: Any, sources: list[Source], trials: list[Trial], parallel
             else:
                 yield trial, functools.partial(work, trial, tests), sum(baseline.seconds[test] for test in tests)
 
-    pool(jobs(), parallel, deadline, tell)
+    pool(jobs(), options.parallel, deadline, tell)
     return PASSED
 
 
@@ -212,7 +212,7 @@ def run_group(sources: list[Source], trials: list[Trial], tests: list[Path], opt
             os.write(writing, f"{line}\n".encode())
 
         return with_tests(tests, options.root, lambda session: collected(
-            session, sources, trials, options.parallel, deadline, folder, tell))
+            session, sources, trials, options, deadline, folder, tell))
 
     (folder / "baseline").unlink(missing_ok=True)
     child = fork(group)
@@ -239,7 +239,7 @@ def run_group(sources: list[Source], trials: list[Trial], tests: list[Path], opt
     baseline: Baseline = pickle.loads((folder / "baseline").read_bytes())
     for name in baseline.failed:
         print(f"left out, fails or is skipped without any change: {name}", file=sys.stderr)
-    wanted = sorted(baseline.seconds, key=baseline.seconds.__getitem__)
+    wanted = baseline.fastest(options.each, baseline.seconds.keys())
 
     def fresh(trial: Trial) -> int:
         quiet()
@@ -250,7 +250,7 @@ def run_group(sources: list[Source], trials: list[Trial], tests: list[Path], opt
         sys.meta_path.insert(0, Importing(trial.source, code))
         return with_tests(tests, options.root, lambda session: PASSED if run_tests(session, wanted) else FAILED)
 
-    total = sum(baseline.seconds.values()) + 20
+    total = sum(baseline.seconds[test] for test in wanted) + 20
     pool(((trial, functools.partial(fresh, trial), total) for trial in later), options.parallel, deadline, done)
 
 
@@ -266,6 +266,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sample", type=int, metavar="N", help="try only N mutants, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=3600, help="stop after this time; default: an hour")
+    parser.add_argument("--each", type=float, default=20, metavar="SECONDS",
+                        help="try a mutant on the fastest tests that reach it, so many seconds of them; default: 20")
     parser.add_argument("--parallel", type=int, default=2, help="mutants tried at once; default: 2")
     parser.add_argument("--match", default="", help="only mutants with this text in their name")
     parser.add_argument("--known", type=Path, default=HERE / "known.toml", help="tests of files, and equivalents")

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -55,13 +55,19 @@ class Baseline:
     reach: dict[str, dict[int, set[str]]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
 
-    def fitting(self, source: Source, mutant: Mutant) -> list[str]:
-        """The tests that reach a mutant, the fastest first."""
-        if not mutant.inside:
-            return sorted(self.seconds, key=self.seconds.__getitem__)
+    def fitting(self, source: Source, mutant: Mutant, seconds: float) -> list[str]:
+        """The tests that reach a mutant, the fastest first, as many as fit in so many seconds; one at least."""
         lines = self.reach.get(str(source.path), {})
         tests: set[str] = set().union(*(lines.get(line, set()) for line in mutant.lines))
-        return sorted(tests & self.seconds.keys(), key=lambda test: (self.seconds[test], test))
+        return self.fastest(seconds, tests if mutant.inside else self.seconds.keys())
+
+    def fastest(self, seconds: float, tests: Set[str]) -> list[str]:
+        found: list[str] = []
+        for test in sorted(tests & self.seconds.keys(), key=lambda test: (self.seconds[test], test)):
+            seconds -= self.seconds[test]
+            if seconds >= 0 or not found:
+                found.append(test)
+        return found
 
 
 class Watch:
