@@ -16,6 +16,7 @@ import ast
 import contextlib
 import functools
 import gc
+import importlib
 import json
 import os
 import pickle
@@ -42,8 +43,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.dont_write_bytecode = True
 
-from mutants import mutants_of
-from trial import (
+from mutants import mutants_of  # noqa: E402
+from trial import (  # noqa: E402
     FAILED,
     NEEDS_IMPORT,
     PASSED,
@@ -136,6 +137,8 @@ def tests_of(source: Source, known: dict[str, Any]) -> list[Path]:
 def collected(session: Any, sources: list[Source], trials: list[Trial], options: argparse.Namespace, deadline: float,
               folder: Path, tell: Callable[[Trial], None]) -> int:
     """In the process that has the tests: measure, then try every mutant whose code can be exchanged."""
+    for source in sources:  # the registry imports many a module when it is first asked for it
+        importlib.import_module(source.module)
     base = folder / "baseline"
     keep(base, Baseline())
     wait([fork(lambda: keep(base, measure(session, sources)) or PASSED)])

@@ -275,7 +275,7 @@ def _other_numbers(value: Any) -> Iterator[Any]:
 
 
 def _other_calls(node: ast.Call) -> Iterator[ast.expr]:
-    """The call by another name, left out, with its first two arguments the other way round, without a keyword's flag."""
+    """The call by another name, left out, and with its first two arguments the other way round."""
     name = _called(node)
     function = node.func
     for other in INSTEAD.get(name, ()):
@@ -291,5 +291,5 @@ def _other_calls(node: ast.Call) -> Iterator[ast.expr]:
         elif isinstance(function, ast.Attribute):
             yield function.value
     first = node.args[:2]
-    if len(first) == 2 and not any(isinstance(argument, ast.Constant | ast.Starred) for argument in first):
+    if len(first) == 2 and ast.dump(first[0]) != ast.dump(first[1]) and not any(isinstance(argument, ast.Constant | ast.Starred) for argument in first):
         yield ast.Call(function, [first[1], first[0], *node.args[2:]], node.keywords)

@@ -178,7 +178,8 @@ def _key(code: CodeType) -> tuple[str, int]:
 
 
 def exchange(functions: list[FunctionType], broken: CodeType) -> bool:
-    """Whether these functions could be given the broken module's code."""
+    """Whether these functions could be given the broken module's code, which differs from their own."""
+    changed = False
     by_place: dict[tuple[str, int], list[CodeType]] = {}
     for code in codes(broken):
         by_place.setdefault(_key(code), []).append(code)
@@ -189,9 +190,10 @@ def exchange(functions: list[FunctionType], broken: CodeType) -> bool:
         if found[0] != function.__code__:
             try:
                 function.__code__ = found[0]
+                changed = True
             except ValueError:  # other variables of the function around it
                 return False
-    return True
+    return changed
 
 
 class Importing(importlib.abc.MetaPathFinder, importlib.abc.Loader):

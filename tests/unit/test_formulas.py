@@ -295,7 +295,8 @@ def test_places_behind_the_last_position_share_it() -> None:
 
 
 def test_steering_adds_to_the_scores_of_cross_attention() -> None:
-    head, states, ids = drawn(TransformerHead(TransformerHeadConfig(layers=1), SIZES)), document(), labels().clamp_min(0)
+    head, states = drawn(TransformerHead(TransformerHeadConfig(layers=1), SIZES)), document()
+    ids = labels().clamp_min(0)
     states.attention_mask_BS[:] = 1
     plain = head.decode(ids, states)
     states.steering_BS = torch.zeros(B, S)
