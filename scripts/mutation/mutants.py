@@ -291,5 +291,6 @@ def _other_calls(node: ast.Call) -> Iterator[ast.expr]:
         elif isinstance(function, ast.Attribute):
             yield function.value
     first = node.args[:2]
-    if len(first) == 2 and ast.dump(first[0]) != ast.dump(first[1]) and not any(isinstance(argument, ast.Constant | ast.Starred) for argument in first):
+    plain = not any(isinstance(argument, ast.Constant | ast.Starred) for argument in first)
+    if len(first) == 2 and plain and ast.dump(first[0]) != ast.dump(first[1]):
         yield ast.Call(function, [first[1], first[0], *node.args[2:]], node.keywords)

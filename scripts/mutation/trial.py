@@ -26,14 +26,13 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from mutants import Mutant
 
 PASSED, FAILED, NEEDS_IMPORT = 0, 1, 77
 CPU_SECONDS = 10.0  # allowed beside five times what the tests took
-MEMORY = 6 << 30  # allowed beside what the process has
 PR_SET_PDEATHSIG = 1
 
 
@@ -110,10 +109,6 @@ def measure(session: pytest.Session, sources: list[Source]) -> Baseline:
     marks: dict[str, set[tuple[str, int]]] = {}
 
     class Phases:
-        @pytest.hookimpl(trylast=True)
-        def pytest_runtest_call(self, item: pytest.Item) -> None:
-            pass
-
         @pytest.hookimpl(hookwrapper=True)
         def pytest_runtest_setup(self, item: pytest.Item) -> Iterator[None]:
             yield
@@ -141,7 +136,7 @@ def measure(session: pytest.Session, sources: list[Source]) -> Baseline:
     return found
 
 
-def run_tests(session: pytest.Session, wanted: list[str], until_failure: bool = True) -> bool:
+def run_tests(session: pytest.Session, wanted: list[str]) -> bool:
     """Whether these tests pass."""
     watch = Watch()
     session.config.pluginmanager.register(watch)
@@ -306,7 +301,3 @@ def keep(path: Path, thing: Any) -> None:
     beside = path.with_suffix(".part")
     beside.write_bytes(pickle.dumps(thing))
     beside.rename(path)
-
-
-def end(code: int) -> NoReturn:
-    os._exit(code)

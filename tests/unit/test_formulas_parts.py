@@ -6,6 +6,21 @@ from typing import Any
 
 import pytest
 import torch
+from test_formulas import (
+    SIZES,
+    B,
+    Given,
+    S,
+    T,
+    attended,
+    document,
+    drawn,
+    labels,
+    near,
+    numbers,
+    sentences,
+    torchs_layer,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel, DynamicCache, EncoderDecoderCache
@@ -20,7 +35,6 @@ from llmtrain.heads.rnn.recurrence import recur
 from llmtrain.heads.transformer.config import TransformerHeadConfig
 from llmtrain.heads.transformer.decoder import DecoderLayer
 from llmtrain.heads.transformer.head import TransformerHead
-from test_formulas import SIZES, B, Given, S, T, attended, document, drawn, labels, near, numbers, sentences, torchs_layer
 
 EPSILON = BertConfig().layer_norm_eps
 
@@ -139,11 +153,13 @@ def test_a_warm_started_transformer_head_is_the_bases_layers() -> None:
         key, value = layer.self_attention.key_value(x)
         middle = layer.self_norm(x + layer.self_attention(x, key, value, None, False))
         near(middle, theirs)
-        near(layer.ffn_norm(middle + layer.down(F.gelu(layer.up(middle)))), own.output(own.intermediate(theirs), theirs))
+        near(layer.ffn_norm(middle + layer.down(F.gelu(layer.up(middle)))),
+             own.output(own.intermediate(theirs), theirs))
         assert same(layer.cross_norm, own.attention.output.LayerNorm)
     assert torch.equal(head.layers[0].cross_attention.query.weight, fresh)
     embeddings: Any = model.embeddings
-    near(head.positions.weight, embeddings.position_embeddings.weight[2:10] + embeddings.token_type_embeddings.weight[0])
+    near(head.positions.weight,
+         embeddings.position_embeddings.weight[2:10] + embeddings.token_type_embeddings.weight[0])
     assert same(head.embedding_norm, embeddings.LayerNorm)
     assert same(head.pointer_query, base.layers[2].attention.self.query)  # type: ignore[union-attr]
     assert same(head.pointer_key, base.layers[2].attention.self.key)  # type: ignore[union-attr]
@@ -303,7 +319,8 @@ def test_the_first_state_of_a_16_bit_document_is_its_mean_in_fp32() -> None:
     states.attention_mask_BS[0, 1:] = 0
     states.attention_mask_BS[2] = 0
     (first,) = head.initial_state(states)
-    means = torch.stack([states.hidden_BSD[0, 0].float(), states.hidden_BSD[1].double().mean(0).float(), torch.zeros(6)])
+    means = torch.stack([states.hidden_BSD[0, 0].float(), states.hidden_BSD[1].double().mean(0).float(),
+                         torch.zeros(6)])
     assert first.is_contiguous()
     near(first[0], torch.tanh(head.initial(means)), 1e-6)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +15,7 @@ from rouge_score import rouge_scorer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import BertConfig
 
 from llmtrain.config.choices import Language, References, ScheduleName
 from llmtrain.config.objective import Term, objective_schema
@@ -103,8 +104,8 @@ def test_two_stages_meet_at_a_step_or_a_share() -> None:
 
 def test_dynamic_average_by_hand() -> None:
     made = weighting(DynamicAverage, dwa={"window": 2, "temperature": 1.5})
-    # select counts in one step of the first window and in none of the second
-    seen = [((4, 2, 8), (4, 1, 4)), ((2, 9, 4), (4, 0, 4)), ((2, 9, 6), (4, 0, 4)), ((1, 9, 6), (4, 0, 4))]
+    # select counts in one step of the first window and in none of the second, the summary in one of the first
+    seen = [((4, 2, 8), (4, 1, 0)), ((2, 9, 6), (4, 0, 4)), ((2, 9, 6), (4, 0, 4)), ((1, 9, 6), (4, 0, 4))]
     for values, counts in seen:
         assert made.weights(0) == losses(2.0, 1.0, 0.5)
         made.after(work(counts), losses(*values))
@@ -128,6 +129,15 @@ def adam_first(value: list[float], gradient: list[float], lr: float, decay: floa
     return parameter.tolist()
 
 
+def test_a_loss_below_one_still_has_a_ratio() -> None:
+    made = weighting(DynamicAverage, dwa={"window": 1, "temperature": 1.0})
+    made.after(work(), losses(0.5, 1.0, 1.0))
+    made.after(work(), losses(1.0, 1.0, 1.0))
+    shares = [math.exp(2.0), math.exp(1.0), math.exp(1.0)]
+    assert list(made.weights(0).values()) == pytest.approx(
+        [3 * lam * share / sum(shares) for lam, share in zip((2.0, 1.0, 0.5), shares, strict=True)])
+
+
 def test_famo_is_the_gradient_of_its_objective() -> None:
     made = weighting(Famo, famo={"lr": 0.1, "decay": 0.01})
     before, after = (1.2, 0.4, 3.0), (1.0, 0.5, 2.9)
@@ -142,13 +152,33 @@ def test_famo_is_the_gradient_of_its_objective() -> None:
     fall = torch.tensor(before, dtype=torch.float64).log() - torch.tensor(after, dtype=torch.float64).log()
     (gradient,) = torch.autograd.grad((torch.softmax(xi, 0) * fall).sum(), xi)
     start = made.logit.value_K.tolist()
+    given, real = [], made.logit.step
+    made.logit.step = lambda found: (given.append(found.clone()), real(found))
     made.after(work(after=after), losses(*before))
+    torch.testing.assert_close(given[0].double(), gradient, atol=1e-6, rtol=1e-6)
     assert made.logit.value_K.tolist() == pytest.approx(adam_first(start, gradient.tolist(), 0.1, 0.01), rel=1e-5)
     assert list(made.weights(1).values()) == pytest.approx([part / sum(parts) for part in parts], rel=1e-6)
     start = made.logit.value_K.tolist()
     made.after(work((4, 0, 4), after), losses(*before))
     made.after(work(after=(1.0, math.inf, 1.0)), losses(*before))
     assert made.logit.value_K.tolist() == start
+
+
+def test_famo_takes_a_loss_of_nothing_for_its_least() -> None:
+    made = weighting(Famo)
+    found = made.weigh(losses(0.0, 1e-8, 1.0), work().counts)
+    z = [2 / 3.5, 1 / 3.5, 0.5 / 3.5]
+    parts = [z[0] / 1e-8, z[1] / 2e-8, z[2] / (1 + 1e-8)]
+    assert list(found.values()) == pytest.approx([part / sum(parts) for part in parts], rel=1e-5)
+    assert made.weigh(losses(1.0, 1.0, 1.0), work((0, 0, 0)).counts) == losses(0.0, 0.0, 0.0)
+    given: list[Tensor] = []
+    made.logit.step = given.append
+    made.after(work(after=(0.0, 1.0, 1.0)), losses(1e-8, 1.0, 1.0))
+    fall = torch.tensor([math.log(2), 0.0, 0.0], dtype=torch.float64)
+    share = torch.tensor(z, dtype=torch.float64)
+    torch.testing.assert_close(given[0], share * (fall - (share * fall).sum()), atol=1e-6, rtol=1e-6)
+    made.load({"value": torch.tensor([3.0, 2.0, 1.0])}, {"current": losses(1.0, 2.0, 3.0)})
+    assert made.logit.value_K.tolist() == [3.0, 2.0, 1.0] and made.weights(0) == losses(1.0, 2.0, 3.0)
 
 
 def test_uncertainty_is_the_gradient_of_its_loss() -> None:
@@ -172,12 +202,22 @@ def test_gradnorm_by_hand() -> None:
     assert list(made.weights(0).values()) == pytest.approx(wanted, rel=1e-5)
     again = weighting(GradNorm, gradnorm={"lr": 0.05, "alpha": 0.7})
     again.first, again.norms = losses(4.0, 2.0, 1.0), [3.0, 2.2, 2.0]
+    given, real = [], again.weight.step
+    again.weight.step = lambda found: (given.append(found.clone()), real(found))
     again.after(work(), losses(2.0, 2.0, 0.25))
+    assert given[0].tolist() == pytest.approx([3.0 / 2.0, -2.2 / 1.0, 2.0 / 0.5])
     rates = [0.5, 1.0, 0.25]
     targets = [2.4 * (rate / (1.75 / 3)) ** 0.7 for rate in rates]
     moved = adam_first(start, [math.copysign(norm / weight, norm - target) for norm, weight, target in
                                zip(again.norms, start, targets, strict=True)], 0.05)
     assert list(again.weights(0).values()) == pytest.approx([3.5 * value / sum(moved) for value in moved], rel=1e-5)
+    strict = weighting(GradNorm, gradnorm={"alpha": 3.0})  # targets 2 * (1.5, 1.2, 0.3) ** 3
+    strict.first, strict.norms, given = losses(1.0, 1.0, 1.0), [6.0, 3.0, 0.05], []
+    strict.weight.step = given.append
+    strict.after(work(), losses(1.5, 1.2, 0.3))
+    targets = [9.05 / 3 * rate ** 3 for rate in (1.5, 1.2, 0.3)]
+    assert [value > 0 for value in given[0].tolist()] == [norm > target for norm, target in
+                                                          zip(strict.norms, targets, strict=True)]
     kept = again.weights(0)
     for norms, values in (([0.0, 1.0, 1.0], (1, 1, 1)), ([1.0, 1.0, 1.0], (1, 0, 1))):
         again.norms = norms
@@ -262,6 +302,7 @@ def test_every_schedule_written_out() -> None:
 
 def test_a_cooldown_is_a_fifth_a_number_or_told_later() -> None:
     assert factors("constant_cooldown", 10, 12, warmup_steps=0) == pytest.approx([1] * 8 + [1, 0.5, 0, 0])
+    assert factors("constant_cooldown", 20, 21, warmup_steps=0) == pytest.approx([*[1] * 17, 0.75, 0.5, 0.25, 0])
     assert factors("constant_cooldown", 4, 5, warmup_steps=0) == pytest.approx([1, 1, 1, 1, 0])
     assert factors("constant_cooldown", 6, 7, warmup_steps=0, cooldown_steps=4) == pytest.approx(
         [1, 1, 1, 0.75, 0.5, 0.25, 0])
@@ -392,8 +433,11 @@ def test_masked_tokens_loss_is_cross_entropy(shared: bool, step: int, pretrained
     model, ids = Trunk(), torch.tensor([[2, 4, 6], [5, 8, 4]])
     term = drawn(MaskedLm(model, MlmConfig(shared_pass=shared, warm_steps=2), VOCABULARY, None))  # type: ignore[arg-type]
     term.pretrained = pretrained
-    labels = torch.tensor([[-100, 7, -100], [5, -100, 9]])
+    labels = torch.tensor([[-100, 7, -100], [5, -100, 9]])  # 3 of 6
     batch = {"mlm_input_ids": ids, "mlm_attention_mask": torch.ones_like(ids), "mlm_labels": labels}
+    alone = term(model, model.encode(ids, ids), batch | {"mlm_labels": torch.where(labels == 7, 7, -100)}, step)
+    none = term(model, model.encode(ids, ids), batch | {"mlm_labels": torch.full_like(labels, -100)}, step)
+    assert alone.item() > 0 and none.item() == 0 and none.requires_grad
     seen = ids if shared else torch.zeros_like(ids)  # an own pass reads nothing of the shared one
     total = term(model, model.encode(seen, torch.ones_like(seen)), batch, step)
     hidden = F.layer_norm(F.gelu(F.linear(model.table[torch.tensor([4, 5, 4])], term.head.dense.weight,
@@ -402,6 +446,8 @@ def test_masked_tokens_loss_is_cross_entropy(shared: bool, step: int, pretrained
     exact = F.cross_entropy(hidden @ model.table.T + term.head.bias, torch.tensor([7, 5, 9]), reduction="sum")
     torch.testing.assert_close(total, exact)
     assert term.count(batch).item() == 3
+    assert MaskedLm(model, MlmConfig(), VOCABULARY, None).pretrained is False  # type: ignore[arg-type]
+    assert term.head.norm.eps == BertConfig().layer_norm_eps
     total.backward()
     assert (model.table.grad is not None) == moves
 
@@ -413,6 +459,67 @@ def test_a_fresh_masked_lm_head_starts_small() -> None:
     head = MaskedLm(model, MlmConfig(), VOCABULARY, None).head  # type: ignore[arg-type]
     assert head.dense.weight.std().item() == pytest.approx(0.02, rel=0.02)
     assert head.dense.bias.abs().sum().item() == head.bias.abs().sum().item() == 0
+
+
+def test_content_selection_starts_small() -> None:
+    model = Trunk()
+    model.hidden_size = 5000
+    torch.manual_seed(0)
+    scorer = ContentSelection(model, SelectConfig(), VOCABULARY, None).scorer  # type: ignore[arg-type]
+    assert scorer.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert scorer.bias.item() == 0
+
+
+def test_whole_words_share_their_first_pieces_draw() -> None:
+    continues = torch.zeros(40, dtype=torch.bool)
+    continues[20:] = True
+    vocabulary: Any = Vocabulary(40, 4, frozenset(range(5)), continues)
+    source = torch.randint(0, 40, (60,), generator=torch.Generator().manual_seed(1))
+    source[:3] = torch.tensor([25, 26, 7])  # pieces before any word
+    open_S = source > 4
+    made = MaskTokens(MlmConfig(mask_probability=0.5, whole_word=True), vocabulary)
+    predicted, _ = made._choose(source, open_S, torch.Generator().manual_seed(9))
+    draws = torch.rand(60, generator=torch.Generator().manual_seed(9))
+    first = next(i for i in range(60) if not (continues[source[i]] and open_S[i]))
+    for place in range(60):
+        start = place
+        while start > 0 and continues[source[start]] and open_S[start]:
+            start -= 1
+        start = max(start, first)
+        assert predicted[place].item() == bool(draws[start] < 0.5 and open_S[place])
+
+
+def test_a_shared_pass_masks_the_rows_that_are_read() -> None:
+    made = MaskTokens(MlmConfig(shared_pass=True, fraction=0.0, mask_probability=1.0), VOCABULARY)
+    batch = {**rows(), "labels": torch.full((3, 2), 6)}
+    made(batch, Context(seed=0, epoch=0, step=0))  # type: ignore[arg-type]
+    assert len(batch["mlm_labels"]) == 3
+    assert torch.equal(batch["input_ids"], batch["mlm_input_ids"])
+    assert (batch["mlm_labels"] != -100).sum() == (rows()["input_ids"] > 4).sum()
+    apart = MaskTokens(MlmConfig(fraction=0.0, mask_probability=1.0), VOCABULARY)
+    batch = rows()  # the third is a document alone, which always takes the pass
+    apart(batch, Context(seed=0, epoch=0, step=0))  # type: ignore[arg-type]
+    assert torch.equal(batch["input_ids"], rows()["input_ids"])
+    assert batch["mlm_labels"].tolist() == [[-100, 5, 10, 9, -100]]
+    dummy: Any = {**rows(), "dummy": True}
+    apart(dummy, Context(seed=0, epoch=0, step=0))
+    assert dummy["mlm_labels"].shape == dummy["mlm_input_ids"].shape == (0, 5)
+
+
+def test_masks_are_drawn_from_the_epoch_or_for_documents_alone_the_step() -> None:
+    made = MaskTokens(MlmConfig(fraction=1.0, mask_probability=0.5), Vocabulary(
+        90, 4, frozenset(range(5)), torch.zeros(90, dtype=torch.bool)))
+    ids = torch.randint(5, 90, (2, 60), generator=torch.Generator().manual_seed(2))
+
+    def masks(epoch: int, step: int) -> Tensor:
+        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "example_id": torch.tensor([1, 2]),
+                 "labels": torch.tensor([[7, -100], [-100, -100]])}
+        made(batch, Context(seed=3, epoch=epoch, step=step))
+        return batch["mlm_labels"]
+
+    first, stepped, next_epoch = masks(0, 0), masks(0, 1), masks(1, 0)
+    assert torch.equal(first[0], stepped[0]) and not torch.equal(first[1], stepped[1])
+    assert not torch.equal(first[0], next_epoch[0]) and torch.equal(first[1], next_epoch[1])
 
 
 def test_what_becomes_of_predicted_tokens() -> None:
@@ -512,7 +619,7 @@ def test_spans_reach_the_share_in_the_mean() -> None:
         found += int(predicted.sum())
         where = predicted.nonzero().squeeze(1).tolist()
         assert int(12 * 0.2) <= len(where) <= int(12 * 0.2) + 1
-        runs += [kind[a].item() == kind[b].item() for a, b in zip(where, where[1:], strict=False) if b == a + 1]
+        runs += [kind[a].item() == kind[b].item() for a, b in pairwise(where) if b == a + 1]
     assert found / 500 == pytest.approx(12 * 0.2, abs=0.08)
     assert np.mean(runs) > 0.7  # neighbours are mostly of one span
 
@@ -622,9 +729,9 @@ def test_scores_are_rouge_scores_own() -> None:
 
 @pytest.mark.parametrize("rule", [References.first, References.mean, References.max])
 def test_the_lead_is_as_long_as_scores_best(rule: References) -> None:
-    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "omicron", "pi", "rho", "sigma"]
-    rows = [example(" ".join(words), "alpha beta gamma delta epsilon", "beta alpha gamma delta zeta eta theta nu"),
-            example(" ".join(words[3:]), "delta zeta epsilon kappa mu", "eta theta")]
+    words = [f"{letter}{letter}x" for letter in "abcdefghijklmnopqr"]
+    rows = [example(" ".join(words), " ".join(words[:5]), " ".join([words[1], words[0], *words[2:8]])),
+            example(" ".join(words[3:]), "ddx ffx eex jjx kkx", "ggx hhx")]
     rouge = Rouge(Language.en, rule, rows)
     totals = [sum(rouge.score(lead(row.document, length, "en"), row)["rouge1"] for row in rows) for length in LENGTHS]
     assert best_lead_length(rows, rouge) == LENGTHS[max(range(len(LENGTHS)), key=lambda i: (round(totals[i], 9), -i))]
