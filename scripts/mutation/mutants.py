@@ -35,7 +35,7 @@ LEFT_OUT = {
     "sigmoid", "sin", "softmax", "sorted", "sqrt", "square", "squeeze", "strip", "tanh", "to", "transpose", "unsqueeze",
     "scatter_add", "norm"}
 MESSAGES = {"describe", "rule", "course", "problems", "problems_in", "notes", "describe_decoding", "__repr__"}
-SILENT_CALLS = {"register", "key", "log", "warn", "warning", "info", "debug", "say", "fail", "getLogger"}
+SILENT_CALLS = {"register", "_register", "key", "log", "warn", "warning", "info", "debug", "say", "fail", "getLogger"}
 SHOWN = 12  # characters of source that a mutant is told by, at least
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 from itertools import combinations, pairwise
 from types import SimpleNamespace
@@ -758,6 +759,30 @@ def test_the_oracle_adds_the_best_sentence_while_it_helps() -> None:
     assert oracle(example("Nothing fits. At all.", "Zebra"), "other") == ""
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_oracle_is_the_greedy_search_written_out(seed: int) -> None:
+    draw = random.Random(seed)
+    units = [[f"{letter}x" for letter in draw.choices("abcdefgh", k=5)] for _ in range(7)]
+    target = [f"{letter}x" for letter in draw.choices("abcdefgh", k=12)]
+
+    def score(chosen: list[int]) -> float:
+        total = 0.0
+        for size in (1, 2):
+            own = Counter(tuple(units[n][i:i + size]) for n in chosen for i in range(6 - size))
+            goal = Counter(tuple(target[i:i + size]) for i in range(13 - size))
+            total += 2 * sum(min(count, goal[gram]) for gram, count in own.items()) / (own.total() + goal.total())
+        return total
+
+    chosen: list[int] = []
+    while len(chosen) < 7:
+        best = max((n for n in range(7) if n not in chosen), key=lambda n: (score([*chosen, n]), -n))
+        if score([*chosen, best]) <= (score(chosen) if chosen else 0.0):
+            break
+        chosen.append(best)
+    texts = [" ".join(sentence).capitalize() + "." for sentence in units]
+    assert oracle(example(" ".join(texts), " ".join(target)), "other") == " ".join(texts[n] for n in sorted(chosen))
+
+
 def test_lengths_repeats_and_novelty_by_hand() -> None:
     rows = [example("a b c d e", "a b c"), example("x y z", "x y z w")]
     found = extras(rows, ["a b c a b c q", " "], "other")
@@ -775,6 +800,11 @@ def test_sentences_are_chosen_by_number_chance_and_without_repeats() -> None:
     assert choose(chances, texts, Selection(None, 0.5), False) == [0, 2, 3]
     assert choose(chances, texts, Selection(None, 0.51), False) == [0, 2]
     assert choose(chances, texts, Selection(3, 0.95), False) == [0]
+    assert choose([0.3, 0.4, 0.1, 0.9], texts, Selection(3), False) == [0, 1, 3]
+    assert choose([0.9, 0.8], ["one two three", "zero one two"], Selection(2), True) == [0, 1]  # two words are shared
+    repeats = ["one two three", "four five six", "one two three", "four five six", "seven"]
+    assert choose([0.9, 0.8, 0.7, 0.6, 0.5], repeats, Selection(3), True) == [0, 1, 4]
+    assert choose([0.9, 0.8], ["a one two three", "one two three b"], Selection(2), True) == [0]
     assert choose([None, 0.3, 0.3, None], texts, Selection(1), False) == [1]
     assert choose([None] * 4, texts, Selection(1), True) == []
 
@@ -791,6 +821,8 @@ def test_what_validation_chooses_among() -> None:
     assert head.selection == Selection(2, 0.0)
     head.settle(Selection(None, 0.15))
     assert head.selection == Selection(None, 0.15)
+    head.settle(Selection(1, 0.0625))
+    assert head.selection == Selection(1, 0.0625)
     for select, wanted in (("count", Selection(2)), ("threshold", Selection(None, 0.4))):
         head = ExtractiveHead(ExtractiveHeadConfig(count=2, threshold=0.4, layers=0, select=select), sizes)
         assert head.selection == wanted
