@@ -87,7 +87,9 @@ def test_a_likelihood_over_many_rows_is_cross_entropy(dtype: torch.dtype) -> Non
     exact = -F.cross_entropy(exact_logits, gold, reduction="none")
     assert ours.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     near(ours, exact, 1e-12 if dtype == torch.float64 else 2e-6)
+    before = logits.detach().clone()
     (mine,) = torch.autograd.grad(ours, logits, upstream.to(ours.dtype))
+    assert torch.equal(logits, before)
     (wanted,) = torch.autograd.grad(exact, exact_logits, upstream.double())
     assert mine.dtype == dtype
     near(mine, wanted, {torch.float64: 1e-7, torch.float32: 2e-6, torch.bfloat16: 1e-2}[dtype])

@@ -217,7 +217,7 @@ def test_a_recurrent_heads_pointer_starts_as_the_last_layers_attention() -> None
 @pytest.mark.parametrize("gate", [False, True])
 def test_probabilities_of_16_bit_logits_are_fp32(gate: bool, smoothing: float) -> None:
     """The logits, gates and scores are rounded; what is made of them is not."""
-    head, states, gold = drawn(Given(4, copy_gate=gate, label_smoothing=smoothing)), document(), labels()
+    head, states, gold = drawn(Given(5, copy_gate=gate, label_smoothing=smoothing)), document(), labels()
     head.given = head.given.bfloat16()
     states.hidden_BSD, states.embedding_VD = states.hidden_BSD.bfloat16(), states.embedding_VD.bfloat16()
     head = head.bfloat16()
@@ -227,7 +227,7 @@ def test_probabilities_of_16_bit_logits_are_fp32(gate: bool, smoothing: float) -
     chance = torch.softmax(logits.double(), 1)
     if gate:
         scores = head.pointer_query(head.given) @ head.pointer_key(states.hidden_BSD).mT
-        scores = scores.float() * 4 ** -0.5
+        scores = scores.float() * 5 ** -0.5
         follows = inputs.unsqueeze(2) == F.pad(states.input_ids_BS[:, :-1], (1, 0), value=-1).unsqueeze(1)
         scores = scores + head.pointer_match(head.given).float() * follows
         scores = scores.masked_fill(states.attention_mask_BS[:, None] == 0, -1e9).flatten(0, 1)
@@ -321,7 +321,6 @@ def test_the_first_state_of_a_16_bit_document_is_its_mean_in_fp32() -> None:
     (first,) = head.initial_state(states)
     means = torch.stack([states.hidden_BSD[0, 0].float(), states.hidden_BSD[1].double().mean(0).float(),
                          torch.zeros(6)])
-    assert first.is_contiguous()
     near(first[0], torch.tanh(head.initial(means)), 1e-6)
 
 
