@@ -1,0 +1,162 @@
+"""Scores, intervals, baselines and chosen sentences against numpy, rouge-score and a search written out."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pytest
+from rouge_score import rouge_scorer
+
+from llmtrain.config.choices import Language, References
+from llmtrain.config.schema import EvalConfig
+from llmtrain.data.examples import Example
+from llmtrain.evaluation.baselines import LENGTHS, best_lead_length, lead, oracle
+from llmtrain.evaluation.bootstrap import interval, paired, resampled_means
+from llmtrain.evaluation.evaluate import extras, intervals
+from llmtrain.evaluation.rouge import Rouge
+from llmtrain.heads.extractive.choose import Selection, choose
+from llmtrain.heads.extractive.config import ExtractiveHeadConfig
+
+
+def example(document: str, *references: str) -> Example:
+    return Example("0", document, references[0], references)
+
+
+def test_resampled_means_and_their_interval_are_numpys() -> None:
+    values = np.random.default_rng(1).normal(5, 2, 17)
+    generator = np.random.default_rng(3)
+    exact = np.concatenate([values[generator.integers(0, 17, (n, 17))].mean(1) for n in (100, 100, 50)])
+    assert np.array_equal(resampled_means(values, 250, 3), exact)
+    found = interval(values, 250, 3)
+    ordered = np.sort(exact)
+    for value, share in ((found.low, 0.025), (found.high, 0.975)):
+        place = share * 249
+        below = ordered[int(place)]
+        assert value == pytest.approx(below + (place - int(place)) * (ordered[int(place) + 1] - below))
+    assert found.value == pytest.approx(values.mean())
+    assert interval(values, 250) == interval(values, 250, 0)
+    none = interval(values, 0)
+    assert none.low == none.value == none.high == pytest.approx(values.mean())
+    single = interval(values, 1)
+    assert single.low == single.high
+    second = np.random.default_rng(2).normal(5, 2, 17)
+    assert paired(values, second, 250, 3) == interval(values - second, 250, 3)
+    with pytest.raises(ValueError, match="no values"):
+        interval([])
+    with pytest.raises(ValueError, match="same documents"):
+        paired([1.0, 2.0], [1.0])
+
+
+def test_scores_are_rouge_scores_own() -> None:
+    theirs = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"], use_stemmer=True)
+    prediction, reference = "The cats sat down. A dog was running home.", "A cat sits down there. Dogs run home."
+    exact = theirs.score(reference.replace(". ", ".\n"), prediction.replace(". ", ".\n"))
+    row = example("d", reference)
+    found = Rouge(Language.en, References.first, [row]).score(prediction, row)
+    assert found == pytest.approx({name: 100 * value.fmeasure for name, value in exact.items()})
+    config = EvalConfig(bootstrap_samples=50)
+    assert intervals([found, found], config)["rouge2"].value == pytest.approx(found["rouge2"])
+
+
+@pytest.mark.parametrize("rule", [References.first, References.mean, References.max])
+def test_the_lead_is_as_long_as_scores_best(rule: References) -> None:
+    words = [f"{letter}{letter}x" for letter in "abcdefghijklmnopqr"]
+    rows = [example(" ".join(words), " ".join(words[:5]), " ".join([words[1], words[0], *words[2:8]])),
+            example(" ".join(words[3:]), "ddx ffx eex jjx kkx", "ggx hhx")]
+    rouge = Rouge(Language.en, rule, rows)
+    totals = [sum(rouge.score(lead(row.document, length, "en"), row)["rouge1"] for row in rows) for length in LENGTHS]
+    assert best_lead_length(rows, rouge) == LENGTHS[max(range(len(LENGTHS)), key=lambda i: (round(totals[i], 9), -i))]
+    assert best_lead_length([], rouge) == 10
+    assert lead("one two  three", 2, "en") == "one two"
+    assert lead("abcdef", 2, "cjk") == "ab"
+
+
+def test_the_oracle_adds_the_best_sentence_while_it_helps() -> None:
+    texts = ["The red fox ran home.", "A blue bird sang.", "Nothing here fits at all.", "It was late in May."]
+    row = example(" ".join(texts), "The fox ran home late in May")
+
+    def score(chosen: tuple[int, ...]) -> float:
+        total, target = 0.0, row.summary.lower().split()
+        units = [texts[i].lower().rstrip(".").split() for i in chosen]
+        for size in (1, 2):
+            own = Counter(tuple(u[i:i + size]) for u in units for i in range(len(u) - size + 1))
+            goal = Counter(tuple(target[i:i + size]) for i in range(len(target) - size + 1))
+            total += 2 * (own & goal).total() / (own.total() + goal.total())
+        return total
+
+    best = max((c for n in range(1, 5) for c in combinations(range(4), n)), key=score)
+    assert oracle(row, "other") == " ".join(texts[i] for i in best) == f"{texts[0]} {texts[3]}"
+    assert oracle(example("Nothing fits. At all.", "Zebra"), "other") == ""
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_oracle_is_the_greedy_search_written_out(seed: int) -> None:
+    draw = random.Random(seed)
+    units = [[f"{letter}x" for letter in draw.choices("abcdefgh", k=5)] for _ in range(7)]
+    target = [f"{letter}x" for letter in draw.choices("abcdefgh", k=12)]
+
+    def score(chosen: list[int]) -> float:
+        total = 0.0
+        for size in (1, 2):
+            own = Counter(tuple(units[n][i:i + size]) for n in chosen for i in range(6 - size))
+            goal = Counter(tuple(target[i:i + size]) for i in range(13 - size))
+            total += 2 * sum(min(count, goal[gram]) for gram, count in own.items()) / (own.total() + goal.total())
+        return total
+
+    chosen: list[int] = []
+    while len(chosen) < 7:
+        best = max((n for n in range(7) if n not in chosen), key=lambda n: (score([*chosen, n]), -n))
+        if score([*chosen, best]) <= (score(chosen) if chosen else 0.0):
+            break
+        chosen.append(best)
+    texts = [" ".join(sentence).capitalize() + "." for sentence in units]
+    assert oracle(example(" ".join(texts), " ".join(target)), "other") == " ".join(texts[n] for n in sorted(chosen))
+
+
+def test_lengths_repeats_and_novelty_by_hand() -> None:
+    rows = [example("a b c d e", "a b c"), example("x y z", "x y z w")]
+    found = extras(rows, ["a b c a b c q", " "], "other")
+    # trigrams abc bca cab abc bcq: 1 of 5 again; unigrams: q of 7 is new; bigrams ab bc ca ab bc cq: 2 of 6 are new
+    assert found == pytest.approx({"length_ratio": 7 / 7, "repeated_trigrams": 1 / 5, "novel_unigrams": 1 / 7,
+                                   "novel_bigrams": 2 / 6, "empty_outputs": 1.0})
+    assert extras([], [], "other")["length_ratio"] == 0.0
+
+
+def test_sentences_are_chosen_by_number_chance_and_without_repeats() -> None:
+    texts = ["one two three four", "five six", "zero one two three", "seven eight"]
+    chances = [0.9, 0.3, 0.8, 0.5]
+    assert choose(chances, texts, Selection(2), False) == [0, 2]
+    assert choose(chances, texts, Selection(2), True) == [0, 3]
+    assert choose(chances, texts, Selection(None, 0.5), False) == [0, 2, 3]
+    assert choose(chances, texts, Selection(None, 0.51), False) == [0, 2]
+    assert choose(chances, texts, Selection(3, 0.95), False) == [0]
+    assert choose([0.3, 0.4, 0.1, 0.9], texts, Selection(3), False) == [0, 1, 3]
+    assert choose([0.9, 0.8], ["one two three", "zero one two"], Selection(2), True) == [0, 1]  # two words are shared
+    repeats = ["one two three", "four five six", "one two three", "four five six", "seven"]
+    assert choose([0.9, 0.8, 0.7, 0.6, 0.5], repeats, Selection(3), True) == [0, 1, 4]
+    assert choose([0.9, 0.8], ["a one two three", "one two three b"], Selection(2), True) == [0]
+    assert choose([None, 0.3, 0.3, None], texts, Selection(1), False) == [1]
+    assert choose([None] * 4, texts, Selection(1), True) == []
+
+
+def test_what_validation_chooses_among() -> None:
+    from llmtrain.heads.base import Sizes
+    from llmtrain.heads.extractive.head import ExtractiveHead
+
+    sizes = Sizes(6, 2, 10, 17, 8, 2)
+    head = ExtractiveHead(ExtractiveHeadConfig(count=2, layers=0), sizes)
+    assert head.candidates() == [Selection(1), Selection(2), *(Selection(2, t) for t in
+                                                               (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5))]
+    assert ExtractiveHead(ExtractiveHeadConfig(count=1, layers=0), sizes).candidates() == [Selection(1)]
+    assert head.selection == Selection(2, 0.0)
+    head.settle(Selection(None, 0.15))
+    assert head.selection == Selection(None, 0.15)
+    head.settle(Selection(1, 0.0625))
+    assert head.selection == Selection(1, 0.0625)
+    for select, wanted in (("count", Selection(2)), ("threshold", Selection(None, 0.4))):
+        head = ExtractiveHead(ExtractiveHeadConfig(count=2, threshold=0.4, layers=0, select=select), sizes)
+        assert head.selection == wanted
+        assert head.candidates() == []
