@@ -155,6 +155,8 @@ def base_config(config: ModelConfig) -> Any:
     if Path(found).is_dir():
         check_weights(base, Path(found))
     plain_forward(base)
+    if base.dtype is not None:  # what a base was stored in is nothing of ours: weights are fp32
+        base.dtype = torch.float32
     set_dropout(base, config.dropout, config.attention_dropout)
     return base
 

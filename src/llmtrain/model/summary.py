@@ -54,7 +54,10 @@ class SummaryModel(PreTrainedModel):
         super().__init__(config)
         base = AutoConfig.for_model(**config.base)
         plain_forward(base)
-        self.trunk = AutoModel.from_config(base, attn_implementation=NAME, **family_of(base).arguments)
+        # the format that the whole model is made in, not the one that the base was stored in: fp32, but for who asks
+        # from_pretrained for another
+        self.trunk = AutoModel.from_config(base, dtype=torch.get_default_dtype(), attn_implementation=NAME,
+                                           **family_of(base).arguments)
         cheapen_dropout(self.trunk)
         cheapen_linear(self.trunk)
         part = head_part(config.head["name"])
