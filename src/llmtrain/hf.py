@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from llmtrain.data.special import misfits
 from llmtrain.errors import CheckpointError
@@ -43,6 +43,8 @@ def load(folder: Path) -> tuple[Any, Any]:
         model, told = cast(Any, class_of(head)).from_pretrained(
             folder, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True)
     check_complete(told, folder)
+    if model.can_generate():  # how to decode is the caller's to say: the folder's own settings are for plain generate()
+        model.generation_config = GenerationConfig.from_model_config(model.config)
     if problems := misfits(tokenizer, int(model.input_embedding_VD.shape[0]), folder):
         raise CheckpointError(problems)
     return model, tokenizer

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from llmtrain.config.model import ModelConfig
+from llmtrain.data.special import special_ids
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.fetch.reach import base_place, cached_folder, offline, unreachable
 from llmtrain.fetch.store import locate
@@ -116,8 +117,19 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(found, revision=revision, trust_remote_code=False)
         probe(tokenizer)
         tokenizer.chat_template = None  # nobody chats here, and saving one may name files of its own
+        pad_right(tokenizer)
         json.dumps(tokenizer.init_kwargs, ensure_ascii=False, default=str).encode()  # every checkpoint will write it
     return tokenizer
+
+
+def pad_right(tokenizer: Any) -> None:
+    """Let it pad and cut as documents are read here: at the end, and with what models pad with where it names nothing.
+
+    Nothing of ours asks a tokenizer to; whoever uses a published folder does.
+    """
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    if tokenizer.pad_token is None and (tokenizer.sep_token or tokenizer.eos_token) is not None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(special_ids(tokenizer).pad)
 
 
 def probe(tokenizer: Any) -> None:

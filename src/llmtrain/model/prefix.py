@@ -106,6 +106,16 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         return EncoderStates(hidden_BSD, mask_BS, ids_BS, self.input_embedding_VD, lambda _ids, _cache: behind_BTD,
                              sentences=sentences_of(batch))
 
+    @torch.no_grad()
+    def generate(self, *arguments: Any, **how: Any) -> Any:
+        """As everywhere; what it gives begins with the begin token, in the place of the prompt's last token, from which
+        writing starts."""
+        made = super().generate(*arguments, **how)
+        if (begin := self.config.bos_token_id) is not None:
+            sequences_BT = made if isinstance(made, Tensor) else made.sequences
+            sequences_BT[:, 0].masked_fill_(sequences_BT[:, 0] == self.head.start_id, begin)
+        return made
+
     def encode_source(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
                       sentences: dict[str, Any] | None = None) -> ReadOutput:
         if not self._keeps:
@@ -113,7 +123,7 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         mask_BS = torch.ones_like(input_ids_BS) if attention_mask_BS is None else attention_mask_BS
         kept = DynamicCache()
         hidden_BSD = self._run(input_ids_BS, self._source_mask(mask_BS), self._places(input_ids_BS), 0, kept)
-        return ReadOutput(last_hidden_state=cast(Any, hidden_BSD), source_ids=input_ids_BS,
+        return ReadOutput(last_hidden_state=cast(Any, hidden_BSD), source_ids=input_ids_BS, source_mask=mask_BS,
                           keys_BLHSK=torch.stack([layer.keys for layer in kept.layers], 1),
                           values_BLHSK=torch.stack([layer.values for layer in kept.layers], 1))
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from llmtrain import registry
-from llmtrain.attention import NAME
+from llmtrain.attention import NAME, hiding, tracing
 from llmtrain.config.model import ModelConfig
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sentences import SentenceInput, wanted_by
@@ -130,13 +130,12 @@ class SummaryModel(PreTrainedModel):
     def _encode_whole(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None) -> Tensor:
         """(B, S, D) in one piece. Padding beyond the base's positions, which batches may have, is not shown to it."""
         width, limit = ids_BS.shape[1], positions(self.trunk.config)
-        if width > limit and not bool(mask_BS[:, limit:].any()):
+        if not tracing() and width > limit and not bool(mask_BS[:, limit:].any()):
             noise_BSD = None if noise_BSD is None else noise_BSD[:, :limit]
             hidden_BSD = self._encode_whole(ids_BS[:, :limit], mask_BS[:, :limit], noise_BSD)
             return nn.functional.pad(hidden_BSD, (0, 0, 0, width - limit))
         cache = {"use_cache": False} if family_of(self.trunk.config).causal else {}
-        mask = None if bool(mask_BS.all()) else mask_BS
-        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=mask, **cache)
+        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=hiding(mask_BS), **cache)
         return cast(Tensor, out.last_hidden_state)
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
