@@ -207,6 +207,7 @@ def sentences_of(batch: dict[str, Any]) -> Sentences | None:
 
 def sizes_of(base: Any, config: Any) -> Sizes:
     written = getattr(config, "written_positions", None) or positions(base)  # stretched ones are for documents
+    end = getattr(config, "prompt_end", None)
     return Sizes(width=base.hidden_size, heads=base.num_attention_heads, ffn=ffn_width(base),
                  vocabulary=base.vocab_size, positions=min(written, MOST_POSITIONS),
-                 start_id=config.decoder_start_token_id)
+                 start_id=config.decoder_start_token_id if end is None else end)

@@ -79,7 +79,7 @@ class RecurrentHead(WritingHead):
         state = read_state(cache, self.options.layers, self.state_parts) if past else self.initial_state(states)
         fed_BW = None
         if self.options.input_feeding:
-            fed_BW = read_fed(cache, self.options.layers) if past else x_BTW.new_zeros(len(x_BTW), self.width)
+            fed_BW = read_fed(cache, self.options.layers) if past else x_BTW.new_zeros(x_BTW.shape[0], self.width)
         return self._steps(x_BTW, state, fed_BW, (key_BSW, memory_BSW, mask_BS), cache)
 
     def _steps(self, x_BTW: Tensor, state: State, fed_BW: Tensor | None,
