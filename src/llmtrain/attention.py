@@ -29,6 +29,16 @@ CACHE_ELEMENTS = 1 << 19  # scores worked on at once in fp32: they stay in the c
 NEVER = -1e30  # added to scores that may not be looked at; finite, so that a fully masked row gives no NaN
 
 
+def tracing() -> bool:
+    """Whether a graph is being made of what runs now: it can hold no branch that a tensor's values decide."""
+    return torch.compiler.is_exporting() or torch.compiler.is_compiling()
+
+
+def hiding(mask: Tensor) -> Tensor | None:
+    """The mask, or None where it hides nothing: attention without one is faster. A graph that is traced keeps it."""
+    return None if not tracing() and bool(mask.all()) else mask
+
+
 def attend(query_BHTK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask: Tensor | None = None,
            causal: bool = False, dropout: float = 0.0, scale: float | None = None) -> Tensor:
     """softmax(scale query key') value; scale is 1 / sqrt(K) by default.

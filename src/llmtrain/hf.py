@@ -48,6 +48,8 @@ def load(folder: Path) -> tuple[Any, Any]:
             folder, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True,
             generation_config=GenerationConfig(**special_tokens(config)))
     check_complete(told, folder)
+    if model.can_generate():  # how to decode is the caller's to say: the folder's own settings are for plain generate()
+        model.generation_config = GenerationConfig.from_model_config(model.config)
     if problems := misfits(tokenizer, int(model.input_embedding_VD.shape[0]), folder):
         raise CheckpointError(problems)
     return model, tokenizer

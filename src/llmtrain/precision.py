@@ -1,18 +1,20 @@
 """What fp32, fp16 and bf16 mean on this device: autocast, the loss scaler, the dtype that really ran, and why.
 
 ``torch.autocast`` and ``torch.amp.GradScaler`` are used directly on CPU and CUDA alike: a launcher's own mixed
-precision can report fp16 on a CPU and compute fp32. Weights, gradients of weights and optimizer state stay fp32.
+precision can report fp16 on a CPU and compute fp32. Weights, gradients of weights and optimizer state are meant to stay
+fp32, whatever a base was stored in: what is said of them is looked up.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from llmtrain.allocator import bound_kernel_caches
 from llmtrain.config.choices import OnUnsupported, PrecisionName
@@ -87,6 +89,8 @@ class Precision:
         self.device = device
         self.requested: str = config.name.value
         self.effective: str | None = None
+        self.weights: str | None = None
+        self.optimizer: str | None = None
         self.allow_tf32 = config.allow_tf32
         self.speeds = speeds or measure_speeds(device)
         self.running = decided or self._decide(config)
@@ -128,13 +132,40 @@ class Precision:
             rounded = self.running == "fp16" and self.device.type == "cpu" and not cpu_has_fp16()
             products = ("16-bit activations, products of fp16-rounded values summed in fp32 (it has no fp16 arithmetic)"
                         if rounded else "real 16-bit matrix products")
-            ran += f": {products}, {scaled}, {pace} (measured); weights and optimizer stay fp32"
+            ran += f": {products}, {scaled}, {pace} (measured)"
         return f"{ran}. Fastest here: {self.speeds.fastest}."
 
     def autocast(self) -> AbstractContextManager[object]:
         if self.running == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
+
+    def observe(self, weights: Iterable[Tensor], optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Record the dtypes of weights, and of an optimizer's state as far as there is any yet."""
+        self.weights = _named({value.dtype for value in weights if value.is_floating_point()})
+        slots = [] if optimizer is None else [value for of_one in optimizer.state.values() for value in of_one.values()]
+        # a 0-dim tensor is a step counter
+        self.optimizer = _named({_stored_dtype(slot) for slot in slots if isinstance(slot, Tensor) and slot.dim() > 0})
+
+    def report(self) -> dict[str, str | None]:
+        """What results.json says of the computation, asked for and observed."""
+        return {"requested": self.requested, "effective": self.effective}
+
+    def kept_in(self) -> dict[str, str | None]:
+        """What results.json says of the formats that weights and optimizer state were seen in; None: none seen."""
+        return {"weights": self.weights, "optimizer": self.optimizer}
+
+    def describe_observed(self) -> str:
+        """One line: what a step was seen to compute in, and what weights and optimizer state are kept in."""
+        names = {str(dtype).removeprefix("torch."): name for name, dtype in DTYPES.items()}
+        weights, state, ran = (None if kept is None else names.get(kept, kept)
+                               for kept in (self.weights, self.optimizer, self.effective))
+        if weights == state == "fp32":
+            kept = "weights and optimizer stay fp32"
+        else:
+            kept = f"weights are kept in {weights}, " + ("without optimizer state" if state is None else
+                                                         f"optimizer state in {state}")
+        return f"observed: {ran} inside the base; {kept}"
 
     def watch(self, module: nn.Module) -> None:
         """Record the dtype of ``module``'s first output as the effective one; the hook then removes itself."""
@@ -147,3 +178,16 @@ class Precision:
                 handles.pop()()
 
         handles.append(module.register_forward_hook(record).remove)
+
+
+def _stored_dtype(slot: Tensor) -> torch.dtype:
+    """What a tensor takes in memory: a quantised one, as of 8-bit optimizers, calls itself what it stands for."""
+    if is_traceable_wrapper_subclass(slot):
+        inner, _ = slot.__tensor_flatten__()
+        first: Tensor = getattr(slot, inner[0])
+        return first.dtype
+    return slot.dtype
+
+
+def _named(dtypes: set[torch.dtype]) -> str | None:
+    return " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes)) or None

@@ -101,14 +101,14 @@ def _score_checkpoint(overrides: list[str]) -> int:
     for note in features.stats.notes(split.value):
         print(one_line(f"data: {note}"), file=sys.stderr)
     loaded.precision.watch(loaded.first_linear())
+    loaded.precision.observe(loaded.model.parameters())
     scores = generate_and_score(loaded.model, loaded.tokenizer, examples, features, config, loaded.precision,
                                 baselines=config.eval.baselines, lead_from=validation)
     results = build_results(validation=scores if split is SplitName.validation else None,
                             test=scores if split is SplitName.test else None, whole=splits.whole,
-                            precision={"requested": loaded.precision.requested,
-                                       "effective": loaded.precision.effective},
-                            seconds=scores.seconds, peak_memory_bytes=peak_memory_bytes(loaded.model.device))
-    results |= {"checkpoint_step": step}
+                            precision=loaded.precision.report(), seconds=scores.seconds,
+                            peak_memory_bytes=peak_memory_bytes(loaded.model.device))
+    results |= {"kept_in": loaded.precision.kept_in(), "checkpoint_step": step}
     output = Path(config.eval.output) if config.eval.output else _default_output(folder, step, config)
     _show(results, output, scores.rows)
     return 0

@@ -125,6 +125,9 @@ def _facts(results: dict[str, Any]) -> list[str]:
     if precision["requested"] is not None:
         lines.append(f"precision: {precision['requested']} requested, {precision['effective']} effective (observed in "
                      "the trunk)")
+    if (kept := results.get("kept_in")) is not None:  # an older results.json has none
+        state = f", optimizer state in {kept['optimizer']}" if kept["optimizer"] else ""
+        lines[-1] += f"; weights are kept in {kept['weights']}{state}"
     if results["steps"] is not None:
         lines.append(f"training: {results['steps']} steps, {results['skipped_steps']} skipped, "
                      f"{results['seconds']:.0f} s, {results['tokens_per_second']:,.0f} tokens/s, peak memory "

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from llmtrain.attention import tracing
+
 NEVER = -1e9  # a log-probability that loses against any other and keeps gradients finite
 
 
@@ -60,6 +62,9 @@ def _blocks(logits_NV: Tensor) -> list[slice]:
 
 def gold_log_probability(logits_NV: Tensor, gold_N: Tensor) -> Tensor:
     """(N,) fp32 log-probabilities of the gold tokens under the vocabulary alone."""
+    if tracing():  # its blocks are a loop over N
+        log_NV = torch.log_softmax(logits_NV.to(wide_dtype(logits_NV)), 1)
+        return log_NV.gather(1, gold_N.unsqueeze(1)).squeeze(1)
     result: Tensor = GoldLogProbability.apply(logits_NV, gold_N)  # type: ignore[no-untyped-call]
     return result
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from llmtrain.attention import tracing
 from llmtrain.heads.base import BaseParts, EncoderStates, Head, Sizes
 from llmtrain.heads.copy import NEVER, gold_log_probability, mix_all, mix_gold, smoothed
 from llmtrain.heads.half import Linear, linear, product
@@ -83,6 +84,11 @@ class WritingHead(Head):
     def nll(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
         """(sum, count) over labels that are not -100; teacher forcing, fp32. A count of 0 gives a connected zero."""
         decoded_BTW, every_score = self.forced(states, labels_BT)
+        if tracing():  # a graph holds no number of tokens that the labels' values decide
+            counted_N, gold_N = (labels_BT != -100).flatten(), labels_BT.clamp_min(0).flatten()
+            source_NS = states.input_ids_BS.repeat_interleave(labels_BT.shape[1], 0)
+            loss_N = self._losses(decoded_BTW.flatten(0, 1), every_score, gold_N, source_NS, states.embedding_VD)
+            return loss_N.masked_fill(~counted_N, 0.0).sum(), counted_N.sum()
         at_N = (labels_BT != -100).reshape(-1).nonzero().squeeze(1)
         gold_N = labels_BT.reshape(-1).index_select(0, at_N)
         row_N = at_N // labels_BT.shape[1]

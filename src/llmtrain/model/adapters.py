@@ -75,7 +75,7 @@ def check_targets(base: Any, config: TuningConfig) -> None:
     """:func:`chosen_layers` of a base that is only its configuration: no weight is read."""
     if config.name is TuningName.lora and config.targets is not None:
         with torch.device("meta"):
-            chosen_layers(AutoModel.from_config(base), config)
+            chosen_layers(AutoModel.from_config(base, dtype=torch.float32), config)
 
 
 def adapted_layers(module: nn.Module) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch import nn
 
 from llmtrain.config.model import ModelConfig
 from llmtrain.data.controls import text_only, unlimited
+from llmtrain.data.special import special_ids
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.fetch.reach import base_place, cached_folder, offline, unreachable
 from llmtrain.fetch.store import locate
@@ -118,8 +119,19 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         probe(tokenizer)
         tokenizer = text_only(tokenizer)
         tokenizer.chat_template = None  # nobody chats here, and saving one may name files of its own
+        pad_right(tokenizer)
         json.dumps(tokenizer.init_kwargs, ensure_ascii=False, default=str).encode()  # every checkpoint will write it
     return tokenizer
+
+
+def pad_right(tokenizer: Any) -> None:
+    """Let it pad and cut as documents are read here: at the end, and with what models pad with where it names nothing.
+
+    Nothing of ours asks a tokenizer to; whoever uses a published folder does.
+    """
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    if tokenizer.pad_token is None and (tokenizer.sep_token or tokenizer.eos_token) is not None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(special_ids(tokenizer).pad)
 
 
 def probe(tokenizer: Any) -> None:
@@ -149,6 +161,8 @@ def base_config(config: ModelConfig) -> Any:
     if Path(found).is_dir():
         check_weights(base, Path(found))
     plain_forward(base)
+    if base.dtype is not None:  # what a base was stored in is nothing of ours: weights are fp32
+        base.dtype = torch.float32
     set_dropout(base, config.dropout, config.attention_dropout)
     return base
 

@@ -44,10 +44,12 @@ class LlmtrainExtractionConfig(LlmtrainConfig):
 
 
 class LlmtrainPrefixConfig(LlmtrainSeq2SeqConfig):
-    """The same where the base itself writes. ``prompt_ids`` stand between the document and the start token."""
+    """The same where the base itself writes. ``prompt_ids`` stand between the document and the token from which writing
+    starts: ``prompt_end``, the prompt's last, or without one the start token."""
 
     model_type = "llmtrain_prefix"
 
-    def __init__(self, prompt_ids: list[int] | None = None, **kwargs: Any) -> None:
+    def __init__(self, prompt_ids: list[int] | None = None, prompt_end: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.prompt_ids = prompt_ids or []
+        self.prompt_end = prompt_end

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 from transformers.utils import ModelOutput
 
+from llmtrain.attention import tracing
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.errors import ConfigError
 from llmtrain.heads.base import EncoderStates, Sentences
 from llmtrain.heads.extractive.choose import choose
 from llmtrain.model.config import LlmtrainExtractionConfig
 from llmtrain.model.draft import Choice, Draft
+from llmtrain.model.padding import right_padded
 from llmtrain.model.summary import SummaryModel, sentences_of
 
 
@@ -47,12 +49,16 @@ class LlmtrainForExtraction(SummaryModel):
         """Score sentences; see :func:`llmtrain.data.extraction.encode_sentences` for what stands for one.
 
         Args:
-            sentence_start: (B, N) first token of each sentence, 0 for padding.
+            input_ids: Padded on either side; rows padded on the left are moved first.
+            sentence_start: (B, N) first token of each sentence, 0 for padding; it counts from the row's first column.
             sentence_end: (B, N) token behind its last, 0 for padding.
             labels: (B, N) 1 for sentences of the summary.
         """
-        batch = {"input_ids": input_ids, "sentence_start": sentence_start, "sentence_end": sentence_end,
-                 "attention_mask": torch.ones_like(input_ids) if attention_mask is None else attention_mask}
+        if not tracing():
+            self.warn_if_padding_and_no_attention_mask(input_ids, attention_mask)
+        ids_BS, mask_BS, places = right_padded(input_ids, attention_mask, (sentence_start, sentence_end))
+        assert places is not None
+        batch = {"input_ids": ids_BS, "sentence_start": places[0], "sentence_end": places[1], "attention_mask": mask_BS}
         states = self.read(batch if labels is None else batch | {"sentence_labels": labels})
         loss = None
         if labels is not None:

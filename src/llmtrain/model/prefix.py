@@ -85,9 +85,7 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         # unlike a document it is part of the configuration, and may hold the control tokens a base was tuned with
         if ids := tokenizer(prompt, add_special_tokens=False, split_special_tokens=False)["input_ids"]:
             model.config.prompt_ids, start = ids[:-1], ids[-1]  # writing starts from the prompt's last token
-            model.config.decoder_start_token_id = model.head.start_id = start
-            if model.generation_config is not None:
-                model.generation_config.decoder_start_token_id = start
+            model.config.prompt_end = model.head.start_id = start
         return model
 
     @classmethod
@@ -107,6 +105,17 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         return EncoderStates(hidden_BSD, mask_BS, ids_BS, self.input_embedding_VD, lambda _ids, _cache: behind_BTD,
                              sentences=sentences_of(batch))
 
+    @torch.no_grad()
+    def generate(self, *arguments: Any, **how: Any) -> Any:
+        """As everywhere; what it gives begins with the begin token, in the place of the prompt's last token, from which
+        writing starts."""
+        how.setdefault("decoder_start_token_id", self.head.start_id)
+        made = super().generate(*arguments, **how)
+        if (begin := self.config.bos_token_id) is not None:
+            sequences_BT = made if isinstance(made, Tensor) else made.sequences
+            sequences_BT[:, 0].masked_fill_(sequences_BT[:, 0] == self.head.start_id, begin)
+        return made
+
     def encode_source(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
                       sentences: dict[str, Any] | None = None) -> ReadOutput:
         if not self._keeps:
@@ -114,7 +123,7 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         mask_BS = torch.ones_like(input_ids_BS) if attention_mask_BS is None else attention_mask_BS
         kept = DynamicCache()
         hidden_BSD = self._run(input_ids_BS, self._source_mask(mask_BS), self._places(input_ids_BS), 0, kept)
-        return ReadOutput(last_hidden_state=cast(Any, hidden_BSD), source_ids=input_ids_BS,
+        return ReadOutput(last_hidden_state=cast(Any, hidden_BSD), source_ids=input_ids_BS, source_mask=mask_BS,
                           keys_BLHSK=torch.stack([layer.keys for layer in kept.layers], 1),
                           values_BLHSK=torch.stack([layer.values for layer in kept.layers], 1))
 
@@ -137,7 +146,7 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         count = written_BT.shape[1]
         new_UU = mask_BS.new_ones(count, past + count, dtype=torch.bool).tril(past)
         mask_B1UX = torch.cat([mask_BS.bool()[:, None, None, :].expand(-1, 1, count, -1),
-                               new_UU.expand(len(mask_BS), 1, -1, -1)], 3)
+                               new_UU.expand(mask_BS.shape[0], 1, -1, -1)], 3)
         hidden_BUD = self._run(written_BT, mask_B1UX, self._places_behind(mask_BS, count, past), count,
                                Behind(source, cache.self_attention_cache))
         return hidden_BUD[:, skip:]
@@ -156,7 +165,7 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
 
     def _behind_prompt(self, written_BT: Tensor) -> Tensor:
         prompt_P = torch.tensor(self.config.prompt_ids, dtype=torch.long, device=written_BT.device)
-        return torch.cat([prompt_P.expand(len(written_BT), -1), written_BT], 1)
+        return torch.cat([prompt_P.expand(written_BT.shape[0], -1), written_BT], 1)
 
     def _source_mask(self, mask_BS: Tensor) -> Tensor:
         """(B, 1, S, S): what a document token sees."""

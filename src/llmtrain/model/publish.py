@@ -6,19 +6,25 @@ Such a base is published as what it is: an ordinary folder that any run can star
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
+from llmtrain.config.schema import GenerationConfig
 from llmtrain.errors import ConfigError, shorten
 from llmtrain.model.adapters import load_plain, merged_state
 from llmtrain.model.family import family_of, mlm_head_names
 from llmtrain.model.summary import SummaryModel
 from llmtrain.model.trust import WEIGHTS, check_published
+
+ONLY_SAMPLED, ONLY_BEAMS = ("temperature", "top_p", "top_k"), ("length_penalty", "early_stopping")
+OFF_AT_0 = ("min_new_tokens", "no_repeat_ngram_size")
 
 
 def publish_base(trunk: Any, folder: Path, mlm_head: dict[str, Tensor] | None) -> None:
@@ -41,6 +47,23 @@ def publish_base(trunk: Any, folder: Path, mlm_head: dict[str, Tensor] | None) -
     config.save_pretrained(folder)
     save_file({name: value.detach().cpu().contiguous() for name, value in state.items()},
               folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def publish_generation(model: SummaryModel, config: GenerationConfig, folder: Path) -> None:
+    """Write ``generation_config.json``, so that a plain ``generate()`` decodes as the run does.
+
+    Every setting that transformers knows under the same name is one of its, but for those that a way of decoding does
+    not use, which it would warn of.
+    """
+    if not model.can_generate():
+        return
+    made = deepcopy(cast(Any, model).generation_config)
+    for name, value in asdict(config).items():
+        unused = (name in ONLY_SAMPLED and not config.do_sample) or (name in ONLY_BEAMS and config.num_beams == 1)
+        if hasattr(made, name) and value is not None and not unused and (name not in OFF_AT_0 or value):
+            setattr(made, name, value.value if isinstance(value, Enum) else value)
+    made._from_model_config = False
+    made.to_json_file(folder / "generation_config.json")
 
 
 def is_base(folder: Path) -> bool:

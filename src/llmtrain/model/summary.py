@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from llmtrain import registry
-from llmtrain.attention import NAME
+from llmtrain.attention import NAME, hiding, tracing
 from llmtrain.config.model import ModelConfig
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sentences import SentenceInput, wanted_by
@@ -54,7 +54,10 @@ class SummaryModel(PreTrainedModel):
         super().__init__(config)
         base = AutoConfig.for_model(**config.base)
         plain_forward(base)
-        self.trunk = AutoModel.from_config(base, attn_implementation=NAME, **family_of(base).arguments)
+        # the format that the whole model is made in, not the one that the base was stored in: fp32, but for who asks
+        # from_pretrained for another
+        self.trunk = AutoModel.from_config(base, dtype=torch.get_default_dtype(), attn_implementation=NAME,
+                                           **family_of(base).arguments)
         cheapen_dropout(self.trunk)
         cheapen_linear(self.trunk)
         part = head_part(config.head["name"])
@@ -127,13 +130,12 @@ class SummaryModel(PreTrainedModel):
     def _encode_whole(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None) -> Tensor:
         """(B, S, D) in one piece. Padding beyond the base's positions, which batches may have, is not shown to it."""
         width, limit = ids_BS.shape[1], positions(self.trunk.config)
-        if width > limit and not bool(mask_BS[:, limit:].any()):
+        if not tracing() and width > limit and not bool(mask_BS[:, limit:].any()):
             noise_BSD = None if noise_BSD is None else noise_BSD[:, :limit]
             hidden_BSD = self._encode_whole(ids_BS[:, :limit], mask_BS[:, :limit], noise_BSD)
             return nn.functional.pad(hidden_BSD, (0, 0, 0, width - limit))
         cache = {"use_cache": False} if family_of(self.trunk.config).causal else {}
-        mask = None if bool(mask_BS.all()) else mask_BS
-        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=mask, **cache)
+        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=hiding(mask_BS), **cache)
         return cast(Tensor, out.last_hidden_state)
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
@@ -205,6 +207,7 @@ def sentences_of(batch: dict[str, Any]) -> Sentences | None:
 
 def sizes_of(base: Any, config: Any) -> Sizes:
     written = getattr(config, "written_positions", None) or positions(base)  # stretched ones are for documents
+    end = getattr(config, "prompt_end", None)
     return Sizes(width=base.hidden_size, heads=base.num_attention_heads, ffn=ffn_width(base),
                  vocabulary=base.vocab_size, positions=min(written, MOST_POSITIONS),
-                 start_id=config.decoder_start_token_id)
+                 start_id=config.decoder_start_token_id if end is None else end)

@@ -92,13 +92,14 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
         else:
             losses[split] = held_out_losses(run, features)
     progress = run.progress
+    run.precision.observe(run.module.parameters(), run.optimizer)
     results = build_results(
-        precision={"requested": run.precision.requested, "effective": run.precision.effective},
+        precision=run.precision.report(),
         validation=scores["validation"], test=scores["test"], whole=run.splits.whole, steps=progress.step,
         skipped_steps=progress.skipped, seconds=progress.seconds,
         tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
         peak_memory_bytes=train_peak)
-    results |= {"losses": losses, "best_step": best_step, "averaged_steps": averaged,
+    results |= {"losses": losses, "kept_in": run.precision.kept_in(), "best_step": best_step, "averaged_steps": averaged,
                 "data_hash": run.splits.content_hash,
                 "world_size": run.accelerator.num_processes, "config": to_dict(run.config)}
     if run.accelerator.is_main_process:

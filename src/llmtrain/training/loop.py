@@ -61,6 +61,9 @@ def take_steps(run: Training, signals: StopSignals, bar: Progress, observe: Obse
             result = run.step(micro, agreed, progress.step, progress.updates)
             advance(run, agreed, result, time.perf_counter() - started)
             bar.step(progress.step, progress.total)
+            if run.precision.weights is None and not result.skipped:  # before the first update there is no state
+                run.precision.observe(run.module.parameters(), run.optimizer)
+                say(run.precision.describe_observed())
             if progress.step % run.config.trainer.log_every == 0 or finished(run):
                 bar.line(log_window(run, result, batch.epoch))
             if due_evaluation(run, agreed.seconds):

@@ -16,7 +16,7 @@ from llmtrain.config.load import to_dict
 from llmtrain.config.objective import trains_summary
 from llmtrain.errors import ConfigError, NumericsError
 from llmtrain.model.adapters import merged_state
-from llmtrain.model.publish import publish_base
+from llmtrain.model.publish import publish_base, publish_generation
 from llmtrain.objectives.mlm import MaskedLm
 from llmtrain.selecting import FOLDER as SELECTOR
 from llmtrain.training.setup import Training
@@ -50,6 +50,7 @@ def publish(run: Training, folder: Path) -> None:
     """Write the model; the base alone where no head was trained."""
     if trains_summary(run.config.objective):
         run.model.save_pretrained(folder, state_dict=merged_state(run.model))
+        publish_generation(run.model, run.config.generation, folder)
         return
     heads = [objective.head for objective in run.module.objectives.values() if isinstance(objective, MaskedLm)]
     publish_base(run.model.trunk, folder, heads[-1].state_dict() if heads else None)

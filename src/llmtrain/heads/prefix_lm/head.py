@@ -42,6 +42,13 @@ class PrefixLmHead(WritingHead):
         assert states.go_on is not None, "the prefix topology makes these states"
         return states.go_on(input_ids_BT, cache)
 
+    def log_probabilities(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:
+        """(B, T, V); the begin token that a summary starts with stands for the prompt's last, which it is read as."""
+        if cache is None or cache.get_seq_length() == 0:
+            start_B1 = torch.full_like(input_ids_BT[:, :1], self.start_id)
+            input_ids_BT = torch.cat([start_B1, input_ids_BT[:, 1:]], 1)
+        return super().log_probabilities(input_ids_BT, states, cache)
+
     def vocabulary_logits(self, decoded_NW: Tensor, embedding_VD: Tensor) -> Tensor:
         """(N, V) logits, before any copying."""
         if self.options.mlm_transform:

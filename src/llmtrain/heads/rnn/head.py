@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llmtrain.attention import hiding
 from llmtrain.heads.base import BaseParts, EncoderStates, Sizes
 from llmtrain.heads.dropout import Dropout
 from llmtrain.heads.half import Linear
@@ -69,7 +70,8 @@ class RecurrentHead(WritingHead):
         if self.projects:
             x_BTW = self.input_projection(x_BTW)
         key_BSW, memory_BSW = self._document(states, cache)
-        mask_BS = None if bool(states.attention_mask_BS.all()) else states.attention_mask_BS.bool()
+        shown_BS = hiding(states.attention_mask_BS)
+        mask_BS = None if shown_BS is None else shown_BS.bool()
         if cache is None and not self.options.input_feeding:
             output_BTW, _ = recur(self.rnn, x_BTW, self.initial_state(states))
             return self._attended(output_BTW, key_BSW, memory_BSW, mask_BS)
@@ -77,7 +79,7 @@ class RecurrentHead(WritingHead):
         state = read_state(cache, self.options.layers, self.state_parts) if past else self.initial_state(states)
         fed_BW = None
         if self.options.input_feeding:
-            fed_BW = read_fed(cache, self.options.layers) if past else x_BTW.new_zeros(len(x_BTW), self.width)
+            fed_BW = read_fed(cache, self.options.layers) if past else x_BTW.new_zeros(x_BTW.shape[0], self.width)
         return self._steps(x_BTW, state, fed_BW, (key_BSW, memory_BSW, mask_BS), cache)
 
     def _steps(self, x_BTW: Tensor, state: State, fed_BW: Tensor | None,
@@ -114,7 +116,7 @@ class RecurrentHead(WritingHead):
         """tanh of a learnt map of the document's mean state, (L, B, W) for each part of the state."""
         mask_BS1 = states.attention_mask_BS.unsqueeze(2).to(states.hidden_BSD.dtype)
         mean_BD = (states.hidden_BSD * mask_BS1).float().sum(1) / mask_BS1.float().sum(1).clamp_min(1)
-        first = torch.tanh(self.initial(mean_BD)).unflatten(1, (self.state_parts, self.options.layers, self.width))
+        first = torch.tanh(self.initial(mean_BD.to(self.initial.weight.dtype))).unflatten(1, (self.state_parts, self.options.layers, self.width))
         return tuple(part.transpose(0, 1).contiguous() for part in first.unbind(1))
 
 

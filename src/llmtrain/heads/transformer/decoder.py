@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llmtrain.attention import attend
+from llmtrain.attention import attend, tracing
 from llmtrain.heads.dropout import Dropout
 from llmtrain.heads.half import Linear
 
@@ -68,6 +68,8 @@ class DecoderLayer(nn.Module):
     @staticmethod
     def _causal(queries: int, keys: int, device: torch.device) -> tuple[bool, Tensor | None]:
         """Right padding needs no mask of its own: a summary token never looks ahead into it."""
+        if tracing():  # lengths may be symbols, which no kernel takes for a yes or no
+            return False, torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
         if queries == keys:
             return queries > 1, None
         if queries == 1:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmtrain.attention import NEVER
+from llmtrain.attention import NEVER, hiding
 from llmtrain.errors import ConfigError
 from llmtrain.heads.base import BaseParts, EncoderStates, Sizes
 from llmtrain.heads.dropout import Dropout
@@ -71,7 +71,8 @@ def _memory_mask(states: EncoderStates) -> Tensor | None:
     mask_BS, steering_BS = states.attention_mask_BS, states.steering_BS
     if steering_BS is not None:
         return steering_BS.masked_fill(mask_BS == 0, NEVER)[:, None, None, :]
-    return None if bool(mask_BS.all()) else mask_BS.bool()[:, None, None, :]
+    shown_BS = hiding(mask_BS)
+    return None if shown_BS is None else shown_BS.bool()[:, None, None, :]
 
 
 def _source(name: str, option: int | None) -> str:
