@@ -13,9 +13,10 @@ from types import FrameType, TracebackType
 from typing import IO, Any, Self
 
 from llmtrain import plugins
-from llmtrain.config.load import compose, parse, text_keys, to_container, to_typed
-from llmtrain.config.paths import quote_overrides
+from llmtrain.config import own
+from llmtrain.config.load import compose, parse, to_container, to_typed
 from llmtrain.config.schema import TrainConfig
+from llmtrain.config.textual import quote_overrides
 from llmtrain.config.validate import validate
 from llmtrain.errors import ConfigError, redact
 from llmtrain.training.signals import stops
@@ -26,7 +27,7 @@ def jobs_of(overrides: list[str]) -> list[list[str]]:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.types import ValueType
 
-    parsed = parse(quote_overrides(overrides, text_keys("train"), multirun=True))
+    parsed = parse(quote_overrides(overrides, "train", multirun=True))
     vague = [o for o in parsed if o.is_sweep_override()
              and (not o.is_discrete_sweep() or o.value_type is ValueType.GLOB_CHOICE_SWEEP)]
     if vague:
@@ -68,10 +69,11 @@ def run(overrides: list[str]) -> int:
     jobs = jobs_of(overrides)
     checked(jobs)
     codes: list[int] = []
+    start = [sys.executable, "-m", "llmtrain", "train", *plugins.arguments(), *own.arguments()]
     with Forwarding(also=(signal.SIGUSR1,)) as forwarding:
         for number, job in enumerate(jobs):
             print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
-            code = forwarding.run([sys.executable, "-m", "llmtrain", "train", *plugins.arguments(), *job])
+            code = forwarding.run([*start, *job])
             codes.append(code if code >= 0 else 128 - code)
             if forwarding.signals or codes[-1] in (129, 130, 143):
                 break
