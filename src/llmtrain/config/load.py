@@ -105,7 +105,8 @@ def parse(overrides: list[str]) -> list[Any]:
 def check_names(command: str, parsed: list[Any], loader: Any) -> None:
     """Raise ConfigError with one line for each key, group or option that does not exist, wrong value, and sweep."""
     several = "add --multirun, or quote the value" if command == "train" else "give one value, or quote it"
-    problems = _sweeps(parsed, several)
+    problems = [f"{o.input_line} is a sweep; {several}: \"{o.key_or_group}='{o.input_line.partition('=')[2]}'\""
+                for o in parsed if o.is_sweep_override()]
     names = Names(command, loader, default_groups(command), own.elsewhere)
     problems += [problem for o in parsed if not o.is_sweep_override() and (problem := names.problem(o))]
     if problems:
