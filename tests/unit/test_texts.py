@@ -14,7 +14,8 @@ from llmtrain.config.shown import as_yaml
 from llmtrain.config.textual import quote_overrides
 from llmtrain.errors import ConfigError
 
-TEXTS = ["695e0514", "1e3", "1_000", "007", "007.jsonl", "true", "nan", "inf", "+3", ".5", "int(5)", "a=b", "on", "'tis"]
+TEXTS = ["695e0514", "1e3", "1_000", "007", "007.jsonl", "true", "nan", "inf", "+3", ".5", "int(5)", "a=b", "on",
+         "'tis"]
 
 
 def at(command: str, key: str, *overrides: str) -> Any:
@@ -65,7 +66,9 @@ def test_a_group_option_that_looks_like_a_number_is_a_name() -> None:
 
 def test_a_sweep_keeps_texts_and_names_its_runs_by_what_they_change() -> None:
     assert jobs_of(["run.name=1,2"]) == [["run.name='1'"], ["run.name='2'"]]
-    assert jobs_of(["run.name=1e3", "data.document=1e3,choice(2e4)"]) != []
+    assert jobs_of(["data.document=choice(1e3,2e4)"]) == [["data.document='1e3'"], ["data.document='2e4'"]]
+    with pytest.raises(ConfigError, match="lists no values to train with"):
+        jobs_of(["data.document=1e3,choice(2e4)"])
     jobs = jobs_of(["run.name=s", "objective.lam=0.3,0.5", "run.seed=0,1"])
     assert [parse(job)[-1].value() for job in jobs] == ["s-lam=0.3-seed=0", "s-lam=0.3-seed=1", "s-lam=0.5-seed=0",
                                                        "s-lam=0.5-seed=1"]
@@ -108,8 +111,8 @@ def test_all_wrong_values_are_told_at_once_and_other_programs_names_are_known() 
                           "objective.lambda=2", "train_file=a"])
     told = "\n".join(caught.value.problems)
     for line in ("trainer.max_steps=x is not a whole number or null", "did you mean optim.base_lr or optim.head_lr?",
-                 "did you mean trainer.max_epochs?", "did you mean precision=fp16?", "precision.name=fp17 is not one of",
-                 "did you mean objective.lam?", "did you mean data.train?"):
+                 "did you mean trainer.max_epochs?", "did you mean precision=fp16?",
+                 "precision.name=fp17 is not one of", "did you mean objective.lam?", "did you mean data.train?"):
         assert line in told, told
 
 

@@ -29,10 +29,17 @@ def jobs_of(overrides: list[str]) -> list[list[str]]:
 
     parsed = parse(quote_overrides(overrides, "train", multirun=True))
     vague = [o for o in parsed if o.is_sweep_override()
-             and (not o.is_discrete_sweep() or o.value_type is ValueType.GLOB_CHOICE_SWEEP)]
+             and (not o.is_discrete_sweep() or _nested(o) or o.value_type is ValueType.GLOB_CHOICE_SWEEP)]
     if vague:
         raise ConfigError(f"{o.input_line} lists no values to train with; use KEY=A,B or KEY=range(1,4)" for o in vague)
     return named_jobs(parsed)
+
+
+def _nested(override: Any) -> bool:
+    """Whether a list of values holds a sweep of its own, ``1,choice(2,3)``."""
+    from hydra.core.override_parser.types import Sweep
+
+    return any(isinstance(value, Sweep) for value in getattr(override._value, "list", None) or ())
 
 
 def show(overrides: list[str]) -> int:
