@@ -46,6 +46,8 @@ commands:
 train, eval and summarize take Hydra overrides: KEY=VALUE, GROUP=OPTION, +experiment=NAME, ++KEY=VALUE, ~KEY.
   --cfg job        print the composed configuration and stop
   --plugin FILE    read your own head, objective or other part from a Python file first (any command; repeatable)
+  --config-dir DIR take experiments and group files of your own from a folder (any command; repeatable); one file alone:
+                   +experiment=PATH.yaml
   --multirun, -m   train once for each combination of comma-separated values, each in its own process and folder
   --shell-completion bash   print a completion script: eval "$(llmtrain --shell-completion bash)"
 
@@ -131,31 +133,67 @@ def _dispatch(arguments: list[str]) -> int:
                           f"{did_you_mean(command, COMMANDS, 'choose from ' + ', '.join(COMMANDS))}")
     if "--help" in rest or "-h" in rest:
         return _dispatch(["--help"])
-    files, rest = _plugins(rest)
+    files, rest = _named_by("--plugin", "FILE.py", rest)
+    folders, rest = _named_by("--config-dir", "DIR", _long_form(rest))
+    _refuse_hydras_own(rest)
     run = {"train": _train, "eval": _stored("eval"), "summarize": _stored("summarize")}.get(command)
     if run is None:
         run = import_module(f"llmtrain.commands.{command.replace('-', '_')}").run
-    if not files:
-        return run(rest)
-    from llmtrain.plugins import using
+    from llmtrain.config import own
 
-    with using(files):
-        return run(rest)
+    with own.using(folders):
+        if not files:
+            return run(rest)
+        from llmtrain.plugins import using
+
+        with using(files):
+            return run(rest)
 
 
-def _plugins(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The files that --plugin names, and the other arguments."""
-    files, others = [], []
+def _named_by(option: str, what: str, arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What every ``option`` names, and the other arguments."""
+    named, others = [], []
     waiting = iter(arguments)
     for argument in waiting:
-        if argument == "--plugin" or argument.startswith("--plugin="):
-            file = argument.removeprefix("--plugin=") if "=" in argument else next(waiting, "")
-            if not file or file.startswith("-"):
-                raise ConfigError("--plugin needs a file; use --plugin FILE.py")
-            files.append(file)
+        if argument == option or argument.startswith(f"{option}="):
+            name = argument.removeprefix(f"{option}=") if "=" in argument else next(waiting, "")
+            if not name or name.startswith("-"):
+                kind = "a file" if option == "--plugin" else "a folder"
+                raise ConfigError(f"{option} needs {kind}; use {option} {what}")
+            named.append(name)
         else:
             others.append(argument)
-    return files, others
+    return named, others
+
+
+def _long_form(arguments: list[str]) -> list[str]:
+    """Hydra's own short form of --config-dir written out."""
+    return ["--config-dir" if argument == "-cd" else argument for argument in arguments]
+
+
+OWN_FILES = ("use +experiment=PATH.yaml for a file of your own, +experiment=NAME for one that `llmtrain list "
+             "experiments` shows, --config-dir DIR for a folder of them")
+
+
+def _refuse_hydras_own(arguments: list[str]) -> None:
+    """Raise ConfigError for what chooses a configuration elsewhere, with what does so here."""
+    told = []
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "--config-name", "--config-path", "--experiment", "--conf", "--config-file", "-cn",
+                    "-cp"):
+            value = value if equals else next(iter(arguments[index + 1:]), "")
+            if name in ("--config-path", "-cp"):
+                told.append(f"{name} is not an option here; use --config-dir {value or 'DIR'} with +experiment=NAME")
+            elif value and not value.startswith("-"):
+                told.append(f"{name} is not an option here; use +experiment={value}")
+            else:
+                told.append(f"{name} is not an option here; {OWN_FILES}")
+        elif name.lstrip("+") == "hydra.searchpath":
+            folder = value.strip("[]'\" ").removeprefix("file://") or "DIR"
+            told.append(f"{name} is a setting of Hydra's own, which is not read here; use --config-dir {folder}")
+    if told:
+        raise ConfigError(told)
 
 
 def _completion(arguments: list[str]) -> int:
@@ -169,7 +207,7 @@ def _completion(arguments: list[str]) -> int:
 
 def _options(arguments: list[str], allowed: tuple[str, ...]) -> tuple[set[str], list[str]]:
     """Split options from overrides."""
-    options, overrides = set(), []
+    options, overrides, unknown = set(), [], []
     waiting = iter(arguments)
     for argument in waiting:
         if argument in ("--cfg", "-c") or argument.startswith("--cfg="):
@@ -179,18 +217,30 @@ def _options(arguments: list[str], allowed: tuple[str, ...]) -> tuple[set[str], 
         elif argument in ("-m", "--multirun"):
             options.add("--multirun")
         elif argument.startswith("-"):
-            raise ConfigError(f"unknown option {argument!r}; `llmtrain --help` shows them")
+            unknown.append(argument)
         else:
             overrides.append(argument)
+    if unknown:
+        raise ConfigError(map(_unknown_option, unknown))
     if refused := options - set(allowed):
         raise ConfigError(f"{sorted(refused)[0]} is for train alone; leave it out")
     return options, overrides
 
 
-def _show(content: dict[str, Any]) -> int:
-    import yaml
+def _unknown_option(option: str) -> str:
+    name = option.partition("=")[0].lstrip("-").replace("-", "_")
+    from llmtrain.config.synonyms import HERE, advice
 
-    print(redact(yaml.safe_dump(content, sort_keys=False, allow_unicode=True)), end="")
+    known = {here for names in HERE.values() for here in names}
+    told = advice(name, known)
+    return f"unknown option {option!r}; " + (f"{told} (KEY=VALUE, without dashes)" if told else (
+        "`llmtrain --help` shows them"))
+
+
+def _show(content: dict[str, Any]) -> int:
+    from llmtrain.config.shown import as_yaml
+
+    print(redact(as_yaml(content)), end="")
     return 0
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 from llmtrain.commands.list import kinds
+from llmtrain.config import own
 from llmtrain.config.load import config_dir
+from llmtrain.config.paths import expand
 from llmtrain.config.reference import keys
 from llmtrain.fetch.known import SOURCES
 
@@ -23,6 +28,7 @@ COMMANDS = ("train", "eval", "summarize", "verify", "verify-resume", "clean", "f
             "version")
 OPTIONS = {"clean": ("--yes",), "verify-resume": ("--steps=", "--stop="), "train": ("--cfg=job", "--multirun"),
            "eval": ("--cfg=job",), "summarize": ("--cfg=job",), "config": ("--defaults",)}
+COMPOSED = ("--config-dir=", "--plugin=")  # of what reads a configuration
 
 
 def candidates(arguments: list[str]) -> list[str]:
@@ -35,21 +41,38 @@ def candidates(arguments: list[str]) -> list[str]:
         return [name for name in kinds() if name.startswith(current)]
     if before[0] == "fetch":
         return [name for name in SOURCES if name.startswith(current)]
+    if before[-1] in ("--config-dir", "--plugin"):
+        return []  # a path
     if current.startswith("-"):
-        return [name for name in OPTIONS.get(before[0], ()) if name.startswith(current)]
+        shared = () if before[0] in ("verify", "clean", "version") else COMPOSED
+        return [name for name in (*OPTIONS.get(before[0], ()), *shared) if name.startswith(current)]
     if before[0] in ("verify", "clean"):
         return []  # a path
+    with own.using(_folders(before)):
+        return _overrides(before, current)
+
+
+def _folders(words: list[str]) -> list[str]:
+    """The folders of own files that the line names so far."""
+    found = [word.removeprefix("--config-dir=") for word in words if word.startswith("--config-dir=")]
+    found += [name for option, name in pairwise(words) if option == "--config-dir"]
+    return [name for name in found if Path(expand(name)).is_dir()]
+
+
+def _overrides(before: list[str], current: str) -> list[str]:
     command = before[0] if before[0] in ("eval", "summarize") else "train"
     prefix = current[:1] if current[:1] == "+" else ""
     name, equals, value = current.removeprefix(prefix).partition("=")
     if equals:
         return [f"{prefix}{name}={option}" for option in _values(command, name) if option.startswith(value)]
-    found = [*keys(command), *(folder.name for folder in config_dir().iterdir() if folder.is_dir())]
+    found = [*keys(command), *own.groups(), *(folder.name for folder in config_dir().iterdir() if folder.is_dir())]
     return [f"{prefix}{key}=" for key in sorted(set(found)) if key.startswith(name)]
 
 
 def _values(command: str, name: str) -> list[str]:
     folder = config_dir() / name
+    if "." not in name and (mine := own.options(name)):
+        return sorted({*mine, *(path.stem for path in folder.glob("*.yaml"))})
     if "." not in name and folder.is_dir():
         return sorted(path.stem for path in folder.glob("*.yaml"))
     key = keys(command).get(name)

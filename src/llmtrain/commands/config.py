@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmtrain.config.load import compose_told, config_dir, session, to_container, to_typed
-from llmtrain.config.paths import quote_overrides
+from llmtrain.config import own
+from llmtrain.config.load import (
+    compose_told,
+    config_dir,
+    parse,
+    session,
+    take_in_files,
+    to_container,
+    to_typed,
+)
 from llmtrain.config.reference import SCHEMAS, Key, keys
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.store import TYPES
+from llmtrain.config.textual import quote_overrides
 from llmtrain.config.validate import validate, validate_stored
 from llmtrain.errors import ConfigError
 from llmtrain.log import warn
@@ -62,10 +71,12 @@ def _origins(command: str, overrides: list[str]) -> dict[str, str]:
     plain = {o: o.partition("=")[0].lstrip("+~") for o in overrides}
     groups = [o for o in overrides if plain[o] not in known and "." not in plain[o]]
     found: dict[str, str] = {}
-    with session(command) as loader:
+    quoted = quote_overrides(groups, command)
+    parsed = parse(quoted)
+    with session(command, parsed) as loader:
         from hydra.types import RunMode
 
-        tree = loader.compute_defaults_list(command, quote_overrides(groups, set()), RunMode.RUN)
+        tree = loader.compute_defaults_list(command, take_in_files(command, quoted, parsed, loader)[0], RunMode.RUN)
         for entry in tree.defaults:
             if not entry.config_path.startswith("hydra"):
                 content, origin = _content(entry.config_path)
@@ -81,6 +92,8 @@ def _content(name: str) -> tuple[dict[str, Any], str]:
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
+    if (mine := own.file_of(name)) is not None:
+        return dict(mine.content), str(mine.path)
     path = config_dir() / f"{name}.yaml"
     if path.is_file():
         return yaml.safe_load(path.read_text(encoding="utf-8")) or {}, f"configs/{name}.yaml"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmtrain import registry
+from llmtrain.config import own
 from llmtrain.config.load import config_dir
 from llmtrain.config.store import register_schemas
 from llmtrain.config.typed import did_you_mean
@@ -42,6 +43,9 @@ def entries(kind: str) -> list[tuple[str, str]]:
                     for part in registry.parts(group)]
     group = next(group for group in GROUPS if _plural(group) == kind)
     files = {path.stem: first_comment(path) for path in (config_dir() / group).glob("*.yaml")}
+    for name, path in own.options(group).items():
+        if name not in files:
+            files[name] = " ".join(filter(None, (first_comment(path), f"(from {path})")))
     return sorted(files.items()) + [(name, about) for name, about in _in_code(group) if name not in files]
 
 
@@ -67,7 +71,7 @@ def _plural(name: str) -> str:
 
 def first_comment(path: Path) -> str:
     """The first comment of a yaml that is not Hydra's package line."""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("# ") and not line.startswith("# @package"):
             return line.removeprefix("# ")
     return ""

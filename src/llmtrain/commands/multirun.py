@@ -13,9 +13,11 @@ from types import FrameType, TracebackType
 from typing import IO, Any, Self
 
 from llmtrain import plugins
-from llmtrain.config.load import compose, parse, text_keys, to_container, to_typed
-from llmtrain.config.paths import quote_overrides
+from llmtrain.commands.sweep_names import going_on, named_jobs
+from llmtrain.config import own
+from llmtrain.config.load import compose, parse, to_container, to_typed
 from llmtrain.config.schema import TrainConfig
+from llmtrain.config.textual import quote_overrides
 from llmtrain.config.validate import validate
 from llmtrain.errors import ConfigError, redact
 from llmtrain.training.signals import stops
@@ -23,20 +25,21 @@ from llmtrain.training.signals import stops
 
 def jobs_of(overrides: list[str]) -> list[list[str]]:
     """Hydra's sweep grammar (commas, range(), choice()) expanded into one list of overrides a job."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.types import ValueType
 
-    parsed = parse(quote_overrides(overrides, text_keys("train"), multirun=True))
+    parsed = parse(quote_overrides(overrides, "train", multirun=True))
     vague = [o for o in parsed if o.is_sweep_override()
-             and (not o.is_discrete_sweep() or o.value_type is ValueType.GLOB_CHOICE_SWEEP)]
+             and (not o.is_discrete_sweep() or _nested(o) or o.value_type is ValueType.GLOB_CHOICE_SWEEP)]
     if vague:
         raise ConfigError(f"{o.input_line} lists no values to train with; use KEY=A,B or KEY=range(1,4)" for o in vague)
-    jobs = [job for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for job in batch]
-    names = [o.partition("=")[2] for o in overrides if o.startswith("run.name=")]
-    if names:
-        jobs = [[o for o in job if not o.startswith("run.name=")] + [f"run.name={names[-1]}-{number}"]
-                for number, job in enumerate(jobs)]
-    return jobs
+    return named_jobs(parsed)
+
+
+def _nested(override: Any) -> bool:
+    """Whether a list of values holds a sweep of its own, ``1,choice(2,3)``."""
+    from hydra.core.override_parser.types import Sweep
+
+    return any(isinstance(value, Sweep) for value in getattr(override._value, "list", None) or ())
 
 
 def show(overrides: list[str]) -> int:
@@ -49,29 +52,32 @@ def show(overrides: list[str]) -> int:
     return 0
 
 
-def checked(jobs: list[list[str]]) -> None:
-    """Raise ConfigError with what is wrong in any job."""
-    problems = []
+def checked(jobs: list[list[str]]) -> list[TrainConfig]:
+    """The jobs' configurations. Raises ConfigError with what is wrong in any of them."""
+    problems, configs = [], []
     for number, job in enumerate(jobs):
         try:
             config = to_typed("train", compose("train", job))
             assert isinstance(config, TrainConfig)
             validate(config)
+            configs.append(config)
         except ConfigError as error:
             problems += [f"job {number}: {problem}" for problem in error.problems]
     if problems:
         raise ConfigError(problems)
+    return configs
 
 
 def run(overrides: list[str]) -> int:
     """Check every job first, then run them one after another; 0 when all ended well, else the first failure's code."""
     jobs = jobs_of(overrides)
-    checked(jobs)
+    jobs = going_on(jobs, checked(jobs), overrides)
     codes: list[int] = []
+    start = [sys.executable, "-m", "llmtrain", "train", *plugins.arguments(), *own.arguments()]
     with Forwarding(also=(signal.SIGUSR1,)) as forwarding:
         for number, job in enumerate(jobs):
             print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
-            code = forwarding.run([sys.executable, "-m", "llmtrain", "train", *plugins.arguments(), *job])
+            code = forwarding.run([*start, *job])
             codes.append(code if code >= 0 else 128 - code)
             if forwarding.signals or codes[-1] in (129, 130, 143):
                 break

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtrain import plugins
+from llmtrain.config import own
 from llmtrain.config.load import compose, to_typed
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.validate import validate
@@ -100,7 +101,7 @@ class _Trials:
         command = [sys.executable, "-m"]
         if self._processes > 1:
             command += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(self._processes), "-m"]
-        command += ["llmtrain", "verify-resume", *plugins.arguments(), "--trace", str(trace),
+        command += ["llmtrain", "verify-resume", *plugins.arguments(), *own.arguments(), "--trace", str(trace),
                     *([] if stop is None else ["--stop", str(stop)]), *self._overrides, *more,
                     f"run.root={self._folder}", f"run.name={name}"]
         output = self._folder / f"{name}.log"

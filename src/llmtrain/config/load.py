@@ -6,23 +6,25 @@ Hydra is used through its compose API alone: no output folder, no logging set-up
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
+from llmtrain.config import own
 from llmtrain.config.choices import ScheduleName
 from llmtrain.config.hashing import differing_keys, result_dict, run_hash, run_name
 from llmtrain.config.interpolation import resolver_in, texts
 from llmtrain.config.names import Names
-from llmtrain.config.objective import trains_summary
-from llmtrain.config.paths import path_value, quote_overrides
+from llmtrain.config.objective import moves_lambda, trains_summary
+from llmtrain.config.paths import path_value, quote
 from llmtrain.config.preprocess import settled
 from llmtrain.config.reference import SCHEMAS, keys
 from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
 from llmtrain.config.store import register_schemas
+from llmtrain.config.textual import quote_overrides
 from llmtrain.config.typed import build, did_you_mean, from_dict, part_sections, to_dict
 from llmtrain.errors import ConfigError, shorten
 
@@ -48,20 +50,19 @@ def config_dir() -> Path:
     raise ConfigError(f"no configs folder beside {package}; install llmtrain again")
 
 
-def text_keys(command: str) -> set[str]:
-    """Keys whose value is a text, so that what Hydra's grammar cannot read may be quoted."""
-    return {path for path, key in keys(command).items() if key.type is str}
-
-
 @contextmanager
-def session(command: str) -> Iterator[Any]:
-    """Hydra's config loader over our configs folder, for a command; the Hydra state that the caller had comes back."""
+def session(command: str, parsed: Iterable[Any] = ()) -> Iterator[Any]:
+    """Hydra's config loader over our configs folder and the user's own, for a command and its parsed overrides; the
+    Hydra state that the caller had comes back."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     register_schemas(config_dir(), command)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        yield GlobalHydra.instance().config_loader()
+        loader = GlobalHydra.instance().config_loader()
+        own.begin(Names(command, loader, default_groups(command)), config_dir(), parsed)
+        own.add_to(loader)
+        yield loader
 
 
 @cache
@@ -102,9 +103,11 @@ def parse(overrides: list[str]) -> list[Any]:
 
 
 def check_names(command: str, parsed: list[Any], loader: Any) -> None:
-    """Raise ConfigError with one line for each key, group or option that does not exist, and for sweeps."""
-    problems = _sweeps(parsed, "add --multirun, or quote the value")
-    names = Names(command, loader, default_groups(command))
+    """Raise ConfigError with one line for each key, group or option that does not exist, wrong value, and sweep."""
+    several = "add --multirun, or quote the value" if command == "train" else "give one value, or quote it"
+    problems = [f"{o.input_line} is a sweep; {several}: \"{o.key_or_group}='{o.input_line.partition('=')[2]}'\""
+                for o in parsed if o.is_sweep_override()]
+    names = Names(command, loader, default_groups(command), own.elsewhere)
     problems += [problem for o in parsed if not o.is_sweep_override() and (problem := names.problem(o))]
     if problems:
         raise ConfigError(problems)
@@ -137,16 +140,40 @@ def compose_told(command: str, overrides: list[str]) -> tuple[DictConfig, dict[s
     """
     from omegaconf import open_dict
 
-    overrides = quote_overrides(overrides, text_keys(command))
+    overrides = quote_overrides(overrides, command)
     parsed = parse(overrides)
-    with session(command) as loader:
+    with session(command, parsed) as loader:
+        overrides, parsed = take_in_files(command, overrides, parsed, loader)
         check_names(command, parsed, loader)
         config = _compose(command, overrides)
-        choices = config.hydra.runtime.choices
+        experiment = config.hydra.runtime.choices.get("experiment")
         with open_dict(config):
             del config["hydra"]
-    changed = _apply_presets(config, parsed, choices.get("experiment")) if command == "train" else {}
+        if isinstance(experiment, str):
+            experiment = own.stem(f"experiment/{experiment}") or experiment
+    changed = _apply_presets(config, parsed, experiment) if command == "train" else {}
     return config, changed
+
+
+def take_in_files(command: str, overrides: list[str], parsed: list[Any], loader: Any) -> tuple[list[str], list[Any]]:
+    """The overrides and their parsed form, with the option that a file is composed as in the place of its name.
+
+    Raises:
+        ConfigError: With one line for each file that is not there.
+    """
+    names, taken, problems = Names(command, loader, default_groups(command)), list(overrides), []
+    for index, override in enumerate(parsed):
+        if override.is_sweep_override() or not own.is_file_name(override.value()):
+            continue
+        try:
+            if (found := own.taken_in(override, names)) is not None:
+                sign = "+" if override.is_add() or found[0] not in names.chosen else ""
+                taken[index] = f"{sign}{override.key_or_group}={quote(found[1])}"
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return taken, parsed if taken == overrides else parse(taken)
 
 
 def _compose(command: str, overrides: list[str]) -> DictConfig:
@@ -206,7 +233,8 @@ def _entry_problem(command: str, line: str, cause: str) -> str | None:
 
 def _apply_presets(config: DictConfig, parsed: list[Any], experiment: str | None) -> dict[str, str]:
     """The run length named on the command line unsets a yaml's; max_minutes turns a schedule that needs a
-    known number of steps into constant_cooldown; a list of terms unsets a yaml's objective.base and lam.
+    known number of steps into constant_cooldown; a list of terms unsets a yaml's objective.base and lam; a weighting
+    that moves lambda begins at 0 and takes the run's steps where neither is given.
 
     Returns what set each key that this changed.
     """
@@ -233,6 +261,12 @@ def _apply_presets(config: DictConfig, parsed: list[Any], experiment: str | None
         for name in ("objective.base", "objective.lam"):
             if name not in named:
                 change(name, None, "objective.terms")
+    if moves_lambda(OmegaConf.select(config, "objective.weighting")):
+        if OmegaConf.select(config, "objective.lam_start") is None and "objective.lam_start" not in named:
+            change("objective.lam_start", 0.0, "objective.weighting")
+        steps = OmegaConf.select(config, "trainer.max_steps")
+        if OmegaConf.select(config, "objective.lam_steps") == 0 and steps and "objective.lam_steps" not in named:
+            change("objective.lam_steps", steps, "trainer.max_steps")
     if experiment and "experiment_name" not in named:
         change("experiment_name", experiment.replace("/", "-"), f"+experiment={experiment}")
     return changed

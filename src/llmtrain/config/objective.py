@@ -28,8 +28,9 @@ class ObjectiveConfig:
     terms: list[TermConfig] | None = key(None, "every term with its weight, [{name: mlm, lam: 1}, {name: summary, "
                                                "lam: 0.5}]; what base and lam are the short form of")
     weighting: str = key("fixed", "how the terms are weighed: fixed, or a registered weighting")
-    lam_start: float | None = key(None, "weighting=linear or cosine: lambda at step 0", "ratio")
-    lam_steps: int = key(0, "weighting=linear or cosine: steps over which lambda moves from lam_start to lam", "steps")
+    lam_start: float | None = key(None, "weighting=linear or cosine: lambda at step 0; default there: 0", "ratio")
+    lam_steps: int = key(0, "weighting=linear or cosine: steps over which lambda moves from lam_start to lam; "
+                             "default there: trainer.max_steps", "steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ def base_terms_of(objective: ObjectiveConfig) -> tuple[str, ...]:
 def trains_summary(objective: ObjectiveConfig) -> bool:
     """Whether the summary's loss l2 is a term: without it the base alone is trained."""
     return any(term.name == SUMMARY for term in terms_of(objective))
+
+
+def moves_lambda(weighting: object) -> bool:
+    """Whether the weighting of that name moves lambda from objective.lam_start over objective.lam_steps."""
+    return any(part.name == weighting and part.requires.get("course") for part in registry.parts("weighting"))
 
 
 def needs_summaries(objective: ObjectiveConfig) -> bool:

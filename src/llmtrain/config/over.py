@@ -10,9 +10,9 @@ from typing import Any
 
 from llmtrain.config import load
 from llmtrain.config.data import DataConfig
-from llmtrain.config.paths import quote_overrides
 from llmtrain.config.preprocess import settled
 from llmtrain.config.reference import SCHEMAS
+from llmtrain.config.textual import quote_overrides
 from llmtrain.config.typed import build, from_dict, to_dict
 from llmtrain.config.validate import validate_stored
 from llmtrain.errors import CheckpointError, ConfigError
@@ -50,7 +50,7 @@ def compose_over(stored: dict[str, Any] | None, overrides: list[str], command: s
     base["data"] |= {name: getattr(DataConfig(), name) for name in OF_THE_MACHINE}
     result = {field.name: values[field.name] if field.name in OWN else base[field.name]
               for field in fields(SCHEMAS[command])}
-    parsed = load.parse(quote_overrides(overrides, load.text_keys(command)))
+    parsed = load.parse(quote_overrides(overrides, command))
     groups = [o.key_or_group for o in parsed if o.key_or_group in result and isinstance(o.value(), str)]
     of_the_model = {name: base["data"][name] for name in TEXT_SHAPING}
     for name in groups:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 PATH_KEYS = frozenset({
     "model.path", "model.init_from", "run.root", "run.extend_from", "data.folder", "data.train", "data.validation",
-    "data.test", "data.selector", "data.cache_dir", "data.hub.name", "eval.output", "checkpoint", "predictions",
-    "input"})
+    "data.test", "data.unlabelled", "data.selector", "data.cache_dir", "data.hub.name", "eval.output", "checkpoint",
+    "predictions", "input"})
 _OVERRIDE = re.compile(r"(?P<prefix>\+\+|\+|~)?(?P<key>[^=\s@]+)=(?P<value>.*)", re.DOTALL)
-_FUNCTION = re.compile(r"(choice|glob|range|interval|tag|sort|shuffle|str|int|float|bool)\(.*\)", re.DOTALL)
+FUNCTION = re.compile(r"(choice|glob|range|interval|tag|sort|shuffle|str|int|float|bool)\(.*\)", re.DOTALL)
 
 
 def split_override(override: str) -> tuple[str, str, str] | None:
@@ -73,37 +73,11 @@ def quote_path(value: str, multirun: bool = False) -> str:
         inside = value[1:-1].strip()
         return "[" + ",".join(quote_path(piece) for piece in split_list(inside)) + "]" if inside else "[]"
     if multirun:
-        if _FUNCTION.fullmatch(value):
+        if FUNCTION.fullmatch(value):
             return value
         if len(pieces := split_list(value)) > 1:
             return ",".join(quote_path(piece) for piece in pieces)
     return quote(expanded)
-
-
-def _parses(override: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        OverridesParser.create().parse_override(override)
-    except HydraException:
-        return False
-    return True
-
-
-def quote_overrides(overrides: list[str], text_keys: set[str], multirun: bool = False) -> list[str]:
-    """Overrides with path values, and texts that Hydra's grammar cannot read, in quotes."""
-    quoted = []
-    for override in overrides:
-        parts = split_override(override)
-        if parts is not None:
-            prefix, key, value = parts
-            if key in PATH_KEYS:
-                override = f"{prefix}{key}={quote_path(value, multirun)}"
-            elif key in text_keys and value and value[0] not in "'\"" and not _parses(override):
-                override = f"{prefix}{key}={quote(value)}"
-        quoted.append(override)
-    return quoted
 
 
 def path_value(overrides: list[str], key: str) -> str | None:

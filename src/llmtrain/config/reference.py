@@ -62,7 +62,8 @@ class Key:
         return kinds.get(get_origin(self.type) or self.type, "a value of this key's type")
 
 
-def _annotation(annotation: Any) -> tuple[Any, bool]:
+def annotated(annotation: Any) -> tuple[Any, bool]:
+    """A field's type without None, and whether null is a value."""
     if get_origin(annotation) in (Union, types.UnionType):
         left = [a for a in get_args(annotation) if a is not type(None)]
         whole = bool if bool in left else Any  # true, false or a word: see Key.choices
@@ -73,7 +74,7 @@ def _annotation(annotation: Any) -> tuple[Any, bool]:
 def _walk(schema: type, prefix: str, sections: dict[str, type]) -> Iterator[Key]:
     known = hints(schema) | sections
     for field in fields(schema):
-        annotation, optional = _annotation(known[field.name])
+        annotation, optional = annotated(known[field.name])
         path = f"{prefix}{field.name}"
         if is_dataclass(annotation) and isinstance(annotation, type):
             yield from _walk(annotation, f"{path}.", {})

@@ -40,10 +40,12 @@ def problems_of_weighting(config: TrainConfig) -> Iterator[str]:
 def _course(config: TrainConfig, moves: bool, chosen: str) -> Iterator[str]:
     """lam_start and lam_steps belong together, and to a weighting that follows them."""
     start, steps = config.objective.lam_start, config.objective.lam_steps
-    if moves and (start is None or steps == 0):
-        missing = "lam_start, where lambda begins" if start is None else "lam_steps, the steps over which it moves"
-        yield f"{chosen} needs objective.{missing}; set it"
-    elif not moves and (start is not None or steps > 0):
-        name = "lam_start" if start is not None else "lam_steps"
+    if moves:
+        if start is None:
+            yield f"{chosen} needs objective.lam_start, where lambda begins; set it"
+        if steps == 0:
+            yield f"{chosen} needs objective.lam_steps, the steps over which lambda moves; set it"
+        return
+    for name in [*(["lam_start"] if start is not None else []), *(["lam_steps"] if steps > 0 else [])]:
         yield (f"objective.{name} is set and {chosen} does not move lambda; use objective.weighting=linear or cosine, "
                "or leave it out")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain import __version__, plugins
+from llmtrain.config import own
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "safetensors", "tokenizers", "numpy", "hydra-core",
              "rouge-score")
@@ -25,7 +26,7 @@ def describe(threads: int | None) -> dict[str, Any]:
             "platform": f"{platform.system()} {platform.machine()}", "libc": " ".join(platform.libc_ver()).strip(),
             "packages": {name: found for name in _PACKAGES if (found := _version(name))},
             "cpu": _cpu(), "cores": _cores(), "threads": threads or _omp_threads() or _cores()} | (
-                {"plugins": added} if added else {})
+                {"plugins": added} if added else {}) | ({"own_configs": own.records()} if own.records() else {})
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
@@ -33,6 +34,8 @@ def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -
     lines = []
     for name in sorted(before.keys() | now.keys()):
         old, new = before.get(name), now.get(name)
+        if name == "own_configs":  # what they change is in the configuration, which is compared by itself
+            continue
         if name == "plugins":  # left out where there are none
             old, new = old or {}, new or {}
         if isinstance(old, dict) and isinstance(new, dict):

@@ -12,6 +12,7 @@ import torch
 
 from llmtrain import __version__, checkpoint, plugins
 from llmtrain.atomic import write_json
+from llmtrain.config import own
 from llmtrain.config.load import to_dict
 from llmtrain.config.objective import trains_summary
 from llmtrain.errors import ConfigError, NumericsError
@@ -43,7 +44,8 @@ def meta_of(run: Training) -> dict[str, Any]:
             "world_size": run.accelerator.num_processes, "steps_per_epoch": run.loader.steps_per_epoch,
             "precision": {"requested": run.precision.requested, "running": run.precision.running,
                           "effective": run.precision.effective},
-            "plugins": plugins.records(), "origin": run.origin, "config": to_dict(run.config)}
+            "plugins": plugins.records(), "origin": run.origin, "config": to_dict(run.config)} | (
+                {"own_configs": own.records()} if own.records() else {})
 
 
 def publish(run: Training, folder: Path) -> None:
