@@ -13,6 +13,7 @@ from llmtrain.config.choices import SplitName
 from llmtrain.config.load import path_value, to_dict
 from llmtrain.config.over import compose_over
 from llmtrain.config.schema import EvaluateConfig
+from llmtrain.data.cells import Reading
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import CheckpointError, ConfigError, DataError, one_line
@@ -45,7 +46,10 @@ def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
 
     split = config.eval.split
     splits, examples = _examples(config)
-    texts = leads(examples, config.eval) if path is None else read_predictions(path, examples)
+    how = Reading(empty_cells=frozenset(config.data.empty_cells))
+    texts = leads(examples, config.eval) if path is None else read_predictions(path, examples, how)
+    for note in how.notes:
+        warn(note)
     made = "predictions are the lead" if path is None else f"predictions from {path.name}"
     scores = score_split(examples, texts, config.eval, lead_from=_validation(config), decoding=made,
                          baselines=config.eval.baselines)

@@ -94,7 +94,7 @@ def _rows_in(value: dict[str, Any]) -> tuple[list[Any] | None, str]:
     if len(lists) == 1:
         return lists[0][1], f"rows under the key {shown(lists[0][0])}"
     if value and all(isinstance(cells, list) for cells in value.values()):
-        if len({len(cells) for cells in value.values()}) == 1:
+        if not lists and len({len(cells) for cells in value.values()}) == 1:
             return [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)], (
                 "an object of columns")
     elif value and all(isinstance(cells, dict) for cells in value.values()):
