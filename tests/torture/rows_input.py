@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import random
 import shutil
@@ -202,7 +204,20 @@ CASES = [
     data("an empty document", LINES + '{"document": "  ", "summary": "a"}\n', "train.jsonl:4"),
     data("nothing", ""), data("blank lines", "\n\n  \n"),
     data("no UTF-8", LINES.encode() + b'{"document": "\xff\xfe"}\n'),
-    data("UTF-16", LINES.encode("utf-16")), data("zeros", b"\0" * 4096),
+    data("UTF-16 without a mark", LINES.encode("utf-16-le"), "UTF-16"),
+    data("UTF-16 cut off", LINES.encode("utf-16")[:-1], "UTF-16"),
+    data("a Git LFS pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+    data("a spreadsheet", b"PK\x03\x04" + bytes(99), "Office", file="train.csv"),
+    data("a web page", "<!DOCTYPE html><html></html>", "HTML", file="train.csv"),
+    data("a pickle", b"\x80\x04\x95" + bytes(99), "pickle", file="train.json"),
+    data("Python dicts", "{'document': 'a b', 'summary': 'c'}\n" * 12, "json.dumps"),
+    data("two fitting columns", "Document,DOCUMENT,summary\na b,c,d\n", "did you mean", file="train.csv"),
+    data("a NUL in a text", LINES + text([ROW | {"document": "a\0b"}]), "train.jsonl:4"),
+    data("xz cut off", lzma.compress(LINES.encode() * 50)[:-20], file="train.jsonl.xz"),
+    data("an xz of zeros", lzma.compress(bytes(1 << 20)) * 300, "unpacks",
+         file="train.jsonl.xz"),
+    data("bz2 damaged", flipped(bz2.compress(text([*pairs(99)]).encode()), 60, 200), file="train.jsonl.bz2"),
+    data("zeros", b"\0" * 4096),
     data("a picture", b"\x89PNG\r\n\x1a\n" + bytes(99)), data("deep nesting", "[" * 100_000 + "\n"),
     data("a huge number", LINES + '{"document": ' + "9" * 10_000 + "}\n"),
     data("a key twice", LINES + '{"document": "a b", "document": "c", "summary": "d"}\n', "train.jsonl"),

@@ -17,6 +17,7 @@ from llmtrain.config.hashing import without_late
 from llmtrain.config.load import path_value
 from llmtrain.config.over import compose_over
 from llmtrain.config.schema import EvalConfig, EvaluateConfig
+from llmtrain.data.cells import Reading
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.sources import load_splits
 from llmtrain.errors import CheckpointError, ConfigError, DataError, ResourceError, one_line
@@ -54,8 +55,9 @@ def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
     if path is None:
         texts = leads(examples, config.eval)
     else:
-        texts = read_predictions(path, examples, config.eval.prediction, config.data.document)
-        for line in told_of_predictions(config, texts, examples):
+        how = Reading(empty_cells=frozenset(config.data.empty_cells))
+        texts = read_predictions(path, examples, config.eval.prediction, config.data.document, how)
+        for line in (*how.notes, *told_of_predictions(config, texts, examples)):
             warn(line)
     made = "predictions are the lead" if path is None else f"predictions from {path.name}"
     scores = score_split(examples, texts, config.eval, lead_from=_validation(config), decoding=made,

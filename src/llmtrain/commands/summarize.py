@@ -6,7 +6,7 @@ import json
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,9 +18,11 @@ from llmtrain.errors import ConfigError, DataError
 from llmtrain.log import quiet_libraries, warn
 
 if TYPE_CHECKING:
+    from llmtrain.config.data import DataConfig
     from llmtrain.summarizer import Summarized
 
 READ_BYTES = 1 << 16
+LONGEST_MARK = 4  # bytes of a byte order mark
 SHOWN_CUTS = 5
 Batch = list[tuple[str, str]]  # (place, document)
 
@@ -98,7 +100,7 @@ def _input(config: SummarizeCommandConfig) -> Iterator[Batch]:
         raise DataError(f"no input file at {path}; check input=")
     kind = kind_of(path)[0]
     if kind in SUFFIXES and kind != ".txt":
-        documents = _documents(path, config.data.document)
+        documents = _documents(path, config.data)
         return (documents[i:i + size] for i in range(0, len(documents), size))
     return iter([[(str(path), read_text(path))]])
 
@@ -110,37 +112,68 @@ def _numbered(batches: Iterator[list[str]]) -> Iterator[Batch]:
         done += len(lines)
 
 
-def _documents(path: Path, column: str) -> Batch:
-    from llmtrain.data.cells import columns_of, shown
+def _documents(path: Path, config: DataConfig) -> Batch:
+    """Every row's document, in the words and with the columns that training has for them."""
+    from llmtrain.data.cells import Reading
+    from llmtrain.data.columns import Columns
+    from llmtrain.data.files import text_of
     from llmtrain.data.readers import read_rows
 
+    how = Reading.of(config, [])
+    columns = Columns({"data.document": config.document}, how.notes)
     found = []
-    for place, row in read_rows(path):
+    for place, row in read_rows(path, how):
         if isinstance(row, str):
             raise DataError(f"bad row: {row} at {place}; mend it")
-        if not isinstance(row.get(column), str):
-            problem = "holds no text" if column in row else f"is not there (it has {columns_of(row)})"
-            raise DataError(f"column {shown(column)} {problem} at {place}; name the documents' column, data.document="
-                            "COLUMN")
-        found.append((place, row[column]))
+        text, problem = text_of(columns.join(columns.find(row), "data.document"), config.document)
+        if problem:
+            raise DataError(f"bad row: {problem} at {place}; mend it, or name the column by data.document")
+        found.append((place, text))
+    for note in how.notes:
+        warn(note)
     return found
 
 
 def batches_of_lines(descriptor: int, size: int) -> Iterator[list[str]]:
     """Lines of a stream in batches: up to ``size``, fewer when nothing more is waiting, so that a pipe never stalls."""
+    chunk: bytes | None = _opening(descriptor)
+    decoder = _decoder(chunk or b"")
     held, ended = b"", False
     lines: list[str] = []
     while not ended or lines:
         if not ended and (not lines or (len(lines) < size and _waiting(descriptor))):
-            chunk = os.read(descriptor, READ_BYTES)
+            chunk = os.read(descriptor, READ_BYTES) if chunk is None else chunk
             ended = not chunk
-            *whole, held = (held + chunk).split(b"\n")
+            *whole, held = (held + decoder(chunk, ended)).split(b"\n")
+            chunk = None
             if ended and held:
                 whole.append(held)
             lines += [line.decode("utf-8", "replace").rstrip("\r") for line in whole]
             continue
         yield lines[:size]
         lines = lines[size:]
+
+
+def _opening(descriptor: int) -> bytes:
+    """The first bytes of a stream, a whole line or as many as a byte order mark may have."""
+    opening = b""
+    while len(opening) < LONGEST_MARK and b"\n" not in opening and (more := os.read(descriptor, READ_BYTES)):
+        opening += more
+    return opening
+
+
+def _decoder(opening: bytes) -> Callable[[bytes, bool], bytes]:
+    """What makes a stream's bytes UTF-8, by its byte order mark. Raises DataError for UTF-16 without one."""
+    import codecs
+
+    from llmtrain.data.encodings import as_utf8, mark_of
+
+    name = mark_of(opening)
+    if name is None:
+        as_utf8(Path("/dev/stdin"), opening)
+        name = "utf-8-sig"
+    decoder = codecs.getincrementaldecoder(name)("replace")
+    return lambda chunk, ended: decoder.decode(chunk, ended).encode("utf-8", "replace")
 
 
 def _waiting(descriptor: int) -> bool:

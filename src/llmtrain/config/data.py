@@ -8,6 +8,9 @@ from typing import Any
 from llmtrain.config.choices import LongMode, OnBadRow
 from llmtrain.config.keys import CONTENT, SPEED, WHERE, key
 
+EMPTY_CELLS = ("NaN", "nan", "NA", "None", "null", "NULL", "N/A", "<NA>", "#N/A", "#REF!", "#VALUE!", "#DIV/0!",
+               "#NAME?", "#NUM!", "#NULL!")  # as pandas, R, databases and Excel write them
+
 
 @dataclass(kw_only=True, slots=True)
 class DocstringsConfig:
@@ -47,6 +50,9 @@ class DataConfig:
                                        "pass over the pairs", "share")
     document: str = key("document", "column that holds the document")
     summary: str = key("summary", "column that holds the summary")
+    delimiter: str | None = key(None, "between the cells of a table, one character or tab; default: comma, of a .tsv "
+                                "tab, else what the first lines show", late=True)
+    empty_cells: list[str] = key(lambda: list(EMPTY_CELLS), "whole cells of a table that stand for no value", late=True)
     references: str | None = key(None, "column of several references; default: references, if every row lists texts")
     max_source_tokens: int = key(192, "longer documents are cut", "tokens")
     long: LongMode = key(LongMode.truncate, "truncate: keep the first tokens; head_tail: keep both ends; "

@@ -9,7 +9,9 @@ from typing import Any
 
 from llmtrain.config.choices import OnBadRow
 from llmtrain.config.data import DataConfig
-from llmtrain.data.cells import Unusable, shown
+from llmtrain.data.cells import Reading, Unusable, shown
+from llmtrain.data.columns import columns_of, near_names
+from llmtrain.data.encodings import NUL, SAVE_AS
 from llmtrain.data.examples import SURROGATE, Example, Splits, take_from_train
 from llmtrain.data.paths import given_path
 from llmtrain.data.readers import read_rows
@@ -31,7 +33,7 @@ def read_files(config: DataConfig, only: str | None, labelled: bool = True) -> S
         value = getattr(config, name)
         if value is not None and (name == only or (from_train and (only is None or name == "train"))):
             paths = paths_of(value, f"data.{name}", config.folder)
-            splits[name] = examples_of(rows_of(paths), config, name, notes, labelled)
+            splits[name] = examples_of(rows_of(paths, Reading.of(config, notes)), config, name, notes, labelled)
     missing = [name for name in ("test", "validation") if from_train and getattr(config, name) is None]
     notes += take_from_train(splits, missing, "data.{}", config.validation_from_train, config.split_seed)
     return Splits(splits["train"], splits["validation"], splits["test"], "files", notes)
@@ -69,9 +71,9 @@ def _pattern(path: Path) -> str:
     return str(Path(glob.escape(str(folder)), path.relative_to(folder)))
 
 
-def rows_of(paths: list[Path]) -> Iterable[tuple[str, Any]]:
+def rows_of(paths: list[Path], how: Reading) -> Iterable[tuple[str, Any]]:
     for path in paths:
-        yield from read_rows(path)
+        yield from read_rows(path, how)
 
 
 def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str, notes: list[str],
@@ -83,7 +85,10 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     """
     read: list[tuple[str, Example | str, Example | str | None]] = []
     place = split
+    columns = columns_of(config, notes)
     for number, (place, row) in enumerate(rows):
+        if not isinstance(row, str):
+            row = columns.join(columns.find(row), "data.document")
         if not labelled and isinstance(row, dict) and not _has_text(row, config.summary):
             read.append((place, _document_alone(row, config, f"{split}-{number}"), None))
             continue
@@ -92,19 +97,33 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
         read.append((place, plain, _example(row, config, f"{split}-{number}", REFERENCES) if look else None))
     chosen = _with_references(read, config, split, notes)
     examples = [one for _, one in chosen if isinstance(one, Example)]
-    problems = [f"{one} at {place}" for place, one in chosen if isinstance(one, str)]
+    problems = [(one, place) for place, one in chosen if isinstance(one, str)]
+    if not examples and (config.on_bad_row is not OnBadRow.error or not problems):
+        problem, place = problems[0] if problems else ("no rows", place)
+        raise DataError(f"no usable row among {len(chosen)} of {split}: {problem} at {place}; rows need the columns of "
+                        "data.document and data.summary")
     if problems and config.on_bad_row is OnBadRow.error:
-        hidden = len(problems) - SHOWN_PROBLEMS
-        lines = [f"bad row: {p}; mend it or set data.on_bad_row=skip" for p in problems[:SHOWN_PROBLEMS]]
-        raise DataError(lines + ([f"... and {hidden} more bad rows in {split}"] if hidden > 0 else []))
+        raise DataError(_told(problems, split))
     if problems:
-        notes.append(f"{len(problems)} bad rows skipped in {split}, first: {problems[0]}")
-    if not examples:
-        raise DataError(f"no usable row at {place}; rows need the columns {shown(config.document)} "
-                        f"and {shown(config.summary)}")
+        notes.append(f"{len(problems)} bad rows skipped in {split}, first: {problems[0][0]} at {problems[0][1]}")
     if apart := sum(bool(e.summary) and e.summary not in e.references for e in examples):
         notes.append(f"in {apart} of {len(examples)} rows of {split} the summary is not one of the references")
     return examples
+
+
+def _told(problems: list[tuple[str, str]], split: str) -> list[str]:
+    """A line for each different problem, the first few, with its first place and how often it stands."""
+    places: dict[str, list[str]] = {}
+    for problem, place in problems:
+        places.setdefault(problem, []).append(place)
+    lines, shown_rows = [], 0
+    for problem, at in list(places.items())[:SHOWN_PROBLEMS]:
+        more = f" and {len(at) - 1} more rows" if len(at) > 1 else ""
+        todo = SAVE_AS if problem == "not UTF-8" else "mend it"
+        lines.append(f"bad row: {problem} at {at[0]}{more}; {todo} or set data.on_bad_row=skip")
+        shown_rows += len(at)
+    hidden = len(problems) - shown_rows
+    return lines + ([f"... and {hidden} more bad rows in {split}"] if hidden else [])
 
 
 def _has_text(row: dict[str, Any], column: str) -> bool:
@@ -114,7 +133,7 @@ def _has_text(row: dict[str, Any], column: str) -> bool:
 
 def _document_alone(row: dict[str, Any], config: DataConfig, number: str) -> Example | str:
     """The row as an example without a summary, or what is wrong with it."""
-    document, problem = _text(row, config.document)
+    document, problem = text_of(row, config.document)
     name, unusable = _name(row, number)
     problem = problem or unusable
     if not problem and any(SURROGATE.search(text) for text in (name, document)):
@@ -137,7 +156,7 @@ def _with_references(read: list[tuple[str, Example | str, Example | str | None]]
 
 def _example(row: dict[str, Any], config: DataConfig, number: str, column: str | None) -> Example | str:
     """The row as an example with the references listed in ``column``, or what is wrong with it."""
-    document, problem = _text(row, config.document)
+    document, problem = text_of(row, config.document)
     if problem:
         return problem
     references: tuple[str, ...] = ()
@@ -148,7 +167,7 @@ def _example(row: dict[str, Any], config: DataConfig, number: str, column: str |
         references = tuple(listed)
     summary = references[0] if references else ""
     if not references or row.get(config.summary) is not None:
-        summary, problem = _text(row, config.summary)
+        summary, problem = text_of(row, config.summary)
         if problem:
             return problem
     name, problem = _name(row, number)
@@ -167,11 +186,12 @@ def _name(row: dict[str, Any], number: str) -> tuple[str, str]:
     return number if identity is None or identity == "" else str(identity), ""
 
 
-def _text(row: dict[str, Any], column: str) -> tuple[str, str]:
+def text_of(row: dict[str, Any], column: str) -> tuple[str, str]:
     """(text, "") or ("", problem)."""
     if column not in row:
-        known = ", ".join(shown(name, 24) for name in list(row)[:6])
-        return "", f"no column {shown(column)} (it has {known})"
+        known = ", ".join(shown(name, 16) for name in list(row)[:6])
+        meant = " or ".join(shown(name, 16) for name in near_names(row, column)[:3])
+        return "", f"no column {shown(column)} (it has {known}{f'; did you mean {meant}?' if meant else ''})"
     value = row[column]
     if isinstance(value, Unusable):
         return "", f"column {shown(column)} {value.why}"
@@ -179,4 +199,6 @@ def _text(row: dict[str, Any], column: str) -> tuple[str, str]:
         return "", f"column {shown(column)} is {'empty' if value is None else type(value).__name__}, not text"
     if not value.strip():
         return "", f"column {shown(column)} is empty"
+    if "\0" in value:
+        return "", f"column {shown(column)} {NUL}"
     return value, ""

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 
 from llmtrain.config.data import DataConfig
+from llmtrain.data.cells import Reading
 from llmtrain.data.docstrings import read_docstrings
 from llmtrain.data.examples import Example, Splits, digest
 from llmtrain.data.files import examples_of, paths_of, read_files, rows_of
@@ -56,7 +57,7 @@ def _leave_out(splits: Splits, pipeline: Pipeline) -> None:
 
 def _unlabelled(config: DataConfig, notes: list[str], pipeline: Pipeline) -> list[Example]:
     """The documents of data.unlabelled, any summaries beside them left out."""
-    rows = rows_of(paths_of(config.unlabelled, "data.unlabelled", config.folder))
+    rows = rows_of(paths_of(config.unlabelled, "data.unlabelled", config.folder), Reading.of(config, notes))
     found = examples_of(rows, config, "unlabelled", notes, False)
     found = [replace(example, summary="", references=()) for example in found]
     kept, _ = pipeline.kept(found, "train")

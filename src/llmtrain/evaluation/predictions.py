@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.config.schema import EvaluateConfig
-from llmtrain.data.cells import Unusable, columns_of, shown
+from llmtrain.data.cells import Reading, Unusable, names_in, shown
+from llmtrain.data.columns import Columns
+from llmtrain.data.encodings import NUL
 from llmtrain.data.examples import SURROGATE, Example
 from llmtrain.data.readers import SUFFIXES, kind_of, read_bytes, read_rows, read_text
 from llmtrain.errors import DataError
@@ -25,13 +27,14 @@ class Row:
 
 
 def read_predictions(path: Path, examples: list[Example], column: str = "prediction",
-                     document: str | None = None) -> list[str]:
+                     document: str | None = None, how: Reading | None = None) -> list[str]:
     """One prediction for each example: plain lines or a JSON list of texts in order, or rows, matched by ``id`` where
     they have one.
 
     Args:
         column: The column of rows that holds the predictions; no other one is taken for it.
         document: A column that, where rows have it, tells which document each belongs to.
+        how: How tables are read; its notes tell what was guessed.
 
     Raises:
         DataError: The file is missing, not UTF-8, or does not fit the examples.
@@ -43,7 +46,10 @@ def read_predictions(path: Path, examples: list[Example], column: str = "predict
         return _as_many([line.removesuffix("\r") for line in lines], path, examples)
     if kind == ".json" and (listed := _list_of_texts(path)) is not None:
         return _as_many(listed, path, examples)
-    rows = [_row(place, row, column, document) for place, row in read_rows(path)]
+    how = how or Reading()
+    columns = Columns({"eval.prediction": column}, how.notes)
+    rows = [_row(place, row if isinstance(row, str) else columns.find(row), column, document)
+            for place, row in read_rows(path, how)]
     found = _as_many([row.text for row in rows], path, examples)
     ids = [row.id for row in rows]
     if ids == [e.id for e in examples] or all(identity is None for identity in ids):
@@ -110,7 +116,7 @@ def _row(place: str, row: dict[str, Any] | str, column: str, document: str | Non
     if isinstance(row, str):
         raise DataError(f"bad row: {row} at {place}; each needs a {shown(column)}")
     if column not in row:
-        raise DataError(f"no column {shown(column)} (it has {columns_of(row)}) at {place}; name the one that holds the "
+        raise DataError(f"no column {shown(column)} (it has {names_in(row)}) at {place}; name the one that holds the "
                         "predictions, eval.prediction=COLUMN")
     text = row[column]
     if isinstance(text, Unusable):
@@ -118,6 +124,8 @@ def _row(place: str, row: dict[str, Any] | str, column: str, document: str | Non
     if not isinstance(text, str) or SURROGATE.search(text):
         what = "half a character" if isinstance(text, str) else "empty" if text is None else type(text).__name__
         raise DataError(f"column {shown(column)} is {what}, not text, at {place}; each row needs one prediction")
+    if "\0" in text:
+        raise DataError(f"column {shown(column)} {NUL} at {place}; save the file as UTF-8")
     identity = row.get("id")
     if isinstance(identity, Unusable):
         raise DataError(f"column 'id' {identity.why} at {place}; give every row an id, or none")

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from llmtrain.atomic import read_regular
-from llmtrain.errors import ConfigError
+from llmtrain.data.encodings import decoded
+from llmtrain.errors import ConfigError, DataError
 
 PACKAGE = "stopwordsiso"
 SEGMENTERS = ("jieba", "longest")
@@ -66,11 +67,11 @@ def segmenter(wanted: str) -> str:
 def read_list(path: str) -> list[str]:
     """The words of a file, one a line; blank lines and those that begin with # are none. Raises ConfigError."""
     try:
-        lines = read_regular(Path(path).expanduser(), LONGEST_LIST).decode("utf-8-sig").splitlines()
+        lines = decoded(Path(path), read_regular(Path(path).expanduser(), LONGEST_LIST)).splitlines()
     except OSError as error:
         raise ConfigError(f"no list of stop words at {path} ({error.strerror}); check file") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the list of stop words is not UTF-8 text at {path}; save it as UTF-8") from error
+    except DataError as error:
+        raise ConfigError(f"no list of stop words: {error}") from error
     except ValueError as error:
         raise ConfigError(f"no list of stop words at {path} ({error}); give a shorter text file") from error
     words = list(dict.fromkeys(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")))
