@@ -16,6 +16,7 @@ from llmtrain.config.choices import SummaryFormat
 from llmtrain.config.schema import SummarizeCommandConfig
 from llmtrain.errors import ConfigError, DataError
 from llmtrain.log import quiet_libraries, warn
+from llmtrain.streams import write_data
 
 if TYPE_CHECKING:
     from llmtrain.summarizer import Summarized
@@ -49,6 +50,7 @@ def run(overrides: list[str]) -> int:
                           "or train head=ext_abs or extractive")
     as_json = config.summarize.format is SummaryFormat.jsonl
     done = "cut" if loaded.selector is None else "read by the sentences that the selector chooses"
+    any_character = write_data()
     cut = told = 0
     for batch in batches:
         made = loaded.summarize([text for _, text in batch], config.data, config.generation, evidence=as_json)
@@ -56,7 +58,7 @@ def run(overrides: list[str]) -> int:
             told = len(made.cut)
             warn(f"{told} documents are longer than {limit} and are {done}: {_places(batch, made)}")
         cut += len(made.cut)
-        _write(made, as_json, config.summarize.cite)
+        _write(made, as_json, config.summarize.cite, any_character)
     if cut > told:
         warn(f"{cut} documents in all were longer than {limit} and were {done}")
     return 0
@@ -67,7 +69,7 @@ def _places(batch: Batch, made: Summarized) -> str:
     return ", ".join(shown) + (" ..." if len(made.cut) > SHOWN_CUTS else "")
 
 
-def _write(made: Summarized, as_json: bool, cite: bool) -> None:
+def _write(made: Summarized, as_json: bool, cite: bool, any_character: bool) -> None:
     from llmtrain.citations import numbered
 
     for one, copied, read in zip(made.summaries, made.copied, made.read, strict=True):
@@ -78,7 +80,7 @@ def _write(made: Summarized, as_json: bool, cite: bool) -> None:
         row |= one.detail()
         text = one.text if not cite else numbered(
             (cited.text, [source.index for source in cited.sources]) for cited in one.citations or [])
-        sys.stdout.write((json.dumps(row, ensure_ascii=False) if as_json else text) + "\n")
+        sys.stdout.write((json.dumps(row, ensure_ascii=not any_character) if as_json else text) + "\n")
     sys.stdout.flush()
 
 
@@ -87,7 +89,7 @@ def _input(config: SummarizeCommandConfig) -> Iterator[Batch]:
 
     size = config.summarize.batch
     if config.input is None:
-        return _numbered(batches_of_lines(sys.stdin.fileno(), size))
+        return _numbered(_batches_of_stdin(size))
     path = Path(config.input)
     if not path.is_file():
         raise DataError(f"no input file at {path}; check input=")
@@ -116,6 +118,15 @@ def _documents(path: Path, column: str) -> Batch:
             raise DataError(f"no text in column {column!r} at {place}; set data.document")
         found.append((place, row[column]))
     return found
+
+
+def _batches_of_stdin(size: int) -> Iterator[list[str]]:
+    try:
+        descriptor = sys.stdin.fileno()
+    except (AttributeError, OSError, ValueError):  # a text in memory, as a program that calls main() may put there
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+        return (lines[first:first + size] for first in range(0, len(lines), size))
+    return batches_of_lines(descriptor, size)
 
 
 def batches_of_lines(descriptor: int, size: int) -> Iterator[list[str]]:
