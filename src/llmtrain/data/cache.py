@@ -20,7 +20,7 @@ from llmtrain.errors import ConfigError, LlmtrainError, ResourceError
 from llmtrain.log import warn
 
 VARIABLE = "LLMTRAIN_CACHE"
-CLOSED = NOT_ALLOWED | {errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+CLOSED = NOT_ALLOWED | {errno.EROFS, errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
 def default_folder() -> Path:
@@ -62,10 +62,10 @@ def keeping(config: DataConfig, name: str) -> Path | None:
     key = "data.cache_dir" if config.cache_dir else VARIABLE
     try:
         return tried(cache_folder(config) / name, key)
-    except Closed as error:
+    except (Closed, ConfigError) as error:
         if config.cache_dir or os.environ.get(VARIABLE):
             raise
-        _tell(error.reason)
+        _tell(error.problems[0].partition(";")[0])
         return None
 
 
@@ -74,7 +74,6 @@ class Closed(ResourceError):
 
     def __init__(self, reason: str, key: str) -> None:
         super().__init__(f"{reason}; name a folder that you may write to in {_variable(key)}")
-        self.reason = reason
 
 
 def _variable(key: str) -> str:
@@ -96,10 +95,7 @@ def tried(folder: Path, key: str = VARIABLE) -> Path:
     except (OSError, LlmtrainError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError) and cause.errno in CLOSED:
-            closed = Closed(f"cannot write at {cause.filename or folder} ({os.strerror(cause.errno)})", key)
-            if cause.errno == errno.ENOTDIR:  # a wrong path, as elsewhere
-                closed.exit_code = ConfigError.exit_code
-            raise closed from error
+            raise Closed(f"cannot write at {cause.filename or folder} ({os.strerror(cause.errno)})", key) from error
         raise
     return folder
 
