@@ -2,8 +2,8 @@
 
     python scripts/benchmarks/busy_core.py [--rounds 3] [--root runs/busy_core] [-- OVERRIDE ...]
 
-Each round trains with each way of waiting, on the idle machine and beside the busy core; medians of the rounds are told,
-and whether the weights of all runs are the same bytes. Run it on an otherwise quiet machine.
+Each round trains with each way of waiting, on the idle machine and beside the busy core. It tells medians of the
+rounds, and whether the weights of all runs are the same bytes. Run it on an otherwise quiet machine.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def weights(run: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
-def measured(root: Path, rounds: int, overrides: list[str], core: int) -> tuple[dict[tuple[str, bool], float], set[str]]:
+def measured(root: Path, rounds: int, overrides: list[str], core: int,
+             ) -> tuple[dict[tuple[str, bool], float], set[str]]:
     """Median seconds of a step by way of waiting and whether the core is busy, and the different weights."""
     seconds: dict[tuple[str, bool], list[float]] = {}
     found = set()
