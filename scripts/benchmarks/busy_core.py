@@ -56,7 +56,8 @@ def waiting(variables: dict[str, str]) -> Iterator[None]:
 
 def weights(run: Path) -> str:
     """What the last checkpoint's weights are, in short."""
-    file = max(run.glob("checkpoints/step-*/model/model.safetensors"))
+    file = max(run.glob("checkpoints/step-*/model/model.safetensors"),
+               key=lambda path: int(path.parents[1].name.removeprefix("step-")))
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
