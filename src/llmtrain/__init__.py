@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from llmtrain import surroundings
+
 if TYPE_CHECKING:
     from llmtrain.summarizer import Summarizer
 
 __version__ = "0.1.0"
 __all__ = ["Summarizer", "__version__"]
 
+surroundings.prepare()  # before anything imports torch, in every process
 
 if "LLMTRAIN_PLUGINS" in os.environ:  # a child of a process that loaded plugin files may need their modules
     from llmtrain.plugins import serve
@@ -23,6 +26,8 @@ if "LLMTRAIN_PLUGINS" in os.environ:  # a child of a process that loaded plugin 
 
 def __getattr__(name: str) -> Any:
     if name == "Summarizer":
+        if (problem := surroundings.unsupported()) is not None:
+            raise ImportError(problem)
         from llmtrain.summarizer import Summarizer
 
         return Summarizer

@@ -11,14 +11,16 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
+from llmtrain import surroundings
 from llmtrain.errors import ConfigError, redact
 from llmtrain.failing import ending
 from llmtrain.log import keep_going, quiet_imports
-from llmtrain.streams import failed_in_thread, prepare, settle, tell
-from llmtrain.training.signals import await_save_requests, stops
+from llmtrain.streams import borrowed, failed_in_thread, prepare, settle, tell, write_data
+from llmtrain.training.signals import await_save_requests, left_as_found, stops
 
 COMMANDS = {
     "train": "train a summarizer, or go on with an unfinished run",
@@ -58,10 +60,22 @@ write; 129, 130 and 143 stopped by a signal, with a checkpoint; 1 a bug (LLMTRAI
 def main(argv: list[str] | None = None, program: bool = False) -> int:
     """Run one command line; returns the exit code and never raises for an expected failure.
 
+    In a notebook, a server or a thread, signal handlers and standard streams are afterwards what they were.
+
     ``program``: the process is this command alone and ends with it.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if program:
+        return _run(arguments, program)
+    with borrowed(), left_as_found() if surroundings.unsupported() is None else nullcontext():
+        return _run(arguments, program)
+
+
+def _run(arguments: list[str], program: bool) -> int:
     prepare()
+    if (problem := surroundings.unsupported()) is not None:
+        tell(problem)
+        return ConfigError.exit_code
     quiet_imports()
     try:
         _refuse_what_is_no_text(arguments)
@@ -240,7 +254,7 @@ def _unknown_option(option: str) -> str:
 def _show(content: dict[str, Any]) -> int:
     from llmtrain.config.shown import as_yaml
 
-    print(redact(as_yaml(content)), end="")
+    print(redact(as_yaml(content, write_data())), end="")
     return 0
 
 

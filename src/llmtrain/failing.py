@@ -47,7 +47,7 @@ def _known(error: BaseException, arguments: list[str]) -> LlmtrainError | None:
         try:
             Path.home()
         except RuntimeError:
-            return ConfigError("this user has no home folder for the cache; set HOME or LLMTRAIN_CACHE")
+            return ConfigError("this user has no home folder; set HOME, and LLMTRAIN_CACHE for the cache")
         named = next((one for one in arguments if "~" in one), "a path")
         return ConfigError(f"{shorten(named, 120)} begins with the ~ of no user of this machine; write the folder out")
     if isinstance(error, FileNotFoundError) and error.filename is None:

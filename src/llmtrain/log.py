@@ -55,9 +55,14 @@ GONE = {errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def discard(stream: TextIO) -> None:
-    """From now on what this stream is given, and what it still holds, goes nowhere."""
+    """From now on what this stream is given, and what it still holds, goes nowhere; nothing is done to one that is no
+    file of the system's (a notebook's)."""
+    try:
+        number = stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return
     handle = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(handle, stream.fileno())
+    os.dup2(handle, number)
     os.close(handle)
 
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
-from llmtrain.atomic import make_folder, read_json, write_json
+from llmtrain.atomic import read_json, write_json
 from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
 from llmtrain.config.choices import LongMode
 from llmtrain.config.data import DataConfig
 from llmtrain.config.load import from_dict
-from llmtrain.data.docstrings import cache_folder
+from llmtrain.data.cache import holding, keeping
 from llmtrain.data.examples import Example, digest
 from llmtrain.data.extraction import END, START, encode_sentences
 from llmtrain.data.features import clean, describe
@@ -42,6 +42,7 @@ from llmtrain.model.family import positions
 from llmtrain.model.topology import class_of
 
 FOLDER = "selector"  # of a published model
+FOLDER_KEPT = "selected"  # of the cache
 FORMAT = 1  # raise when the choice changes
 AT_A_TIME = 256  # documents tokenised together
 WHOLE = 1 << 30  # tokens; no limit
@@ -101,23 +102,24 @@ class Selector:
         """Put the whole model into a new folder."""
         shutil.copytree(self.folder, folder)
 
-    def shorten(self, texts: Sequence[str], tokenizer: Any, limit: int, cache: Path | None = None) -> Selected:
+    def shorten(self, texts: Sequence[str], tokenizer: Any, limit: int, cache: DataConfig | None = None,
+                ) -> Selected:
         """Documents of at most about ``limit`` of the writer's tokens.
 
         Args:
             tokenizer: The writer's.
             limit: Special tokens included; only a sentence that is longer alone still has more.
-            cache: Folder in which choices are kept.
+            cache: Says where choices are kept; without it they are not.
         """
         running = getattr(self._precision, "running", "fp32")
         key = digest("\0".join([*texts, self.digest, describe(tokenizer), str(limit), running, str(FORMAT)]))[:24]
-        kept = None if cache is None else cache / "selected" / f"{key}.json"
-        chosen = None if kept is None else _read(kept)
+        folder = None if cache is None else holding(cache, FOLDER_KEPT, [f"{key}.json"])
+        chosen = None if folder is None else _read(folder / f"{key}.json")
         if chosen is None:
+            folder = None if cache is None else keeping(cache, FOLDER_KEPT)  # tried before the work
             chosen = self._choose(texts, tokenizer, limit)
-            if kept is not None:
-                make_folder(kept.parent)
-                write_json(kept, chosen)
+            if folder is not None:
+                write_json(folder / f"{key}.json", chosen)
         made, total = list(texts), 0
         for row, found in chosen.items():
             spans = sentence_spans(texts[row])
@@ -172,9 +174,9 @@ class Selector:
 
 
 def _read(path: Path) -> dict[int, list[int]] | None:
-    """An earlier choice; None where there is none, or a damaged one."""
+    """An earlier choice; None where it is damaged."""
     try:
-        return {int(row): found for row, found in read_json(path).items()} if path.is_file() else None
+        return {int(row): found for row, found in read_json(path).items()}
     except CheckpointError as error:
         warn(f"choosing sentences anew: {error.problems[0]}")
         return None
@@ -208,6 +210,6 @@ def as_read(examples: list[Example], selector: Selector | None, tokenizer: Any, 
     if selector is None or not examples:
         return examples, None
     found = selector.shorten([clean(example.document) for example in examples], tokenizer, data.max_source_tokens,
-                             cache_folder(data))
+                             data)
     made = [replace(example, document=text) for example, text in zip(examples, found.texts, strict=True)]
     return made, found.describe()

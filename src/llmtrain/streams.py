@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from typing import TextIO
 
 from llmtrain.errors import as_told
 from llmtrain.log import discard
+
+SHOWN = "llmtrain.shown"
+MARKS = str.maketrans({"‖": "||", "⏎": "\\n", "█": "#", "▏": "|", "…": "..."})
 
 
 def prepare() -> None:
@@ -29,15 +35,64 @@ def prepare() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
         if number and type(stream := getattr(sys, name)) is io.TextIOWrapper:
-            with contextlib.suppress(OSError):  # it flushes first
-                stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError, ValueError):  # it flushes first; ValueError: somebody has closed it
+                stream.reconfigure(errors=SHOWN)
+
+
+def _shown(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A codec's error handler: our own marks as what stands for them in ASCII, other characters as escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    if (mark := MARKS.get(ord(error.object[error.start]))) is not None:
+        return mark, error.start + 1
+    return codecs.backslashreplace_errors(UnicodeEncodeError(
+        error.encoding, error.object, error.start, error.start + 1, error.reason))
+
+
+codecs.register_error(SHOWN, _shown)
+
+
+@contextlib.contextmanager
+def borrowed() -> Iterator[None]:
+    """Whatever is done to the standard streams inside, they are afterwards the caller's own again."""
+    before = [(name, stream, getattr(stream, "errors", None)) for name in ("stdin", "stdout", "stderr")
+              for stream in [getattr(sys, name)]]
+    try:
+        yield
+    finally:
+        for name, stream, errors in before:
+            setattr(sys, name, stream)
+            if type(stream) is io.TextIOWrapper and stream.errors != errors:
+                with contextlib.suppress(OSError, ValueError):
+                    stream.reconfigure(errors=errors)
+
+
+def takes_any_character(stream: TextIO) -> bool:
+    """Whether every character can be written to a stream as it is, and none as an escape."""
+    encoding = getattr(stream, "encoding", None)
+    try:
+        return encoding is None or codecs.lookup(encoding).name.startswith("utf")
+    except LookupError:
+        return False
+
+
+def write_data() -> bool:
+    """Get stdout ready for what other programs read: UTF-8 unless it is a terminal, which shows its own characters.
+
+    Returns whether it takes every character.
+    """
+    stream = sys.stdout
+    if not takes_any_character(stream) and type(stream) is io.TextIOWrapper and not stream.isatty():
+        with contextlib.suppress(OSError, ValueError):
+            stream.reconfigure(encoding="utf-8")
+    return takes_any_character(stream)
 
 
 def tell(problem: str) -> None:
     """One error as one line on stderr. That it cannot be written changes nothing: the exit code still says it."""
     try:
         print(as_told(problem), file=sys.stderr, flush=True)
-    except OSError:
+    except (OSError, ValueError):  # the latter where somebody has closed it
         with contextlib.suppress(OSError):
             discard(sys.stderr)
 
@@ -46,7 +101,7 @@ def settle() -> None:
     """Write what stdout still holds, or drop what cannot be written: Python would end with 120 over it."""
     try:
         sys.stdout.flush()
-    except OSError:
+    except (OSError, ValueError):
         with contextlib.suppress(OSError):
             discard(sys.stdout)
 

@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "llmtrain"
 LAYERS = {
     0: ["errors", "registry", "plugins", "atomic", "log", "allocator", "memory", "lock", "surface",
-        "streams", "failing", "lfs"],
+        "streams", "failing", "lfs", "surroundings"],
     1: ["config"],
     2: ["attention", "fetch", "precision", "heads", "model", "data"],
     3: ["objectives", "optim", "checkpoint", "generation", "citations", "hf", "selecting"],
@@ -21,7 +21,7 @@ LAYERS = {
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}
 LIGHT = ("errors", "registry", "plugins", "atomic", "log", "allocator", "memory", "lock", "surface", "streams",
-         "failing", "lfs", "config", "cli", "completion")
+         "failing", "lfs", "surroundings", "config", "cli", "completion")
 FILES = sorted(SOURCE.rglob("*.py"))
 MODULES = {".".join(("llmtrain", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): path
            for path in FILES}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -67,3 +68,25 @@ def test_recipes_are_compared_on_validation_and_leave_the_test_split_alone(tiny_
     scored = (tmp_path / "runs/1-0/predictions.jsonl").read_text().splitlines()
     assert len(scored) == 6
     assert results["config"]["objective"]["lam"] == 2
+
+
+def test_ways_of_waiting_are_interleaved_and_their_weights_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                     ) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    busy_core, asked = script("busy_core"), []
+
+    def pace(root: Path, name: str, overrides: list[str]) -> float:
+        own = "GOMP_SPINCOUNT" in os.environ
+        assert "OMP_WAIT_POLICY" not in os.environ
+        asked.append((own, name.split("-")[1]))
+        folder = root / name / "checkpoints/step-1/model"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"same")
+        return 2.0 if own else 1.0
+
+    monkeypatch.setattr(busy_core, "pace", pace)
+    found, different = busy_core.measured(tmp_path, 2, [], min(os.sched_getaffinity(0)))
+    assert asked == [(True, "idle"), (False, "idle"), (True, "busy"), (False, "busy")] * 2
+    assert len(different) == 1 and sorted(found.values()) == [1.0, 1.0, 2.0, 2.0]
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

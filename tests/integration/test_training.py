@@ -391,3 +391,29 @@ def test_golden_loss_curve(name: str, tiny_base: Path, rows: Path, tmp_path: Pat
         assert row.keys() == wanted.keys()
         for key, value in wanted.items():
             assert row[key] == pytest.approx(value, rel=tolerance), (row["step"], key)
+
+
+def test_a_run_in_a_thread_trains_and_leaves_the_process_as_it_was(tiny_base: Path, tmp_path: Path,
+                                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    import threading
+
+    import torch
+    from accelerate.state import AcceleratorState
+
+    from llmtrain import cli
+
+    rows = [write_jsonl(tmp_path / f"{name}.jsonl", pairs(8, seed)) for seed, name in enumerate(("t", "v"))]
+    arguments = ["train", f"model.path={tiny_base}", "data=files", f"data.train={rows[0]}",
+                 f"data.validation={rows[1]}", "head.layers=1", "trainer.max_steps=2", "trainer.batch_size=4",
+                 "trainer.threads=1", f"run.root={tmp_path}", "run.name=x", "data.max_test_rows=0",
+                 "data.max_source_tokens=64"]
+    before = torch.are_deterministic_algorithms_enabled(), torch.get_rng_state(), dict(AcceleratorState._shared_state)
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(cli.main(arguments)))
+    thread.start()
+    thread.join()
+    assert codes == [0], capsys.readouterr().err
+    assert (tmp_path / "x/results.json").is_file()
+    assert capsys.readouterr().err.count("not the main thread") == 1
+    assert torch.are_deterministic_algorithms_enabled() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1]) and dict(AcceleratorState._shared_state) == before[2]

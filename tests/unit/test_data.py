@@ -16,7 +16,8 @@ import zstandard
 from helpers import pairs, write_jsonl
 from llmtrain.config.choices import OnBadRow
 from llmtrain.config.data import DataConfig, HubConfig
-from llmtrain.data.docstrings import cache_folder, near_keys, read_docstrings
+from llmtrain.data.cache import cache_folder
+from llmtrain.data.docstrings import near_keys, read_docstrings
 from llmtrain.data.features import Features, describe, tokenize
 from llmtrain.data.loader import StepLoader
 from llmtrain.data.readers import read_bytes, read_rows

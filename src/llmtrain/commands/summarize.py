@@ -16,6 +16,7 @@ from llmtrain.config.choices import SummaryFormat
 from llmtrain.config.schema import SummarizeCommandConfig
 from llmtrain.errors import ConfigError, DataError
 from llmtrain.log import quiet_libraries, warn
+from llmtrain.streams import write_data
 
 if TYPE_CHECKING:
     from llmtrain.config.data import DataConfig
@@ -53,6 +54,7 @@ def run(overrides: list[str]) -> int:
         warn(line)
     as_json = config.summarize.format is SummaryFormat.jsonl
     done = "cut" if loaded.selector is None else "read by the sentences that the selector chooses"
+    any_character = write_data()
     cut = told = 0
     for batch in batches:
         made = loaded.summarize([text for _, text in batch], config.data, config.generation, evidence=as_json)
@@ -60,7 +62,7 @@ def run(overrides: list[str]) -> int:
             told = len(made.cut)
             warn(f"{told} documents are longer than {limit} and are {done}: {_places(batch, made)}")
         cut += len(made.cut)
-        _write(made, as_json, config.summarize.cite)
+        _write(made, as_json, config.summarize.cite, any_character)
     if cut > told:
         warn(f"{cut} documents in all were longer than {limit} and were {done}")
     return 0
@@ -71,7 +73,7 @@ def _places(batch: Batch, made: Summarized) -> str:
     return ", ".join(shown) + (" ..." if len(made.cut) > SHOWN_CUTS else "")
 
 
-def _write(made: Summarized, as_json: bool, cite: bool) -> None:
+def _write(made: Summarized, as_json: bool, cite: bool, any_character: bool) -> None:
     from llmtrain.citations import numbered
 
     for one, copied, read in zip(made.summaries, made.copied, made.read, strict=True):
@@ -84,7 +86,7 @@ def _write(made: Summarized, as_json: bool, cite: bool) -> None:
         lines = [each.text if not cite else numbered(
             (cited.text, [source.index for source in cited.sources]) for cited in each.citations or [])
             for each in one.every]
-        for line in [json.dumps(row, ensure_ascii=False)] if as_json else lines:
+        for line in [json.dumps(row, ensure_ascii=not any_character)] if as_json else lines:
             sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
@@ -94,7 +96,7 @@ def _input(config: SummarizeCommandConfig) -> Iterator[Batch]:
 
     size = config.summarize.batch
     if config.input is None:
-        return _numbered(batches_of_lines(sys.stdin.fileno(), size))
+        return _numbered(_batches_of_stdin(size))
     path = Path(config.input)
     if not path.is_file():
         raise DataError(f"no input file at {path}; check input=")
@@ -132,6 +134,15 @@ def _documents(path: Path, config: DataConfig) -> Batch:
     for note in how.notes:
         warn(note)
     return found
+
+
+def _batches_of_stdin(size: int) -> Iterator[list[str]]:
+    try:
+        descriptor = sys.stdin.fileno()
+    except (AttributeError, OSError, ValueError):  # a text in memory, as a program that calls main() may put there
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+        return (lines[first:first + size] for first in range(0, len(lines), size))
+    return batches_of_lines(descriptor, size)
 
 
 def batches_of_lines(descriptor: int, size: int) -> Iterator[list[str]]:

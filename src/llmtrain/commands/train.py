@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmtrain.config.schema import TrainConfig
 from llmtrain.errors import Terminated
-from llmtrain.training.signals import stops
+from llmtrain.training.signals import handle, stops, tell_unhandled
 
 if TYPE_CHECKING:
     from llmtrain.training.setup import Training
@@ -22,7 +22,8 @@ def run(config: TrainConfig) -> int:
 
     for number in stops():
         if number != signal.SIGINT:  # Python's own handler raises for it
-            signal.signal(number, _stop_outside_the_loop)
+            handle(number, _stop_outside_the_loop)
+    tell_unhandled()
     folder = RunFolder.claim(config)
     try:
         if folder.finished_results is not None:
@@ -41,6 +42,13 @@ def run(config: TrainConfig) -> int:
 
 
 def _train(config: TrainConfig, folder: Any) -> int:
+    from llmtrain.training.borrowed import libraries_as_found
+
+    with libraries_as_found():
+        return _trained(config, folder)
+
+
+def _trained(config: TrainConfig, folder: Any) -> int:
     from llmtrain.training.finish import finish
     from llmtrain.training.loop import ended, train
     from llmtrain.training.lost import others_told

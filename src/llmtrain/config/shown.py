@@ -22,6 +22,10 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def as_yaml(content: dict[str, Any]) -> str:
-    """A YAML document, its texts in quotes where another reader would take them for something else."""
-    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def as_yaml(content: dict[str, Any], any_character: bool = True) -> str:
+    """A YAML document, its texts in quotes where another reader would take them for something else.
+
+    Args:
+        any_character: Where it goes takes more than ASCII; else other characters are written as escapes.
+    """
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=any_character)

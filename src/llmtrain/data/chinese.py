@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import os
 import warnings
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from llmtrain.config.data import DataConfig
-from llmtrain.data.docstrings import cache_folder
+from llmtrain.data.cache import holding, keeping
+from llmtrain.errors import LlmtrainError
 
 
 @cache
@@ -18,13 +20,20 @@ def _segmenter() -> Any:
         warnings.simplefilter("ignore")  # it asks setuptools for its own files
         import jieba
 
-    jieba.setLogLevel(logging.WARNING)
+    folder = _dictionary_folder()  # not the shared temporary folder, where anybody may put a dictionary
+    # without one it reads its dictionary at each start, in a second, and would show the traceback of that
+    jieba.setLogLevel(logging.WARNING if folder is not None else logging.CRITICAL)
     segmenter = jieba.Tokenizer()
-    folder = cache_folder(DataConfig())  # not the shared temporary folder, where anybody may put a dictionary
-    with contextlib.suppress(OSError):  # it then reads its dictionary at each start, in a second
-        folder.mkdir(parents=True, exist_ok=True)
-    segmenter.tmp_dir = str(folder)
+    segmenter.tmp_dir = os.devnull if folder is None else str(folder)
     return segmenter
+
+
+def _dictionary_folder() -> Path | None:
+    """A place that was named and is closed stops nothing here: it may be meant for other files."""
+    try:
+        return holding(DataConfig(), "", ["jieba.cache"]) or keeping(DataConfig(), "")
+    except LlmtrainError:
+        return None
 
 
 def segments(text: str) -> list[str]:

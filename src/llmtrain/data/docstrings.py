@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
-from llmtrain.atomic import make_folder, write_text
+from llmtrain.atomic import write_text
 from llmtrain.config.data import DataConfig, DocstringsConfig
+from llmtrain.data.cache import holding, keeping
 from llmtrain.data.examples import SPLIT_PERCENT, SURROGATE, Example, Splits, digest, share_out
-from llmtrain.data.paths import given_path
 from llmtrain.data.pools import spread
 
 PACKAGES = ("absl", "accelerate", "datasets", "fsspec", "huggingface_hub", "jinja2", "joblib", "networkx", "nltk",
@@ -36,13 +36,6 @@ WORDS = re.compile(r"\w+")
 Pair = tuple[str, str, str]  # (module:line, document, summary)
 
 
-def cache_folder(config: DataConfig) -> Path:
-    """data.cache_dir, else $LLMTRAIN_CACHE, else the user's cache folder."""
-    chosen = config.cache_dir or os.environ.get("LLMTRAIN_CACHE")
-    key = "data.cache_dir" if config.cache_dir else "LLMTRAIN_CACHE"
-    return given_path(chosen, key) if chosen else Path.home() / ".cache" / "llmtrain"
-
-
 def read_docstrings(config: DataConfig) -> Splits:
     """Extract (or read from the cache), filter, deduplicate and split."""
     options = config.docstrings
@@ -52,7 +45,7 @@ def read_docstrings(config: DataConfig) -> Splits:
     if options.stdlib:
         roots["stdlib"] = Path(sysconfig.get_path("stdlib"))
         versions["stdlib"] = sys.version.split()[0]
-    pairs = _cached_pairs(roots, versions, cache_folder(config))
+    pairs = _cached_pairs(roots, versions, config)
     splits = _split(_filtered(pairs, options))
     splits.source = f"docstrings of {len(roots)} installed libraries"
     return splits
@@ -65,17 +58,18 @@ def _root(package: str) -> Path | None:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _cached_pairs(roots: dict[str, Path], versions: dict[str, str], folder: Path) -> list[Pair]:
-    key = digest(json.dumps([EXTRACTOR, sorted(versions.items())]))[:16]
-    path = folder / f"docstrings-{key}.jsonl"
-    if path.is_file():
-        return [(row[0], row[1], row[2]) for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())]
+def _cached_pairs(roots: dict[str, Path], versions: dict[str, str], config: DataConfig) -> list[Pair]:
+    name = f"docstrings-{digest(json.dumps([EXTRACTOR, sorted(versions.items())]))[:16]}.jsonl"
+    if (folder := holding(config, "", [name])) is not None:
+        lines = (folder / name).read_text(encoding="utf-8").splitlines()
+        return [(row[0], row[1], row[2]) for row in map(json.loads, lines)]
+    folder = keeping(config, "")  # tried before the work
     files = [(name, str(root), str(file)) for name, root in sorted(roots.items()) for file in _sources(root)]
-    make_folder(folder)
     count = min(4, os.cpu_count() or 1)
     made = spread(_pairs_of_files, [files[first::count] for first in range(count)])  # as much work for each
     pairs = [pair for index in range(len(files)) for pair in made[index % count][index // count]]
-    write_text(path, "".join(json.dumps(pair, ensure_ascii=True) + "\n" for pair in pairs))
+    if folder is not None:
+        write_text(folder / name, "".join(json.dumps(pair, ensure_ascii=True) + "\n" for pair in pairs))
     return pairs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmtrain.atomic import make_folder, writing
+from llmtrain.atomic import writing
 from llmtrain.config.data import DataConfig
 from llmtrain.config.sentences import SentenceInput
+from llmtrain.data.cache import holding, keeping
 from llmtrain.data.controls import finder, first_spelled, notes_of, unwritable
-from llmtrain.data.docstrings import cache_folder
 from llmtrain.data.examples import Example, digest
 from llmtrain.data.extraction import END, LABELS, START, encode_sentences, label_sentences
 from llmtrain.data.language import detect
@@ -116,17 +117,17 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig, senten
     shaped = "" if sentences is None else f"{sentences} {language}"
     key = digest("\0".join([content, describe(tokenizer), type(tokenizer).__name__, str(config.max_source_tokens),
                             str(config.max_summary_tokens), str(FORMAT), str(cut), pipeline.describe(), shaped]))[:24]
-    folder = cache_folder(config) / "features"
-    make_folder(folder)
     processes = config.processes or max(1, min(os.cpu_count() or 1, len(examples) // ROWS_PER_PROCESS))
     lists = ["input_ids", "labels", *extra, *(["l1_input_ids"] if pipeline.has_l1 else [])]
     schema = Schema({name: List(Value("int64")) for name in lists}  # also of empty lists
                     | {name: Value("bool") for name in ("cut_document", "cut_summary", "empty", "unwritable")}
                     | {"spelled": Value("string")})
+    files = _files(key, min(processes, len(examples)))
+    folder = holding(config, "features", files) or keeping(config, "features")
     needed = 8 * sum(len(text) for text in (*documents, *summaries))  # more than tokens take: 8 bytes each
-    with writing(folder / f"{key}.arrow", needed):
+    with nullcontext() if folder is None else writing(folder / f"{key}.arrow", needed):
         rows = _mapped(
-            Dataset.from_dict({"document": documents, "summary": summaries}), folder, min(processes, len(examples)),
+            Dataset.from_dict({"document": documents, "summary": summaries}), folder, files,
             batched=True, remove_columns=["document", "summary"], features=schema, new_fingerprint=key,
             fn_kwargs={"tokenizer": tokenizer, "pipeline": pipeline, "eos": special_ids(tokenizer).eos, "cut": cut,
                        "summary": config.max_summary_tokens, "sentences": sentences, "language": language})
@@ -138,35 +139,51 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig, senten
                     {name: _ragged(rows, name) for name in extra})
 
 
-def _mapped(rows: Any, folder: Path, processes: int, **how: Any) -> Any:
+def _files(key: str, processes: int) -> list[str]:
+    """What the shards of a table are called."""
+    return [f"{key}.arrow"] if processes == 1 else [
+        f"{key}_{number:05d}_of_{processes:05d}.arrow" for number in range(processes)]
+
+
+def _mapped(rows: Any, folder: Path | None, files: list[str], **how: Any) -> Any:
     """The rows encoded, each shard by a process that leaves it in a file, or read from the files that are there.
+
+    Without a folder all stays in memory.
 
     The processes are not those of ``datasets``: its pool outlives a killed parent, and trips over one that is stopped.
     """
     from datasets import concatenate_datasets
 
-    key = how["new_fingerprint"]
-    if processes == 1:
-        return rows.map(_encode, cache_file_name=str(folder / f"{key}.arrow"), **how)
-    shards = [(rows.shard(processes, number, contiguous=True), folder / f"{key}_{number:05d}_of_{processes:05d}.arrow",
-               number == 0, how) for number in range(processes)]
+    if len(files) == 1:
+        return rows.map(_encode, **_kept_in(folder, files[0]), **how)
+    shards = [(rows.shard(len(files), number, contiguous=True), _kept_in(folder, file), number == 0, how)
+              for number, file in enumerate(files)]
     named = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads of its own in every process would be too many
     try:
-        spread(_encode_shard, [shard for shard in shards if not shard[1].is_file()])
+        made = spread(_encode_shard, [shard for shard, file in zip(shards, files, strict=True)
+                                       if folder is None or not (folder / file).is_file()])
     finally:
         del os.environ["TOKENIZERS_PARALLELISM"]
         os.environ |= {} if named is None else {"TOKENIZERS_PARALLELISM": named}
-    return concatenate_datasets([rows.map(_encode, cache_file_name=str(file), **how) for rows, file, _, how in shards])
+    if folder is None:
+        return concatenate_datasets(made)
+    return concatenate_datasets([rows.map(_encode, **kept, **how) for rows, kept, _, how in shards])
 
 
-def _encode_shard(shard: tuple[Any, Path, bool, dict[str, Any]]) -> None:
+def _kept_in(folder: Path | None, file: str) -> dict[str, Any]:
+    return {"keep_in_memory": True} if folder is None else {"cache_file_name": str(folder / file)}
+
+
+def _encode_shard(shard: tuple[Any, dict[str, Any], bool, dict[str, Any]]) -> Any:
+    """The rows of a shard that is kept in memory; nothing for one that is in a file."""
     from datasets import disable_progress_bars
 
-    rows, file, with_bar, how = shard
+    rows, kept, with_bar, how = shard
     if not with_bar:  # one tells enough
         disable_progress_bars()
-    rows.map(_encode, cache_file_name=str(file), **how)
+    made = rows.map(_encode, **kept, **how)
+    return made if "keep_in_memory" in kept else None
 
 
 FORMAT = 6  # raise when _encode changes

@@ -31,7 +31,8 @@ SETTLING_SECONDS = 0.2  # between a signal to a whole group taking a worker and 
 
 
 def spread(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
-    """``[work(job) for job in jobs]``, each in a process of its own and all at the same time.
+    """``[work(job) for job in jobs]``, each in a process of its own and all at the same time; one after another here in
+    a process that may start none (a daemon of ``multiprocessing``).
 
     Whatever ends the wait (a signal's exception as well) kills the processes at once. What ``work`` raises is raised
     here.
@@ -39,6 +40,8 @@ def spread(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
     Raises:
         ResourceError: A process was lost.
     """
+    if multiprocessing.current_process().daemon:
+        return [work(job) for job in jobs]
     results: list[Any] = [None] * len(jobs)
     workers: list[BaseProcess] = []
     left: dict[connection.Connection, int] = {}

@@ -1,17 +1,42 @@
-"""Data workers that are killed or stopped: told in one line, and never waited for without end."""
+"""Data workers that cannot be started, are killed or stopped: told in one line, and never waited for without end."""
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
 from llmtrain.errors import ResourceError, shorten
+from llmtrain.log import warn
 
 GRACE_SECONDS = 2  # what torch's own timeout gets before the workers are ended
 LOST = re.compile(r"DataLoader (worker \(pid|timed out)")
+
+
+def startable(workers: int) -> int:
+    """As many workers as were asked for, or none where none can be started: the batches are the same, as is told."""
+    if workers and (reason := _hindrance()) is not None:
+        warn(f"data.workers={workers} cannot be started here ({reason}); the batches, which are the same, are made by "
+             "the process that trains")
+        return 0
+    return workers
+
+
+def _hindrance() -> str | None:
+    if multiprocessing.current_process().daemon:
+        return "a daemon of multiprocessing may start no process"
+    try:  # what batches are handed over with
+        multiprocessing.get_context().Lock()
+        memory = SharedMemory(create=True, size=1)
+        memory.close()
+        memory.unlink()
+    except (ImportError, OSError) as error:
+        return f"there is no shared memory: {shorten(str(error), 100)}"
+    return None
 
 
 def fetch(fetched: Iterator[Any], workers: list[Any], timeout: float, step: int) -> Any:

@@ -9,10 +9,12 @@ from importlib.metadata import version
 from typing import Any
 
 from llmtrain.config.choices import Language, References
+from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.language import detect
 from llmtrain.data.sentences import sentences
 from llmtrain.data.words import words
+from llmtrain.errors import ConfigError, LlmtrainError, shorten
 
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 TOKENIZERS = {"en": "a-z0-9 words, Porter stemmer", "cjk": "characters", "characters": "every character as it stands",
@@ -86,6 +88,21 @@ class Rouge:
             found |= {name: score for name, score in self._scorer.score(reference, prediction).items()
                       if name != "rougeLsum"}
         return {name: 100 * found[name].fmeasure for name in METRICS}
+
+
+def try_scoring(config: EvalConfig, examples: list[Example]) -> None:
+    """Load what scoring needs, before the work whose result is scored.
+
+    Raises:
+        ConfigError: rouge-score, the nltk below it, or jieba cannot be loaded.
+    """
+    try:
+        Rouge(config.language, config.references, examples[:1]).tokens("one word")
+    except LlmtrainError:
+        raise
+    except Exception as error:  # whatever a package raises while it is imported
+        raise ConfigError(f"what ROUGE needs cannot be loaded ({type(error).__name__}: {shorten(str(error), 150)}); "
+                          "run: pip install --force-reinstall rouge-score nltk") from error
 
 
 def several_asked_in_vain(rule: References, examples: list[Example]) -> str | None:

@@ -83,7 +83,7 @@ def download(source: Source, folder: Path) -> Path:
                "--disable-pip-version-check", "--quiet", "-d", str(folder)]  # -P: no pip.py of the current folder
     command += [f"--platform={source.platform}"] if source.platform else []
     try:
-        done = subprocess.run([*command, wanted], capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, wanted], capture_output=True, check=False, encoding="utf-8", errors="replace")
     except OSError as error:
         raise ConfigError(f"cannot start pip to download {wanted} ({error}); run: pip install --no-deps {wanted}, "
                           "then fetch again") from error

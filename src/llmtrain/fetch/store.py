@@ -6,7 +6,6 @@ A folder is committed at once and holds ``fetched.json``: where it came from and
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.atomic import read_json, remove, stage_folder, write_json
+from llmtrain.data.cache import default_folder, tried
 from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.fetch.download import open_member
 from llmtrain.fetch.known import SOURCES, Source
@@ -28,8 +28,7 @@ FORMAT = 1  # raise when a conversion changes: what was fetched before is then f
 
 def bases_folder() -> Path:
     """$LLMTRAIN_CACHE/bases, else bases in the user's cache folder."""
-    chosen = os.environ.get("LLMTRAIN_CACHE")
-    return (Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "llmtrain") / "bases"
+    return default_folder() / "bases"
 
 
 def source_of(name: str) -> Source:
@@ -64,6 +63,8 @@ def fetch(name: str) -> tuple[Path, bool]:
         ResourceError: The disk is full or broken, or may not be written.
     """
     source, folder = source_of(name), bases_folder() / name
+    if not (folder / MANIFEST).is_file():
+        tried(bases_folder())
     with _alone(source):
         if (folder / MANIFEST).is_file():
             problem = damage(source, folder)

@@ -89,4 +89,4 @@ def _commit() -> str | None:
 def _git(folder: Path, *arguments: str) -> str:
     # without optional locks: a status (and describe --dirty in any case) writes an index that somebody works with
     return subprocess.run(["git", "--no-optional-locks", "-C", str(folder), *arguments], check=True,
-                          capture_output=True, text=True, timeout=10).stdout.strip()
+                          capture_output=True, encoding="utf-8", errors="replace", timeout=10).stdout.strip()

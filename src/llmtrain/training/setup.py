@@ -20,14 +20,16 @@ from llmtrain.checkpoint import locate_model, read_model_config
 from llmtrain.config.choices import Device, Tracker, TuningName
 from llmtrain.config.decoding import idle_settings
 from llmtrain.config.model import ModelConfig
-from llmtrain.config.objective import needs_summaries
+from llmtrain.config.objective import needs_summaries, trains_summary
 from llmtrain.config.schema import TrainConfig
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features
 from llmtrain.data.loader import Batch, Collate, StepLoader
 from llmtrain.data.order import Request
 from llmtrain.data.special import special_ids
+from llmtrain.data.workers import startable
 from llmtrain.errors import ConfigError, LlmtrainError
+from llmtrain.evaluation.rouge import try_scoring
 from llmtrain.log import MetricsLog, say
 from llmtrain.model import adapters
 from llmtrain.model.base import load_tokenizer
@@ -217,6 +219,8 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     tokenizer = load_tokenizer(config.model.path, config.model.revision)
     selector = selector_of(config.data, accelerator.device, precision)
     splits, train, validation = read_data(config, accelerator, tokenizer, selector)
+    if trains_summary(config.objective):
+        try_scoring(config.eval, splits.validation)
 
     seed_everything(config.run.seed)
     base, start = starting_point(config) if fresh else (_base_again(config), None)
@@ -251,7 +255,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
                         rank=accelerator.process_index, world_size=accelerator.num_processes,
                         bucket=config.trainer.bucket, seed=config.run.seed, pad_id=padding, transforms=transforms,
                         alone=len(splits.unlabelled) if needs_summaries(config.objective) else 0,
-                        share=config.data.unlabelled_share, workers=config.data.workers,
+                        share=config.data.unlabelled_share, workers=startable(config.data.workers),
                         timeout=config.trainer.timeout_seconds, worker_start=ignore_in_worker)
     if loader.alone_a_step:
         say(f"data: {loader.alone_a_step} of a step's {config.trainer.batch_size} rows are documents of "

@@ -1,6 +1,8 @@
 """Stopping and saving on request: SIGINT, SIGTERM and SIGHUP end training after the current step, SIGUSR1 saves.
 
 A request to save that comes before the first step waits for it; after the last one there is nothing to save.
+
+Python lets the main thread alone set handlers. A run in another one (a notebook's, a server's) goes without.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from llmtrain.log import is_main
+from llmtrain.log import is_main, warn
 
-_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# a system without them is refused by the command line, in one line (llmtrain.surroundings)
+_STOP = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _AGAIN_AFTER = 0.25
 _AGAIN_AFTER_LAUNCHED = 2.0
 
@@ -31,11 +34,54 @@ def stops() -> list[signal.Signals]:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
 
 
+def may_handle() -> bool:
+    """Whether this thread may set signal handlers."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def handle(number: int, handler: Handler, previous: dict[int, Handler] | None = None) -> None:
+    """Set a handler where this thread may; what was there before goes into ``previous``."""
+    if may_handle():
+        before = signal.signal(number, handler)
+        if previous is not None:
+            previous[number] = before
+
+
+def give_back(previous: dict[int, Handler]) -> None:
+    """Set the handlers that :func:`handle` found, and forget them."""
+    for number, handler in previous.items():
+        # None: the handler was not set from Python and cannot be put back from it
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    previous.clear()
+
+
+@contextmanager
+def left_as_found() -> Iterator[None]:
+    """Whatever is done to the handlers inside, they are afterwards what they were."""
+    if not may_handle():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (*_STOP, signal.SIGUSR1)}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        give_back({number: handler for number, handler in before.items() if signal.getsignal(number) is not handler})
+
+
+def tell_unhandled() -> None:
+    """Say what a run in another thread goes without."""
+    if not may_handle():
+        warn("this is not the main thread, where alone Python handles signals; a stop (Ctrl-C, SIGTERM) and SIGUSR1 do "
+             "not save this run: let trainer.save_every save it")
+
+
 def await_save_requests() -> None:
     """From now on SIGUSR1 does not end the process, as it else would: a run also starts and scores."""
     _early.clear()  # of an earlier run of this process
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGUSR1, lambda number, _frame: _early.append(number))
+    if may_handle():
+        handle(signal.SIGUSR1, lambda number, _frame: _early.append(number))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})  # a multirun blocks it while its job starts
 
 
@@ -88,18 +134,14 @@ class StopSignals:
             self._leaving = False
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in stops():
-                self._previous[number] = signal.signal(number, self._stop)
-            self._previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._request_save)
+        for number in stops():
+            handle(number, self._stop, self._previous)
+        handle(signal.SIGUSR1, self._request_save, self._previous)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        for number, handler in self._previous.items():
-            # None: the handler was not set from Python and cannot be put back from it
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._previous = {}
+        give_back(self._previous)
 
     def _request_save(self, _number: int, _frame: FrameType | None) -> None:
         self._save = True

@@ -1,0 +1,107 @@
+"""The user's cache: where it is, and what happens where nothing can be kept.
+
+Nothing in it is needed: a start that finds none makes again what an earlier one had made. So where only the default
+place is closed (no home folder, a read-only container) a run goes on without; a place that the user named must work.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from llmtrain.atomic import NOT_ALLOWED, make_folder, writing
+from llmtrain.config.data import DataConfig
+from llmtrain.data.paths import given_path
+from llmtrain.errors import ConfigError, LlmtrainError, ResourceError
+from llmtrain.log import warn
+
+VARIABLE = "LLMTRAIN_CACHE"
+CLOSED = NOT_ALLOWED | {errno.EROFS, errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+
+
+def default_folder() -> Path:
+    """$LLMTRAIN_CACHE, else llmtrain in the user's cache folder.
+
+    Raises:
+        Closed: This user has no home folder.
+    """
+    if chosen := os.environ.get(VARIABLE):
+        return given_path(chosen, VARIABLE)
+    try:
+        return Path.home() / ".cache" / "llmtrain"
+    except (RuntimeError, KeyError) as error:
+        raise Closed("this user has no home folder for the cache", VARIABLE) from error
+
+
+def cache_folder(config: DataConfig) -> Path:
+    """data.cache_dir, else :func:`default_folder`."""
+    return given_path(config.cache_dir, "data.cache_dir") if config.cache_dir else default_folder()
+
+
+def holding(config: DataConfig, name: str, files: Sequence[str]) -> Path | None:
+    """The cache's folder of that name where all of these files are in it and may be read; it need not be writable."""
+    try:
+        folder = cache_folder(config) / name
+    except Closed:
+        return None
+    # is_file() raises where a folder above is closed
+    there = all(os.access(folder / file, os.R_OK) and (folder / file).is_file() for file in files)
+    return folder if there else None
+
+
+def keeping(config: DataConfig, name: str) -> Path | None:
+    """The cache's folder of that name, made and tried; None where a run goes on without one, as it tells.
+
+    Raises:
+        ResourceError: A place that data.cache_dir or LLMTRAIN_CACHE names cannot be written, or a disk is full.
+    """
+    key = "data.cache_dir" if config.cache_dir else VARIABLE
+    try:
+        return tried(cache_folder(config) / name, key)
+    except (Closed, ConfigError) as error:
+        if config.cache_dir or os.environ.get(VARIABLE):
+            raise
+        _tell(error.problems[0].partition(";")[0])
+        return None
+
+
+class Closed(ResourceError):
+    """A place that this user may not write."""
+
+    def __init__(self, reason: str, key: str) -> None:
+        super().__init__(f"{reason}; name a folder that you may write to in {_variable(key)}")
+
+
+def _variable(key: str) -> str:
+    return f"the environment variable {key}" if key == VARIABLE else key
+
+
+def tried(folder: Path, key: str = VARIABLE) -> Path:
+    """The folder, made, after something was written there.
+
+    Raises:
+        Closed: It may not be; ``key`` is what names another one.
+        ResourceError: The disk is full or broken.
+        ConfigError: Something else is in the way.
+    """
+    try:
+        make_folder(folder)
+        with writing(folder):
+            tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, LlmtrainError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in CLOSED:
+            raise Closed(f"cannot write at {cause.filename or folder} ({os.strerror(cause.errno)})", key) from error
+        raise
+    return folder
+
+
+@cache
+def _tell(reason: str) -> None:
+    """Once a process."""
+    warn(f"nothing is kept for the next start, which does this work again: {reason}; name a folder that you may write "
+         f"to in {_variable(VARIABLE)}")
