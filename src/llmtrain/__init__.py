@@ -23,7 +23,10 @@ if "LLMTRAIN_PLUGINS" in os.environ:  # a child of a process that loaded plugin 
 
 def __getattr__(name: str) -> Any:
     if name == "Summarizer":
-        from llmtrain.summarizer import Summarizer
+        from llmtrain.log import quieted_imports
+
+        with quieted_imports():
+            from llmtrain.summarizer import Summarizer
 
         return Summarizer
     raise AttributeError(f"module 'llmtrain' has no attribute {name!r}")

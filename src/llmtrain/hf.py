@@ -5,19 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from llmtrain.log import quieted_imports
 
-from llmtrain.data.special import misfits
-from llmtrain.errors import CheckpointError
-from llmtrain.model.base import probe
-from llmtrain.model.config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
-from llmtrain.model.extraction import LlmtrainForExtraction
-from llmtrain.model.loading import check_complete, refusing
-from llmtrain.model.prefix import LlmtrainForPrefixLM
-from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
-from llmtrain.model.topology import class_of
-from llmtrain.model.trust import check_published
+with quieted_imports():
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+
+    from llmtrain.data.special import misfits
+    from llmtrain.errors import CheckpointError
+    from llmtrain.model.base import probe
+    from llmtrain.model.config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
+    from llmtrain.model.extraction import LlmtrainForExtraction
+    from llmtrain.model.loading import check_complete, refusing
+    from llmtrain.model.prefix import LlmtrainForPrefixLM
+    from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
+    from llmtrain.model.topology import class_of
+    from llmtrain.model.trust import check_published
 
 for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
                     (LlmtrainForExtraction, AutoModel)):

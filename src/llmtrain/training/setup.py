@@ -19,7 +19,7 @@ from llmtrain.allocator import keep_freed_memory
 from llmtrain.checkpoint import locate_model, read_model_config
 from llmtrain.config.choices import Device, Tracker, TuningName
 from llmtrain.config.model import ModelConfig
-from llmtrain.config.objective import needs_summaries
+from llmtrain.config.objective import needs_summaries, trains_summary
 from llmtrain.config.schema import TrainConfig
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features
@@ -27,7 +27,7 @@ from llmtrain.data.loader import Batch, Collate, StepLoader
 from llmtrain.data.order import Request
 from llmtrain.data.special import special_ids
 from llmtrain.errors import ConfigError, LlmtrainError
-from llmtrain.log import MetricsLog, say
+from llmtrain.log import MetricsLog, say, warn
 from llmtrain.model import adapters
 from llmtrain.model.base import load_tokenizer
 from llmtrain.model.family import freeze, observed_layer
@@ -222,6 +222,10 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     read_long(model, config.data, config.data.max_source_tokens + behind_document(config))
     if start is not None and is_stretched(start):
         load_weights(model, start)
+    lengths = {"data.max_summary_tokens": config.data.max_summary_tokens,
+               "generation.max_new_tokens": config.generation.max_new_tokens}
+    if trains_summary(config.objective) and (beyond := model.beyond_positions(lengths)):
+        warn(beyond)
     if config.tuning.name is TuningName.lora:
         say(adapters.add_adapters(model.trunk, config.tuning))
     until = config.model.freeze_until_step
