@@ -28,7 +28,10 @@ def __getattr__(name: str) -> Any:
     if name == "Summarizer":
         if (problem := surroundings.unsupported()) is not None:
             raise ImportError(problem)
-        from llmtrain.summarizer import Summarizer
+        from llmtrain.log import quieted_imports
+
+        with quieted_imports():
+            from llmtrain.summarizer import Summarizer
 
         return Summarizer
     raise AttributeError(f"module 'llmtrain' has no attribute {name!r}")

@@ -5,21 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from llmtrain.log import quieted_imports
 
-from llmtrain.data.controls import text_only
-from llmtrain.data.special import misfits
-from llmtrain.errors import CheckpointError
-from llmtrain.model.base import probe
-from llmtrain.model.config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
-from llmtrain.model.extraction import LlmtrainForExtraction
-from llmtrain.model.loading import check_complete, refusing
-from llmtrain.model.prefix import LlmtrainForPrefixLM
-from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
-from llmtrain.model.topology import class_of
-from llmtrain.model.trust import check_published
-from llmtrain.model.writing import special_tokens
+with quieted_imports():
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+
+    from llmtrain.data.controls import text_only
+    from llmtrain.data.special import misfits
+    from llmtrain.errors import CheckpointError
+    from llmtrain.model.base import probe
+    from llmtrain.model.config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
+    from llmtrain.model.extraction import LlmtrainForExtraction
+    from llmtrain.model.loading import check_complete, refusing
+    from llmtrain.model.prefix import LlmtrainForPrefixLM
+    from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
+    from llmtrain.model.topology import class_of
+    from llmtrain.model.trust import check_published
+    from llmtrain.model.writing import special_tokens
 
 for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
                     (LlmtrainForExtraction, AutoModel)):
@@ -48,8 +51,6 @@ def load(folder: Path) -> tuple[Any, Any]:
             folder, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True,
             generation_config=GenerationConfig(**special_tokens(config)))
     check_complete(told, folder)
-    if model.can_generate():  # how to decode is the caller's to say: the folder's own settings are for plain generate()
-        model.generation_config = GenerationConfig.from_model_config(model.config)
     if problems := misfits(tokenizer, int(model.input_embedding_VD.shape[0]), folder):
         raise CheckpointError(problems)
     return model, tokenizer

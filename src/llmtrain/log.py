@@ -8,13 +8,16 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TextIO
 
 from llmtrain.atomic import writing
 from llmtrain.errors import CheckpointError, DataError, as_told, one_line
+
+NOISY = ("torchao", "torch.utils._pytree")  # loggers of what transformers imports
 
 
 def is_main() -> bool:
@@ -34,10 +37,23 @@ def warn(line: str) -> None:
         print(as_told(line), file=sys.stderr, flush=True)
 
 
+@contextmanager
+def quieted_imports() -> Iterator[None]:
+    """:func:`quiet_imports` for a time, in a program that is not ours."""
+    loggers = [logging.getLogger(name) for name in NOISY]
+    levels = [logger.level for logger in loggers]
+    quiet_imports()
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def quiet_imports() -> None:
     """Call it before anything heavy is imported: transformers imports torchao where that is installed, which warns of
     kernels for other devices and of deprecations inside torch."""
-    for name in ("torchao", "torch.utils._pytree"):
+    for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llmtrain.checkpoint.manifest import MANIFEST, FileRecord, Manifest, list_files, read, record_of
 from llmtrain.errors import CheckpointError
+from llmtrain.lfs import is_lfs_pointer, pointer_problem
 
 HEADER_LIMIT = 32 << 20  # bytes of JSON; a model of 100,000 tensors needs less
 _ADVICE = "use another checkpoint or restore this one"
@@ -47,6 +48,8 @@ def _check(folder: Path, name: str, record: FileRecord) -> str | None:
     if not path.is_file():
         return f"missing file at {path}; {_ADVICE}"
     size = path.stat().st_size
+    if size != record.size and is_lfs_pointer(path):
+        return pointer_problem(path)
     if size != record.size:
         return f"damaged file at {path}: {size} bytes instead of {record.size}; {_ADVICE}"
     try:

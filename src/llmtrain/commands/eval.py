@@ -98,6 +98,8 @@ def _score_checkpoint(overrides: list[str]) -> int:
         warn(f"data.max_source_tokens={longest} is more than the {limit} positions of the base; longer documents are "
              "cut there")
         config.data.max_source_tokens = limit
+    if beyond := loaded.model.beyond_positions({"generation.max_new_tokens": config.generation.max_new_tokens}):
+        warn(beyond)
     documents, told = as_read(examples, loaded.selector, loaded.tokenizer, config.data)
     if told is not None:
         warn(told)

@@ -42,6 +42,8 @@ def run(overrides: list[str]) -> int:
     loaded = load_published(folder, config.precision, config.trainer.device)
     if config.generation.do_sample:
         torch.manual_seed(config.run.seed)
+    if beyond := loaded.model.beyond_positions({"generation.max_new_tokens": config.generation.max_new_tokens}):
+        warn(beyond)
     limit = f"data.max_source_tokens={config.data.max_source_tokens}"
     if config.data.max_source_tokens > (readable := loaded.source_limit(config.generation)):
         limit = f"the {readable} positions of the base"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from llmtrain.errors import DataError
-from llmtrain.lfs import is_pointer
+from llmtrain.lfs import lfs_pointer
 
 MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
          (codecs.BOM_UTF16_BE, "utf-16"))  # the longer first: one begins with the other
@@ -37,7 +37,7 @@ def check_kind(path: Path, content: bytes, kind: str) -> None:
     """Raises DataError for content that is another kind of file than text, or than Parquet where that is named."""
     if kind == ".parquet" and content.startswith(b"PAR1"):
         return
-    if is_pointer(content):
+    if lfs_pointer(content):
         raise DataError(f"a Git LFS pointer, not the data, at {path}; run: git lfs pull")
     for mark, what, todo in FOREIGN:
         if content.startswith(mark) and not (mark == b"BZh" and content[4:10] != b"1AY&SY"):

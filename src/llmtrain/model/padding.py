@@ -42,9 +42,9 @@ def right_padded(ids_BS: Tensor, mask_BS: Tensor | None, sentences: tuple[Tensor
     if sentences is not None:
         start_BN, end_BN = sentences
         if not tracing() and bool(((end_BN > start_BN) & (start_BN < lead_B1)).any()):
-            raise ValueError("sentence_start names padding: with rows padded on the left it counts from the row's first "
-                             "column, padding included; add the padding's length to sentence_start and sentence_end, "
-                             "or pad on the right")
+            raise ValueError("sentence_start names padding: with rows padded on the left it counts from the row's "
+                             "first column, padding included; add the padding's length to sentence_start and "
+                             "sentence_end, or pad on the right")
         sentences = (start_BN - lead_B1).clamp_min(0), (end_BN - lead_B1).clamp_min(0)
     return moved(ids_BS, lead_B1), moved(mask_BS, lead_B1), sentences
 

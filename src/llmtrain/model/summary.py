@@ -95,6 +95,19 @@ class SummaryModel(PreTrainedModel):
         """The longest document of a base with so many positions, beside summaries of so many tokens."""
         return positions
 
+    def beyond_positions(self, keys: dict[str, int]) -> str | None:
+        """What to warn of where summaries may be longer than the head has positions; ``keys`` say how long they may be.
+
+        Tokens behind the last position are written as if they stood there.
+        """
+        limit = getattr(self.head, "positions_limit", None)
+        told = [f"{name}={tokens}" for name, tokens in keys.items() if limit is not None and tokens > limit]
+        if not told:
+            return None
+        return (f"{' and '.join(told)} is more than the {limit} positions of head={self.head.options.name}, which "
+                f"cannot tell the tokens behind them apart; use {limit} or less, or a head without positions "
+                "(head=gru, lstm)")
+
     @property
     def hidden_size(self) -> int:
         return int(self.config.hidden_size)

@@ -12,21 +12,43 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.errors import CheckpointError, ConfigError, shorten
+from llmtrain.lfs import is_lfs_pointer, pointer_problem
 from llmtrain.model.limits import CONFIG, TOKENIZER, TOKENIZER_CONFIG, growing_tokenizer, large_files, large_numbers
 
 INDEX_LIMIT = 8 << 20  # bytes
 MOST_ENTRIES = 10_000  # of a folder that are looked at for links
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
+STORED = "llmtrain.json"
+CONVERT = ('python -c "import glob, torch; from safetensors.torch import save_file as s; s({k: v.contiguous().clone() '
+           "for f in glob.glob('pytorch_model*.bin') for k, v in torch.load(f, weights_only=True).items()}, "
+           "'model.safetensors', {'format': 'pt'})\"")
 ADAPTER = "adapter_config.json"
 TELLING = (CONFIG, TOKENIZER_CONFIG, TOKENIZER, INDEX, ADAPTER)  # that tell what a loader would follow
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ConfigError with one line for each thing in a local base's folder that is not followed."""
-    if problems := _followed(folder):
+    """Raise ConfigError with one line for each thing in a local base's folder that is not followed, or for what it is
+    instead of a base."""
+    if problems := (list(_no_base(folder)) or _followed(folder)):
         raise ConfigError(problems)
+
+
+def _no_base(folder: Path) -> Iterator[str]:
+    """What a folder holds that people take for a base: a summarizer, or weights in another format."""
+    if not (folder / CONFIG).exists() and any((folder / name).exists() for name in ("checkpoints", f"model/{STORED}")):
+        yield (f"{folder} is a run of llmtrain and no base; give model.init_from={folder} to start from its weights, "
+               "and as model.path the base that it was trained on")
+        return
+    config, _ = _read(folder / CONFIG)
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if isinstance(kind, str) and kind.startswith("llmtrain_"):
+        yield (f"{folder} is a trained summarizer and no base; give model.init_from={folder} to start from its "
+               "weights, and as model.path the base that it was trained on")
+    elif not (folder / WEIGHTS).exists() and not (folder / INDEX).exists() and any(folder.glob("pytorch_model*.bin")):
+        yield (f"pickled weights alone at {shorten(str(folder), 80)}, which are never opened here; run there: "
+               f"{CONVERT}")
 
 
 def check_published(folder: Path) -> None:
@@ -54,6 +76,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _followed(folder: Path) -> list[str]:
     """One line for each thing that a loader would follow, or never come to the end of."""
+    if pointers := [path for path in sorted(folder.iterdir()) if is_lfs_pointer(path)]:
+        return [pointer_problem(path) for path in pointers]
     problems = [*_links(folder), *large_files(folder), *_indexes(folder), *_extras(folder)]
     growing = growing_tokenizer(folder) if not problems else None
     return [*problems, *([growing] if growing is not None else [])]

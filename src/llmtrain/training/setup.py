@@ -30,7 +30,7 @@ from llmtrain.data.special import special_ids
 from llmtrain.data.workers import startable
 from llmtrain.errors import ConfigError, LlmtrainError
 from llmtrain.evaluation.rouge import try_scoring
-from llmtrain.log import MetricsLog, say
+from llmtrain.log import MetricsLog, say, warn
 from llmtrain.model import adapters
 from llmtrain.model.base import load_tokenizer
 from llmtrain.model.family import freeze, observed_layer
@@ -230,6 +230,10 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     read_long(model, config.data, config.data.max_source_tokens + behind_document(config))
     if start is not None and is_stretched(start):
         load_weights(model, start)
+    lengths = {"data.max_summary_tokens": config.data.max_summary_tokens,
+               "generation.max_new_tokens": config.generation.max_new_tokens}
+    if trains_summary(config.objective) and (beyond := model.beyond_positions(lengths)):
+        warn(beyond)
     if config.tuning.name is TuningName.lora:
         say(adapters.add_adapters(model.trunk, config.tuning))
     until = config.model.freeze_until_step

@@ -116,7 +116,8 @@ class RecurrentHead(WritingHead):
         """tanh of a learnt map of the document's mean state, (L, B, W) for each part of the state."""
         mask_BS1 = states.attention_mask_BS.unsqueeze(2).to(states.hidden_BSD.dtype)
         mean_BD = (states.hidden_BSD * mask_BS1).float().sum(1) / mask_BS1.float().sum(1).clamp_min(1)
-        first = torch.tanh(self.initial(mean_BD.to(self.initial.weight.dtype))).unflatten(1, (self.state_parts, self.options.layers, self.width))
+        first = torch.tanh(self.initial(mean_BD.to(self.initial.weight.dtype)))
+        first = first.unflatten(1, (self.state_parts, self.options.layers, self.width))
         return tuple(part.transpose(0, 1).contiguous() for part in first.unbind(1))
 
 

@@ -37,6 +37,7 @@ class TransformerHead(WritingHead):
         if self.projects:
             self.input_projection = Linear(base_width, width)
             self.memory_projection = Linear(base_width, width)
+        self.positions_limit = sizes.positions
         self.positions = nn.Embedding(sizes.positions, width)
         self.embedding_norm = nn.LayerNorm(width, eps=1e-12)
         self.dropout = Dropout(options.dropout)
