@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from llmtrain.config.load import result_dict
+from llmtrain.config.hashing import other_run, result_dict
 from llmtrain.config.paths import quote
 from llmtrain.config.reading import read_config
 from llmtrain.config.schema import TrainConfig
@@ -86,28 +86,37 @@ def going_on(jobs: list[list[str]], configs: list[TrainConfig], overrides: list[
     wanted = [result_dict(config) for config in configs]
     taken = {config.run.name for config in configs}
     result = list(jobs)
-    there: list[tuple[str, dict[str, Any]]] | None = None
+    there: list[tuple[str, TrainConfig]] | None = None
     for index, config in enumerate(configs):
         root = Path(config.run.root)
         if wanted.count(wanted[index]) > 1 or (root / str(config.run.name) / CONFIG).exists():
             continue
         if there is None:
             there = _runs(root, str(name))
-        for folder, settled in there:
-            if folder not in taken and settled == wanted[index]:
+        for folder, begun in there:
+            if folder not in taken and _same(begun, config):
                 result[index] = [*jobs[index][:-1], f"{NAME}={quote(folder)}"]
                 taken.add(folder)
                 break
     return result
 
 
-def _runs(root: Path, name: str) -> list[tuple[str, dict[str, Any]]]:
+def _same(begun: TrainConfig, config: TrainConfig) -> bool:
+    """Whether a run was begun with a job's configuration."""
+    from llmtrain.training.fingerprints import fingerprints_of
+
+    if config.fingerprints is None:
+        config.fingerprints, _ = fingerprints_of(config)
+    return not other_run(begun, config, finished=True)
+
+
+def _runs(root: Path, name: str) -> list[tuple[str, TrainConfig]]:
     """The runs whose names begin with the sweep's, and what each was configured by."""
     found = []
     for path in sorted(root.glob(f"{glob.escape(name)}*/{CONFIG}")):
         if path.parent.name == name or path.parent.name.startswith(f"{name}-"):
             try:
-                found.append((path.parent.name, result_dict(read_config(path))))
+                found.append((path.parent.name, read_config(path)))
             except LlmtrainError:
                 continue
     return found
