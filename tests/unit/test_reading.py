@@ -18,6 +18,7 @@ from llmtrain.config.choices import OnBadRow
 from llmtrain.config.data import DataConfig
 from llmtrain.data.cells import Reading
 from llmtrain.data.examples import Example
+from llmtrain.data.files import examples_of
 from llmtrain.data.preprocess.lists import read_list
 from llmtrain.data.readers import read_rows
 from llmtrain.data.sources import load_splits
@@ -222,3 +223,27 @@ def test_xz_and_bz2_are_read_within_the_same_bounds(name: str, pack: Any, tmp_pa
     assert "ends too early" in refused(tmp_path / name, pack(LINES.encode())[:-9])[0]
     assert "as no text does" in refused(tmp_path / name, pack(bytes(1 << 20)) * 300)[0]
     assert "more lines or items" in refused(tmp_path / name, pack(b"1\n" * 1_400_000))[0]
+
+
+def test_texts_that_stand_for_no_value_are_the_same_in_json(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"document": "a b", "summary": "N/A"}\n{"document": "a N/A", "summary": "c"}\n')
+    config = DataConfig(on_bad_row=OnBadRow.skip)
+    notes: list[str] = []
+    (kept,) = examples_of(read_rows(tmp_path / "t.jsonl"), config, "train", notes)
+    assert kept.document == "a N/A"
+    assert "texts of train taken as empty: 1 'N/A' (data.empty_cells)" in notes
+    config.empty_cells = []
+    assert len(examples_of(read_rows(tmp_path / "t.jsonl"), config, "train", [])) == 2
+
+
+@pytest.mark.parametrize("row", [{"id": "a\0"}, {"references": ["x", "y\0"]}])
+def test_a_nul_is_seen_in_names_and_references_too(row: dict[str, object], tmp_path: Path) -> None:
+    rows = [(f"t:{number}", {"document": "a", "summary": "b", **row}) for number in (1, 2)]
+    with pytest.raises(DataError, match="holds a NUL character"):
+        examples_of(rows, DataConfig(references="references" if "references" in row else None), "train", [])
+
+
+def test_an_unclear_delimiter_is_hinted_at(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("document;summary\na;b\nc;d;e\n")
+    with pytest.raises(DataError, match="if the table is cut by ';', set data.delimiter"):
+        examples_of(read_rows(tmp_path / "t.csv"), DataConfig(), "train", [])

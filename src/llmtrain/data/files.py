@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from llmtrain.data.encodings import NUL, SAVE_AS
 from llmtrain.data.examples import SURROGATE, Example, Splits, take_from_train
 from llmtrain.data.paths import given_path
 from llmtrain.data.readers import read_rows
+from llmtrain.data.tables import DELIMITERS
 from llmtrain.errors import DataError
 
 SHOWN_PROBLEMS = 10
@@ -86,15 +88,19 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     read: list[tuple[str, Example | str, Example | str | None]] = []
     place = split
     columns = columns_of(config, notes)
+    absent: Counter[str] = Counter()
     for number, (place, row) in enumerate(rows):
         if not isinstance(row, str):
-            row = columns.join(columns.find(row), "data.document")
+            row = _emptied(columns.join(columns.find(row), "data.document"), config, absent)
         if not labelled and isinstance(row, dict) and not _has_text(row, config.summary):
             read.append((place, _document_alone(row, config, f"{split}-{number}"), None))
             continue
         plain = row if isinstance(row, str) else _example(row, config, f"{split}-{number}", config.references)
         look = not isinstance(row, str) and config.references is None and REFERENCES in row
         read.append((place, plain, _example(row, config, f"{split}-{number}", REFERENCES) if look else None))
+    if absent:
+        told = ", ".join(f"{count} {shown(text, 16)}" for text, count in absent.most_common(6))
+        notes.append(f"texts of {split} taken as empty: {told} (data.empty_cells)")
     chosen = _with_references(read, config, split, notes)
     examples = [one for _, one in chosen if isinstance(one, Example)]
     problems = [(one, place) for place, one in chosen if isinstance(one, str)]
@@ -109,6 +115,14 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     if apart := sum(bool(e.summary) and e.summary not in e.references for e in examples):
         notes.append(f"in {apart} of {len(examples)} rows of {split} the summary is not one of the references")
     return examples
+
+
+def _emptied(row: dict[str, Any], config: DataConfig, absent: Counter[str]) -> dict[str, Any]:
+    """The row with nothing where a text is one that stands for no value; a table's cells were looked at before."""
+    found = {name: row[name] for name in (config.document, config.summary)
+             if isinstance(row.get(name), str) and row[name] in config.empty_cells}
+    absent.update(found.values())
+    return row | dict.fromkeys(found) if found else row
 
 
 def _told(problems: list[tuple[str, str]], split: str) -> list[str]:
@@ -175,6 +189,8 @@ def _example(row: dict[str, Any], config: DataConfig, number: str, column: str |
         return problem
     if any(SURROGATE.search(text) for text in (name, document, summary, *references)):
         return HALF
+    if any("\0" in text for text in (name, *references)):
+        return f"column {shown('id' if chr(0) in name else column or REFERENCES)} {NUL}"
     return Example(name, document, summary, references or (summary,))
 
 
@@ -190,6 +206,9 @@ def text_of(row: dict[str, Any], column: str) -> tuple[str, str]:
     """(text, "") or ("", problem)."""
     if column not in row:
         known = ", ".join(shown(name, 16) for name in list(row)[:6])
+        if len(row) == 1 and (cut := next((one for one in DELIMITERS if one in next(iter(row))), None)):
+            return "", (f"no column {shown(column)} but the one column {known}; if the table is cut by {cut!r}, set "
+                        "data.delimiter")
         meant = " or ".join(shown(name, 16) for name in near_names(row, column)[:3])
         return "", f"no column {shown(column)} (it has {known}{f'; did you mean {meant}?' if meant else ''})"
     value = row[column]
