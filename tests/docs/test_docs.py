@@ -23,6 +23,7 @@ def place(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_jsonl(folder / "train.jsonl", pairs(40))
     rows = pairs(4, 3)
     write_jsonl(folder / "test.jsonl", rows)
+    (folder / "mine.yaml").write_text("trainer:\n  max_steps: 2\n", encoding="utf-8")
     (folder / "predictions.txt").write_text("".join(row["summary"] + "\n" for row in rows))
     result = warm_cli("train", *small(tiny_base, folder), "run.name=NAME", cwd=folder)
     assert result.returncode == 0, result.stderr
