@@ -202,7 +202,7 @@ def test_children_read_the_plugin_too(place: Path, tiny_base: Path) -> None:
                    "data.max_source_tokens=32", "trainer.batch_size=4", "generation.max_new_tokens=2", "run.name=job",
                    cwd=place)
     assert made.returncode == 0, made.stderr
-    assert json.loads((place / "runs/job-0/results.json").read_text())["config"]["head"] == {"name": "bag", "hidden": 8}
+    assert json.loads((place / "runs/job/results.json").read_text())["config"]["head"] == {"name": "bag", "hidden": 8}
 
 
 def part(call: str, *fields: str) -> str:

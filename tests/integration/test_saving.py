@@ -30,7 +30,7 @@ TIMED = ("time.",)
 def die_scoring(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], Any]], None]]:
     """Runs something that is killed while it scores its last checkpoint."""
     def during(start: Callable[[], Any]) -> None:
-        def die(run: Any) -> None:
+        def die(run: Any, show: Any) -> None:
             raise Killed
 
         with monkeypatch.context() as patched:

@@ -41,13 +41,14 @@ def run(arguments: list[str]) -> int:
     from llmtrain.data.inspect import Reader, overlaps_with_train
     from llmtrain.data.sources import load_splits, subset
     from llmtrain.log import quiet_libraries
-    from llmtrain.model.base import load_tokenizer
+    from llmtrain.model.base import load_tokenizer, tokenizer_in
 
     quiet_libraries()
     if not any(one.startswith("data.on_bad_row=") for one in overrides):
         config.data.on_bad_row = type(config.data.on_bad_row)("skip")
     splits = load_splits(config.data, labelled=labelled)
-    tokenizer = load_tokenizer(*base)
+    published = path_value(overrides, "checkpoint") is not None
+    tokenizer = tokenizer_in(base[0], base[0]) if published else load_tokenizer(*base)
     reader = Reader(tokenizer, config.data, _shortener(config.data, tokenizer))
     named = [*SPLITS, *(["unlabelled"] if splits.unlabelled else [])]
     profiles = {name: reader.profile(subset(getattr(splits, name), show.sample)) for name in named}

@@ -129,7 +129,10 @@ def _documents(path: Path, config: DataConfig) -> Batch:
     for place, row in read_rows(path, how):
         if isinstance(row, str):
             raise DataError(f"bad row: {row} at {place}; mend it")
-        text, problem = text_of(columns.join(columns.find(row), "data.document"), config.document)
+        row = columns.join(columns.find(row), "data.document")
+        text, problem = text_of(row, config.document)
+        if isinstance(row.get(config.document), str) and not row[config.document].strip():
+            text, problem = "", ""  # an empty document has an empty summary, in its place
         if problem:
             raise DataError(f"bad row: {problem} at {place}; mend it, or name the column by data.document")
         found.append((place, text))

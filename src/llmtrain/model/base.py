@@ -106,13 +106,18 @@ def _loading(path: str) -> AbstractContextManager[None]:
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
-    """The base's tokenizer, to which text is text. Raises ConfigError with one line when there is none.
+    """The base's tokenizer, to which text is text. Raises ConfigError with one line when there is none."""
+    return tokenizer_in(find_base(path, revision), path, revision)
+
+
+def tokenizer_in(found: str, path: str, revision: str | None = None) -> Any:
+    """The tokenizer of a folder that was looked at, a published model's too, or of a hub name; ``path``: as messages
+    call it.
 
     transformers makes one of a handful of tokens where a folder has no vocabulary: that is refused.
     """
     from transformers import AutoTokenizer
 
-    found = find_base(path, revision)
     if Path(found).is_dir() and not any((Path(found) / name).is_file() for name in VOCABULARIES):
         raise ConfigError(f"no tokenizer at {path}: none of {', '.join(VOCABULARIES)}; restore the base's own")
     if Path(found).is_dir() and (missing := _pieces_need(Path(found))):

@@ -76,9 +76,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _followed(folder: Path) -> list[str]:
     """One line for each thing that a loader would follow, or never come to the end of."""
-    if pointers := [path for path in sorted(folder.iterdir()) if is_lfs_pointer(path)]:
+    problems = [*_links(folder), *large_files(folder)]
+    if not problems and (pointers := [path for path in sorted(folder.iterdir()) if is_lfs_pointer(path)]):
         return [pointer_problem(path) for path in pointers]
-    problems = [*_links(folder), *large_files(folder), *_indexes(folder), *_extras(folder)]
+    problems += [*_indexes(folder), *_extras(folder)]
     growing = growing_tokenizer(folder) if not problems else None
     return [*problems, *([growing] if growing is not None else [])]
 
