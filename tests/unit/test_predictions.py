@@ -106,7 +106,7 @@ def test_ids_that_do_not_fit_are_refused(ids: list[int | None], told: str, tmp_p
     ("p.json", b'["a", 1, "b"]', "p.json:1; each needs a 'prediction'"),
     ("p.json", b'["a", "\\ud83d", "b"]', "half a character .* at .*p.json:2"),
     ("p.jsonl", b'{"prediction": null}\n', "column 'prediction' is empty, not text"),
-    ("p.jsonl", b'{"prediction": ["a"]}\n', "column 'prediction' is list, not text"),
+    ("p.jsonl", b'{"prediction": ["a"]}\n' * 3, "column 'prediction' is list, not text"),
     ("p.csv", b"prediction,prediction\na,b\n", "stands twice in the header"),
 ])
 def test_files_that_cannot_be_read(name: str, content: bytes | None, told: str, tmp_path: Path) -> None:

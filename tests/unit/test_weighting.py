@@ -162,8 +162,9 @@ def test_a_step_that_overflows_leaves_no_trace(name: str, runs: Runs) -> None:
     (("objective.weighting=pcgrat",), "did you mean 'pcgrad'"),
     (("objective=summary_only", "objective.weighting=pcgrad"), "weighs at least 2 terms and there are 1"),
     (("objective.weighting=linear", "objective.lam_start=null"), "needs objective.lam_start"),
-    (("objective.weighting=cosine", "trainer.max_epochs=1"), "needs objective.lam_steps"),
+    (("objective.weighting=cosine", "trainer.max_steps=null", "trainer.max_epochs=1"), "needs objective.lam_steps"),
     (("objective.lam_start=1", "objective.lam_steps=0"), "use objective.weighting=linear or cosine"),
+    (("objective.lam_start=1", "objective.lam_steps=5"), "objective.lam_start and objective.lam_steps are set"),
     (("objective.weighting=gradnorm", "model.freeze=all"), "model.freeze=all leaves none"),
     (("objective.weighting=uncertainty", "objective.lam=0"), "summary's is 0; give it more than 0"),
     (("objective.weighting=dwa", "trainer.best_metric=loss.total"), "changes its meaning")])

@@ -46,6 +46,8 @@ def _course(config: TrainConfig, moves: bool, chosen: str) -> Iterator[str]:
         if steps == 0:
             yield f"{chosen} needs objective.lam_steps, the steps over which lambda moves; set it"
         return
-    for name in [*(["lam_start"] if start is not None else []), *(["lam_steps"] if steps > 0 else [])]:
-        yield (f"objective.{name} is set and {chosen} does not move lambda; use objective.weighting=linear or cosine, "
-               "or leave it out")
+    given = {"lam_start": start is not None, "lam_steps": steps > 0}
+    if names := [f"objective.{name}" for name, is_given in given.items() if is_given]:
+        several = len(names) > 1
+        yield (f"{' and '.join(names)} {'are' if several else 'is'} set and {chosen} does not move lambda; use "
+               f"objective.weighting=linear or cosine, or leave {'them' if several else 'it'} out")

@@ -7,8 +7,9 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.shared_memory import SharedMemory
 from typing import Any
+
+import torch
 
 from llmtrain.errors import ResourceError, shorten
 from llmtrain.log import warn
@@ -29,12 +30,10 @@ def startable(workers: int) -> int:
 def _hindrance() -> str | None:
     if multiprocessing.current_process().daemon:
         return "a daemon of multiprocessing may start no process"
-    try:  # what batches are handed over with
+    try:  # what batches are handed over with; Python's own SharedMemory would start a process that watches over it
         multiprocessing.get_context().Lock()
-        memory = SharedMemory(create=True, size=1)
-        memory.close()
-        memory.unlink()
-    except (ImportError, OSError) as error:
+        torch.empty(1).share_memory_()
+    except (ImportError, OSError, RuntimeError) as error:
         return f"there is no shared memory: {shorten(str(error), 100)}"
     return None
 
