@@ -91,6 +91,15 @@ def test_evidence_of_a_batch_is_that_of_each_summary_alone(kind: str) -> None:
             [float(1 / (1 + torch.exp(-logits[n]))) for n in best], rel=1e-5)
 
 
+def test_evidence_of_another_size_than_the_summaries_is_not_cut_to_fit() -> None:
+    head: Any = drawn(TransformerHead(TransformerHeadConfig(layers=1), SIZES))
+    model, real = model_of(head), head.copy_evidence
+    for wrong in (lambda gate, place: (gate[:, :2], place), lambda gate, place: (gate[:2], place[:2])):
+        head.copy_evidence = lambda labels, states, wrong=wrong: wrong(*real(labels, states))
+        with torch.no_grad(), pytest.raises(ValueError, match="zip"):
+            model.explain(model.batch, TOKENS)
+
+
 def test_what_is_explained_lies_where_the_documents_lie() -> None:
     asked: list[torch.device] = []
 

@@ -109,6 +109,18 @@ def test_a_model_that_fails_is_left_in_the_mode_it_was_in() -> None:
     assert model.training
 
 
+def test_drafts_that_are_fewer_than_what_they_belong_to_are_not_given_to_others() -> None:
+    model, tokenizer, given = Echo(), tiny_tokenizer(), Documents([[5], [6]], ["a", "b"])
+    real = model.summarize
+    model.summarize = lambda *asked: real(*asked)[:1]  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="zip"):
+        summarize_batches(model, tokenizer, given, GenerationConfig(), model)
+    with pytest.raises(ValueError, match="zip"):
+        generation._generated(Draft([5, 6], copied=[(0.5, 1)]), [], "", [], tokenizer)
+    with pytest.raises(ValueError, match="zip"):
+        spell_as_written(tokenizer, ["A", "B"], [Generated("a", [5], 0.0)])
+
+
 TEXTS = ["Sort a list.  Read  a file. Write it.", "One line"]
 EXTRA = {START: [[1, 4, 8], [1]], END: [[4, 8, 11], [3]]}
 
