@@ -86,6 +86,39 @@ def test_fp16_attention_keeps_its_operands_and_result_in_fp16() -> None:
         near(one, two, 2e-3)
 
 
+def test_16_bit_products_serve_up_to_the_bytes_that_may_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = (numbers(2, 3, count, 4, seed=count).bfloat16() for count in (5, 7, 7))
+    fused: list[torch.dtype] = []
+    real = F.scaled_dot_product_attention
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *given, **named: fused.append(given[0].dtype) or real(
+        *given, **named))
+    found = []
+    for limit in (2 * 3 * 5 * 7 * 2, 2 * 3 * 5 * 7 * 2 - 1):
+        monkeypatch.setattr(attention, "KEPT_BYTES", limit)
+        found.append(attend(q, k, v))
+    assert fused == [torch.float32]  # the second
+    near(found[0], found[1], 2e-2)
+    assert attend(q[:, :, :0], k, v).shape == attend(q[:, :, :0].half(), k.half(), v.half()).shape == (2, 3, 0, 4)
+
+
+def test_fp64_stays_fp64_and_other_devices_have_16_bit_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = (numbers(2, 3, count, 4, seed=count).double() for count in (5, 7, 7))
+    near(attend(q, k, v), torch.softmax(q @ k.mT / 2, -1) @ v, 1e-12)
+    asked: list[tuple[torch.dtype, torch.dtype]] = []
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *given, **_: asked.append(
+        (given[0].dtype, given[3].dtype)) or given[0])
+    q, k, v = (x.bfloat16().to("meta") for x in (q, k, v))
+    attend(q, k, v, torch.zeros(1, 1, 1, 7, device="meta"))
+    attend(q, k, v, torch.ones(1, 1, 1, 7, dtype=torch.bool, device="meta"))
+    assert asked == [(torch.bfloat16, torch.bfloat16), (torch.bfloat16, torch.bool)]
+
+
+def test_a_trunk_that_names_no_dropout_has_none() -> None:
+    q, k, v = (numbers(1, 2, 5, 4, seed=n) for n in range(3))
+    made, _ = trunk_attention(nn.Module().train(), q, k, v, None)
+    near(made, attend(q, k, v).transpose(1, 2))
+
+
 def test_a_trunk_without_a_word_on_it_looks_ahead_and_a_pair_of_tokens_does_not() -> None:
     q, k, v = (numbers(1, 2, 2, 4, seed=n) for n in range(3))
     module = nn.Module().eval()

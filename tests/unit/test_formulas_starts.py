@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
 from formulas import SIZES, B, Given, T, document, drawn, near, numbers
+from llmtrain.errors import ConfigError
 from llmtrain.heads.base import BaseParts
 from llmtrain.heads.extractive.scorer import SentenceScorer
 from llmtrain.heads.rnn.config import GruHeadConfig
@@ -44,6 +45,13 @@ def test_sizes_are_the_bases_own_or_the_options() -> None:
     assert GruHead(GruHeadConfig(layers=2), SIZES).cache_layers == 2
     assert GruHead(GruHeadConfig(layers=2, input_feeding=True), SIZES).cache_layers == 3
     assert not head.output_bias.any()
+
+
+def test_sizes_that_do_not_fit_are_told_with_where_they_come_from() -> None:
+    with pytest.raises(ConfigError, match=r"of 6 \(the base's\) is no multiple of 4 attention heads \(head.heads\)"):
+        TransformerHead(TransformerHeadConfig(heads=4), SIZES)
+    with pytest.raises(ConfigError, match=r"of 5 \(head.width\) is no multiple of 2 attention heads \(the base's\)"):
+        TransformerHead(TransformerHeadConfig(width=5), SIZES)
 
 
 def test_which_linear_parts_have_a_bias() -> None:
@@ -131,6 +139,9 @@ def test_what_a_head_takes_over_where_it_is_of_another_kind(kind: str) -> None:
     assert narrow == ({"embedding_norm", *({"transform_norm", "output_bias"} & narrow)} if kind == "gru" else set())
     decoder = BaseParts([], None, 0, base.mlm_head, base.embedding_VD)
     assert moved(made(), decoder) == output
+    assert moved(made(warm_start=False), decoder) == set()
+    if kind == "transformer":
+        assert moved(made(width=4, tie_embeddings=False), base) == set()
 
 
 def test_a_recurrent_heads_pointer_starts_as_the_last_layers_attention() -> None:

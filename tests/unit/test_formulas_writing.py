@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from formulas import SIZES, B, Given, S, T, document, drawn, labels, near, numbers
 from llmtrain.heads.base import EncoderStates
-from llmtrain.heads.copy import gold_log_probability, mix_all, smoothed
+from llmtrain.heads.copy import _blocks, gold_log_probability, mix_all, smoothed
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
@@ -121,8 +121,7 @@ def test_chunked_and_whole_losses_have_the_same_gradient() -> None:
     found = []
     for size in (100, 4):
         head = drawn(Given(4, chunk_tokens=size, label_smoothing=0.2))
-        head.nll(document(), labels())[0].backward()
-        found.append([p.grad for p in head.parameters()])
+        found.append(torch.autograd.grad(head.nll(document(), labels())[0], list(head.parameters())))
     for one, two in zip(*found, strict=True):
         near(one, two)
 
@@ -139,6 +138,21 @@ def test_a_training_step_decodes_once_for_the_same_labels() -> None:
     assert head.decodes == 3
     head.nll(states, gold.clone())
     assert head.decodes == 4
+
+
+def test_a_head_that_says_nothing_keeps_one_layer_of_one_head_and_cites_nothing() -> None:
+    head = Given(4)
+    assert (head.cache_layers, head.cache_heads, head.cites, head.positions_limit) == (1, 1, False, None)
+
+
+def test_off_a_cpu_all_rows_are_worked_on_at_once() -> None:
+    assert _blocks(torch.empty(5, 9, device="meta")) == [slice(0, 5)]
+    assert _blocks(torch.empty(0, 9, device="meta")) == []
+
+
+def test_a_decoder_reads_the_start_token_and_then_the_labels() -> None:
+    head = Given(4)
+    assert head.shift(torch.tensor([[0, 5, 6], [7, -100, -100]])).tolist() == [[2, 0, 5], [2, 7, 0]]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.4])
