@@ -219,3 +219,36 @@ def test_products_without_a_gradient_compute_none(monkeypatch: pytest.MonkeyPatc
         made = half.linear(x, weight)
     (gradient,) = torch.autograd.grad(made.float().sum(), weight)
     near(gradient, x.half().float().sum(0).expand(5, 4), 3e-3)
+
+
+def test_other_formats_than_fp16_are_not_rounded_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half, "cpu_has_fp16", lambda: False)
+    fine, coarse = torch.tensor([[1 + 2 ** -12, 1.0]]), torch.tensor([[1024.0, -1024.0]])
+    assert linear(fine, coarse).item() == product(fine[None], coarse.T[None]).item() == 0.25
+
+
+def test_fp16_products_are_of_fp16_whatever_autocast_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 + 2^-10 is a number of fp16 and none of bf16, which autocast takes on a CPU unless told."""
+    monkeypatch.setattr(half, "cpu_has_fp16", lambda: False)
+    x, one = torch.full((1, 1), 1 + 2 ** -10, dtype=torch.float16), torch.ones(1, 1, dtype=torch.float16)
+    assert linear(x, one).item() == linear(one, x).item() == product(x[None], one[None]).item() == 1 + 2 ** -10
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_each_operand_alone_has_its_gradient(autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half, "cpu_has_fp16", lambda: False)
+    kind = torch.float32 if autocast else torch.float16
+    x, weight, bias = numbers(3, 4).to(kind), numbers(5, 4, seed=1).to(kind), numbers(5, seed=2).to(kind)
+    upstream = numbers(3, 5, seed=3).half()
+    wide = [part.half().double() for part in (x, weight, upstream)]
+    exact = (wide[2] @ wide[1], wide[2].T @ wide[0], wide[2].sum(0))
+    with torch.autocast("cpu", torch.float16, enabled=autocast):
+        for place in range(3):
+            given = [part.clone().requires_grad_(n == place) for n, part in enumerate((x, weight, bias))]
+            (found,) = torch.autograd.grad(linear(*given), given[place], upstream)
+            near(found, exact[place].to(found.dtype), 4e-3)
+            assert found.dtype == kind
+        for place in range(2):
+            given = [part.clone()[None].requires_grad_(n == place) for n, part in enumerate((x, weight.T))]
+            (found,) = torch.autograd.grad(product(*given), given[place], upstream[None])
+            near(found[0], (exact[0], exact[1].T)[place].to(found.dtype), 4e-3)

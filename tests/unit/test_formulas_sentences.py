@@ -13,6 +13,10 @@ from torch.nn import functional as F
 from transformers import BertConfig
 
 from formulas import SIZES, B, Doubled, document, drawn, fill, near, numbers, sentences
+from llmtrain.heads.base import Sentences
+from llmtrain.heads.extractive.choose import Selection
+from llmtrain.heads.extractive.config import ExtractiveHeadConfig
+from llmtrain.heads.extractive.head import ExtractiveHead
 from llmtrain.heads.extractive.scorer import SentenceLayer, SentenceScorer, places, sentence_nll, sentence_vectors
 from llmtrain.objectives.extraction import Extraction
 from llmtrain.objectives.options import ExtractionConfig
@@ -28,6 +32,12 @@ def test_sentence_vectors_written_out(how: str) -> None:
                 exact[b, n] = {"mean": hidden[b, start:end].mean(0), "last": hidden[b, end - 1],
                                "cls": hidden[b, start]}[how]
     near(sentence_vectors(hidden, where, how), exact)
+
+
+def test_the_last_token_of_a_sentence_may_be_the_documents_first() -> None:
+    hidden = document().hidden_BSD
+    where = Sentences(torch.tensor([[0, 1]] * 3), torch.tensor([[1, 3]] * 3))
+    near(sentence_vectors(hidden, where, "last"), hidden[:, [0, 2]])
 
 
 @pytest.mark.parametrize("width", [6, 7])
@@ -135,3 +145,20 @@ def test_the_extraction_term_is_torchs_weighted_cross_entropy_of_its_own_or_the_
     term.share(head)
     assert not list(term.parameters())
     near(term(model, states, batch, 0), exact(others))
+
+
+def test_the_extractive_heads_loss_and_count_are_of_its_scorers_sentences() -> None:
+    head, states = drawn(ExtractiveHead(ExtractiveHeadConfig(layers=1, positive_weight=2.5), SIZES)), document()
+    states.sentences = sentences()
+    total, count = head.sentence_nll(states)
+    near(total, sentence_nll(head.scorer(states), states.sentences, 2.5))
+    assert count.item() == 5
+    head.settle(Selection(2, 0.123456))
+    assert head.selection == Selection(2, 0.1235)
+    assert [ExtractiveHeadConfig(sentence=how).sentence_input().marked for how in ("cls", "mean", "last")] == [
+        True, False, False]
+
+
+def test_a_scorer_has_no_dropout_unless_it_is_asked_for() -> None:
+    assert [SentenceScorer(SIZES, sentence="mean", layers=1, **more).layers[0].dropout.p  # type: ignore[arg-type]
+            for more in ({}, {"dropout": 0.2})] == [0.0, 0.2]
