@@ -45,8 +45,8 @@ def test_two_words_in_a_row_are_no_repetition() -> None:
 @pytest.mark.parametrize(("sentences", "line"), [
     ([], ""), (["A b."], "A b."), (["A  b.", "C\nd."], "A b. C d."), (["我们。", "他们。"], "我们。他们。"),
     (["A b.", "我们。"], "A b. 我们。"), (["我们。", "Next."], "我们。 Next."),
-    (["我们 ok.", "他们。"], "我们 ok. 他们。"), (["他说。)", "我们。"], "他说。) 我们。"), (["Größe", "weiß"], "Größe weiß"),
-    (["我们。", "a 我。"], "我们。 a 我。")])
+    (["我们 ok.", "他们。"], "我们 ok. 他们。"), (["他说。)", "我们。"], "他说。) 我们。"),
+    (["Größe", "weiß"], "Größe weiß"), (["我们。", "a 我。"], "我们。 a 我。")])
 def test_chosen_sentences_are_joined_as_their_script_is_written(sentences: list[str], line: str) -> None:
     assert joined(sentences) == line
 

@@ -102,10 +102,11 @@ def test_additive_scores_in_blocks_are_those_at_once(monkeypatch: pytest.MonkeyP
     state, memory = numbers(B, T, 6).requires_grad_(), numbers(B, S, 6, seed=1)
     once = part(state, part.keys(memory), memory, None)
     (gradient,) = torch.autograd.grad(once.sum(), state)
-    monkeypatch.setattr(rooms, "BLOCK_ELEMENTS", 2 * B * S * 6)
-    blocks = part(state, part.keys(memory), memory, None)
-    near(blocks, once)
-    near(torch.autograd.grad(blocks.sum(), state)[0], gradient)
+    for most in (2 * B * S * 6, 1):
+        monkeypatch.setattr(rooms, "BLOCK_ELEMENTS", most)
+        blocks = part(state, part.keys(memory), memory, None)
+        near(blocks, once)
+        near(torch.autograd.grad(blocks.sum(), state)[0], gradient)
 
 
 def test_dropout_lies_behind_the_embeddings_norm_and_the_recurrent_attention() -> None:
@@ -171,3 +172,32 @@ def test_the_first_state_of_a_16_bit_document_is_its_mean_in_fp32() -> None:
     means = torch.stack([states.hidden_BSD[0, 0].float(), states.hidden_BSD[1].double().mean(0).float(),
                          torch.zeros(6)])
     near(first[0], torch.tanh(head.initial(means)), 1e-6)
+
+
+OPTIONS: list[dict[str, Any]] = [{"attention": "additive", "input_feeding": True}, {"attention": "general"},
+                                 {"attention": "dot"}]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@torch.no_grad()
+def test_a_document_of_one_token_is_kept_as_any_other(options: dict[str, Any]) -> None:
+    head, states, ids = drawn(GruHead(GruHeadConfig(**options), SIZES)), document(), labels().clamp_min(0)
+    states.hidden_BSD, states.attention_mask_BS, states.input_ids_BS = (
+        x[:, :1] for x in (states.hidden_BSD, states.attention_mask_BS, states.input_ids_BS))
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    parts = [head.decode(part, states, cache) for part in ids.split(1, 1)]
+    near(torch.cat(parts, 1), head.decode(ids, states))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("how", ["all in 16 bits", "fp32 states under autocast"])
+@torch.no_grad()
+def test_a_recurrent_head_takes_states_and_numbers_of_either_format(options: dict[str, Any], how: str) -> None:
+    states, ids = document(), labels().clamp_min(0)
+    head = drawn(LstmHead(LstmHeadConfig(**options), SIZES))
+    exact = head.decode(ids, states)
+    if how == "all in 16 bits":
+        head = head.bfloat16()
+        states.hidden_BSD, states.embedding_VD = states.hidden_BSD.bfloat16(), states.embedding_VD.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=how != "all in 16 bits"):
+        near(head.decode(ids, states), exact, 8e-2)
