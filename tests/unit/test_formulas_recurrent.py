@@ -95,6 +95,34 @@ def test_an_lstm_starts_with_a_forget_bias_of_one() -> None:
         assert not (bias[:4] == 1).any() and not (bias[8:] == 1).any()
 
 
+def test_a_first_state_lies_in_one_piece_as_cudnn_asks() -> None:
+    head = LstmHead(LstmHeadConfig(layers=2), SIZES)
+    parts = head.initial_state(document())
+    assert [(part.shape, part.is_contiguous()) for part in parts] == [((2, B, 6), True)] * 2
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_a_state_of_another_format_goes_on_in_that_of_the_input(kind: Any) -> None:
+    rnn, x = drawn(kind(3, 5, 2, batch_first=True)), numbers(2, 4, 3)
+    state = tuple(numbers(2, 2, 5, seed=seed).bfloat16() for seed in range(1 if kind is nn.GRU else 2))
+    wide = tuple(part.float() for part in state)
+    near(recur(rnn, x, state)[0], rnn(x, wide if kind is nn.LSTM else wide[0])[0])
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_which_layers_have_no_16_bit_kernel(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recurrence, "_cpu_has_bf16", lambda: known)
+    found = recurrence._without_kernel
+    gru, lstm, x = nn.GRU(3, 5), nn.LSTM(3, 5), numbers(2, 4, 3)
+    rounded = None if known else torch.bfloat16
+    assert [found(gru, x), found(lstm, x), found(gru, x.bfloat16()), found(lstm, x.bfloat16())] == [None, None, None,
+                                                                                                rounded]
+    assert found(gru, x.half()) is found(lstm, x.half()) is torch.float16
+    assert found(lstm, x.bfloat16().to("meta")) is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert [found(gru, x), found(lstm, x)] == [None, rounded]
+
+
 def test_additive_scores_in_blocks_are_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from llmtrain.heads.rnn import attention as rooms
 
@@ -164,8 +192,8 @@ def test_a_recurrent_head_in_16_bit_states_is_near_the_fp32_one() -> None:
 
 def test_the_first_state_of_a_16_bit_document_is_its_mean_in_fp32() -> None:
     head, states = drawn(GruHead(GruHeadConfig(), Sizes(6, 2, 10, 17, 8, 2))), document()
-    states.hidden_BSD = numbers(B, 700, 6).bfloat16()
-    states.attention_mask_BS = torch.ones(B, 700, dtype=torch.long)
+    states.hidden_BSD = numbers(B, 701, 6).bfloat16()
+    states.attention_mask_BS = torch.ones(B, 701, dtype=torch.long)
     states.attention_mask_BS[0, 1:] = 0
     states.attention_mask_BS[2] = 0
     (first,) = head.initial_state(states)
