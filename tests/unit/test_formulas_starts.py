@@ -86,7 +86,9 @@ def test_a_warm_started_transformer_head_is_the_bases_layers() -> None:
     model, base = bert()
     head = drawn(TransformerHead(TransformerHeadConfig(layers=2), SIZES))
     fresh = head.layers[0].cross_attention.query.weight.clone()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     head.start_from(base)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())  # the base's stay
     for layer, own in zip(head.layers, (base.layers[0], base.layers[2]), strict=True):
         x = numbers(B, T, 6)
         theirs = own.attention.output(own.attention.self(x)[0], x)
