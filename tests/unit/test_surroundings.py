@@ -88,6 +88,21 @@ def test_a_cache_that_was_named_must_be_writable(monkeypatch: pytest.MonkeyPatch
         read_docstrings(DataConfig())
 
 
+def test_a_name_that_libraries_look_for_elsewhere_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a Latin-1 locale, where Python alone follows the locale in the names of files."""
+    assert surroundings.misnamed(["run.name=\u00c4"]) == []
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
+    (tmp_path / "\u00c4").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert surroundings.misnamed(["train", "data.document=\u00d6", "run.name=a"]) == []
+    for one in ("run.name=\u00d6", "model.path=\u00c4", "\u00c4", "run.root=\u00d6/x", "data.train=\u00c4/../\u00c4"):
+        (line,) = surroundings.misnamed(["train", one, "x=\0\u00d6"])
+        assert line.startswith(f"{one} is not ASCII") and "PYTHONUTF8=1" in line and "iso8859-1" in line
+    monkeypatch.chdir(tmp_path / "\u00c4")
+    assert "the current folder" in surroundings.misnamed([])[0]
+    assert cli.main(["train"]) == 2
+
+
 def test_main_in_a_thread_sets_no_handlers_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     found: list[Any] = []
 
