@@ -214,7 +214,7 @@ def test_results_of_the_same_rows_go_to_one_place_wherever_these_lie(run: Path, 
     (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(rows.read_bytes()))
     write_jsonl(tmp_path / "others.jsonl", pairs(3, 7))
     first = place()
-    assert first.startswith(f"{run}/eval/2-test-")
+    assert first.startswith(f"{run}/eval/") and "-test-" in first
     for same in (["data.test=moved.jsonl"], [f"data.test={tmp_path}/packed.jsonl.gz"], ["data.train=gone.jsonl"],
                  ["data.test=moved.jsonl", f"data.folder={tmp_path}"], ["data.cache_dir=cache"],
                  ["generation.batch_tokens=99"]):

@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_one_line(overrides: tuple[str, ...], told: str, tm
 
 
 def test_lambda_moves_over_all_steps_of_a_run_told_in_epochs(command: list[str], tmp_path: Path) -> None:
-    command = [*command, "objective.weighting=linear", "objective.lam_start=2", "schedule.name=constant"]
+    command = [*command, "objective.weighting=linear", "objective.lam_start=2", "trainer.accumulate=1"]
     courses = []
     for name, length in (("steps", ["trainer.max_steps=10"]),
                          ("epochs", ["trainer.max_steps=null", "trainer.max_epochs=2"])):

@@ -41,7 +41,7 @@ def read_table(path: Path, content: bytes, how: Reading) -> Iterator[Row]:
     lines = io.StringIO(content.decode("utf-8", "surrogateescape"), newline="").readlines()
     start, delimiter = _delimiter(path, lines, how)
     records = _records(lines, delimiter, start)
-    number, header = next(records, (1, []))
+    number, header = next(((at, cells) for at, cells in records if _holds(cells)), (1, []))
     if isinstance(header, str) or any(SURROGATE.search(name) for name in header):
         problem, todo = (header, "mend it") if isinstance(header, str) else (NOT_UTF8, SAVE_AS)
         raise DataError(f"cannot read the header ({problem}) at {path}:{number}; {todo}")
@@ -49,7 +49,7 @@ def read_table(path: Path, content: bytes, how: Reading) -> Iterator[Row]:
     nothing, absent, none = 0, Counter[str](), True
     at = number
     for number, cells in records:
-        if len(header) > 1 and not isinstance(cells, str) and not any(cell.strip() for cell in cells):
+        if len(header) > 1 and not _holds(cells):
             nothing += 1
             continue
         row, none = cells if isinstance(cells, str) else _row(header, cells, how.empty_cells, absent), False
@@ -92,7 +92,13 @@ def _delimiter(path: Path, lines: list[str], how: Reading) -> tuple[int, str]:
 
 def _widths(lines: list[str], delimiter: str) -> list[int]:
     """Cells of the header and the first rows."""
-    return [len(cells) for _, cells in islice(_records(lines, delimiter, 0), 4) if isinstance(cells, list)]
+    return [len(cells) for _, cells in islice(_records(lines, delimiter, 0), 4)
+            if isinstance(cells, list) and _holds(cells)]
+
+
+def _holds(cells: list[str] | str) -> bool:
+    """Whether a record is more than white space and delimiters."""
+    return isinstance(cells, str) or any(cell.strip() for cell in cells)
 
 
 def _row(header: list[str], cells: list[str], empty: frozenset[str], absent: Counter[str]) -> dict[str, Any] | str:
@@ -119,7 +125,7 @@ def _records(lines: list[str], delimiter: str, start: int) -> Iterator[tuple[int
             taken, cells = (1, literal) if len(literal) == columns else (taken, cells)
         if cells:
             yield at + 1, cells
-            columns = len(cells) if columns is None and isinstance(cells, list) else columns
+            columns = len(cells) if columns is None and isinstance(cells, list) and _holds(cells) else columns
         at += taken
 
 
