@@ -10,7 +10,7 @@ from typing import Any
 from llmtrain.config.schema import EvaluateConfig
 from llmtrain.data.cells import Reading, Unusable, names_in, shown
 from llmtrain.data.columns import Columns
-from llmtrain.data.encodings import NUL
+from llmtrain.data.encodings import NOT_UTF8, NUL, SAVE_AS
 from llmtrain.data.examples import SURROGATE, Example
 from llmtrain.data.readers import SUFFIXES, kind_of, read_bytes, read_rows, read_text
 from llmtrain.errors import DataError
@@ -114,7 +114,8 @@ def _as_many(found: list[str], path: Path, examples: list[Example]) -> list[str]
 
 def _row(place: str, row: dict[str, Any] | str, column: str, document: str | None) -> Row:
     if isinstance(row, str):
-        raise DataError(f"bad row: {row} at {place}; each needs a {shown(column)}")
+        todo = SAVE_AS if row == NOT_UTF8 else f"each needs a {shown(column)}"
+        raise DataError(f"bad row: {row} at {place}; {todo}")
     if column not in row:
         raise DataError(f"no column {shown(column)} (it has {names_in(row)}) at {place}; name the one that holds the "
                         "predictions, eval.prediction=COLUMN")
