@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 from itertools import combinations
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ from rouge_score import rouge_scorer
 from llmtrain.config.choices import Language, References
 from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
-from llmtrain.evaluation.baselines import LENGTHS, best_lead_length, lead, oracle
+from llmtrain.evaluation.baselines import LENGTHS, _f1, best_lead_length, lead, oracle
 from llmtrain.evaluation.bootstrap import interval, paired, resampled_means
 from llmtrain.evaluation.evaluate import extras, intervals
-from llmtrain.evaluation.rouge import Rouge
+from llmtrain.evaluation.rouge import METRICS, Rouge, several_asked_in_vain
+from llmtrain.evaluation.tuning import tune_selection
 from llmtrain.heads.extractive.choose import Selection, choose
 from llmtrain.heads.extractive.config import ExtractiveHeadConfig
 
@@ -160,3 +163,77 @@ def test_what_validation_chooses_among() -> None:
         head = ExtractiveHead(ExtractiveHeadConfig(count=2, threshold=0.4, layers=0, select=select), sizes)
         assert head.selection == wanted
         assert head.candidates() == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_score_is_rouge_scores_own_whichever_text_is_the_reference(seed: int) -> None:
+    """ROUGE-Lsum alone is not symmetric."""
+    draw = random.Random(seed)
+    texts = [[" ".join(draw.choices(["Ab", "Bc", "Cd", "De", "Ef"], k=5)) + "." for _ in range(3)] for _ in range(2)]
+    theirs = rouge_scorer.RougeScorer(METRICS, use_stemmer=True).score("\n".join(texts[0]), "\n".join(texts[1]))
+    row = example("d", " ".join(texts[0]))
+    found = Rouge(Language.en, References.first, [row]).score(" ".join(texts[1]), row)
+    assert found == pytest.approx({name: 100 * value.fmeasure for name, value in theirs.items()})
+
+
+def test_characters_are_compared_with_the_spaces_between_sentences() -> None:
+    row = example("d", "Ab. Cd.")
+    rouge = Rouge(Language.characters, References.first, [row])
+    assert rouge.tokens("Ab. Cd.") == list("Ab. Cd.")
+    # "Ab. Xd." has 6 of 7 characters and 4 of 6 pairs; by sentences (3 and 3, no space) 5 of 6
+    assert rouge.score("Ab. Xd.", row) == pytest.approx({"rouge1": 600 / 7, "rouge2": 400 / 6, "rougeL": 600 / 7,
+                                                         "rougeLsum": 500 / 6})
+    assert Rouge(Language.en, References.first, [row]).tokens("Cats running") == ["cat", "run"]
+
+
+def test_the_first_reference_tells_the_language_and_two_are_several() -> None:
+    rows = [example("d", "a plain English text of the day", "深度学习模型"), example("d", "that is it", "训练方法研究")]
+    assert Rouge(Language.auto, References.mean, rows).language == "en"
+    assert several_asked_in_vain(References.max, rows) is None
+    assert several_asked_in_vain(References.max, [example("d", "one")]) is not None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_f_score_of_units_is_rouge_scores(seed: int) -> None:
+    draw = random.Random(seed)
+    one, two = (draw.choices(["ab", "bc", "cd", "de", "ef"], k=draw.randint(1, 6)) for _ in range(2))
+    theirs = rouge_scorer.RougeScorer(["rouge1"]).score(" ".join(two), " ".join(one))["rouge1"].fmeasure
+    assert _f1(Counter(one), Counter(two)) == pytest.approx(theirs)
+    assert _f1(Counter(one), Counter("xyz")) == _f1(Counter(), Counter(two)) == _f1(Counter(), Counter()) == 0.0
+
+
+RULES = [Selection(1), Selection(2), Selection(3), Selection(None, 0.6), Selection(None, 0.3)]
+
+
+def tuned(seed: int, metric: str, blocking: bool = False, rules: list[Selection] = RULES) -> tuple[Any, Any]:
+    """The rule that is settled on, and each rule's scores by rouge-score itself, over two documents."""
+    draw, rows, chances, settled = random.Random(seed), [], [], []
+    for _ in range(2):
+        texts = [" ".join(draw.choices(["ab", "bc", "cd", "de", "ef", "gh"], k=4)).capitalize() + "." for _ in range(4)]
+        rows.append(example(" ".join(texts), " ".join(draw.choices(["ab", "bc", "cd", "de", "ef"], k=9))))
+        chances.append([draw.random() for _ in texts])
+    head = SimpleNamespace(candidates=lambda: rules, settle=settled.append,
+                           options=SimpleNamespace(trigram_blocking=blocking))
+    tune_selection(head, rows, chances, EvalConfig(language=Language.en), metric)  # type: ignore[arg-type]
+    theirs, totals = rouge_scorer.RougeScorer(METRICS, use_stemmer=True), []
+    for rule in rules:
+        total: Counter[str] = Counter()
+        for row, chance in zip(rows, chances, strict=True):
+            texts = [f"{text.strip()}." for text in row.document.split(".") if text]
+            taken = choose(chance, texts, rule, blocking)
+            scores = theirs.score(row.summary, "\n".join(texts[i] for i in taken))
+            total.update({name: value.fmeasure for name, value in scores.items()})
+        totals.append(total)
+    return settled, totals
+
+
+def test_the_rule_that_scores_best_on_validation_is_settled_on() -> None:
+    found = set()
+    for seed in range(12):
+        for metric in (*METRICS, "loss.total"):
+            (rule,), totals = tuned(seed, metric)
+            values = [round(total["rouge1" if metric == "loss.total" else metric], 9) for total in totals]
+            assert rule == RULES[values.index(max(values))]
+            found.add((seed, rule))
+    assert len({rule for _, rule in found}) >= 4 and len(found) > 14  # metrics differ in what they choose
+    assert tuned(0, "rouge1", rules=[])[0] == []
