@@ -144,6 +144,12 @@ def test_a_matrix_of_zeros_has_no_direction() -> None:
     near(tiny, torch.eye(2).double() * 1e-2, 1e-8)
 
 
+def test_a_cpu_orthogonalises_16_bit_gradients_in_fp32() -> None:
+    matrix = numbers(4, 3).bfloat16()
+    found = orthogonalised(matrix, COEFFICIENTS, 5, 1e-7)
+    assert found.dtype == torch.float32 and torch.equal(found, orthogonalised(matrix.float(), COEFFICIENTS, 5, 1e-7))
+
+
 # The others, from our keys
 
 

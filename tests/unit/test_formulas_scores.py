@@ -15,10 +15,12 @@ from rouge_score import rouge_scorer
 from llmtrain.config.choices import Language, References
 from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
+from llmtrain.errors import ConfigError
+from llmtrain.evaluation import rouge as scoring
 from llmtrain.evaluation.baselines import LENGTHS, _f1, best_lead_length, lead, oracle
 from llmtrain.evaluation.bootstrap import interval, paired, resampled_means
 from llmtrain.evaluation.evaluate import extras, intervals
-from llmtrain.evaluation.rouge import METRICS, Rouge, several_asked_in_vain
+from llmtrain.evaluation.rouge import METRICS, Rouge, several_asked_in_vain, try_scoring
 from llmtrain.evaluation.tuning import tune_selection
 from llmtrain.heads.extractive.choose import Selection, choose
 from llmtrain.heads.extractive.config import ExtractiveHeadConfig
@@ -193,6 +195,23 @@ def test_the_first_reference_tells_the_language_and_two_are_several() -> None:
     assert several_asked_in_vain(References.max, [example("d", "one")]) is not None
 
 
+def test_scoring_is_tried_on_one_row_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, tried = [example("d", "深度学习模型"), example("d", "that is it")], []
+
+    class Broken:
+        def __init__(self, *given: Any) -> None:
+            tried.append(given)
+
+        def tokens(self, text: str) -> list[str]:
+            raise ImportError("nltk is in pieces")
+
+    try_scoring(EvalConfig(), rows)
+    monkeypatch.setattr(scoring, "Rouge", Broken)
+    with pytest.raises(ConfigError, match=r"ImportError: nltk is in pieces.*pip install"):
+        try_scoring(EvalConfig(references=References.max), rows)
+    assert tried == [(Language.auto, References.max, rows[:1])]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_an_f_score_of_units_is_rouge_scores(seed: int) -> None:
     draw = random.Random(seed)
@@ -209,20 +228,24 @@ def tuned(seed: int, metric: str, blocking: bool = False, rules: list[Selection]
     """The rule that is settled on, and each rule's scores by rouge-score itself, over two documents."""
     draw, rows, chances, settled = random.Random(seed), [], [], []
     for _ in range(2):
-        texts = [" ".join(draw.choices(["ab", "bc", "cd", "de", "ef", "gh"], k=4)).capitalize() + "." for _ in range(4)]
-        rows.append(example(" ".join(texts), " ".join(draw.choices(["ab", "bc", "cd", "de", "ef"], k=9))))
+        made = [" ".join(draw.choices(["abs", "bc", "cd", "de", "efs", "gh"], k=4)) for _ in range(4)]
+        texts = [f"{sentence.capitalize()}." for sentence in made]
+        rows.append(example(" ".join(texts), *(" ".join(draw.choices(["ab", "bcs", "cds", "de", "ef"], k=9))
+                                               for _ in range(2))))
         chances.append([draw.random() for _ in texts])
     head = SimpleNamespace(candidates=lambda: rules, settle=settled.append,
                            options=SimpleNamespace(trigram_blocking=blocking))
-    tune_selection(head, rows, chances, EvalConfig(language=Language.en), metric)  # type: ignore[arg-type]
+    config = EvalConfig(language=Language.en, references=References.mean)
+    tune_selection(head, rows, chances, config, metric)  # type: ignore[arg-type]
     theirs, totals = rouge_scorer.RougeScorer(METRICS, use_stemmer=True), []
     for rule in rules:
         total: Counter[str] = Counter()
         for row, chance in zip(rows, chances, strict=True):
             texts = [f"{text.strip()}." for text in row.document.split(".") if text]
             taken = choose(chance, texts, rule, blocking)
-            scores = theirs.score(row.summary, "\n".join(texts[i] for i in taken))
-            total.update({name: value.fmeasure for name, value in scores.items()})
+            for reference in row.references:
+                scores = theirs.score(reference, "\n".join(texts[i] for i in taken))
+                total.update({name: value.fmeasure for name, value in scores.items()})
         totals.append(total)
     return settled, totals
 
