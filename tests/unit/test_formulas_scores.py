@@ -46,7 +46,7 @@ def test_resampled_means_and_their_interval_are_numpys() -> None:
     none = interval(values, 0)
     assert none.low == none.value == none.high == pytest.approx(values.mean())
     single = interval(values, 1)
-    assert single.low == single.high
+    assert single.low == single.high == pytest.approx(resampled_means(values, 1, 0)[0]) != single.value
     second = np.random.default_rng(2).normal(5, 2, 17)
     assert paired(values, second, 250, 3) == interval(values - second, 250, 3)
     with pytest.raises(ValueError, match="no values"):
@@ -75,6 +75,10 @@ def test_the_lead_is_as_long_as_scores_best(rule: References) -> None:
     totals = [sum(rouge.score(lead(row.document, length, "en"), row)["rouge1"] for row in rows) for length in LENGTHS]
     assert best_lead_length(rows, rouge) == LENGTHS[max(range(len(LENGTHS)), key=lambda i: (round(totals[i], 9), -i))]
     assert best_lead_length([], rouge) == 10
+    assert (*range(1, 31), *range(32, 62, 2), *range(65, 105, 5), *range(110, 310, 10)) == LENGTHS
+    many = [f"w{n}" for n in range(400)]
+    long = example(" ".join(many), *[" ".join(many[:300])] * 2)
+    assert best_lead_length([long], rouge) == 300
     assert lead("one two  three", 2, "en") == "one two"
     assert lead("abcdef", 2, "cjk") == "ab"
 

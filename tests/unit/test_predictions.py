@@ -95,9 +95,11 @@ def test_documents_themselves_may_be_the_predictions(tmp_path: Path) -> None:
     assert read_predictions(path, EXAMPLES, "document", document="document") == texts
 
 
-def test_tables_are_read_as_the_data_is(tmp_path: Path) -> None:
+def test_tables_are_read_as_the_data_is_and_what_is_guessed_is_told(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("prediction|note\np0|a,b\np1|a,b\np2|a,b\n")
-    assert read_predictions(tmp_path / "p.csv", EXAMPLES, how=Reading("|")) == WANTED
+    how = Reading("|")
+    assert read_predictions(tmp_path / "p.csv", EXAMPLES, "Prediction", how=how) == WANTED
+    assert how.notes == ["column 'prediction' is read as 'Prediction' (eval.prediction)"]
 
 
 @pytest.mark.parametrize(("content", "texts"), [
