@@ -42,7 +42,8 @@ def test_resampled_means_and_their_interval_are_numpys() -> None:
         below = ordered[int(place)]
         assert value == pytest.approx(below + (place - int(place)) * (ordered[int(place) + 1] - below))
     assert found.value == pytest.approx(values.mean())
-    assert interval(values, 250) == interval(values, 250, 0)
+    assert interval(values, 250) == interval(values, 250, 0) and interval(values) == interval(values, 1000, 0)
+    assert paired(values, exact[:17]) == interval(values - exact[:17], 1000, 0)
     none = interval(values, 0)
     assert none.low == none.value == none.high == pytest.approx(values.mean())
     single = interval(values, 1)
@@ -81,6 +82,14 @@ def test_the_lead_is_as_long_as_scores_best(rule: References) -> None:
     assert best_lead_length([long], rouge) == 300
     assert lead("one two  three", 2, "en") == "one two"
     assert lead("abcdef", 2, "cjk") == "ab"
+
+
+def test_two_hundred_rows_choose_the_leads_length() -> None:
+    neutral, two = example("aa bb", "zz"), example("aa bb", "aa bb")  # 2/3 for one word, 1 for two
+    one, last = example("aa b-c-d", "aa"), example("aa bb", "bb")  # 1 and 2/5; 0 and 2/3
+    rows = [two, *[neutral] * 198, one, last]
+    rouge = Rouge(Language.en, References.first, rows)
+    assert [best_lead_length(rows[:count], rouge) for count in (199, 200, 201)] == [2, 1, 1]
 
 
 def test_the_oracle_adds_the_best_sentence_while_it_helps() -> None:
