@@ -93,7 +93,9 @@ def test_predictions_and_scores_of_16_bit_states_are_fp32() -> None:
     chosen = ContentSelection(model, SelectConfig(), SMALL, None).bfloat16()
     ids = torch.tensor([[5, 6, 7]])
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.tensor([[6]])}
-    assert chosen(model, model.encode(ids, ids), given, 0).dtype == torch.float32
+    logits = chosen.scorer(model.encode(ids, ids).hidden_BSD).squeeze(-1)
+    exact = F.binary_cross_entropy_with_logits(logits.double(), (ids == 6).double(), reduction="sum").item()
+    assert chosen(model, model.encode(ids, ids), given, 0).item() == pytest.approx(exact, rel=1e-6)
 
 
 def test_selection_scores_no_padding_whatever_its_id_and_keeps_its_layer_alone() -> None:
