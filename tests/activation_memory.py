@@ -19,10 +19,10 @@ def resident() -> int:
 def main(precision: str, train: str, work: str) -> None:
     import torch
 
-    from llmtrain import allocator
-    from llmtrain.config.load import compose, to_typed
-    from llmtrain.training.runfolder import RunFolder
-    from llmtrain.training.setup import build, start_accelerator
+    from llmtrain.config.compose import compose, to_typed
+    from llmtrain.core import allocator
+    from llmtrain.training.build import build, start_accelerator
+    from llmtrain.training.run_folder.claim import RunFolder
 
     torch.set_num_threads(1)
     os.chdir(work)

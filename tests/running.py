@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from helpers import WORDS, pairs, write_jsonl
-from llmtrain.config.load import compose, to_typed
-from llmtrain.training.runfolder import RunFolder
-from llmtrain.training.setup import Training, build, start_accelerator
+from llmtrain.config.compose import compose, to_typed
+from llmtrain.training.build import Training, build, start_accelerator
+from llmtrain.training.run_folder.claim import RunFolder
 from llmtrain.training.step import StepResult
 
 

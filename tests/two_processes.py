@@ -17,11 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from safetensors.torch import save_file
 
+from llmtrain.core.errors import ConfigError
 from llmtrain.data import loader
-from llmtrain.errors import ConfigError
-from llmtrain.precision import Speeds
-from llmtrain.training import module, reading, setup
-from llmtrain.training.probe import probe
+from llmtrain.nn.precision import Speeds
+from llmtrain.objectives import joint_module
+from llmtrain.training import build, read_data
+from llmtrain.training.diagnostics.gradient_probe import probe
 from running import Runs, copies, gradients, take, uneven
 
 CASES = {f"{base}-{accumulate}": ("trainer.processes=2", f"trainer.accumulate={accumulate}", f"objective.base={base}")
@@ -74,7 +75,7 @@ def poison(self: Any, batch: Any, step: int, *rest: Any) -> Any:
     return sums
 
 
-FORWARD = module.JointModule.forward
+FORWARD = joint_module.JointModule.forward
 
 
 def main(base: str, out: Path) -> None:
@@ -107,26 +108,26 @@ def main(base: str, out: Path) -> None:
     save_file(copies(run), out / f"moved-{rank}.safetensors")
 
     facts["stop"] = run.step.agree_stop(15 if rank == 1 else 0)
-    module.JointModule.forward = poison  # type: ignore[method-assign]
+    joint_module.JointModule.forward = poison  # type: ignore[method-assign]
     loader.Order.plan = lambda self, epoch: [list(range(8))] * 3  # type: ignore[method-assign]
     run = runs("trainer.processes=2", "trainer.on_nonfinite=skip", *STILL)
     (result,) = take(run)
     facts["blame"], facts["skipped"] = result.reason, result.skipped
-    module.JointModule.forward = FORWARD  # type: ignore[method-assign]
+    joint_module.JointModule.forward = FORWARD  # type: ignore[method-assign]
 
     clocks = [{"fp32": 1.0, "fp16": 3.0, "bf16": 3.0}, {"fp32": 3.0, "fp16": 1.0, "bf16": 1.0}]
-    setup.measure_speeds = lambda device: Speeds(clocks[rank])  # type: ignore[assignment]
+    build.measure_speeds = lambda device: Speeds(clocks[rank])  # type: ignore[assignment]
     run = runs("trainer.processes=2", "precision=bf16", "precision.on_unsupported=fp32")
     facts["running"] = run.precision.running
 
-    load = reading.load_splits
+    load = read_data.load_splits
 
     def changed(config: Any, **more: Any) -> Any:
         splits = load(config, **more)
         splits.content_hash = f"{rank}" * 64
         return splits
 
-    reading.load_splits = changed  # type: ignore[assignment]
+    read_data.load_splits = changed  # type: ignore[assignment]
     try:
         runs("trainer.processes=2")
     except ConfigError as error:

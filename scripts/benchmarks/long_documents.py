@@ -18,10 +18,10 @@ from typing import Any
 
 from common import data_overrides, results, table, train
 
-from llmtrain.config.data import DataConfig
+from llmtrain.config.sections.data import DataConfig
 from llmtrain.data.examples import Example
-from llmtrain.data.sources import load_splits
-from llmtrain.model.base import load_tokenizer
+from llmtrain.data.sources.splits import load_splits
+from llmtrain.models.backbone.load import load_tokenizer
 
 WAYS = {"truncate": ["data.max_source_tokens=512"], "head_tail": ["data.max_source_tokens=512", "data.long=head_tail"],
         "sliding": ["data.long=sliding"], "interpolate": ["data.long=interpolate"],

@@ -14,12 +14,12 @@ import time
 import torch
 
 from llmtrain import registry
-from llmtrain.config.load import compose, to_typed
-from llmtrain.data.special import special_ids
-from llmtrain.errors import ConfigError
-from llmtrain.log import quiet_libraries
-from llmtrain.model.base import load_tokenizer
-from llmtrain.model.topology import new_model
+from llmtrain.config.compose import compose, to_typed
+from llmtrain.core.errors import ConfigError
+from llmtrain.core.logging import quiet_libraries
+from llmtrain.data.special_tokens import special_ids
+from llmtrain.models.architectures import new_model
+from llmtrain.models.backbone.load import load_tokenizer
 from llmtrain.optim.builders import build_optimizer
 from llmtrain.training.optimizer_state import OptimizerPart
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from common import data_overrides, table
 
-from llmtrain.config.load import compose, to_typed
-from llmtrain.config.sentences import SentenceInput
+from llmtrain.config.compose import compose, to_typed
+from llmtrain.config.sentence_input import SentenceInput
 from llmtrain.data.features import tokenize
-from llmtrain.data.sources import load_splits
-from llmtrain.model.base import load_tokenizer
+from llmtrain.data.sources.splits import load_splits
+from llmtrain.models.backbone.load import load_tokenizer
 
 
 def main() -> None:

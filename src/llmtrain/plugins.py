@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.errors import ConfigError, LlmtrainError, shorten
+from llmtrain.core.errors import ConfigError, LlmtrainError, shorten
 
 PREFIX = "llmtrain_plugin_"
 VARIABLE = "LLMTRAIN_PLUGINS"  # tells child processes where the modules of this one's plugins are

@@ -15,15 +15,16 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from llmtrain.errors import ConfigError
+from llmtrain.core.errors import ConfigError
 
 KINDS = ("head", "objective", "weighting", "optimizer", "preprocess")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
 BUILTIN_MODULES = (  # torch-free, imported late
-    "llmtrain.heads.transformer.config", "llmtrain.heads.rnn.config", "llmtrain.heads.prefix_lm.config",
-    "llmtrain.heads.extractive.config", "llmtrain.heads.ext_abs.config",
+    "llmtrain.models.heads.transformer.options", "llmtrain.models.heads.rnn.options",
+    "llmtrain.models.heads.prefix_lm.options",
+    "llmtrain.models.heads.extractive.options", "llmtrain.models.heads.ext_abs.options",
     "llmtrain.objectives.options", "llmtrain.objectives.weighting.options",
-    "llmtrain.data.preprocess.options",
+    "llmtrain.data.text.preprocess.options",
     "llmtrain.optim.options")
 
 

@@ -9,19 +9,17 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "llmtrain"
 LAYERS = {
-    0: ["errors", "registry", "plugins", "atomic", "log", "allocator", "memory", "lock", "surface",
-        "streams", "failing", "lfs", "surroundings"],
+    0: ["core", "registry", "plugins"],
     1: ["config"],
-    2: ["attention", "fetch", "precision", "heads", "model", "data"],
-    3: ["objectives", "optim", "checkpoint", "generation", "citations", "hf", "selecting"],
-    4: ["training", "evaluation", "summarizer", "verifying", "cleaning"],
-    5: ["commands", "completion"],
+    2: ["nn", "fetch", "data"],
+    3: ["models", "hf"],
+    4: ["objectives", "optim", "checkpoint", "inference"],
+    5: ["tasks", "evaluation", "training", "integrity"],
     6: ["cli", "__main__"],
 }
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}
-LIGHT = ("errors", "registry", "plugins", "atomic", "log", "allocator", "memory", "lock", "surface", "streams",
-         "failing", "lfs", "surroundings", "config", "cli", "completion")
+LIGHT = ("core", "registry", "plugins", "config", "cli")
 FILES = sorted(SOURCE.rglob("*.py"))
 MODULES = {".".join(("llmtrain", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): path
            for path in FILES}
@@ -59,7 +57,7 @@ def test_imports_point_down(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_light_layers_do_not_import_torch(path: Path) -> None:
-    if room(path) in LIGHT or path.name in ("options.py",) or path.match("heads/*/config.py"):
+    if room(path) in LIGHT or path.name in ("options.py",):
         heavy = [module for module, top in imports(path) if top and module.split(".")[0] in HEAVY]
         assert not heavy, f"{path} imports {heavy}"
 

@@ -10,9 +10,8 @@ import pytest
 import yaml
 
 from helpers import warm_cli
-from llmtrain.config.hashing import _collect
-from llmtrain.config.keys import key
-from llmtrain.config.load import (
+from llmtrain.config.checks import validate
+from llmtrain.config.compose import (
     compose,
     config_dir,
     from_dict,
@@ -22,10 +21,11 @@ from llmtrain.config.load import (
     to_dict,
     to_typed,
 )
-from llmtrain.config.over import compose_over
+from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.config.keys import key
+from llmtrain.config.run_id import _collect
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.validate import validate
-from llmtrain.errors import ConfigError
+from llmtrain.core.errors import ConfigError
 from llmtrain.optim.schedule import Schedule
 
 GROUPS = sorted(path.relative_to(config_dir()) for path in config_dir().glob("*/*.yaml"))

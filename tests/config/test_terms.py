@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from llmtrain.config.load import compose, differing_keys, from_dict, result_dict, run_hash, to_dict, to_typed
-from llmtrain.config.objective import Term, terms_of
-from llmtrain.config.validate import validate
-from llmtrain.errors import ConfigError
+from llmtrain.config.checks import validate
+from llmtrain.config.compose import compose, differing_keys, from_dict, result_dict, run_hash, to_dict, to_typed
+from llmtrain.config.sections.objective import Term, terms_of
+from llmtrain.core.errors import ConfigError
 
 BOTH = "objective.terms=[{name: select, lam: 1}, {name: summary, lam: 0.5}]"
 

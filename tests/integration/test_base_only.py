@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 
 from helpers import Finished, make_tiny_base, pairs, warm_cli, without_fingerprints, write_jsonl
 from llmtrain import Summarizer
+from llmtrain.core.errors import CheckpointError
 from llmtrain.data.order import Order
-from llmtrain.errors import CheckpointError
 from stopping import stop_at
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from helpers import environment, warm_cli
-from llmtrain.cleaning import leftovers, take_away
+from llmtrain.core.lock import FolderLock
 from llmtrain.fetch.known import SOURCES
-from llmtrain.lock import FolderLock
+from llmtrain.integrity.clean import leftovers, take_away
 
 CONFIG = "head:\n  layers: 1\nobjective:\n  lam: 0.5\nrun:\n  name: x\ntrainer:\n  max_steps: 4\n"
 

@@ -18,7 +18,7 @@ from helpers import SOURCE, environment, run_cli, warm_cli
 HEAVY_CHECK = """
 import sys
 import zipfile
-from llmtrain.cli import main
+from llmtrain.cli.main import main
 code = main(sys.argv[1:])
 loaded = {"torch", "transformers", "accelerate", "datasets"} & set(sys.modules)
 assert not loaded, loaded
@@ -138,13 +138,13 @@ time.sleep(30)
 PARENT = f"""
 import signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what runs this in the background may ignore it
-from llmtrain.commands import multirun
-multirun.jobs_of = lambda overrides: [[], []]
-multirun.compose = multirun.to_typed = lambda *_: multirun.TrainConfig()
-multirun.validate = lambda _: None
-run = multirun.Forwarding.run
-multirun.Forwarding.run = lambda self, command: run(self, [sys.executable, "-c", {CHILD!r}])
-sys.exit(multirun.run([]))
+from llmtrain.cli.commands import sweep
+sweep.jobs_of = lambda overrides: [[], []]
+sweep.compose = sweep.to_typed = lambda *_: sweep.TrainConfig()
+sweep.validate = lambda _: None
+run = sweep.Forwarding.run
+sweep.Forwarding.run = lambda self, command: run(self, [sys.executable, "-c", {CHILD!r}])
+sys.exit(sweep.run([]))
 """
 
 
@@ -173,7 +173,7 @@ time.sleep(30)  # longer than the test waits
 """
 STARTING = """
 import sys, time
-from llmtrain.training import signals
+from llmtrain.core import signals
 print("ready", flush=True)
 time.sleep(0.5)  # as long as a start's imports take
 signals.await_save_requests()
@@ -199,7 +199,7 @@ def test_a_multirun_hands_on_a_request_to_save_and_goes_on(job: str, tmp_path: P
 WRITER = """
 import sys
 from rich.console import Console
-from llmtrain.log import keep_going, say, warn
+from llmtrain.core.logging import keep_going, say, warn
 keep_going()
 for line in range(20_000):
     say(f"line {line}")
@@ -243,7 +243,7 @@ def test_exhausted_resources_have_a_code_of_their_own(error: Exception, code: in
     def fail(_: list[str]) -> int:
         raise error
 
-    monkeypatch.setattr("llmtrain.commands.version.run", fail)
+    monkeypatch.setattr("llmtrain.cli.commands.version.run", fail)
     result = warm_cli("version", cwd=tmp_path)
     assert result.returncode == code
     assert told in result.stderr

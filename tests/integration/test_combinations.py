@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from combinations import NEUTRAL, Bench, Cell, covering, difference, factors, named, pairwise_in_processes
 from helpers import warm_cli
 from llmtrain import registry
-from llmtrain.commands.multirun import checked, jobs_of
-from llmtrain.config.load import config_dir
-from llmtrain.errors import ConfigError
+from llmtrain.cli.commands.sweep import checked, jobs_of
+from llmtrain.config.compose import config_dir
+from llmtrain.core.errors import ConfigError
 
 PAGE: dict[str, Any] = json.loads((Path(__file__).resolve().parents[2] / "docs/combinations.json").read_text())
 REFUSED: list[Cell] = [entry["cell"] for entry in PAGE["refused"]]

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from helpers import pairs, warm_cli, write_jsonl
-from llmtrain import atomic
-from llmtrain.atomic import write_problem
-from llmtrain.config.hashing import without_late
-from llmtrain.config.load import to_dict
+from llmtrain.config.compose import to_dict
+from llmtrain.config.run_id import without_late
 from llmtrain.config.schema import EvalConfig, GenerationConfig
+from llmtrain.core import files
+from llmtrain.core.files import write_problem
 from llmtrain.evaluation import report
 
 
@@ -35,21 +35,21 @@ def run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refuse(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that may be read and not written, for whoever runs this, root too."""
-    made = atomic.tempfile.TemporaryFile
+    made = files.tempfile.TemporaryFile
 
     def temporary(*mode: str, **how: Any) -> Any:
         if Path(how.get("dir", "/")).is_relative_to(folder):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), how["dir"])
         return made(*mode, **how)
 
-    monkeypatch.setattr(atomic.tempfile, "TemporaryFile", temporary)
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", temporary)
 
 
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def decoded(*_: Any, **__: Any) -> None:
         raise AssertionError("it was decoded")
 
-    monkeypatch.setattr("llmtrain.generation.summarize_batches", decoded)
+    monkeypatch.setattr("llmtrain.inference.predict.summarize_batches", decoded)
 
 
 def test_a_run_that_may_not_be_written_is_told_before_it_is_decoded(run: Path, tmp_path: Path,
@@ -83,7 +83,7 @@ def test_an_output_that_cannot_be_is_told_before_the_work(scored: str, run: Path
 def test_scores_are_shown_although_the_disk_is_full_by_then(run: Path, tmp_path: Path,
                                                             monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, *_: Any) -> None:
-        with atomic.writing(path):
+        with files.writing(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr(report, "write_text", full)
@@ -104,7 +104,7 @@ def test_a_run_shows_its_scores_although_the_disk_is_full_by_then(run: Path, tin
                       "eval.bootstrap_samples=5"]
 
     def full(path: Path, *_: Any) -> None:
-        with atomic.writing(path):
+        with files.writing(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     with monkeypatch.context() as inside:

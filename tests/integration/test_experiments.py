@@ -8,7 +8,7 @@ import pytest
 
 from combinations import Bench
 from helpers import warm_cli
-from llmtrain.config.load import compose, config_dir
+from llmtrain.config.compose import compose, config_dir
 
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
 KINDS = {"smollm2": "llama", "gpt2": "gpt2", "roberta_base": "roberta", "distilbert": "distilbert"}  # else a BERT

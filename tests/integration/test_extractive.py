@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from articles import chinese, english
 from helpers import Finished, tiny_tokenizer, warm_cli, write_jsonl
 from llmtrain import Summarizer
-from llmtrain.data.extraction import encode_sentences
-from llmtrain.data.sentences import sentence_spans
+from llmtrain.data.sentence_features import encode_sentences
+from llmtrain.data.text.sentences import sentence_spans
 from running import Runs, gradients, take
 from stopping import same, stop_at
 

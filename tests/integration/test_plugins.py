@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from helpers import SOURCE, Finished, pairs, run_cli, warm_cli, write_jsonl
 from llmtrain import plugins, registry
-from llmtrain.errors import ConfigError
+from llmtrain.core.errors import ConfigError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 
@@ -281,7 +281,7 @@ import multiprocessing
 from dataclasses import dataclass
 
 from llmtrain.config.keys import key
-from llmtrain.objectives.select import ContentSelection
+from llmtrain.objectives.content_selection import ContentSelection
 from llmtrain.registry import register
 
 multiprocessing.set_start_method("spawn", force=True)  # as on systems that cannot fork

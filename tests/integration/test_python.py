@@ -20,8 +20,8 @@ import torch
 
 from helpers import Finished, warm_cli
 from llmtrain import Summarizer
-from llmtrain.errors import CheckpointError, ConfigError, DataError
-from llmtrain.summarizer import Published
+from llmtrain.core.errors import CheckpointError, ConfigError, DataError
+from llmtrain.tasks.summarization.summarizer import Published
 
 TEXTS = ["list of words", "tree and graph", ""]
 

@@ -18,7 +18,7 @@ from warm.libraries import python
 STEPS = 6
 STOP_IN = """
 import os, signal, sys, time
-from llmtrain.cli import main
+from llmtrain.cli.main import main
 from llmtrain.training import {module}
 
 real, at = {module}.{function}, int(sys.argv[1])
@@ -38,13 +38,13 @@ IN_SUMMARIES = STOP_IN.format(module="validation", function="generate_and_score"
 # of two ranks: those in the second argument are stopped in their own share of what the third one names
 RANKS = """
 import os, signal, sys, time
-from llmtrain import generation
-from llmtrain.cli import main
-from llmtrain.training import validation
+from llmtrain.inference import predict
+from llmtrain.cli.main import main
+from llmtrain.training import validate
 
 at, ranks, name, step = int(sys.argv[1]), sys.argv[2], sys.argv[3], []
 place = {"eval_batches": validation, "summarize_batches": generation}[name]
-losses, real = validation.held_out_losses, getattr(place, name)
+losses, real = validate.held_out_losses, getattr(place, name)
 
 def noting(run, *rest):
     step.append(run.progress.step)
@@ -56,7 +56,7 @@ def slow(*rest, **how):
         time.sleep(60)
     return real(*rest, **how)
 
-validation.held_out_losses = noting
+validate.held_out_losses = noting
 setattr(place, name, slow)
 sys.exit(main(sys.argv[4:]))
 """

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from helpers import environment, pairs, warm_cli, write_jsonl
-from llmtrain.commands.verify_resume import _fixed, _Trials, first_difference
+from llmtrain.cli.commands.verify_resume import _fixed, _Trials, first_difference
 from llmtrain.config.schema import TrainConfig
-from llmtrain.errors import ResourceError
-from llmtrain.training.tracing import state_of
+from llmtrain.core.errors import ResourceError
+from llmtrain.training.diagnostics.state_trace import state_of
 from running import Runs
 from torture.bench import changed_source
 from warm.libraries import python

@@ -11,15 +11,15 @@ from safetensors.torch import load_file
 
 from helpers import SOURCE, make_tiny_base, pairs, run_cli, warm_cli, write_jsonl
 from llmtrain.config.choices import TuningName
-from llmtrain.config.hashing import result_dict, run_hash
-from llmtrain.config.load import compose, to_typed
-from llmtrain.config.model import ModelConfig
-from llmtrain.config.tuning import TuningConfig
-from llmtrain.errors import ConfigError
-from llmtrain.model.adapters import adapted_layers, add_adapters, load_plain, merged_state
-from llmtrain.model.base import base_config, load_trunk
-from llmtrain.training.average_last import load_mean
-from llmtrain.training.saving import save
+from llmtrain.config.compose import compose, to_typed
+from llmtrain.config.run_id import result_dict, run_hash
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.config.sections.tuning import TuningConfig
+from llmtrain.core.errors import ConfigError
+from llmtrain.models.backbone.load import base_config, load_trunk
+from llmtrain.models.backbone.lora import adapted_layers, add_adapters, load_plain, merged_state
+from llmtrain.training.checkpoint_averaging import load_mean
+from llmtrain.training.save import save
 from running import Runs, copies, take
 from stopping import same, same_tensors, stop_at
 
@@ -188,7 +188,7 @@ def test_a_published_model_needs_no_peft_and_training_says_that_it_does(tiny_bas
     went_on = run_cli(*plain, "run.name=on", "head.layers=1", "model.init_from=runs/run", "trainer.max_steps=1",
                       cwd=tmp_path, env=without)
     assert went_on.returncode == 0, went_on.stderr
-    monkeypatch.setattr("llmtrain.model.adapters.find_spec", lambda name: None)
+    monkeypatch.setattr("llmtrain.models.backbone.lora.find_spec", lambda name: None)
     refused = warm_cli(*command(tiny_base, tmp_path, "run.name=other"), cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.splitlines() == ["llmtrain: tuning=lora needs the package peft, which is not installed; run: "

@@ -14,7 +14,7 @@ SCRIPT = """
 import torch
 from llmtrain.config.choices import PrecisionName
 from llmtrain.config.schema import PrecisionConfig
-from llmtrain.precision import Precision
+from llmtrain.nn.precision import Precision
 
 def resident():
     pages = int(open("/proc/self/statm").read().split()[1])

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from llmtrain.atomic import (
+from llmtrain.core.errors import CheckpointError, ConfigError, ResourceError
+from llmtrain.core.files import (
     clear_staged,
     make_folder,
     read_json,
@@ -25,8 +26,7 @@ from llmtrain.atomic import (
     write_text,
     writing,
 )
-from llmtrain.errors import CheckpointError, ConfigError, ResourceError
-from llmtrain.lock import FolderLock
+from llmtrain.core.lock import FolderLock
 
 
 def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -48,7 +48,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_atomic_imports_no_torch() -> None:
-    done = python("import sys, llmtrain.atomic; print('torch' in sys.modules, 'numpy' in sys.modules)")
+    done = python("import sys, llmtrain.core.files; print('torch' in sys.modules, 'numpy' in sys.modules)")
     assert done.stdout.split() == ["False", "False"], done.stderr
 
 
@@ -70,7 +70,7 @@ def test_nan_is_not_written_and_the_old_content_stays(tmp_path: Path) -> None:
 def test_a_killed_writer_leaves_old_or_new(tmp_path: Path) -> None:
     process = start("""
         import sys
-        from llmtrain.atomic import write_text
+        from llmtrain.core.files import write_text
         write_text(sys.argv[1], "0" * 200_000)
         print("ready", flush=True)
         number = 0
@@ -180,8 +180,8 @@ def test_clear_staged_removes_links_but_not_their_targets(tmp_path: Path) -> Non
 LIMITED = """
     import resource, sys
     from pathlib import Path
-    from llmtrain.errors import ResourceError
-    from llmtrain.atomic import stage_folder, write_text
+    from llmtrain.core.errors import ResourceError
+    from llmtrain.core.files import stage_folder, write_text
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     folder = Path(sys.argv[1])
     try:
@@ -227,15 +227,15 @@ CLOSED = f"""
     from pathlib import Path
     sys.path.insert(0, {str(Path(__file__).resolve().parents[1])!r})
     from torture.hooks import drop_privileges
-    from llmtrain.cli import main
+    from llmtrain.cli.main import main
     drop_privileges()
     folder = Path(sys.argv[1])
     folder.chmod(0o555)
     try:
         code = main(["clean", str(folder.parent)]) if "clean" in sys.argv else None
         if code is None:
-            from llmtrain.atomic import write_text
-            from llmtrain.errors import ResourceError
+            from llmtrain.core.files import write_text
+            from llmtrain.core.errors import ResourceError
             try:
                 write_text(folder / "a.txt", "x" * 50)
             except ResourceError as error:
@@ -275,8 +275,8 @@ def test_a_second_holder_is_refused_and_the_first_can_give_back(tmp_path: Path) 
         done = python("""
             import sys
             from pathlib import Path
-            from llmtrain.lock import FolderLock
-            from llmtrain.errors import ConfigError
+            from llmtrain.core.lock import FolderLock
+            from llmtrain.core.errors import ConfigError
             try:
                 FolderLock(Path(sys.argv[1]))
             except ConfigError as error:
@@ -289,7 +289,7 @@ def test_a_second_holder_is_refused_and_the_first_can_give_back(tmp_path: Path) 
 def test_the_parents_of_new_folders_are_forced_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a checkpoint's folder would be lost with the power although all that is in it is on the disk."""
     forced: list[Path] = []
-    monkeypatch.setattr("llmtrain.atomic.sync_folder", forced.append)
+    monkeypatch.setattr("llmtrain.core.files.sync_folder", forced.append)
     assert make_folder(tmp_path / "runs/a/b") == [tmp_path / "runs/a/b", tmp_path / "runs/a", tmp_path / "runs"]
     assert sorted(forced) == [tmp_path, tmp_path / "runs", tmp_path / "runs/a"]
     assert make_folder(tmp_path / "runs/a") == [] and len(forced) == 3
@@ -324,7 +324,7 @@ def test_a_folder_that_vanishes_before_it_is_locked_is_made_again(tmp_path: Path
             path.rmdir()
         return missing
 
-    monkeypatch.setattr("llmtrain.lock.make_folder", make_and_lose)
+    monkeypatch.setattr("llmtrain.core.lock.make_folder", make_and_lose)
     with FolderLock(tmp_path / "run") as lock:
         assert len(made) == 2 and lock.path.is_dir()
 
@@ -333,7 +333,7 @@ def test_the_lock_dies_with_its_holder_even_when_a_forked_worker_lives_on(tmp_pa
     process = start("""
         import os, sys, time
         from pathlib import Path
-        from llmtrain.lock import FolderLock
+        from llmtrain.core.lock import FolderLock
         lock = FolderLock(Path(sys.argv[1]))
         child = os.fork()
         if child == 0:
@@ -389,7 +389,7 @@ def test_a_holder_that_is_killed_leaves_its_note_and_an_orderly_one_takes_it_bac
     killed = python("""
         import os, signal, sys
         from pathlib import Path
-        from llmtrain.lock import FolderLock
+        from llmtrain.core.lock import FolderLock
         lock = FolderLock(Path(sys.argv[1]))
         lock.note({"kills": {"here": 3}})
         if os.fork() == 0:

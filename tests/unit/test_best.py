@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from llmtrain.config.trainer import TrainerConfig
-from llmtrain.training.saving import note_best
+from llmtrain.config.sections.trainer import TrainerConfig
+from llmtrain.training.save import note_best
 from llmtrain.training.state import ProgressPart
 
 

@@ -19,7 +19,7 @@ from tests.unit.checkpoints import parts_of, save_step, write_model
 
 from llmtrain import checkpoint
 from llmtrain.checkpoint.locate import digest_of
-from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.core.errors import CheckpointError, ConfigError
 
 
 def steps(checkpoints: Path) -> list[str]:
@@ -306,7 +306,7 @@ def test_a_disk_limit_during_a_save_keeps_the_earlier_checkpoint(tmp_path: Path)
     done = subprocess.run([sys.executable, "-c", textwrap.dedent("""
         import resource, sys
         from pathlib import Path
-        from llmtrain.errors import ResourceError
+        from llmtrain.core.errors import ResourceError
         from tests.unit.checkpoints import save_step
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:

@@ -15,7 +15,7 @@ from tests.unit.checkpoints import save_step
 
 from llmtrain import checkpoint
 from llmtrain.checkpoint.manifest import FileRecord, Manifest, record_of, to_text
-from llmtrain.errors import CheckpointError
+from llmtrain.core.errors import CheckpointError
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from helpers import warm_cli, write_jsonl
-from llmtrain.config import validate
+from llmtrain.config import checks
 from llmtrain.config.choices import Language, References
-from llmtrain.config.data import DataConfig
-from llmtrain.config.load import compose
-from llmtrain.data import chinese
+from llmtrain.config.compose import compose
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.data.examples import Example, Splits, near_key
-from llmtrain.data.sentences import sentences
-from llmtrain.data.sources import load_splits
-from llmtrain.data.words import words
-from llmtrain.errors import ConfigError, DataError
-from llmtrain.evaluation.rouge import Rouge
+from llmtrain.data.sources.splits import load_splits
+from llmtrain.data.text import chinese
+from llmtrain.data.text.sentences import sentences
+from llmtrain.data.text.words import words
+from llmtrain.tasks.summarization.rouge import Rouge
 
 TOPICS = "水火土木金山河海天地日月星云雨雪风雷电光"
 OPENING = "本文在前人工作的基础上对该领域近年来提出的若干方法进行了较为系统的比较研究并给出了"
@@ -73,7 +73,7 @@ def test_holding_out_all_rows_is_one_line(tmp_path: Path) -> None:
 ])
 def test_what_holding_out_does_not_go_with(overrides: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        validate.validate(compose("train", overrides))  # type: ignore[arg-type]
+        checks.validate(compose("train", overrides))  # type: ignore[arg-type]
 
 
 def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
@@ -119,9 +119,9 @@ def test_every_character_by_hand() -> None:
 
 
 def test_without_jieba_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validate, "find_spec", lambda name: None)
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"zh_words needs the package jieba.*llmtrain\[chinese\]"):
-        validate.validate(compose("train", ["eval.language=zh_words"]))  # type: ignore[arg-type]
+        checks.validate(compose("train", ["eval.language=zh_words"]))  # type: ignore[arg-type]
 
 
 def test_quotes_behind_a_stop_belong_to_its_sentence() -> None:
@@ -150,7 +150,7 @@ def chinese_base(folder: Path) -> Path:
 def test_characters_are_joined_and_latin_words_are_not(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    from llmtrain.generation import Generated, spell_as_written, tidy
+    from llmtrain.inference.predict import Generated, spell_as_written, tidy
 
     tokenizer = AutoTokenizer.from_pretrained(chinese_base(tmp_path / "base"))
     written = tokenizer.decode(tokenizer("研究bert model的方法", add_special_tokens=False)["input_ids"])

@@ -9,8 +9,8 @@ import pytest
 
 from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
-from llmtrain.evaluation.tuning import tune_selection
-from llmtrain.heads.extractive.choose import Selection, choose
+from llmtrain.models.heads.extractive.choose import Selection, choose
+from llmtrain.tasks.summarization.sentence_threshold import tune_selection
 
 SENTENCES = ["The red table reads a file.", "Blue layers write.", "A red table reads a word.", "Nothing else."]
 LIKELY = [0.9, 0.3, 0.8, 0.5]

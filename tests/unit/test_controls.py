@@ -15,17 +15,17 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, XLMRobertaToken
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
 from helpers import decoder_tokenizer, make_tiny_base, tiny_tokenizer, vocabulary
-from llmtrain.config.data import DataConfig
-from llmtrain.config.sentences import SentenceInput
-from llmtrain.data.controls import control_tokens, text_only
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sentence_input import SentenceInput
+from llmtrain.data.control_tokens import control_tokens, text_only
 from llmtrain.data.examples import Example
-from llmtrain.data.extraction import END, START
 from llmtrain.data.features import describe, tokenize
-from llmtrain.data.long import frame, token_ids
-from llmtrain.data.special import special_ids
-from llmtrain.model.base import load_tokenizer
-from llmtrain.model.family import FAMILIES
-from llmtrain.training.origin import SAMPLE
+from llmtrain.data.sentence_features import END, START
+from llmtrain.data.special_tokens import special_ids
+from llmtrain.data.truncation import frame, token_ids
+from llmtrain.models.backbone.families import FAMILIES
+from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.training.run_folder.built_on import SAMPLE
 
 PIECES = [*string.ascii_lowercase, *string.digits, *"<>/[]|_.\u2581"]
 NAMES = ("<s>", "<pad>", "</s>", "<unk>")

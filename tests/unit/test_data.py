@@ -15,15 +15,15 @@ import zstandard
 
 from helpers import pairs, write_jsonl
 from llmtrain.config.choices import OnBadRow
-from llmtrain.config.data import DataConfig, HubConfig
+from llmtrain.config.sections.data import DataConfig, HubConfig
+from llmtrain.core.errors import DataError
 from llmtrain.data.cache import cache_folder
-from llmtrain.data.docstrings import near_keys, read_docstrings
 from llmtrain.data.features import Features, describe, tokenize
 from llmtrain.data.loader import StepLoader
-from llmtrain.data.readers import read_bytes, read_rows
-from llmtrain.data.sources import load_splits
-from llmtrain.errors import DataError
-from llmtrain.model.base import load_tokenizer
+from llmtrain.data.sources.docstrings import near_keys, read_docstrings
+from llmtrain.data.sources.readers import read_bytes, read_rows
+from llmtrain.data.sources.splits import load_splits
+from llmtrain.models.backbone.load import load_tokenizer
 
 
 def config(**values: Any) -> DataConfig:
@@ -102,7 +102,7 @@ def test_parquet_is_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.Monk
     import pyarrow
     import pyarrow.parquet
 
-    monkeypatch.setattr("llmtrain.data.readers.MOST_ROWS", 3)
+    monkeypatch.setattr("llmtrain.data.sources.readers.MOST_ROWS", 3)
     rows = [{"document": f"document {number % 4}", "summary": f"summary {number}", "references": [str(number)]}
             for number in range(20)]
     table = pyarrow.Table.from_pylist(rows)
@@ -170,10 +170,10 @@ def test_offline_the_hub_is_one_line() -> None:
 
 
 def test_docstrings_are_read_split_and_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmtrain.data.docstrings.PACKAGES", ("networkx", "rich"))
+    monkeypatch.setattr("llmtrain.data.sources.docstrings.PACKAGES", ("networkx", "rich"))
     first = read_docstrings(DataConfig(cache_dir=str(tmp_path)))
     assert len(first.train) > 300
-    monkeypatch.setattr("llmtrain.data.docstrings._pairs_of_file", None)  # a second read must not extract again
+    monkeypatch.setattr("llmtrain.data.sources.docstrings._pairs_of_file", None)  # a second read must not extract again
     assert read_docstrings(DataConfig(cache_dir=str(tmp_path))).train == first.train
     modules = [{e.id.rpartition(":")[0] for e in part} for part in (first.train, first.validation, first.test)]
     assert not modules[0] & modules[1]

@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from helpers import tiny_tokenizer
-from llmtrain.commands.stored import idle_told
-from llmtrain.config.decoding import decoding_problems, idle_settings
-from llmtrain.config.model import ModelConfig
-from llmtrain.config.over import compose_over
+from llmtrain.cli.commands.checkpoint_config import idle_told
+from llmtrain.config.decode_checks import decoding_problems, idle_settings
+from llmtrain.config.from_checkpoint import compose_over
 from llmtrain.config.schema import GenerationConfig
-from llmtrain.data.special import special_ids
-from llmtrain.generation import Documents, summarize_batches
-from llmtrain.heads.transformer.config import TransformerHeadConfig
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.data.special_tokens import special_ids
 from llmtrain.hf import load
-from llmtrain.model.base import load_tokenizer
-from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
+from llmtrain.inference.predict import Documents, summarize_batches
+from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.heads.transformer.options import TransformerHeadConfig
+from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 
 PLAIN = GenerationConfig(max_new_tokens=10, no_repeat_ngram_size=0)
 SAMPLED = replace(PLAIN, do_sample=True, temperature=1.5)
@@ -112,7 +112,7 @@ def test_every_setting_of_transformers_that_has_a_default_is_given(model: Llmtra
     """A default that a later transformers adds is looked at before it acts."""
     from transformers import GenerationConfig as Theirs
 
-    from llmtrain.model.writing import as_transformers
+    from llmtrain.models.text_generation import as_transformers
 
     given = as_transformers(PLAIN, model.config).to_dict()
     assisted = {"num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold",

@@ -6,8 +6,8 @@ from itertools import islice
 
 import pytest
 
-from llmtrain.errors import CheckpointError, ConfigError, behind, redact, shorten
-from llmtrain.model.loading import refusing
+from llmtrain.core.errors import CheckpointError, ConfigError, behind, redact, shorten
+from llmtrain.models.backbone.load_errors import refusing
 
 HUB, OTHER = "hf_" + "a1B2" * 8, "ghp_0123456789abcdef"
 

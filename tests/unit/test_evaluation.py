@@ -12,14 +12,14 @@ import pytest
 from llmtrain.config.choices import Language, References
 from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
-from llmtrain.data.language import detect
-from llmtrain.data.sentences import sentences
-from llmtrain.data.words import words
-from llmtrain.evaluation.baselines import best_lead_length, lead, oracle
-from llmtrain.evaluation.bootstrap import interval, paired
+from llmtrain.data.text.language import detect
+from llmtrain.data.text.sentences import sentences
+from llmtrain.data.text.words import words
+from llmtrain.evaluation.confidence import interval, paired
 from llmtrain.evaluation.evaluate import extras, score_split
 from llmtrain.evaluation.report import build_results, print_report, typical_rows
-from llmtrain.evaluation.rouge import Rouge, several_asked_in_vain
+from llmtrain.tasks.summarization.baselines import best_lead_length, lead, oracle
+from llmtrain.tasks.summarization.rouge import Rouge, several_asked_in_vain
 
 
 def example(document: str, *references: str) -> Example:

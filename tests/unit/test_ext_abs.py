@@ -12,16 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from helpers import tiny_tokenizer
-from llmtrain.attention import attend
-from llmtrain.citations import cite
-from llmtrain.config.model import ModelConfig
 from llmtrain.config.schema import GenerationConfig
-from llmtrain.data.special import special_ids
-from llmtrain.generation import Generated, Source, Trace
-from llmtrain.heads.base import EncoderStates
-from llmtrain.heads.ext_abs.config import ExtAbsHeadConfig
-from llmtrain.model.base import load_tokenizer
-from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.data.special_tokens import special_ids
+from llmtrain.inference.predict import Generated, Source, Trace
+from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.heads.base import EncoderStates
+from llmtrain.models.heads.ext_abs.options import ExtAbsHeadConfig
+from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
+from llmtrain.nn.attention import attend
+from llmtrain.tasks.summarization.citations import cite
 
 # three documents: sentences of 3 and 4 tokens; of 5, none and 4 tokens; one of 6
 START = torch.tensor([[1, 4, 0], [1, 6, 6], [1, 0, 0]])

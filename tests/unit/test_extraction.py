@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from helpers import WORDS, Measuring, tiny_tokenizer
-from llmtrain.config.data import DataConfig
-from llmtrain.config.sentences import SentenceInput
-from llmtrain.data import extraction
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sentence_input import SentenceInput
+from llmtrain.data import sentence_features
 from llmtrain.data.examples import Example
-from llmtrain.data.extraction import END, LABELS, START, encode_sentences, label_sentences, token_ranges
+from llmtrain.data.extractive_oracle import TIE, TokenIds, greedy_oracle
 from llmtrain.data.features import tokenize
 from llmtrain.data.loader import Collate
-from llmtrain.data.long import LONGEST_WHOLE
-from llmtrain.data.oracle import TIE, TokenIds, greedy_oracle
 from llmtrain.data.order import Request
-from llmtrain.data.sentences import sentence_spans, sentences
+from llmtrain.data.sentence_features import END, LABELS, START, encode_sentences, label_sentences, token_ranges
+from llmtrain.data.text.sentences import sentence_spans, sentences
+from llmtrain.data.truncation import LONGEST_WHOLE
 
 DOCUMENT = "Sum the list. Sort a tree! Then find all the path between a node of it."
 
@@ -106,7 +106,7 @@ def test_of_a_very_long_document_only_the_beginning_is_tokenised(marked: bool, m
     tokenizer = Measuring(tiny_tokenizer())
     found = encode_sentences([text, "Red. Blue."], tokenizer, 64, marked)
     assert tokenizer.longest < LONGEST_WHOLE + 20 < len(text) and found["cut"] == [True, False]
-    monkeypatch.setattr(extraction, "bounded", lambda text, *_: text)
+    monkeypatch.setattr(sentence_features, "bounded", lambda text, *_: text)
     assert encode_sentences([text, "Red. Blue."], tiny_tokenizer(), 64, marked) == found
 
 
@@ -176,4 +176,4 @@ def test_slow_tokenizers_and_missing_marks_are_told() -> None:
 def test_labels_are_of_the_sentences_that_are_output() -> None:
     """Labels, token ranges and the text that is chosen come from one splitter."""
     assert [DOCUMENT[a:b] for a, b in sentence_spans(DOCUMENT)] == sentences(DOCUMENT)
-    assert extraction.sentence_spans is sentence_spans
+    assert sentence_features.sentence_spans is sentence_spans

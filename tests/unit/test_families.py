@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from helpers import make_tiny_base
-from llmtrain.model.base import base_config
-from llmtrain.model.family import first_position, freeze, positions, pretrained_mlm_head
-from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
+from llmtrain.models.backbone.families import first_position, freeze, positions, pretrained_mlm_head
+from llmtrain.models.backbone.load import base_config
+from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 from running import Runs, copies, take
 
 FAMILIES = ["roberta", "distilbert", "xlm-roberta", "camembert"]

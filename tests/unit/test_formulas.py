@@ -12,18 +12,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache, EncoderDecoderCache
 
-from llmtrain.attention import attend, trunk_attention
-from llmtrain.heads.base import BaseParts, EncoderStates, Sentences, Sizes
-from llmtrain.heads.copy import gold_log_probability, mix_all, smoothed
-from llmtrain.heads.extractive.scorer import SentenceLayer, SentenceScorer, places, sentence_nll, sentence_vectors
-from llmtrain.heads.rnn.attention import Attention as RecurrentAttention
-from llmtrain.heads.rnn.config import GruHeadConfig, LstmHeadConfig
-from llmtrain.heads.rnn.head import GruHead, LstmHead, RecurrentHead
-from llmtrain.heads.transformer.config import TransformerHeadConfig
-from llmtrain.heads.transformer.decoder import Attention, DecoderLayer
-from llmtrain.heads.transformer.head import TransformerHead
-from llmtrain.heads.transformer.warm_start import chosen_layers
-from llmtrain.heads.writer import WritingHead
+from llmtrain.models.heads.base import BaseParts, EncoderStates, Sentences, Sizes
+from llmtrain.models.heads.copy import gold_log_probability, mix_all, smoothed
+from llmtrain.models.heads.extractive.scorer import (
+    SentenceLayer,
+    SentenceScorer,
+    places,
+    sentence_nll,
+    sentence_vectors,
+)
+from llmtrain.models.heads.rnn.head import GruHead, LstmHead, RecurrentHead
+from llmtrain.models.heads.rnn.options import GruHeadConfig, LstmHeadConfig
+from llmtrain.models.heads.rnn.source_attention import Attention as RecurrentAttention
+from llmtrain.models.heads.transformer.decoder import Attention, DecoderLayer
+from llmtrain.models.heads.transformer.head import TransformerHead
+from llmtrain.models.heads.transformer.options import TransformerHeadConfig
+from llmtrain.models.heads.transformer.warm_start import chosen_layers
+from llmtrain.models.heads.writer import WritingHead
+from llmtrain.nn.attention import attend, trunk_attention
 
 SIZES = Sizes(width=6, heads=2, ffn=10, vocabulary=17, positions=8, start_id=2)
 B, S, T = 3, 7, 5
@@ -431,7 +437,7 @@ def test_an_lstm_starts_with_a_forget_bias_of_one() -> None:
 
 
 def test_additive_scores_in_blocks_are_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmtrain.heads.rnn import attention as rooms
+    from llmtrain.models.heads.rnn import source_attention as rooms
 
     part = drawn(RecurrentAttention("additive", 6))
     state, memory = numbers(B, T, 6).requires_grad_(), numbers(B, S, 6, seed=1)

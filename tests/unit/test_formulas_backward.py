@@ -12,12 +12,12 @@ import torch
 from test_formulas_weighting import NAMES, losses, numbers, weighting
 from torch import Tensor, nn
 
-from llmtrain.heads.dropout import Dropout
+from llmtrain.nn.dropout import Dropout
 from llmtrain.objectives.weighting.famo import Famo
 from llmtrain.objectives.weighting.fixed import Fixed
 from llmtrain.objectives.weighting.gradnorm import GradNorm
+from llmtrain.objectives.weighting.micro_batches import Work
 from llmtrain.objectives.weighting.pcgrad import STREAM, PcGrad
-from llmtrain.objectives.weighting.work import Work
 
 SCALE = 8.0  # the loss scaler's
 COUNTS = losses(4.0, 2.0, 5.0)

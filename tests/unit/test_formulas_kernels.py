@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
-from llmtrain import attention
-from llmtrain.attention import attend, kept_probabilities, trunk_attention
-from llmtrain.heads import half
-from llmtrain.heads.half import Transposed, half_on_cpu, linear, product
+from llmtrain.nn import attention
+from llmtrain.nn.attention import attend, kept_probabilities, trunk_attention
+from llmtrain.nn.linear import Transposed, cheapen_linear, half_on_cpu, linear, product
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -69,7 +68,7 @@ def test_a_trunk_attends_in_the_format_of_autocast() -> None:
 
 def test_fp16_products_round_each_operand(monkeypatch: pytest.MonkeyPatch) -> None:
     """1 + 2^-12 is 1 in fp16; 1024 times the difference would be seen."""
-    monkeypatch.setattr(half, "cpu_has_fp16", lambda: False)
+    monkeypatch.setattr("llmtrain.nn.linear.cpu_has_fp16", lambda: False)
     fine, coarse = torch.tensor([[1 + 2 ** -12, 1.0]]), torch.tensor([[1024.0, -1024.0]])
     for autocast in (True, False):
         with torch.autocast("cpu", torch.float16, enabled=autocast):
@@ -97,11 +96,11 @@ def test_only_fp16_on_a_cpu_is_rounded_so() -> None:
 
 @pytest.mark.parametrize("fp16", [True, False])
 def test_a_transposed_layer_is_gpt2s(fp16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half, "cpu_has_fp16", lambda: False)
+    monkeypatch.setattr("llmtrain.nn.linear.cpu_has_fp16", lambda: False)
     theirs = Conv1D(4, 3)
     ours = Conv1D(4, 3)
     ours.load_state_dict(theirs.state_dict())
-    half.cheapen_linear(nn.Sequential(ours))
+    cheapen_linear(nn.Sequential(ours))
     assert type(ours) is Transposed
     x = numbers(2, 5, 3)
     with torch.autocast("cpu", torch.float16, enabled=fp16):

@@ -25,16 +25,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel, DynamicCache, EncoderDecoderCache
 
-from llmtrain.heads import half
-from llmtrain.heads.base import BaseParts, EncoderStates, Sizes
-from llmtrain.heads.extractive.scorer import SentenceLayer, SentenceScorer, sentence_vectors
-from llmtrain.heads.rnn import recurrence
-from llmtrain.heads.rnn.config import GruHeadConfig, LstmHeadConfig
-from llmtrain.heads.rnn.head import GruHead, LstmHead
-from llmtrain.heads.rnn.recurrence import recur
-from llmtrain.heads.transformer.config import TransformerHeadConfig
-from llmtrain.heads.transformer.decoder import DecoderLayer
-from llmtrain.heads.transformer.head import TransformerHead
+from llmtrain.models.heads.base import BaseParts, EncoderStates, Sizes
+from llmtrain.models.heads.extractive.scorer import SentenceLayer, SentenceScorer, sentence_vectors
+from llmtrain.models.heads.rnn import recurrence
+from llmtrain.models.heads.rnn.head import GruHead, LstmHead
+from llmtrain.models.heads.rnn.options import GruHeadConfig, LstmHeadConfig
+from llmtrain.models.heads.rnn.recurrence import recur
+from llmtrain.models.heads.transformer.decoder import DecoderLayer
+from llmtrain.models.heads.transformer.head import TransformerHead
+from llmtrain.models.heads.transformer.options import TransformerHeadConfig
+from llmtrain.nn.linear import linear
 
 EPSILON = BertConfig().layer_norm_eps
 
@@ -251,7 +251,7 @@ def test_probabilities_of_16_bit_logits_are_fp32(gate: bool, smoothing: float) -
 
 
 def test_a_chunk_of_all_tokens_is_not_recomputed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmtrain.heads import writer
+    from llmtrain.models.heads import writer
 
     calls: list[int] = []
     real = writer.checkpoint
@@ -325,9 +325,9 @@ def test_the_first_state_of_a_16_bit_document_is_its_mean_in_fp32() -> None:
 
 
 def test_products_without_a_gradient_compute_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half, "cpu_has_fp16", lambda: False)
+    monkeypatch.setattr("llmtrain.nn.linear.cpu_has_fp16", lambda: False)
     x, weight = numbers(3, 4), numbers(5, 4, seed=1).requires_grad_()
     with torch.autocast("cpu", torch.float16):
-        made = half.linear(x, weight)
+        made = linear(x, weight)
     (gradient,) = torch.autograd.grad(made.float().sum(), weight)
     near(gradient, x.half().float().sum(0).expand(5, 4), 3e-3)

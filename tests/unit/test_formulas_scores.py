@@ -13,12 +13,12 @@ from rouge_score import rouge_scorer
 from llmtrain.config.choices import Language, References
 from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
-from llmtrain.evaluation.baselines import LENGTHS, best_lead_length, lead, oracle
-from llmtrain.evaluation.bootstrap import interval, paired, resampled_means
+from llmtrain.evaluation.confidence import interval, paired, resampled_means
 from llmtrain.evaluation.evaluate import extras, intervals
-from llmtrain.evaluation.rouge import Rouge
-from llmtrain.heads.extractive.choose import Selection, choose
-from llmtrain.heads.extractive.config import ExtractiveHeadConfig
+from llmtrain.models.heads.extractive.choose import Selection, choose
+from llmtrain.models.heads.extractive.options import ExtractiveHeadConfig
+from llmtrain.tasks.summarization.baselines import LENGTHS, best_lead_length, lead, oracle
+from llmtrain.tasks.summarization.rouge import Rouge
 
 
 def example(document: str, *references: str) -> Example:
@@ -143,8 +143,8 @@ def test_sentences_are_chosen_by_number_chance_and_without_repeats() -> None:
 
 
 def test_what_validation_chooses_among() -> None:
-    from llmtrain.heads.base import Sizes
-    from llmtrain.heads.extractive.head import ExtractiveHead
+    from llmtrain.models.heads.base import Sizes
+    from llmtrain.models.heads.extractive.head import ExtractiveHead
 
     sizes = Sizes(6, 2, 10, 17, 8, 2)
     head = ExtractiveHead(ExtractiveHeadConfig(count=2, layers=0), sizes)

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from transformers import BertConfig
 
 from llmtrain.data.loader import Context
-from llmtrain.heads.base import EncoderStates
+from llmtrain.models.heads.base import EncoderStates
 from llmtrain.objectives.base import Vocabulary
 from llmtrain.objectives.clm import CausalLm, NextTokens
+from llmtrain.objectives.content_selection import ContentSelection
 from llmtrain.objectives.denoise import Denoise, MaskSpans, _geometric, symmetric_kl
 from llmtrain.objectives.mlm import MaskedLm, MaskTokens
 from llmtrain.objectives.options import ClmConfig, DenoiseConfig, MlmConfig, SelectConfig
-from llmtrain.objectives.select import ContentSelection
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:

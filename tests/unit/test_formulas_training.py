@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from llmtrain.config.choices import ScheduleName
-from llmtrain.config.optim import ScheduleConfig
+from llmtrain.config.sections.optim import ScheduleConfig
 from llmtrain.data.order import Order, Request, Requests
 from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.muon import orthogonalised, size_of

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from llmtrain.config.objective import Term, objective_schema
+from llmtrain.config.sections.objective import Term, objective_schema
 from llmtrain.objectives.weighting.base import Learned
 from llmtrain.objectives.weighting.cosine import Cosine
 from llmtrain.objectives.weighting.dwa import DynamicAverage
 from llmtrain.objectives.weighting.famo import Famo
 from llmtrain.objectives.weighting.gradnorm import GradNorm
 from llmtrain.objectives.weighting.linear import Linear
+from llmtrain.objectives.weighting.micro_batches import Work, added
 from llmtrain.objectives.weighting.pcgrad import projected
-from llmtrain.objectives.weighting.step import Step
+from llmtrain.objectives.weighting.two_stage import Step
 from llmtrain.objectives.weighting.uncertainty import Uncertainty
-from llmtrain.objectives.weighting.work import Work, added
 
 TERMS = (Term("mlm", 2.0), Term("select", 1.0), Term("summary", 0.5))
 NAMES = [term.name for term in TERMS]

@@ -11,20 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers import make_tiny_base
-from llmtrain import attention
-from llmtrain.attention import attend
-from llmtrain.config.model import ModelConfig
-from llmtrain.data.special import special_ids
-from llmtrain.errors import ConfigError
-from llmtrain.heads import half
-from llmtrain.heads.copy import gold_log_probability
-from llmtrain.heads.dropout import Dropout, cheapen_dropout, dropout_factor
-from llmtrain.heads.half import Linear, cheapen_linear, linear, product
-from llmtrain.heads.transformer.config import TransformerHeadConfig
-from llmtrain.heads.transformer.warm_start import chosen_layers
-from llmtrain.model.base import load_tokenizer
-from llmtrain.model.family import layers, pretrained_mlm_head
-from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.core.errors import ConfigError
+from llmtrain.data.special_tokens import special_ids
+from llmtrain.models.backbone.families import layers, pretrained_mlm_head
+from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.heads.copy import gold_log_probability
+from llmtrain.models.heads.transformer.options import TransformerHeadConfig
+from llmtrain.models.heads.transformer.warm_start import chosen_layers
+from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
+from llmtrain.nn import attention
+from llmtrain.nn.attention import attend
+from llmtrain.nn.dropout import Dropout, cheapen_dropout, dropout_factor
+from llmtrain.nn.linear import Linear, cheapen_linear, linear, product
 
 
 def numbers(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -111,7 +110,7 @@ def test_cheap_parts_take_the_place_of_torchs_and_keep_the_weights() -> None:
 
 @pytest.fixture
 def without_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half, "cpu_has_fp16", lambda: False)
+    monkeypatch.setattr("llmtrain.nn.linear.cpu_has_fp16", lambda: False)
 
 
 def test_fp16_products_round_operands_and_results(without_fp16: None) -> None:
@@ -152,10 +151,10 @@ def test_fp16_batched_products(without_fp16: None) -> None:
 
 
 def test_cpus_with_fp16_and_other_formats_use_torchs_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half, "cpu_has_fp16", lambda: True)
+    monkeypatch.setattr("llmtrain.nn.linear.cpu_has_fp16", lambda: True)
     x, weight = numbers(2, 3).half(), numbers(4, 3).half().requires_grad_()
     assert "HalfLinear" not in type(linear(x, weight).grad_fn).__name__
-    monkeypatch.setattr(half, "cpu_has_fp16", lambda: False)
+    monkeypatch.setattr("llmtrain.nn.linear.cpu_has_fp16", lambda: False)
     assert "HalfLinear" in type(linear(x, weight).grad_fn).__name__
     with torch.autocast("cpu", torch.bfloat16):
         assert "HalfLinear" not in type(linear(x.float(), weight).grad_fn).__name__

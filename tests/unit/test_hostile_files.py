@@ -15,13 +15,13 @@ import zstandard
 
 from helpers import pairs, write_jsonl
 from llmtrain.config.choices import OnBadRow
-from llmtrain.config.data import DataConfig, HubConfig
-from llmtrain.data.cells import shown
-from llmtrain.data.docstrings import read_docstrings
+from llmtrain.config.sections.data import DataConfig, HubConfig
+from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.data.examples import Example
-from llmtrain.data.readers import read_bytes, read_rows
-from llmtrain.data.sources import load_splits
-from llmtrain.errors import ConfigError, DataError
+from llmtrain.data.sources.cells import shown
+from llmtrain.data.sources.docstrings import read_docstrings
+from llmtrain.data.sources.readers import read_bytes, read_rows
+from llmtrain.data.sources.splits import load_splits
 from llmtrain.evaluation.predictions import read_predictions
 
 ROWS = "".join(json.dumps(row) + "\n" for row in pairs(12))
@@ -73,7 +73,7 @@ def test_a_hub_datasets_readme_leads_nowhere_else(path: str, tmp_path: Path, mon
         return str(card)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    monkeypatch.setattr("llmtrain.data.hub._check_reachable", lambda _name: None)
+    monkeypatch.setattr("llmtrain.data.sources.hub._check_reachable", lambda _name: None)
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail("the dataset was loaded"))
     told = refused(DataConfig(name="hub", hub=HubConfig(name="some/data")))
     assert "leads out of the dataset 'some/data' at" in told and str(card) in told
@@ -181,7 +181,7 @@ def test_names_of_any_length_are_shortened(tmp_path: Path) -> None:
 
 
 def test_a_cache_folder_that_is_a_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmtrain.data.docstrings.PACKAGES", ("rich",))
+    monkeypatch.setattr("llmtrain.data.sources.docstrings.PACKAGES", ("rich",))
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot write at"):
         read_docstrings(DataConfig(cache_dir=str(tmp_path / "file/cache")))

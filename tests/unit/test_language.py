@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llmtrain.data.language import detect
-from llmtrain.data.words import words
+from llmtrain.data.text.language import detect
+from llmtrain.data.text.words import words
 
 TEXTS = {
     "en": ["We met at the café on the corner of the street.", "Fast JSON parser for embedded systems",

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from llmtrain.errors import ConfigError
-from llmtrain.model.limits import growing_tokenizer, large_numbers
-from llmtrain.model.trust import check_folder, weight_files
+from llmtrain.core.errors import ConfigError
+from llmtrain.models.backbone.size_limits import growing_tokenizer, large_numbers
+from llmtrain.models.backbone.untrusted import check_folder, weight_files
 
 
 def replace(pattern: dict[str, str], content: str) -> dict[str, Any]:

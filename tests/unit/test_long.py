@@ -16,20 +16,20 @@ import torch
 from transformers import AutoModelForSeq2SeqLM
 
 from helpers import WORDS, Measuring, decoder_tokenizer, make_tiny_base, tiny_tokenizer, warm_cli, write_jsonl
-from llmtrain.config.data import DataConfig
-from llmtrain.config.hashing import run_hash
-from llmtrain.config.load import compose, to_typed
-from llmtrain.config.over import compose_over
-from llmtrain.config.typed import to_dict
-from llmtrain.config.validate import validate
+from llmtrain.config.checks import validate
+from llmtrain.config.compose import compose, to_typed
+from llmtrain.config.convert import to_dict
+from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.config.run_id import run_hash
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.core.errors import ConfigError
 from llmtrain.data.examples import Example
 from llmtrain.data.inspect import Reader
-from llmtrain.data.long import LONGEST_WHOLE, Cut, bounded, frame
-from llmtrain.errors import ConfigError
-from llmtrain.model.base import load_tokenizer
-from llmtrain.model.family import family_of, positions
-from llmtrain.model.long import plan_windows, stretch_positions
-from llmtrain.summarizer import Summarizer
+from llmtrain.data.truncation import LONGEST_WHOLE, Cut, bounded, frame
+from llmtrain.models.backbone.families import family_of, positions
+from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.long_context import plan_windows, stretch_positions
+from llmtrain.tasks.summarization.summarizer import Summarizer
 from running import Runs, take
 
 

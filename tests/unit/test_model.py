@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from helpers import environment
-from llmtrain.config.model import ModelConfig
-from llmtrain.data.special import special_ids
-from llmtrain.errors import CheckpointError, ConfigError
-from llmtrain.heads.copy import gold_log_probability, mix_all, mix_gold
-from llmtrain.heads.transformer.config import TransformerHeadConfig
-from llmtrain.model.base import base_folder, load_tokenizer
-from llmtrain.model.family import freeze, layers, pretrained_mlm_head
-from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.core.errors import CheckpointError, ConfigError
+from llmtrain.data.special_tokens import special_ids
+from llmtrain.models.backbone.families import freeze, layers, pretrained_mlm_head
+from llmtrain.models.backbone.load import base_folder, load_tokenizer
+from llmtrain.models.heads.copy import gold_log_probability, mix_all, mix_gold
+from llmtrain.models.heads.transformer.options import TransformerHeadConfig
+from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 from warm.libraries import python
 
 

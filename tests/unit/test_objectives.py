@@ -9,24 +9,24 @@ import pytest
 import torch
 
 from helpers import pairs
-from llmtrain.config.data import DataConfig
-from llmtrain.config.model import ModelConfig
-from llmtrain.config.objective import objective_schema, terms_of
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.config.sections.objective import objective_schema, terms_of
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Context, StepLoader
-from llmtrain.data.special import special_ids
-from llmtrain.heads.transformer.config import TransformerHeadConfig
-from llmtrain.model.base import load_tokenizer
-from llmtrain.model.family import layers
-from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
+from llmtrain.data.special_tokens import special_ids
+from llmtrain.models.backbone.families import layers
+from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.heads.transformer.options import TransformerHeadConfig
+from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 from llmtrain.objectives.base import Objective, Vocabulary
+from llmtrain.objectives.build import continuation_of
+from llmtrain.objectives.content_selection import ContentSelection
+from llmtrain.objectives.joint_module import JointModule
 from llmtrain.objectives.mlm import MaskedLm, MaskTokens
 from llmtrain.objectives.options import MlmConfig, SelectConfig
-from llmtrain.objectives.select import ContentSelection
 from llmtrain.objectives.weighting.fixed import Fixed
-from llmtrain.training.module import JointModule
-from llmtrain.training.terms import continuation_of
 
 VOCABULARY = Vocabulary(200, 4, frozenset(range(5)), torch.zeros(200, dtype=torch.bool))
 

@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 
 from helpers import environment, pairs, warm_cli, write_jsonl
 from llmtrain import checkpoint, registry
-from llmtrain.config.hashing import result_dict
-from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.config.run_id import result_dict
+from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.optim import builders
 from llmtrain.optim.groups import depths, hidden_matrices
 from llmtrain.optim.muon import Muon, orthogonalised
-from llmtrain.training import resuming, saving
+from llmtrain.training import resume, save
 from llmtrain.training.optimizer_state import OptimizerPart
 from running import Runs, copies, take
 from stopping import stop_at
@@ -79,13 +79,13 @@ def test_its_state_comes_back_bitwise(name: str, make: Any) -> None:
                  "optim.adam8bit.block_size=32")
     run = make(*overrides)
     take(run, 3)
-    saving.save(run)
+    save.save(run)
     state = slots(run)
     assert sum(isinstance(value, torch.Tensor) for value in state.values()) > 40
     other = make(*overrides, f"run.extend_from={run.folder.path}")
-    start = resuming.find_start(other.folder.path, other.config)
+    start = resume.find_start(other.folder.path, other.config)
     assert start is not None
-    resuming.restore(other, start)
+    resume.restore(other, start)
     assert alike(state, slots(other))
     for own, found in zip(take(run, 2), take(other, 2), strict=True):
         assert own.losses == found.losses and own.rates == found.rates
@@ -147,17 +147,17 @@ def test_the_state_of_another_optimizer_is_refused(make: Any) -> None:
 def test_an_extension_keeps_the_optimizer(before: str, after: str, make: Any) -> None:
     run = make(f"optim={before}")
     take(run)
-    saving.save(run)
+    save.save(run)
     config = make.config(f"optim={after}", f"run.extend_from={run.folder.path}")
     with pytest.raises(ConfigError, match=f"optim.name={before} and this run has {after}.*model.init_from"):
-        resuming.find_start(make.folder / "runs/longer", config)
+        resume.find_start(make.folder / "runs/longer", config)
 
 
 @NEEDS_TORCHAO
 def test_eight_bit_moments_are_small_and_saved_in_their_parts(make: Any) -> None:
     run = make("optim=adam8bit", "optim.adam8bit.block_size=32")
     take(run)
-    saving.save(run)
+    save.save(run)
     parts, _ = checkpoint.load_parts(run.folder.path / "checkpoints/step-1", only="optimizer")
     tensors, data = parts["optimizer"]
     name = "model.trunk.embeddings.word_embeddings.weight/exp_avg"
@@ -169,7 +169,7 @@ def test_eight_bit_moments_are_small_and_saved_in_their_parts(make: Any) -> None
 
 @NEEDS_TORCHAO
 def test_what_torchao_says_of_other_devices_stays_off_the_terminal(tmp_path: Path) -> None:
-    code = "from llmtrain.cli import main; main(['version']); from torchao.optim import AdamW8bit"
+    code = "from llmtrain.cli.main import main; main(['version']); from torchao.optim import AdamW8bit"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True,
                           cwd=tmp_path)
     assert done.stderr == ""
@@ -259,7 +259,7 @@ def test_depths_and_hidden_matrices_of_each_kind_of_trunk(family: str, monkeypat
 
 def test_a_missing_package_is_told_before_anything_is_read(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builders, "find_spec", lambda name: None)
-    monkeypatch.setattr("llmtrain.training.setup.load_tokenizer", lambda *_: pytest.fail("the base was read"))
+    monkeypatch.setattr("llmtrain.training.build.load_tokenizer", lambda *_: pytest.fail("the base was read"))
     with pytest.raises(ConfigError, match=r"needs the package torchao.*pip install 'llmtrain\[adam8bit\]'"):
         make("optim=adam8bit")
     builders.check_installed("adamw")

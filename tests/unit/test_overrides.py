@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers import warm_cli
-from llmtrain.config.interpolation import resolver_in
+from llmtrain.config.overrides.interpolation import resolver_in
 
 START = ("train", "+experiment=bert_sum_fp32")
 
@@ -37,7 +37,7 @@ def test_no_way_of_writing_it_shows_the_environment(override: str, tmp_path: Pat
 
 
 def test_what_is_shown_is_struck_out_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmtrain.config.load.resolver_in", lambda _: None)
+    monkeypatch.setattr("llmtrain.config.compose.resolver_in", lambda _: None)
     monkeypatch.setenv("HF_TOKEN", "kept-to-myself")
     for options in (["--cfg", "job"], ["--multirun", "--cfg", "job"]):
         result = warm_cli(*START, *options, "data.document=${oc.env:HF_TOKEN}", cwd=tmp_path)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from llmtrain.data.pools import spread
-from llmtrain.errors import DataError, ResourceError
+from llmtrain.core.errors import DataError, ResourceError
+from llmtrain.core.processes import spread
 
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from llmtrain.data.pools import spread
+from llmtrain.core.processes import spread
 
 def work(job):
     Path(sys.argv[1], str(os.getpid())).touch()

@@ -9,8 +9,8 @@ import torch
 
 from llmtrain.config.choices import OnUnsupported, PrecisionName
 from llmtrain.config.schema import PrecisionConfig
-from llmtrain.errors import ConfigError
-from llmtrain.precision import Precision, Speeds, measure_speeds
+from llmtrain.core.errors import ConfigError
+from llmtrain.nn.precision import Precision, Speeds, measure_speeds
 
 CPU = torch.device("cpu")
 SLOW = Speeds({"fp32": 1.0, "fp16": 4.0, "bf16": 0.5})
@@ -29,7 +29,7 @@ def test_a_stall_does_not_make_a_format_slow_and_a_slow_one_is_timed_twice(monke
         time.sleep(0.2 if stalls or left.dtype == torch.bfloat16 else 0.0)
         return left
 
-    monkeypatch.setattr("llmtrain.precision.linear", product)
+    monkeypatch.setattr("llmtrain.nn.precision.linear", product)
     speeds = measure_speeds(CPU)
     assert speeds.fastest != "bf16" and speeds.seconds["fp32"] < 0.1 < speeds.seconds["bf16"]
     assert called.count(torch.bfloat16) == 3 and called.count(torch.float16) == 6

@@ -10,9 +10,9 @@ import pytest
 import zstandard
 
 from helpers import write_jsonl
-from llmtrain.config.over import compose_over
+from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.core.errors import DataError
 from llmtrain.data.examples import Example
-from llmtrain.errors import DataError
 from llmtrain.evaluation.predictions import read_predictions, told_of_predictions
 
 EXAMPLES = [Example(str(i), f"document {i}", f"s{i}", (f"s{i}",)) for i in range(3)]

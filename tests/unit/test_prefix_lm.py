@@ -12,13 +12,13 @@ from transformers import AutoModelForSeq2SeqLM
 
 import llmtrain.hf  # noqa: F401
 from helpers import make_tiny_base
-from llmtrain.config.model import ModelConfig
-from llmtrain.data.special import special_ids
-from llmtrain.errors import ConfigError
-from llmtrain.heads.prefix_lm.config import PrefixLmHeadConfig
-from llmtrain.model.base import load_tokenizer
-from llmtrain.model.family import pretrained_mlm_head
-from llmtrain.model.prefix import LlmtrainForPrefixLM
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.core.errors import ConfigError
+from llmtrain.data.special_tokens import special_ids
+from llmtrain.models.backbone.families import pretrained_mlm_head
+from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.heads.prefix_lm.options import PrefixLmHeadConfig
+from llmtrain.models.prefix_lm import LlmtrainForPrefixLM
 from reference_decode import beam, greedy, log_next
 
 FAMILIES = ("bert", "roberta", "distilbert")

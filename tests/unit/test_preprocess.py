@@ -15,29 +15,30 @@ import torch
 import yaml
 
 from helpers import pairs, warm_cli, write_jsonl
-from llmtrain import generation, registry
-from llmtrain.config import reading
-from llmtrain.config.data import DataConfig
-from llmtrain.config.hashing import run_hash
-from llmtrain.config.load import compose, result_dict, to_typed
-from llmtrain.config.over import compose_over
-from llmtrain.config.preprocess import settled
-from llmtrain.config.typed import to_dict
-from llmtrain.config.validate import validate
-from llmtrain.data.chinese import segments
+from llmtrain import registry
+from llmtrain.config import stored
+from llmtrain.config.checks import validate
+from llmtrain.config.compose import compose, result_dict, to_typed
+from llmtrain.config.convert import to_dict
+from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.config.run_id import run_hash
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sections.preprocess import settled
+from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.data.examples import Example
 from llmtrain.data.features import tokenize
 from llmtrain.data.loader import Collate, Context
 from llmtrain.data.order import Request
-from llmtrain.data.preprocess import lists
-from llmtrain.data.preprocess.base import Step
-from llmtrain.data.preprocess.options import TextOptions
-from llmtrain.data.preprocess.pipeline import Pipeline
-from llmtrain.data.sources import load_splits
-from llmtrain.errors import ConfigError, DataError
+from llmtrain.data.sources.splits import load_splits
+from llmtrain.data.text.chinese import segments
+from llmtrain.data.text.preprocess import stopword_lists
+from llmtrain.data.text.preprocess.base import Step
+from llmtrain.data.text.preprocess.options import TextOptions
+from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.evaluation.evaluate import generate_and_score
-from llmtrain.generation import Generated
-from llmtrain.model.base import load_tokenizer
+from llmtrain.inference import predict
+from llmtrain.inference.predict import Generated
+from llmtrain.models.backbone.load import load_tokenizer
 from llmtrain.objectives.base import Vocabulary
 from llmtrain.objectives.mlm import MaskTokens
 from llmtrain.objectives.options import MlmConfig
@@ -126,9 +127,9 @@ def test_a_pattern_that_never_ends_stops_the_run() -> None:
 
 
 def test_missing_libraries_are_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lists, "find_spec", lambda _: None)
-    lists.words_of.cache_clear()
-    lists.digest_of.cache_clear()
+    monkeypatch.setattr(stopword_lists, "find_spec", lambda _: None)
+    stopword_lists.words_of.cache_clear()
+    stopword_lists.digest_of.cache_clear()
     with pytest.raises(ConfigError, match=r"pip install 'llmtrain\[preprocess\]'"):
         settled(["stopwords"])
     with pytest.raises(ConfigError, match=r"pip install 'llmtrain\[chinese\]'"):
@@ -174,12 +175,13 @@ def test_a_list_that_no_run_could_read_back_is_refused(tmp_path: Path) -> None:
     """A run stores its words. The longest list that is taken must fit what is read of a stored configuration."""
     step = {"name": "stopwords", "file": str(tmp_path / "a.txt")}
     words = "\n".join(map("".join, product(ascii_lowercase, repeat=4)))
-    (tmp_path / "a.txt").write_text(words[:lists.LONGEST_LIST])
+    (tmp_path / "a.txt").write_text(words[:stopword_lists.LONGEST_LIST])
     (kept,) = settled([step])
     hundred = yaml.safe_dump({"data": {"preprocess": [kept | {"words": kept["words"][:100]}]}})
-    assert len(hundred) / 100 * len(kept["words"]) < reading.LIMIT
+    assert len(hundred) / 100 * len(kept["words"]) < stored.LIMIT
     (tmp_path / "a.txt").write_text(words)
-    with pytest.raises(ConfigError, match=f"words at {tmp_path}/a.txt .*it is larger than {lists.LONGEST_LIST} bytes"):
+    with pytest.raises(ConfigError, match=f"words at {tmp_path}/a.txt .*it is larger than "
+                                                f"{stopword_lists.LONGEST_LIST} bytes"):
         settled([step])
 
 
@@ -312,7 +314,7 @@ class Plain:
 def test_scored_summaries_get_back_the_case_that_preprocessing_took(steps: list[str], wanted: str,
                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     config = to_typed("train", compose("train", ["eval.baselines=false", f"data.preprocess=[{','.join(steps)}]"]))
-    monkeypatch.setattr(generation, "summarize_batches", lambda *_, **__: [Generated("wi-fi router", [], 0.0)])
+    monkeypatch.setattr(predict, "summarize_batches", lambda *_, **__: [Generated("wi-fi router", [], 0.0)])
     examples = [Example("0", "A Wi-Fi Router for all.", "Router", ("Router",))]
     model = SimpleNamespace(describe_decoding=lambda _: "greedy", can_generate=lambda: True,
                             head=SimpleNamespace(cites=False))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from llmtrain.log import Progress
+from llmtrain.core.logging import Progress
 
 
 class Terminal(io.StringIO):

@@ -14,12 +14,12 @@ from transformers import AutoTokenizer
 
 import llmtrain.hf  # noqa: F401
 from helpers import environment, make_tiny_base
-from llmtrain.config.model import ModelConfig
 from llmtrain.config.schema import GenerationConfig
-from llmtrain.data.special import special_ids
-from llmtrain.model.base import load_tokenizer
-from llmtrain.model.publish import publish_generation
-from llmtrain.model.topology import class_of, new_model
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.data.special_tokens import special_ids
+from llmtrain.models.architectures import class_of, new_model
+from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.publish import publish_generation
 from llmtrain.registry import get
 
 TEXTS = ["The first table reads a small text. It is large. Write more.", "Sort the list.", "A key"]

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 
 from helpers import pairs, write_jsonl
-from llmtrain.commands.summarize import batches_of_lines
+from llmtrain.cli.commands.summarize import batches_of_lines
 from llmtrain.config.choices import OnBadRow
-from llmtrain.config.data import DataConfig
-from llmtrain.data.cells import Reading
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.core.errors import DataError
 from llmtrain.data.examples import Example
-from llmtrain.data.files import examples_of
-from llmtrain.data.preprocess.lists import read_list
-from llmtrain.data.readers import read_rows
-from llmtrain.data.sources import load_splits
-from llmtrain.errors import DataError
+from llmtrain.data.sources.cells import Reading
+from llmtrain.data.sources.own_files import examples_of
+from llmtrain.data.sources.readers import read_rows
+from llmtrain.data.sources.splits import load_splits
+from llmtrain.data.text.preprocess.stopword_lists import read_list
 from llmtrain.evaluation.predictions import read_predictions
 
 ROWS = [{"document": row["document"], "summary": row["summary"]} for row in pairs(12)]

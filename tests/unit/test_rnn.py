@@ -12,17 +12,16 @@ from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCach
 
 import llmtrain.hf  # noqa: F401
 from helpers import make_tiny_base
-from llmtrain.config.model import ModelConfig
-from llmtrain.data.special import special_ids
-from llmtrain.heads import half
-from llmtrain.heads.rnn import attention
-from llmtrain.heads.rnn.attention import Attention
-from llmtrain.heads.rnn.config import GruHeadConfig, LstmHeadConfig
-from llmtrain.heads.rnn.recurrence import State, recur
-from llmtrain.model.base import load_tokenizer
-from llmtrain.model.family import layers, pretrained_mlm_head
-from llmtrain.model.publish import load_weights
-from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.data.special_tokens import special_ids
+from llmtrain.models.backbone.families import layers, pretrained_mlm_head
+from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.heads.rnn import source_attention
+from llmtrain.models.heads.rnn.options import GruHeadConfig, LstmHeadConfig
+from llmtrain.models.heads.rnn.recurrence import State, recur
+from llmtrain.models.heads.rnn.source_attention import Attention
+from llmtrain.models.publish import load_weights
+from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 from reference_decode import beam, greedy, log_next
 
 HEADS = {"gru": GruHeadConfig, "lstm": LstmHeadConfig}
@@ -253,7 +252,7 @@ def test_a_step_repeats_bitwise_and_16_bits_follow_fp32(options: dict[str, Any],
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("kind", ["general", "dot", "additive"])
 def test_attention_is_the_published_formula(kind: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", 2 * 3 * 7 * 6)  # additive scores in two blocks
+    monkeypatch.setattr(source_attention, "BLOCK_ELEMENTS", 2 * 3 * 7 * 6)  # additive scores in two blocks
     torch.manual_seed(0)
     layer = Attention(kind, 6)
     state, memory = torch.randn(3, 4, 6, requires_grad=True), torch.randn(3, 7, 6, requires_grad=True)
@@ -307,7 +306,7 @@ def test_an_lstm_starts_by_remembering(tiny_base: Path) -> None:
 
 def test_fp16_on_this_cpu_never_takes_torchs_own_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where the CPU multiplies fp16 matrices: oneDNN refuses an fp16 LSTM in training."""
-    monkeypatch.setattr(half, "cpu_has_fp16", lambda: True)
+    monkeypatch.setattr("llmtrain.nn.linear.cpu_has_fp16", lambda: True)
     with torch.autocast("cpu", torch.float16):
         made, _ = recur(nn.LSTM(4, 4, batch_first=True), torch.randn(1, 2, 4), (torch.zeros(1, 1, 4),) * 2)
     assert made.dtype == torch.float16

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from tests.unit.checkpoints import save_step
 
-from llmtrain import memory
-from llmtrain.config.load import compose, to_typed
+from llmtrain.config.compose import compose, to_typed
 from llmtrain.config.schema import TrainConfig
-from llmtrain.errors import CheckpointError, ConfigError
-from llmtrain.lock import FolderLock
-from llmtrain.training import runfolder
-from llmtrain.training.killed import watch
-from llmtrain.training.runfolder import RunFolder
+from llmtrain.core import memory
+from llmtrain.core.errors import CheckpointError, ConfigError
+from llmtrain.core.lock import FolderLock
+from llmtrain.training.out_of_memory import watch
+from llmtrain.training.run_folder import claim
+from llmtrain.training.run_folder.claim import RunFolder
 
 
 def configured(root: Path, name: str = "run") -> TrainConfig:
@@ -37,12 +37,12 @@ def test_what_another_start_left_a_moment_ago_is_seen(tmp_path: Path, monkeypatc
 
     def late(path: Path) -> FolderLock:
         with monkeypatch.context() as other:
-            other.setattr(runfolder, "FolderLock", FolderLock)
+            other.setattr(claim, "FolderLock", FolderLock)
             killed(tmp_path)
         (path / "checkpoints/.tmp-step-2").mkdir(parents=True)
         return FolderLock(path)
 
-    monkeypatch.setattr(runfolder, "FolderLock", late)
+    monkeypatch.setattr(claim, "FolderLock", late)
     folder = RunFolder.claim(configured(tmp_path))
     assert not (folder.path / "checkpoints/.tmp-step-2").exists()
     folder.abandon()
@@ -60,7 +60,7 @@ def test_what_a_claim_makes_goes_again_where_another_one_fell_between(tmp_path: 
         other.release()
         return FolderLock(path)
 
-    monkeypatch.setattr(runfolder, "FolderLock", late)
+    monkeypatch.setattr(claim, "FolderLock", late)
     folder = RunFolder.claim(configured(tmp_path / "runs"))
     folder.abandon()
     folder.release()
@@ -77,7 +77,7 @@ def test_a_refused_claim_leaves_somebodys_folder_as_it_is(tmp_path: Path) -> Non
 
 def test_a_folder_named_as_the_trackers_keeps_what_no_tracker_wrote(tmp_path: Path) -> None:
     """A start that was killed left its lock in somebody's folder, say one that holds this program's source."""
-    source = tmp_path / "run/llmtrain/atomic.py"
+    source = tmp_path / "run/llmtrain/core/files.py"
     source.parent.mkdir(parents=True)
     source.write_text("theirs")
     killed(tmp_path)

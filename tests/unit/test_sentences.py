@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from llmtrain.data.language import CJK
-from llmtrain.data.sentences import sentence_spans, sentences
+from llmtrain.data.text.language import CJK
+from llmtrain.data.text.sentences import sentence_spans, sentences
 
 CASES = [  # | marks an end
     "Dr. Smith met Mrs. Jones.|Prof. Lee came too.", "He joined the U.S. Army in May.|He left.",

@@ -14,11 +14,11 @@ from huggingface_hub import constants
 
 from helpers import pairs, write_jsonl
 from llmtrain.config.choices import OnBadRow
-from llmtrain.config.data import DataConfig, HubConfig
+from llmtrain.config.sections.data import DataConfig, HubConfig
+from llmtrain.core.errors import DataError
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features, tokenize
-from llmtrain.data.sources import load_splits
-from llmtrain.errors import DataError
+from llmtrain.data.sources.splits import load_splits
 from llmtrain.fetch import reach
 
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from llmtrain.config.choices import ScheduleName
-from llmtrain.config.optim import ScheduleConfig
-from llmtrain.config.trainer import TrainerConfig
-from llmtrain.errors import NumericsError
-from llmtrain.model.family import layers
+from llmtrain.config.sections.optim import ScheduleConfig
+from llmtrain.config.sections.trainer import TrainerConfig
+from llmtrain.core.errors import NumericsError
+from llmtrain.models.backbone.families import layers
+from llmtrain.objectives.joint_module import JointModule
 from llmtrain.optim.schedule import Schedule
-from llmtrain.training.length import TimeLimit
-from llmtrain.training.loop import quarters
-from llmtrain.training.module import JointModule
+from llmtrain.training.run_length import TimeLimit
 from llmtrain.training.state import ProgressPart
 from llmtrain.training.step import SMALLEST_SCALE
+from llmtrain.training.trainer import quarters
 from running import Runs, copies, take
 
 

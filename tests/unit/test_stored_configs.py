@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from llmtrain.commands.eval import _default_output, _refuse_link, _root
-from llmtrain.config.load import compose, to_dict, to_typed
-from llmtrain.config.over import compose_over
-from llmtrain.config.reading import LIMIT, read_config
+from llmtrain.cli.commands.eval import _default_output, _refuse_link, _root
+from llmtrain.config.compose import compose, to_dict, to_typed
+from llmtrain.config.from_checkpoint import compose_over
 from llmtrain.config.schema import EvaluateConfig, TrainConfig
-from llmtrain.errors import CheckpointError, ConfigError, ResourceError
-from llmtrain.training.runfolder import RunFolder
+from llmtrain.config.stored import LIMIT, read_config
+from llmtrain.core.errors import CheckpointError, ConfigError, ResourceError
+from llmtrain.training.run_folder.claim import RunFolder
 
 BOMB = "data:\n  preprocess: [&a [x, x], " + ", ".join(f"&{b} [*{a}, *{a}]" for a, b in zip("abcdef", "bcdefg",
                                                                                              strict=True)) + "]\n"

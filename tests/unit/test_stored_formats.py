@@ -14,15 +14,15 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from helpers import environment, make_tiny_base, make_tiny_decoder, pairs, warm_cli, write_jsonl
-from llmtrain.config.model import ModelConfig
 from llmtrain.config.schema import PrecisionConfig
-from llmtrain.data.special import special_ids
-from llmtrain.errors import ConfigError
-from llmtrain.lfs import lfs_pointer
-from llmtrain.model import trust
-from llmtrain.model.base import find_base, load_tokenizer
-from llmtrain.model.topology import new_model
-from llmtrain.precision import Precision, Speeds
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.core.errors import ConfigError
+from llmtrain.core.git_lfs import lfs_pointer
+from llmtrain.data.special_tokens import special_ids
+from llmtrain.models.architectures import new_model
+from llmtrain.models.backbone import untrusted
+from llmtrain.models.backbone.load import find_base, load_tokenizer
+from llmtrain.nn.precision import Precision, Speeds
 from llmtrain.registry import get
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "a" * 64 + "\nsize 12345\n"
@@ -101,7 +101,7 @@ def test_pickled_weights_are_refused_with_a_command_that_converts_them(tmp_path:
     (folder / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match="weights_only=True"):
         find_base(str(folder))
-    command = trust.CONVERT.replace("python", sys.executable, 1)
+    command = untrusted.CONVERT.replace("python", sys.executable, 1)
     subprocess.run(command, shell=True, cwd=folder, env=environment(), check=True)
     assert find_base(str(folder)) == str(folder)
     AutoModel.from_pretrained(folder)
@@ -120,7 +120,7 @@ def test_a_sentencepiece_file_alone_names_the_package(tmp_path: Path, monkeypatc
     folder = make_tiny_base(tmp_path / "base")
     (folder / "tokenizer.json").unlink()
     (folder / "spiece.model").write_bytes(b"x")
-    monkeypatch.setattr("llmtrain.model.base._importable", lambda module: module != "sentencepiece")
+    monkeypatch.setattr("llmtrain.models.backbone.load._importable", lambda module: module != "sentencepiece")
     with pytest.raises(ConfigError, match="pip install sentencepiece"):
         load_tokenizer(str(folder))
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from helpers import environment, warm_cli
-from llmtrain import cli, log, streams
-from llmtrain.commands.train import _stop_outside_the_loop
-from llmtrain.errors import LONGEST_LINE, ConfigError, LlmtrainError, Terminated
-from llmtrain.failing import ending
-from llmtrain.log import Lenient
-from llmtrain.training.signals import StopSignals
+from llmtrain.cli import main
+from llmtrain.cli.commands.train import _stop_outside_the_loop
+from llmtrain.cli.exit_codes import ending
+from llmtrain.core import logging, stdio
+from llmtrain.core.errors import LONGEST_LINE, ConfigError, LlmtrainError, Terminated
+from llmtrain.core.logging import Lenient
+from llmtrain.core.signals import StopSignals
 
 
 def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -30,7 +31,7 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 CLOSED = """
 import os, sys
-from llmtrain.streams import prepare
+from llmtrain.core.stdio import prepare
 prepare()
 handle = os.open("file", os.O_WRONLY | os.O_CREAT)
 assert handle > 2, handle
@@ -55,14 +56,14 @@ def test_the_exit_code_is_told_whatever_the_streams_are(command: str, code: int,
 
 
 HOLDING = """
-from llmtrain import cli
+from llmtrain.cli import main
 
 def fail(_):
     print("held")
-    raise cli.ConfigError("x")
+    raise main.ConfigError("x")
 
-cli._dispatch = fail
-cli.entry()
+main._dispatch = fail
+main.entry()
 """
 
 
@@ -73,7 +74,7 @@ def test_what_stdout_still_holds_changes_no_exit_code(tmp_path: Path) -> None:
 
 THREADED = """
 import threading
-from llmtrain import cli
+from llmtrain.cli import main
 
 def fail(arguments):
     def write():
@@ -81,10 +82,10 @@ def fail(arguments):
     thread = threading.Thread(target=write)
     thread.start()
     thread.join()
-    raise cli.ConfigError("x")
+    raise main.ConfigError("x")
 
-cli._dispatch = fail
-cli.entry()
+main._dispatch = fail
+main.entry()
 """
 
 
@@ -101,7 +102,7 @@ def test_a_librarys_writing_thread_tells_no_failure_of_its_own(failure: str, deb
 def test_a_character_that_a_terminal_lacks_is_shown_as_an_escape(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", shown)
-    streams.prepare()
+    stdio.prepare()
     print("a \U0001f600 \udcff")
     shown.flush()
     assert shown.buffer.getvalue() == b"a \\U0001f600 \\udcff\n"  # type: ignore[attr-defined]
@@ -142,7 +143,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(_: list[str]) -> int:
         raise error
 
-    monkeypatch.setattr("llmtrain.commands.version.run", fail)
+    monkeypatch.setattr("llmtrain.cli.commands.version.run", fail)
 
 
 @pytest.mark.parametrize(("number", "code", "told"), [
@@ -208,7 +209,7 @@ def test_a_stop_is_remembered_when_nobody_reads_that_it_is(monkeypatch: pytest.M
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
     with StopSignals() as signals:
-        monkeypatch.setattr("llmtrain.training.signals.os.write", gone)
+        monkeypatch.setattr("llmtrain.core.signals.os.write", gone)
         signal.raise_signal(signal.SIGTERM)
         assert signals.requested == signal.SIGTERM
 
@@ -234,9 +235,9 @@ def test_a_signal_does_not_reach_the_last_line(monkeypatch: pytest.MonkeyPatch) 
         for number in before:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(cli, "tell", telling)
+    monkeypatch.setattr(main, "tell", telling)
     try:
-        assert cli.main(["trian"], program=True) == 2
+        assert main.main(["trian"], program=True) == 2
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -248,7 +249,7 @@ def test_requests_to_save_are_awaited_before_anything_else(monkeypatch: pytest.M
         raise ConfigError("seen")
 
     before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-    monkeypatch.setattr("llmtrain.config.load.compose", composing)
+    monkeypatch.setattr("llmtrain.config.compose.compose", composing)
     try:
         assert warm_cli("train", cwd=tmp_path).stderr == "llmtrain: seen\n"
         assert StopSignals().take_save_request()
@@ -263,18 +264,19 @@ def test_the_log_is_a_file_of_its_own(tmp_path: Path) -> None:
     link.symlink_to(outside)
     os.mkfifo(pipe)
     for path in (link, pipe, Path("/dev/null")):
-        for use in (lambda log: log.cut(0), lambda log: log.write({"a": 1}), lambda log: log.size,
-                    lambda log: log.sync()):
+        for use in (lambda log: logging.cut(0), lambda log: logging.write({"a": 1}), lambda log: logging.size,
+                    lambda log: logging.sync()):
             with pytest.raises(LlmtrainError, match="link or no regular file") as caught:
-                use(log.MetricsLog(path))
+                use(logging.MetricsLog(path))
             assert caught.value.exit_code == 3
     assert outside.read_text() == "precious\n"
 
 
 def test_what_others_wrote_cannot_change_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """A file or a plugin that a warning names may be called anything."""
-    log.warn(f"left alone: no right to read at a\x1b[2J\nllmtrain: all is well {'x' * 1000} hf_{'a1B2' * 8}; change it")
-    log.say("data: row a\x1b[2J\nrun: done")
+    logging.warn(f"left alone: no right to read at a\x1b[2J\nllmtrain: all is well {'x' * 1000} hf_{'a1B2' * 8}; "
+                 "change it")
+    logging.say("data: row a\x1b[2J\nrun: done")
     out, err = capsys.readouterr()
     assert err.count("\n") == 1 and len(err) <= LONGEST_LINE + 1
     assert err.startswith("llmtrain: left alone: no right to read at a\\x1b[2J\\nllmtrain: all") and "hf_" not in err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers import tiny_tokenizer
-from llmtrain.summarizer import Copied, copied_words
+from llmtrain.tasks.summarization.summarizer import Copied, copied_words
 
 DOCUMENT = "Sorting lists,  then the Graph loads."  # sort ##ing, list ##s: two pieces a word
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llmtrain.generation import Generated, spell_as_written
-from llmtrain.surface import plain, speller
+from llmtrain.data.text.spelling import plain, speller
+from llmtrain.inference.predict import Generated, spell_as_written
 
 
 @pytest.mark.parametrize(("document", "summary", "expected"), [

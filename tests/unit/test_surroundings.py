@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from helpers import environment
-from llmtrain import cli, surroundings
-from llmtrain.config.data import DataConfig
+from llmtrain.cli import main
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.core import system
+from llmtrain.core.errors import ResourceError
+from llmtrain.core.signals import StopSignals
+from llmtrain.core.stdio import borrowed, prepare, takes_any_character
 from llmtrain.data import cache
-from llmtrain.data.docstrings import read_docstrings
-from llmtrain.errors import ResourceError
-from llmtrain.streams import borrowed, prepare, takes_any_character
-from llmtrain.training.signals import StopSignals
+from llmtrain.data.sources.docstrings import read_docstrings
 
 NO_HOME = """
 import os, pwd
@@ -40,7 +41,7 @@ sys.argv = ["llmtrain", *sys.argv[1:]]
 
 
 def run(program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in environment().items() if name not in surroundings.TOLD}
+    kept = {name: value for name, value in environment().items() if name not in system.TOLD}
     return subprocess.run([sys.executable, "-c", program, *arguments], env=kept | variables, capture_output=True,
                           text=True, check=False)
 
@@ -60,7 +61,7 @@ def test_threads_wait_without_spinning_unless_the_user_says_how(variables: dict[
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train"], []])
 def test_a_system_that_cannot_run_it_gets_one_line(arguments: list[str]) -> None:
-    done = run(LACKING + "from llmtrain.cli import entry\nentry()", *arguments)
+    done = run(LACKING + "from llmtrain.cli.main import entry\nentry()", *arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert "WSL2" in done.stderr and "fcntl" in done.stderr
     reading = "import llmtrain\ntry:\n    llmtrain.Summarizer\nexcept ImportError as error:\n    print(error)"
@@ -71,7 +72,7 @@ def test_a_system_that_cannot_run_it_gets_one_line(arguments: list[str]) -> None
 @pytest.mark.parametrize("home", ["/proc/nowhere", os.devnull])
 def test_a_closed_default_cache_is_done_without_and_told_once(home: str, monkeypatch: pytest.MonkeyPatch,
                                                               capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("llmtrain.data.docstrings.PACKAGES", ("rich",))
+    monkeypatch.setattr("llmtrain.data.sources.docstrings.PACKAGES", ("rich",))
     monkeypatch.delenv(cache.VARIABLE, raising=False)
     monkeypatch.setenv("HOME", home)
     cache._tell.cache_clear()
@@ -82,7 +83,7 @@ def test_a_closed_default_cache_is_done_without_and_told_once(home: str, monkeyp
 
 
 def test_a_cache_that_was_named_must_be_writable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmtrain.data.docstrings.PACKAGES", ("rich",))
+    monkeypatch.setattr("llmtrain.data.sources.docstrings.PACKAGES", ("rich",))
     monkeypatch.setenv(cache.VARIABLE, "/proc/nowhere")
     with pytest.raises(ResourceError, match=cache.VARIABLE):
         read_docstrings(DataConfig())
@@ -92,10 +93,10 @@ def test_main_in_a_thread_sets_no_handlers_and_says_so(capsys: pytest.CaptureFix
     found: list[Any] = []
 
     def work() -> None:
-        found.append(cli.main(["train", "trainer.batch_size=x"]))
+        found.append(main.main(["train", "trainer.batch_size=x"]))
         with StopSignals() as signals:
             found.append(signals.requested)
-        from llmtrain.training.signals import tell_unhandled
+        from llmtrain.core.signals import tell_unhandled
 
         tell_unhandled()
 
@@ -110,14 +111,14 @@ def test_main_gives_back_handlers_and_streams(monkeypatch: pytest.MonkeyPatch) -
     def changing(_: list[str]) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
-        cli.keep_going()
+        main.keep_going()
         return 0
 
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)]
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
-    monkeypatch.setattr("llmtrain.commands.version.run", changing)
-    assert cli.main(["version"]) == 0
+    monkeypatch.setattr("llmtrain.cli.commands.version.run", changing)
+    assert main.main(["version"]) == 0
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)] == before
     assert sys.stdout is stream and stream.errors == "strict"
 

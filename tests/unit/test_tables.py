@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from llmtrain.data.readers import read_rows
-from llmtrain.errors import DataError
+from llmtrain.core.errors import DataError
+from llmtrain.data.sources.readers import read_rows
 
 
 def rows(path: Path, text: str | bytes) -> list[tuple[str, Any]]:

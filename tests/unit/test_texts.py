@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from llmtrain.commands.multirun import jobs_of
-from llmtrain.config.load import compose, parse, to_container
-from llmtrain.config.shown import as_yaml
-from llmtrain.config.textual import quote_overrides
-from llmtrain.errors import ConfigError
+from llmtrain.cli.commands.sweep import jobs_of
+from llmtrain.config.compose import compose, parse, to_container
+from llmtrain.config.overrides.texts import quote_overrides
+from llmtrain.config.yaml_text import as_yaml
+from llmtrain.core.errors import ConfigError
 
 TEXTS = ["695e0514", "1e3", "1_000", "007", "007.jsonl", "true", "nan", "inf", "+3", ".5", "int(5)", "a=b", "on",
          "'tis"]
@@ -84,9 +84,9 @@ def test_long_and_strange_values_make_short_safe_names_that_differ() -> None:
 
 
 def test_a_grown_sweep_goes_on_with_runs_that_are_there(tmp_path: Path) -> None:
-    from llmtrain.commands.multirun import checked
-    from llmtrain.commands.sweep_names import going_on
-    from llmtrain.config.load import to_dict
+    from llmtrain.cli.commands.sweep import checked
+    from llmtrain.cli.commands.sweep_names import going_on
+    from llmtrain.config.compose import to_dict
 
     base = [f"run.root={tmp_path}", "run.name=s", "trainer.max_steps=3"]
     (old,) = checked(jobs_of([*base, "objective.lam=0.3"]))
@@ -117,8 +117,8 @@ def test_all_wrong_values_are_told_at_once_and_other_programs_names_are_known() 
 
 
 def test_every_name_in_the_table_of_synonyms_leads_somewhere() -> None:
+    from llmtrain.config.overrides.synonyms import HERE
     from llmtrain.config.reference import SCHEMAS, keys
-    from llmtrain.config.synonyms import HERE
 
     known = {path for command in SCHEMAS for path in keys(command)} | {"precision", "optim", "schedule", "data",
                                                                        "tuning", "objective"}

@@ -13,18 +13,18 @@ import torch
 from test_objectives import joint
 
 from helpers import pairs
-from llmtrain.config.data import DataConfig
-from llmtrain.config.hashing import run_hash
-from llmtrain.config.load import compose, to_typed
+from llmtrain.config.compose import compose, to_typed
+from llmtrain.config.run_id import run_hash
 from llmtrain.config.schema import TrainConfig
+from llmtrain.config.sections.data import DataConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Collate, StepLoader
 from llmtrain.data.order import Order, Request
-from llmtrain.data.unread import LeaveUnread, rows_of
-from llmtrain.model.base import load_tokenizer
+from llmtrain.data.unread_rows import LeaveUnread, rows_of
+from llmtrain.models.backbone.load import load_tokenizer
 from llmtrain.objectives.base import Objective
-from llmtrain.training.terms import transforms_of
+from llmtrain.objectives.build import transforms_of
 
 PAIRS, ALONE = 20, 33
 

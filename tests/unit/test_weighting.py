@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers import pairs, warm_cli, write_jsonl
-from llmtrain.errors import ConfigError
+from llmtrain.core.errors import ConfigError
 from llmtrain.objectives.weighting.pcgrad import projected
 from running import Runs, copies, take
 from stopping import same, stop_at

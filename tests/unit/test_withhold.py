@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from llmtrain.config.model import ModelConfig
-from llmtrain.training.withhold import plan, unfreezing
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.optim.freezing import plan, unfreezing
 from running import Runs, copies, take
 
 

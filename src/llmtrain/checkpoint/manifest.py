@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llmtrain.atomic import dump_json, read_json
-from llmtrain.errors import CheckpointError
+from llmtrain.core.errors import CheckpointError
+from llmtrain.core.files import dump_json, read_json
 
 MANIFEST = "manifest.json"
 FORMAT = "llmtrain-checkpoint"

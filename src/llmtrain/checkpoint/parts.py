@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmtrain.atomic import dump_json, read_json
 from llmtrain.checkpoint.manifest import read
 from llmtrain.checkpoint.verify import check_files
-from llmtrain.errors import CheckpointError
+from llmtrain.core.errors import CheckpointError
+from llmtrain.core.files import dump_json, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from llmtrain.checkpoint.manifest import MANIFEST, FileRecord, Manifest, list_files, read, record_of
-from llmtrain.errors import CheckpointError
-from llmtrain.lfs import is_lfs_pointer, pointer_problem
+from llmtrain.core.errors import CheckpointError
+from llmtrain.core.git_lfs import is_lfs_pointer, pointer_problem
 
 HEADER_LIMIT = 32 << 20  # bytes of JSON; a model of 100,000 tensors needs less
 _ADVICE = "use another checkpoint or restore this one"

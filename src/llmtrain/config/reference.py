@@ -9,11 +9,11 @@ from enum import Enum
 from typing import Any, Union, get_args, get_origin
 
 from llmtrain import registry
+from llmtrain.config.convert import hints, plain
 from llmtrain.config.keys import RESULTS
-from llmtrain.config.objective import objective_schema
-from llmtrain.config.optim import optim_schema
 from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
-from llmtrain.config.typed import hints, plain
+from llmtrain.config.sections.objective import objective_schema
+from llmtrain.config.sections.optim import optim_schema
 
 SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summarize": SummarizeCommandConfig}
 

@@ -15,12 +15,12 @@ from llmtrain.config.choices import (
     SplitName,
     SummaryFormat,
 )
-from llmtrain.config.data import DataConfig
 from llmtrain.config.keys import CONTENT, SPEED, WHERE, key
-from llmtrain.config.model import ModelConfig
-from llmtrain.config.optim import ScheduleConfig
-from llmtrain.config.trainer import TrainerConfig
-from llmtrain.config.tuning import TuningConfig
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.config.sections.optim import ScheduleConfig
+from llmtrain.config.sections.trainer import TrainerConfig
+from llmtrain.config.sections.tuning import TuningConfig
 
 
 @dataclass(kw_only=True, slots=True)

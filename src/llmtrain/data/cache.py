@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from llmtrain.atomic import NOT_ALLOWED, make_folder, writing
-from llmtrain.config.data import DataConfig
-from llmtrain.data.paths import given_path
-from llmtrain.errors import ConfigError, LlmtrainError, ResourceError
-from llmtrain.log import warn
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.core.errors import ConfigError, LlmtrainError, ResourceError
+from llmtrain.core.files import NOT_ALLOWED, make_folder, writing
+from llmtrain.core.logging import warn
+from llmtrain.data.sources.paths import given_path
 
 VARIABLE = "LLMTRAIN_CACHE"
 CLOSED = NOT_ALLOWED | {errno.EROFS, errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 
-from llmtrain.errors import DataError
+from llmtrain.core.errors import DataError
 
 SPLIT_PERCENT = 5
 NEAR_CHARACTERS = 60

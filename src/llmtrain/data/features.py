@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmtrain.atomic import writing
-from llmtrain.config.data import DataConfig
-from llmtrain.config.sentences import SentenceInput
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sentence_input import SentenceInput
+from llmtrain.core.files import writing
+from llmtrain.core.processes import spread
 from llmtrain.data.cache import holding, keeping
-from llmtrain.data.controls import finder, first_spelled, notes_of, unwritable
+from llmtrain.data.control_tokens import finder, first_spelled, notes_of, unwritable
 from llmtrain.data.examples import Example, digest
-from llmtrain.data.extraction import END, LABELS, START, encode_sentences, label_sentences
-from llmtrain.data.language import detect
-from llmtrain.data.long import Cut, bounded, cut_of
-from llmtrain.data.pools import spread
-from llmtrain.data.preprocess.pipeline import Pipeline
-from llmtrain.data.special import special_ids
+from llmtrain.data.sentence_features import END, LABELS, START, encode_sentences, label_sentences
+from llmtrain.data.special_tokens import special_ids
+from llmtrain.data.text.language import detect
+from llmtrain.data.text.preprocess.pipeline import Pipeline
+from llmtrain.data.truncation import Cut, bounded, cut_of
 
 ROWS_PER_PROCESS = 20_000  # below this a second process costs more than it saves
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmtrain.config.data import DataConfig
-from llmtrain.data.controls import finder, first_spelled, unwritable
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.data.control_tokens import finder, first_spelled, unwritable
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import clean
-from llmtrain.data.language import detect
-from llmtrain.data.long import cut_of, token_ids
-from llmtrain.data.preprocess.pipeline import Pipeline
-from llmtrain.data.sentences import sentences
-from llmtrain.data.words import words
+from llmtrain.data.text.language import detect
+from llmtrain.data.text.preprocess.pipeline import Pipeline
+from llmtrain.data.text.sentences import sentences
+from llmtrain.data.text.words import words
+from llmtrain.data.truncation import cut_of, token_ids
 
 NEAR_WORDS = 8  # words of an n-gram
 NEAR_SHARE = 0.8  # of a document's n-grams in the training documents: a near-duplicate

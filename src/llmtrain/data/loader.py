@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from llmtrain.core.errors import DataError
 from llmtrain.data.features import Features
 from llmtrain.data.order import Order, Request, Requests
 from llmtrain.data.workers import end, fetch
-from llmtrain.errors import DataError
 
 Batch = dict[str, Any]
 IGNORED = -100  # a label that counts for nothing, torch's default ignore_index

@@ -11,11 +11,11 @@ from typing import Any
 from llmtrain import __version__
 from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
-from llmtrain.data.preprocess.pipeline import Pipeline
-from llmtrain.data.words import words
-from llmtrain.evaluation.baselines import best_lead_length, lead, lead_unit, oracle
-from llmtrain.evaluation.bootstrap import Interval, interval
-from llmtrain.evaluation.rouge import METRICS, Rouge
+from llmtrain.data.text.preprocess.pipeline import Pipeline
+from llmtrain.data.text.words import words
+from llmtrain.evaluation.confidence import Interval, interval
+from llmtrain.tasks.summarization.baselines import best_lead_length, lead, lead_unit, oracle
+from llmtrain.tasks.summarization.rouge import METRICS, Rouge
 
 Intervals = dict[str, Interval]
 Share = Callable[[Callable[[], Any]], Any]
@@ -114,9 +114,9 @@ def generate_and_score(model: Any, tokenizer: Any, examples: list[Example], feat
         citations: Let a head that can say which sentences each summary comes from.
         share: Calls what this process does alone, before all exchange what they have.
     """
-    from llmtrain.citations import cite
-    from llmtrain.generation import documents_of, loses_spelling, spell_as_written, summarize_batches
-    from llmtrain.log import Counting
+    from llmtrain.core.logging import Counting
+    from llmtrain.inference.predict import documents_of, loses_spelling, spell_as_written, summarize_batches
+    from llmtrain.tasks.summarization.citations import cite
 
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
     mine = list(range(rank, len(examples), world))

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.config.schema import EvaluateConfig
-from llmtrain.data.cells import Reading, Unusable, names_in, shown
-from llmtrain.data.columns import Columns
-from llmtrain.data.encodings import NUL
+from llmtrain.core.errors import DataError
 from llmtrain.data.examples import SURROGATE, Example
-from llmtrain.data.readers import SUFFIXES, kind_of, read_bytes, read_rows, read_text
-from llmtrain.errors import DataError
+from llmtrain.data.sources.cells import Reading, Unusable, names_in, shown
+from llmtrain.data.sources.columns import Columns
+from llmtrain.data.sources.encodings import NUL
+from llmtrain.data.sources.readers import SUFFIXES, kind_of, read_bytes, read_rows, read_text
 
 
 @dataclass(frozen=True, slots=True)

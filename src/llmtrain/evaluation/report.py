@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtrain import registry
-from llmtrain.atomic import make_folder, write_json, write_text
-from llmtrain.citations import numbered
+from llmtrain.core.files import make_folder, write_json, write_text
 from llmtrain.data.examples import digest
 from llmtrain.evaluation.evaluate import Intervals, SplitScores
-from llmtrain.evaluation.rouge import METRICS
+from llmtrain.tasks.summarization.citations import numbered
+from llmtrain.tasks.summarization.rouge import METRICS
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from llmtrain.atomic import writing
-from llmtrain.errors import CheckpointError, ConfigError, shorten
+from llmtrain.core.errors import CheckpointError, ConfigError, shorten
+from llmtrain.core.files import writing
+from llmtrain.core.logging import say
 from llmtrain.fetch.known import Source
-from llmtrain.log import say
 
 # what zipfile raises for one; RuntimeError: an encrypted member, or compressed in an unknown way
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, KeyError, ValueError, EOFError, RuntimeError)

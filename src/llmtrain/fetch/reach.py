@@ -7,7 +7,7 @@ import threading
 from functools import cache
 from pathlib import Path
 
-from llmtrain.errors import shorten
+from llmtrain.core.errors import shorten
 
 REACH_SECONDS = 5.0  # in all: looking up the name, connecting, and the first answer
 

@@ -14,13 +14,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmtrain.atomic import read_json, remove, stage_folder, write_json
+from llmtrain.core.errors import CheckpointError, ConfigError
+from llmtrain.core.files import read_json, remove, stage_folder, write_json
+from llmtrain.core.lock import FolderLock
+from llmtrain.core.logging import say
 from llmtrain.data.cache import default_folder, tried
-from llmtrain.errors import CheckpointError, ConfigError
 from llmtrain.fetch.download import open_member
 from llmtrain.fetch.known import SOURCES, Source
-from llmtrain.lock import FolderLock
-from llmtrain.log import say
 
 MANIFEST = "fetched.json"
 FORMAT = 1  # raise when a conversion changes: what was fetched before is then fetched again

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain.data.loader import Batch, Context
-from llmtrain.heads.base import EncoderStates
-from llmtrain.model.summary import SummaryModel
+from llmtrain.models.heads.base import EncoderStates
+from llmtrain.models.task_model import SummaryModel
 
 Transform = Callable[[Batch, Context], None]
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from llmtrain.data.loader import IGNORED, Batch, Context
-from llmtrain.heads.base import EncoderStates
-from llmtrain.heads.copy import gold_log_probability
-from llmtrain.heads.half import linear
-from llmtrain.model.family import pretrained_lm_head
-from llmtrain.model.summary import SummaryModel
+from llmtrain.models.backbone.families import pretrained_lm_head
+from llmtrain.models.heads.base import EncoderStates
+from llmtrain.models.heads.copy import gold_log_probability
+from llmtrain.models.task_model import SummaryModel
+from llmtrain.nn.linear import linear
 from llmtrain.objectives.base import Objective, Transform, Vocabulary, connected_zero, row_generator
 from llmtrain.objectives.options import ClmConfig
 

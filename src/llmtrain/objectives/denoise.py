@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain.data.loader import IGNORED, Batch, Context
-from llmtrain.heads.base import EncoderStates
-from llmtrain.model.summary import SummaryModel
+from llmtrain.models.heads.base import EncoderStates
+from llmtrain.models.task_model import SummaryModel
 from llmtrain.objectives.base import Transform, Vocabulary, connected_zero, row_generator
 from llmtrain.objectives.mlm import MaskedLm, MaskTokens, moments
 from llmtrain.objectives.options import CONSISTENCY, UNIFORM, DenoiseConfig

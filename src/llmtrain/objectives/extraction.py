@@ -13,9 +13,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from llmtrain.data.loader import Batch
-from llmtrain.heads.base import EncoderStates
-from llmtrain.heads.extractive.scorer import SentenceScorer, sentence_nll
-from llmtrain.model.summary import SummaryModel, sentences_of, sizes_of
+from llmtrain.models.heads.base import EncoderStates
+from llmtrain.models.heads.extractive.scorer import SentenceScorer, sentence_nll
+from llmtrain.models.task_model import SummaryModel, sentences_of, sizes_of
 from llmtrain.objectives.base import Objective, Vocabulary
 from llmtrain.objectives.options import ExtractionConfig
 

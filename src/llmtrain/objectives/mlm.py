@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain.data.loader import IGNORED, L1, Batch, Context
-from llmtrain.heads.base import EncoderStates
-from llmtrain.heads.half import Linear, linear
-from llmtrain.model.family import pretrained_mlm_head
-from llmtrain.model.summary import SummaryModel
+from llmtrain.models.backbone.families import pretrained_mlm_head
+from llmtrain.models.heads.base import EncoderStates
+from llmtrain.models.task_model import SummaryModel
+from llmtrain.nn.linear import Linear, linear
 from llmtrain.objectives.base import Objective, Transform, Vocabulary, connected_zero, row_generator
 from llmtrain.objectives.options import MlmConfig
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmtrain.config.keys import SPEED, key
-from llmtrain.config.sentences import LAST, MEAN, SentenceInput, scorer_problems
+from llmtrain.config.sentence_input import LAST, MEAN, SentenceInput, scorer_problems
 from llmtrain.registry import register
 
 
@@ -98,5 +98,5 @@ register("objective", "mlm", MlmConfig, "llmtrain.objectives.mlm:MaskedLm",
 register("objective", "clm", ClmConfig, "llmtrain.objectives.clm:CausalLm",
          "the next token of the document (Radford et al. 2018); decoders only", causal=True,
          predicts_tokens=True)
-register("objective", "select", SelectConfig, "llmtrain.objectives.select:ContentSelection",
+register("objective", "select", SelectConfig, "llmtrain.objectives.content_selection:ContentSelection",
          "is this source token in the summary (Gehrmann et al. 2018)", reads_summary=True)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from llmtrain import registry
-from llmtrain.errors import ConfigError
+from llmtrain.core.errors import ConfigError
 from llmtrain.optim.groups import parameter_groups
 from llmtrain.optim.options import AdafactorConfig, Adam8bitConfig, AdamwConfig
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llmtrain.config.choices import ScheduleName
-from llmtrain.config.optim import ScheduleConfig
+from llmtrain.config.sections.optim import ScheduleConfig
 
 
 @dataclass

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llmtrain.errors import CheckpointError, shorten
+from llmtrain.core.errors import CheckpointError, shorten
 from llmtrain.objectives.weighting.base import Weighting
 from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.schedule import Schedule

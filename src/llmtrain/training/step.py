@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from llmtrain.config.choices import OnNonFinite
+from llmtrain.core.errors import NumericsError
 from llmtrain.data.loader import Batch
-from llmtrain.errors import NumericsError
-from llmtrain.objectives.weighting.work import Work
+from llmtrain.nn.precision import Precision
+from llmtrain.objectives.joint_module import JointModule
+from llmtrain.objectives.weighting.micro_batches import Work
 from llmtrain.optim.average import WeightAverage
+from llmtrain.optim.freezing import Withheld
 from llmtrain.optim.schedule import Schedule
-from llmtrain.precision import Precision
-from llmtrain.training.blame import Blame
-from llmtrain.training.module import JointModule
-from llmtrain.training.withhold import Withheld
+from llmtrain.training.diagnostics.nonfinite import Blame
 
 SMALLEST_SCALE = 2.0 ** -14  # of fp16's loss: gradients that overflow under it are not finite at all
 

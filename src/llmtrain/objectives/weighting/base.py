@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain import registry
-from llmtrain.config.objective import SUMMARY, Term
-from llmtrain.objectives.weighting.work import Work
+from llmtrain.config.sections.objective import SUMMARY, Term
+from llmtrain.objectives.weighting.micro_batches import Work
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmtrain.config.objective import SUMMARY
+from llmtrain.config.sections.objective import SUMMARY
 from llmtrain.objectives.weighting.base import Weighting
 
 

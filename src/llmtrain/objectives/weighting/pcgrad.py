@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from llmtrain.objectives.weighting.base import Weighting
-from llmtrain.objectives.weighting.work import Work, added
+from llmtrain.objectives.weighting.micro_batches import Work, added
 
 STREAM = 101  # tells these random numbers from those of the terms
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmtrain.config.objective import Term
+from llmtrain.config.sections.objective import Term
 from llmtrain.objectives.weighting.base import Learned, State, Weighting
-from llmtrain.objectives.weighting.work import Work
+from llmtrain.objectives.weighting.micro_batches import Work
 
 
 class Uncertainty(Weighting):

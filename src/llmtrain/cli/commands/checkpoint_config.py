@@ -1,0 +1,45 @@
+"""What eval and summarize share: the checkpoint that the command line names and the configuration it starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmtrain.config.compose import Config, path_value
+from llmtrain.config.decode_checks import idle_settings
+from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.core.errors import ConfigError
+
+
+def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
+    """(verified model folder, its step, the command's configuration over the stored one).
+
+    Raises:
+        ConfigError: No checkpoint is named, or nothing is there.
+        CheckpointError: It is damaged.
+    """
+    from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
+    from llmtrain.tasks.summarization.summarizer import check_writes
+
+    named = path_value(overrides, "checkpoint")
+    if named is None:
+        raise ConfigError(f"{command} needs checkpoint=PATH; name a run folder, a pointer, a step or a model folder")
+    folder = locate_model(Path(named))
+    stored = read_model_config(folder)
+    check_plugins(stored, folder)
+    check_writes(stored, folder)
+    return folder, int(stored["step"]), compose_over(stored["config"], overrides, command,
+                                                     at=str(folder / "llmtrain.json"))
+
+
+def idle_told(config: Config, overrides: list[str], writes: bool) -> list[str]:
+    """One line for each decode setting that does nothing; with a head that chooses sentences, of those that were typed:
+    the run may have been made of an experiment that decodes for heads that write."""
+    lines = idle_settings(config.generation, writes)
+    return [line for line in lines if writes or any(line.partition("=")[0] in override for override in overrides)]
+
+
+def configuration(overrides: list[str], command: str) -> Config:
+    """What ``--cfg job`` shows: over the checkpoint's own where one is named, else the command's defaults."""
+    if path_value(overrides, "checkpoint") is not None:
+        return open_stored(overrides, command)[2]
+    return compose_over(None, overrides, command)

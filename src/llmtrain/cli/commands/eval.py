@@ -1,0 +1,224 @@
+"""``llmtrain eval``: score a checkpoint, or somebody's predictions without any model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored
+from llmtrain.config.choices import SplitName
+from llmtrain.config.compose import path_value
+from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.config.run_id import without_late
+from llmtrain.config.schema import EvalConfig, EvaluateConfig
+from llmtrain.core.errors import CheckpointError, ConfigError, DataError, ResourceError, one_line
+from llmtrain.core.files import IN_THE_WAY, write_problem
+from llmtrain.core.logging import quiet_libraries, warn
+from llmtrain.data.examples import Example, Splits
+from llmtrain.data.sources.cells import Reading
+from llmtrain.data.sources.splits import load_splits
+
+NEEDED = "eval needs one of checkpoint=PATH and predictions=FILE, or eval.lead=N alone; name one of them"
+
+OWN = ("config.yaml", "checkpoints", "manifest.json")  # what tells that a folder is a run's or a checkpoint's
+
+
+def run(overrides: list[str]) -> int:
+    """Score what the overrides name: ``checkpoint=PATH``, ``predictions=FILE``, or the lead by ``eval.lead=N``."""
+    predictions, checkpoint = path_value(overrides, "predictions"), path_value(overrides, "checkpoint")
+    if predictions is not None and checkpoint is not None:
+        raise ConfigError(NEEDED)
+    if checkpoint is None:
+        config = cast(EvaluateConfig, compose_over(None, overrides, "eval"))
+        if predictions is None and config.eval.lead is None:
+            raise ConfigError(NEEDED)
+        _check_output(config, None)
+        for line in _without_model(config, predictions):
+            warn(line)
+        return _score_texts(None if predictions is None else Path(predictions), config)
+    return _score_checkpoint(overrides)
+
+
+def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
+    """Score the file's predictions; without a file, the first eval.lead words or characters of each document."""
+    from llmtrain.evaluation.evaluate import leads, score_split
+    from llmtrain.evaluation.predictions import read_predictions, told_of_predictions
+    from llmtrain.evaluation.report import build_results
+
+    split = config.eval.split
+    splits, examples = _examples(config)
+    if path is None:
+        texts = leads(examples, config.eval)
+    else:
+        how = Reading(empty_cells=frozenset(config.data.empty_cells))
+        texts = read_predictions(path, examples, config.eval.prediction, config.data.document, how)
+        for line in (*how.notes, *told_of_predictions(config, texts, examples)):
+            warn(line)
+    made = "predictions are the lead" if path is None else f"predictions from {path.name}"
+    scores = score_split(examples, texts, config.eval, lead_from=_validation(config), decoding=made,
+                         baselines=config.eval.baselines)
+    results = build_results(validation=scores if split is SplitName.validation else None,
+                            test=scores if split is SplitName.test else None, whole=splits.whole)
+    if not config.eval.output:
+        warn("the scores are printed only; eval.output=DIR stores them")
+    _show(results, Path(config.eval.output) if config.eval.output else None, scores.rows)
+    return 0
+
+
+def _score_checkpoint(overrides: list[str]) -> int:
+    folder, step, stored = open_stored(overrides, "eval")
+    config = cast(EvaluateConfig, stored)
+    _check_output(config, _root(folder)[0] / "eval")
+    if config.eval.prediction != EvalConfig().prediction:
+        warn(f"eval.prediction={config.eval.prediction} does nothing without predictions=FILE")
+    split = config.eval.split
+    splits, examples = _examples(config)
+    validation = _validation(config)
+
+    from llmtrain.data.features import tokenize
+    from llmtrain.evaluation.evaluate import generate_and_score
+    from llmtrain.evaluation.report import build_results
+    from llmtrain.tasks.summarization.rouge import try_scoring
+    from llmtrain.tasks.summarization.selector import as_read
+    from llmtrain.tasks.summarization.summarizer import load_published
+    from llmtrain.training.final_evaluation import peak_memory_bytes
+
+    quiet_libraries()
+    try_scoring(config.eval, examples)
+    loaded = load_published(folder, config.precision, config.trainer.device)
+    for line in idle_told(config, overrides, writes=not loaded.chooses):
+        warn(line)
+    limit = loaded.source_limit(config.generation)
+    if (longest := config.data.max_source_tokens) > limit:
+        warn(f"data.max_source_tokens={longest} is more than the {limit} positions of the base; longer documents are "
+             "cut there")
+        config.data.max_source_tokens = limit
+    if beyond := loaded.model.beyond_positions({"generation.max_new_tokens": config.generation.max_new_tokens}):
+        warn(beyond)
+    documents, told = as_read(examples, loaded.selector, loaded.tokenizer, config.data)
+    if told is not None:
+        warn(told)
+    features = tokenize(documents, loaded.tokenizer, config.data, loaded.model.sentence_input)
+    for note in features.stats.notes(split.value):
+        print(one_line(f"data: {note}"), file=sys.stderr)
+    loaded.precision.watch(loaded.first_linear())
+    loaded.precision.observe(loaded.model.parameters())
+    scores = generate_and_score(loaded.model, loaded.tokenizer, examples, features, config, loaded.precision,
+                                baselines=config.eval.baselines, lead_from=validation)
+    results = build_results(validation=scores if split is SplitName.validation else None,
+                            test=scores if split is SplitName.test else None, whole=splits.whole,
+                            precision=loaded.precision.report(), seconds=scores.seconds,
+                            peak_memory_bytes=peak_memory_bytes(loaded.model.device))
+    results |= {"kept_in": loaded.precision.kept_in(), "checkpoint_step": step}
+    output = Path(config.eval.output) if config.eval.output else _default_output(folder, step, config)
+    _show(results, output, scores.rows)
+    return 0
+
+
+def _examples(config: EvaluateConfig) -> tuple[Splits, list[Example]]:
+    """The rows to score, and the splits they come from."""
+    from llmtrain.tasks.summarization.rouge import several_asked_in_vain
+
+    split = config.eval.split.value
+    if getattr(config.data, f"max_{split}_rows") == 0:
+        raise DataError(f"data.max_{split}_rows=0 hides the {split} rows; set data.max_{split}_rows=null to score them")
+    splits = load_splits(config.data, split)
+    examples: list[Example] = getattr(splits, split)
+    if not examples:
+        raise DataError(f"no {split} rows in {splits.source}; choose eval.split or name data.{split}")
+    vain = several_asked_in_vain(config.eval.references, examples)
+    for note in splits.notes:
+        print(one_line(f"data: {note}"), file=sys.stderr)
+    if vain:
+        warn(vain)
+    return splits, examples
+
+
+def _validation(config: EvaluateConfig) -> list[Example] | None:
+    """Rows that choose the lead baseline's length, where the data have them: those the run itself validated on."""
+    data = config.data
+    if config.eval.split is SplitName.validation or not config.eval.baselines or config.eval.lead or (
+            data.name == "files" and not (data.validation or data.train)):
+        return None
+    try:
+        return load_splits(data, "validation").validation or None
+    except DataError as error:
+        warn(f"no validation rows choose the lead's length: {error.problems[0]}")
+        return None
+
+
+def _default_output(folder: Path, step: int, config: EvaluateConfig) -> Path:
+    """RUN/eval/STEP-SPLIT-HASH (average-STEP for an average), or beside a lone model folder."""
+    chosen = {name: without_late(getattr(config, name)) for name in ("data", "generation", "eval", "precision")}
+    short = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+    root, label = _root(folder)
+    output = root / "eval" / f"{step if label is None else label}-{config.eval.split.value}-{short}"
+    _refuse_link(output)
+    return output
+
+
+def _root(folder: Path) -> tuple[Path, str | None]:
+    """The run that a model folder belongs to, and its checkpoint's label; or what a lone model folder lies in."""
+    parents = folder.resolve().parents
+    inside = len(parents) > 2 and parents[1].name == "checkpoints"
+    return (parents[2], parents[0].name.removeprefix("step-")) if inside else (parents[0], None)
+
+
+def _check_output(config: EvaluateConfig, default: Path | None) -> None:
+    """Before the work: refuse a place for the results that cannot, or must not, be written."""
+    _refuse_own(config)
+    folder = Path(config.eval.output) if config.eval.output else default
+    if folder is None:
+        return
+    if folder is default:
+        _refuse_link(folder)
+    if (problem := write_problem(folder)) is not None:
+        kind = ConfigError if problem.errno in IN_THE_WAY else ResourceError
+        raise kind(f"the results cannot be written at {folder} ({problem.strerror}); name a folder for them with "
+                   "eval.output=DIR")
+
+
+def _without_model(config: EvaluateConfig, predictions: str | None) -> Iterator[str]:
+    """What was set and does nothing where no model decodes."""
+    changed = [field.name for field in fields(config.generation)
+               if getattr(config.generation, field.name) != field.default]
+    if changed:
+        yield f"generation.{', generation.'.join(changed)} does nothing without checkpoint=PATH: nothing is decoded"
+    if predictions is None and config.eval.prediction != EvalConfig().prediction:
+        yield f"eval.prediction={config.eval.prediction} does nothing without predictions=FILE"
+
+
+def _refuse_own(config: EvaluateConfig) -> None:
+    """A run's results.json tells of its training too, and what is added to a checkpoint makes it a damaged one."""
+    output = Path(config.eval.output) if config.eval.output else None
+    held = [name for name in OWN if output is not None and (output / name).exists()]
+    if held:
+        raise ConfigError(f"eval.output={output} is a run's or a checkpoint's folder (it holds {held[0]}); name "
+                          "another folder")
+
+
+def _refuse_link(folder: Path) -> None:
+    """A run may be somebody else's: where its own links lead, nothing is written unasked."""
+    if folder.is_symlink():
+        raise CheckpointError(f"the folder for results is a link at {folder}; name where they go with eval.output=DIR")
+
+
+def _show(results: dict[str, Any], output: Path | None, rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+
+    from llmtrain.evaluation.report import PLAIN_WIDTH, print_report, write_outputs
+
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    try:  # shown first, so that a disk that is full by now does not lose the scores; kept also where nobody reads them
+        print_report(console, results, rows)
+        sys.stdout.flush()
+    finally:
+        if output is not None:
+            write_outputs(output, results, rows)
+    if output is not None:
+        print(f"written: {output}")

@@ -1,0 +1,120 @@
+"""``llmtrain train``: claim the folder, build the run, go on where it stopped, train, score."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from llmtrain.config.schema import TrainConfig
+from llmtrain.core.errors import Terminated
+from llmtrain.core.signals import handle, stops, tell_unhandled
+
+if TYPE_CHECKING:
+    from llmtrain.training.build import Training
+
+
+def run(config: TrainConfig) -> int:
+    """Train as configured; the same command resumes an unfinished run and reprints a finished one."""
+    from llmtrain.core.logging import is_main, say
+    from llmtrain.training.run_folder.claim import RunFolder
+
+    for number in stops():
+        if number != signal.SIGINT:  # Python's own handler raises for it
+            handle(number, _stop_outside_the_loop)
+    tell_unhandled()
+    folder = RunFolder.claim(config)
+    try:
+        if folder.finished_results is not None:
+            say(f"this run is finished; its results ({folder.path}):")
+            if is_main():
+                from llmtrain.evaluation.report import stored_rows
+
+                _print(folder.finished_results, stored_rows(folder.path / "predictions.jsonl"))
+            return 0
+        return _train(config, folder)
+    except BaseException:
+        folder.abandon()
+        raise
+    finally:
+        folder.release()
+
+
+def _train(config: TrainConfig, folder: Any) -> int:
+    from llmtrain.training.library_state import libraries_as_found
+
+    with libraries_as_found():
+        return _trained(config, folder)
+
+
+def _trained(config: TrainConfig, folder: Any) -> int:
+    from llmtrain.training.distributed import others_told
+    from llmtrain.training.final_evaluation import finish
+    from llmtrain.training.trainer import ended, train
+
+    accelerator = started(config, folder)
+    with others_told(accelerator):
+        training = prepared(config, folder, accelerator)
+        if accelerator.log_with:
+            # what a kill left behind the step that is gone on from is hidden
+            purge = {"purge_step": training.progress.step + 1}
+            accelerator.init_trackers("llmtrain", init_kwargs={"tensorboard": purge})
+        if not ended(training):
+            train(training)
+        finish(training, _print)
+        accelerator.end_training()
+    return 0
+
+
+def started(config: TrainConfig, folder: Any) -> Any:
+    """The processes of a run and where they compute."""
+    from llmtrain.core.logging import quiet_libraries, say
+    from llmtrain.training.build import start_accelerator
+    from llmtrain.training.distributed import others_met
+
+    quiet_libraries()
+    say(f"run: {folder.path}")
+    with others_met():
+        return start_accelerator(config, folder.path)
+
+
+def prepared(config: TrainConfig, folder: Any, accelerator: Any) -> Training:
+    """The run, at the step where it starts or goes on."""
+    from llmtrain.training.build import build
+    from llmtrain.training.resume import find_start, is_own, load_state, restore
+
+    start = find_start(folder.path, config)
+    decided = None
+    own = start is not None and is_own(folder.path, start)  # one that extends another runs in what is asked for
+    if start is not None and own:
+        parts, meta = load_state(start, only="precision")
+        decided = parts["precision"][1]["running"]
+        if config.trainer.find_batch_size:
+            config.trainer.accumulate = meta["config"]["trainer"]["accumulate"]
+    training = build(config, folder, accelerator, decided, fresh=start is None)
+    if config.trainer.find_batch_size and not own:
+        from llmtrain.training.batch_size_finder import settle_accumulate
+
+        settle_accumulate(training)
+    if start is not None:
+        restore(training, start)
+    else:
+        training.metrics.cut(0)
+    return training
+
+
+def _print(results: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+
+    from llmtrain.evaluation.report import PLAIN_WIDTH, print_report
+
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    print_report(console, results, rows)
+
+
+def _stop_outside_the_loop(number: int, _frame: FrameType | None) -> None:
+    """While starting or scoring there is nothing to save that is not saved already."""
+    stop = Terminated("stopped outside training; nothing is lost, the same command goes on")
+    stop.exit_code = 128 + number
+    raise stop

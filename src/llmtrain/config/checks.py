@@ -1,0 +1,253 @@
+"""Checks that involve several keys, or facts the schema cannot hold: every problem is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import Any
+
+from llmtrain import registry
+from llmtrain.config.choices import Language, LongMode, ScheduleName
+from llmtrain.config.compose import LENGTHS, Config
+from llmtrain.config.decode_checks import decoding_problems
+from llmtrain.config.schema import GenerationConfig, TrainConfig
+from llmtrain.config.sections.objective import (
+    base_terms_of,
+    needs_summaries,
+    problems_of_terms,
+    reads_documents_alone,
+    terms_apart,
+    terms_of,
+)
+from llmtrain.config.sections.preprocess import steps_for_l1
+from llmtrain.config.sections.tuning import problems_of_tuning
+from llmtrain.config.sentence_input import selector_problems, sentence_problems
+from llmtrain.config.weighting_checks import problems_of_weighting
+from llmtrain.core.errors import ConfigError, LlmtrainError, shorten
+
+POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "trainer.batch_size",
+            "trainer.accumulate", "trainer.bucket", "trainer.eval_rows", "trainer.log_every", "trainer.keep_last",
+            "trainer.save_every", "trainer.eval_every", "trainer.patience", "trainer.timeout_seconds",
+            "trainer.threads", "trainer.processes", "data.max_source_tokens", "data.max_summary_tokens",
+            "data.max_train_rows", "data.max_validation_rows", "data.validation_from_train", "data.processes",
+            "eval.lead", "generation.num_beams", "generation.max_new_tokens", "generation.batch_tokens",
+            "generation.temperature", "generation.repetition_penalty", "generation.num_return_sequences",
+            "trainer.eval_num_beams", "summarize.batch", "objective.clm.chunk_tokens",
+            "precision.init_scale", "precision.growth_interval", "optim.eps", "objective.step.steps",
+            "objective.uncertainty.lr", "objective.dwa.window", "objective.dwa.temperature", "objective.gradnorm.lr",
+            "objective.famo.lr", "probe.every")
+NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "objective.step.rest",
+                "objective.gradnorm.alpha", "objective.famo.decay", "optim.base_lr", "optim.head_lr",
+                "optim.weight_decay", "optim.clip_norm", "schedule.warmup_steps", "schedule.base_warmup_steps",
+                "schedule.cooldown_steps", "model.freeze_until_step", "model.unfreeze_every", "data.workers",
+                "eval.bootstrap_samples", "generation.min_new_tokens", "generation.no_repeat_ngram_size",
+                "generation.top_k", "data.max_test_rows", "run.seed", "data.window_overlap", "data.split_seed")
+SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta2", "optim.ema_decay",
+          "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
+          "objective.step.share", "objective.clm.fraction", "head.dropout", "head.label_smoothing",
+          "generation.top_p", "data.head_share")
+MOST = {  # beyond it the value fails in torch, or in a system call that takes no larger one, or scoring never ends
+    "run.seed": 9_000_000_000_000, "trainer.threads": 4096, "trainer.timeout_seconds": 2_000_000,
+    "generation.num_beams": 1000, "trainer.eval_num_beams": 1000, "eval.bootstrap_samples": 1_000_000}
+MOST_OF_ALL = 2**63 - 1
+SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+
+
+def validate(config: TrainConfig) -> None:
+    """Raise ConfigError with one line for each problem of a whole training configuration."""
+    problems = [*_ranges(config), *_lengths(config), *_best(config), *_objective(config), *_model(config),
+                *_optim(config), *_data(config), *decoding_problems(config.generation), *_held_out(config),
+                *_scoring(config)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def validate_stored(config: Config) -> None:
+    """The same for what eval and summarize can change: ranges and decoding."""
+    if problems := [*_ranges(config), *decoding_problems(config.generation), *_held_out(config), *_scoring(config)]:
+        raise ConfigError(problems)
+
+
+def generation_ranges(generation: GenerationConfig) -> list[str]:
+    """What is out of range in decode settings alone."""
+    return list(_ranges(SimpleNamespace(generation=generation)))
+
+
+def _ranges(config: object) -> Iterator[str]:
+    for names, low, high, text in ((POSITIVE, 0, None, "more than 0"), (NOT_NEGATIVE, None, None, "0 or more"),
+                                   (SHARES, None, 1, "from 0 to 1")):
+        for name in names:
+            value = _value(config, name)
+            if value is None:
+                continue
+            if value != value or (value <= 0 if low == 0 else value < 0) or (high is not None and value > high):
+                yield f"{name}={_shown(value)} must be {text}; change it"
+            elif value == float("inf"):
+                yield f"{name}={value} must be finite; change it"
+            elif value > (most := MOST.get(name, MOST_OF_ALL)) and (isinstance(value, int) or name in MOST):
+                yield f"{name}={_shown(value)} must be at most {most}; change it"
+
+
+def _shown(value: float) -> str:
+    """A number as it may stand in a line; an int may have thousands of digits, which no float holds."""
+    return shorten(str(value), 40) if isinstance(value, int) else f"{value:g}"
+
+
+def _value(config: object, path: str) -> float | None:
+    for name in path.split("."):
+        config = getattr(config, name, None)
+    return config if isinstance(config, int | float) else None
+
+
+def _lengths(config: TrainConfig) -> Iterator[str]:
+    named = [name for name in LENGTHS if getattr(config.trainer, name) is not None]
+    if len(named) != 1:
+        given = " and ".join(f"trainer.{name}" for name in named) or "none"
+        yield f"exactly one of trainer.max_steps, max_epochs and max_minutes must be given, not {given}; choose one"
+    if config.trainer.max_minutes is not None and config.schedule.name in (ScheduleName.linear, ScheduleName.cosine):
+        yield (f"schedule.name={config.schedule.name.value} needs a known number of steps, which trainer.max_minutes "
+               "does not give; use schedule=constant_cooldown")
+    if config.trainer.batch_size < config.trainer.accumulate:
+        yield (f"trainer.accumulate={config.trainer.accumulate} is more than trainer.batch_size="
+               f"{config.trainer.batch_size}; each micro-batch needs a row")
+    elif config.trainer.accumulate > 0 and config.trainer.batch_size % config.trainer.accumulate:
+        yield (f"trainer.accumulate={config.trainer.accumulate} must divide trainer.batch_size="
+               f"{config.trainer.batch_size}; change one of them")
+
+
+def _best(config: TrainConfig) -> Iterator[str]:
+    """What validation logs is known before it runs: every score, and a loss for each term."""
+    names = [term.name for term in terms_of(config.objective)]
+    known = [*SCORES, "loss.total", *(f"loss.{name}{end}" for name in names for end in ("", ".weighted"))]
+    if (name := config.trainer.best_metric) not in known:
+        yield f"trainer.best_metric={name} is not logged by the validation; choose from {', '.join(known)}"
+
+
+def _objective(config: TrainConfig) -> Iterator[str]:
+    objective = config.objective
+    yield from problems_of_terms(objective)
+    for name in base_terms_of(objective):
+        try:
+            if name not in ("", "none"):
+                registry.get("objective", name)
+                yield from _own(getattr(objective, name))
+                yield from _beside(getattr(objective, name), config)
+        except LlmtrainError as error:
+            yield f"objective.{'base' if objective.terms is None else 'terms'}: {error}"
+    yield from problems_of_weighting(config)
+    weighting = getattr(objective, objective.weighting, None)
+    yield from _own(weighting)
+    yield from _beside(weighting, config)
+
+
+def _model(config: TrainConfig) -> Iterator[str]:
+    if config.model.freeze not in ("none", "all") and not config.model.freeze.isdecimal():
+        yield f"model.freeze={config.model.freeze} is none of none, all and a number of layers; use one of them"
+    if config.model.unfreeze_every and (config.model.freeze_until_step or config.model.freeze == "all"):
+        other = "freeze_until_step" if config.model.freeze_until_step else "freeze=all"
+        yield f"model.unfreeze_every and model.{other} both hold the whole base back; choose one of them"
+    yield from problems_of_tuning(config.tuning, config.model)
+    yield from _own(config.head)
+    yield from sentence_problems(config)
+    yield from _beside(config.head, config)
+
+
+def _own(options: Any) -> Iterator[str]:
+    """What the options of a registered part say of each other."""
+    if hasattr(options, "problems"):
+        yield from options.problems()
+
+
+def _beside(options: Any, config: TrainConfig) -> Iterator[str]:
+    """What the options of a registered part say of the rest of the configuration."""
+    if hasattr(options, "problems_in"):
+        yield from options.problems_in(config)
+
+
+def _optim(config: TrainConfig) -> Iterator[str]:
+    optim = config.optim
+    try:
+        registry.get("optimizer", optim.name)
+    except LlmtrainError as error:
+        yield f"optim.name: {error}"
+    if not 0 < optim.layer_decay <= 1:
+        yield f"optim.layer_decay={optim.layer_decay:g} must be more than 0 and at most 1; change it"
+    yield from _average(config)
+    options = getattr(optim, optim.name, None)
+    if hasattr(options, "problems"):  # what an optimizer's own options say of themselves
+        yield from options.problems()
+
+
+def _average(config: TrainConfig) -> Iterator[str]:
+    count, kept = config.optim.average_last, config.trainer.keep_last
+    if count < 0 or count == 1:
+        yield f"optim.average_last={count} must be 0 (off) or at least 2; change it"
+    elif count > kept:
+        yield f"optim.average_last={count} is more than trainer.keep_last={kept} keeps; raise that to {count}"
+    if count and config.optim.ema_decay > 0:
+        yield "optim.average_last and optim.ema_decay both average the published weights; choose one of them"
+
+
+def _data(config: TrainConfig) -> Iterator[str]:
+    data = config.data
+    if config.fingerprints is not None:
+        yield "fingerprints is what train itself notes of the files it reads; leave it out"
+    if data.unlabelled is not None and not reads_documents_alone(config.objective):
+        able = [part.name for part in registry.parts("objective") if not part.requires.get("reads_summary")]
+        yield (f"data.unlabelled needs a base term that reads documents alone; use an objective.base of "
+               f"{', '.join(able)}, or leave data.unlabelled out")
+    if not 0 < data.unlabelled_share < 1:
+        yield f"data.unlabelled_share={data.unlabelled_share:g} must be more than 0 and less than 1; change it"
+    elif data.unlabelled is not None and needs_summaries(config.objective) and config.trainer.batch_size < 2:
+        yield ("data.unlabelled needs room in a step for a pair and a document alone; set trainer.batch_size to 2 or "
+               "more")
+    if data.name == "files" and not data.train:
+        yield "data=files needs data.train; name a file, a list or a glob"
+    if data.name == "hub" and not data.hub.name:
+        yield "data=hub needs data.hub.name; give a dataset name or a local folder in the hub's layout"
+    head = registry.get("head", config.head.name)
+    if data.long is LongMode.sliding and not head.requires.get("windows", True):
+        yield (f"data.long=sliding reads a document in windows and head={head.name} reads and writes in one piece; use "
+               "data.long=interpolate or head_tail")
+    yield from selector_problems(config)
+    try:
+        l1_steps = steps_for_l1(data.preprocess)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    for name in l1_steps:
+        yield from _l1_text(config, name)
+
+
+def _held_out(config: Config) -> Iterator[str]:
+    data = config.data
+    if data.validation_from_train is None:
+        return
+    if data.name == "docstrings":
+        yield "data.validation_from_train needs data=files or data=hub; data=docstrings has a validation split"
+    elif data.validation is not None:
+        yield "data.validation and data.validation_from_train both name the validation rows; choose one of them"
+
+
+def _scoring(config: Config) -> Iterator[str]:
+    if config.eval.language is Language.zh_words and find_spec("jieba") is None:
+        yield ("eval.language=zh_words needs the package jieba, which is not installed; run: pip install "
+               "'llmtrain[chinese]', or use eval.language=cjk for characters")
+
+
+def _l1_text(config: TrainConfig, step: str) -> Iterator[str]:
+    """A text for l1 alone needs a base objective that reads it in a pass of its own."""
+    used = base_terms_of(config.objective)
+    able = [part.name for part in registry.parts("objective") if part.requires.get("own_pass")]
+    another = f"data.preprocess: {step} with apply=l1 gives the base's own term another text and"
+    if not used:
+        yield (f"data.preprocess: {step} with apply=l1 shapes the text of the base's own term and objective.base=none "
+               "has none; use apply=document, or choose objective.base")
+    elif not set(used) & set(able):
+        yield (f"{another} objective.base={','.join(used)} reads the summary's; use apply=document, or an "
+               f"objective.base of {', '.join(able)}")
+    elif not terms_apart(config.objective):
+        name = next(name for name in used if name in able)
+        yield (f"{another} objective.{name}.shared_pass=true reads the summary's; use apply=document, or "
+               "shared_pass=false")

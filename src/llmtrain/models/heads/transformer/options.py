@@ -1,0 +1,36 @@
+"""Options of the transformer head (no torch here)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from llmtrain.config.keys import SPEED, key
+from llmtrain.registry import register
+
+
+@dataclass(kw_only=True, slots=True)
+class TransformerHeadConfig:
+    name: str = key("transformer", "registered name of the head")
+    layers: int = key(3, "decoder layers", "layers")
+    width: int | None = key(None, "hidden width; default: the base's (another width is projected)", "features")
+    heads: int | None = key(None, "attention heads; default: the base's", "heads")
+    ffn: int | None = key(None, "width of the feed-forward layer; default: the base's", "features")
+    dropout: float = key(0.0, "dropout on the residual branches; raise it for many epochs", "probability")
+    label_smoothing: float = key(0.0, "label smoothing of the summary cross-entropy", "probability")
+    tie_embeddings: bool = key(True, "share the base's token embeddings with the head's input and output")
+    warm_start: bool = key(True, "start from the base's own layers")
+    copy_gate: bool = key(True, "mix the vocabulary with a pointer over source tokens")
+    chunk_tokens: int = key(4096, "summary tokens whose vocabulary logits exist at once", "tokens", affects=SPEED)
+
+    def problems(self) -> Iterator[str]:
+        """One line for each option that is wrong by itself or beside another."""
+        for name in ("layers", "width", "heads", "ffn", "chunk_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                yield f"head.{name}={value} must be more than 0; change it"
+        if self.width and self.heads and self.width % self.heads:
+            yield f"head.width={self.width} must be a multiple of head.heads={self.heads}; change one of them"
+
+
+register("head", "transformer", TransformerHeadConfig, "llmtrain.models.heads.transformer.head:TransformerHead",
+         "autoregressive decoder with cross-attention, warm start and copy gate", writes=True)

@@ -1,0 +1,288 @@
+"""The public Python: ``Summarizer("folder")(["text"])``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Any, overload
+
+import torch
+from torch import nn
+
+from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
+from llmtrain.config.choices import Device, PrecisionName
+from llmtrain.config.compose import from_dict
+from llmtrain.config.convert import plain
+from llmtrain.config.decode_checks import idle_settings
+from llmtrain.config.python_arguments import Arguments, arguments
+from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sections.objective import trains_summary
+from llmtrain.core.errors import CheckpointError, ConfigError
+from llmtrain.core.logging import warn
+from llmtrain.data.features import clean
+from llmtrain.data.python_texts import given_texts
+from llmtrain.data.sentence_features import END, START, encode_sentences
+from llmtrain.data.text.preprocess.pipeline import Pipeline
+from llmtrain.data.truncation import Cut, bounded, cut_of
+from llmtrain.inference.predict import Documents, Generated, spell_as_written, summarize_batches
+from llmtrain.models.backbone.families import observed_layer, positions
+from llmtrain.nn.precision import Precision
+from llmtrain.plugins import load as load_plugin
+from llmtrain.tasks.summarization.citations import cite
+from llmtrain.tasks.summarization.selector import FOLDER as SELECTOR
+from llmtrain.tasks.summarization.selector import Selector
+
+COPY_LIKELY = 0.5  # a token counts as copied when copying it was likelier than writing it
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A word that the summary took from the document: ``document[start:end]``, and how likely copying was."""
+
+    text: str
+    start: int
+    end: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summarized:
+    """Summaries of some texts, in their order; which texts were cut, by a selector too; the words copied from each,
+    when asked for.
+
+    ``read`` is each text as the model read it, where that is another: the copied words stand in that one.
+    """
+
+    summaries: list[Generated]
+    cut: list[int]
+    copied: list[list[Copied] | None]
+    read: list[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published model on its device, with its tokenizer, its precision and the selector in front of it."""
+
+    model: Any
+    tokenizer: Any
+    precision: Precision
+    selector: Selector | None = None
+    lock: Any = field(default_factory=Lock, repr=False, compare=False)  # held while it summarizes, by one thread
+
+    def first_linear(self) -> nn.Module:
+        """A layer inside the trunk whose output dtype shows the effective precision."""
+        return observed_layer(self.model.trunk)
+
+    @property
+    def cites(self) -> bool:
+        """Whether its summaries are written and then traced to the document's sentences."""
+        return bool(self.model.head.cites)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether its summaries are made of the document's sentences."""
+        return not self.model.can_generate()
+
+    def source_limit(self, generation: GenerationConfig) -> int:
+        """The longest document the model can read beside such summaries, in tokens; in windows, any."""
+        if getattr(self.model.config, "window_overlap", None) is not None:
+            return sys.maxsize
+        limit: int = self.model.source_limit(positions(self.model.trunk.config), generation.max_new_tokens)
+        return limit
+
+    def summarize(self, texts: Sequence[str], data: DataConfig, generation: GenerationConfig,
+                  evidence: bool = False) -> Summarized:
+        """Summaries in the order of the texts. An empty text gives an empty summary; a long one is cut.
+
+        Calls of several threads wait for each other: tokenizers and sampling have a state.
+        """
+        with self.lock:
+            return self._summarize(texts, data, generation, evidence)
+
+    def _summarize(self, texts: Sequence[str], data: DataConfig, generation: GenerationConfig,
+                   evidence: bool) -> Summarized:
+        limit = min(data.max_source_tokens, self.source_limit(generation))
+        cut = cut_of(self.tokenizer, data, limit)
+        pipeline = Pipeline(data.preprocess)
+        cleaned = [clean(text) for text in texts]
+        selected = None if self.selector is None else self.selector.shorten(cleaned, self.tokenizer, limit)
+        read = [pipeline.document(text) for text in (cleaned if selected is None else selected.texts)]
+        wanted = [i for i, text in enumerate(read) if text.strip()]
+        begun = [bounded(read[i], self.tokenizer, cut) for i in wanted]
+        whole = self._encode(begun, evidence and self.tokenizer.is_fast)
+        documents, was_cut = self._documents(begun, whole, cut)
+        made = summarize_batches(self.model, self.tokenizer, documents, generation, self.precision,
+                                 evidence=evidence or self.cites)
+        made = spell_as_written(self.tokenizer, [cleaned[i] for i in wanted], made, pipeline.summary)
+        if self.cites:
+            made = cite(self.tokenizer, made, self.model.head.options.cite)
+        empty = Generated("", [], 0.0)
+        several = 1 if self.chooses else generation.num_return_sequences
+        summaries = [replace(empty, others=(empty,) * (several - 1)) for _ in texts]
+        copied: list[list[Copied] | None] = [None for _ in texts]
+        for row, (i, one) in enumerate(zip(wanted, made, strict=True)):
+            summaries[i] = one
+            if one.copied is not None and "offset_mapping" in whole:
+                copied[i] = copied_words(read[i], one.copied, cut.places(
+                    whole["offset_mapping"][row], len(read[i]) - len(begun[row])), cut(whole.word_ids(row)))
+        shortened = {i for i, lost in zip(wanted, was_cut, strict=True) if lost}
+        shortened |= set() if selected is None else set(selected.longer)
+        return Summarized(summaries, sorted(shortened), copied,
+                          [new if new != old else None for new, old in zip(read, cleaned, strict=True)])
+
+    def _documents(self, texts: list[str], whole: Any, cut: Cut) -> tuple[Documents, list[bool]]:
+        """The texts as the model reads them, and which of them are cut."""
+        asked = self.model.sentence_input
+        if asked is None:
+            return (Documents([cut(row) for row in whole["input_ids"]], texts),
+                    [len(row) > cut.limit for row in whole["input_ids"]])
+        found = encode_sentences(texts, self.tokenizer, cut.limit, asked.marked)
+        return Documents(found["input_ids"], texts, {name: found[name] for name in (START, END)}), found["cut"]
+
+    def _encode(self, texts: list[str], with_offsets: bool) -> Any:
+        if not texts:
+            return {"input_ids": []}
+        return self.tokenizer(texts, verbose=False, return_offsets_mapping=with_offsets)
+
+
+def copied_words(document: str, pointed: list[tuple[str, float, int]], offsets: list[tuple[int, int]],
+                 words: list[int | None]) -> list[Copied]:
+    """The document's words that a summary's tokens point at, one entry for tokens that follow each other in one word.
+
+    Args:
+        pointed: (token, probability of copying, place among the document's tokens) of each token of the summary.
+        offsets: First and last character of each of the document's tokens.
+        words: The word each belongs to; None for special tokens.
+    """
+    found: list[Copied] = []
+    previous: int | None = None
+    for _token, gate, place in pointed:
+        word = words[place] if gate > COPY_LIKELY and place < len(words) else None
+        if word is not None and word == previous:
+            found[-1] = replace(found[-1], probability=min(found[-1].probability, gate))
+        elif word is not None:
+            spans = [span for span, other in zip(offsets, words, strict=True) if other == word]
+            start, end = spans[0][0], spans[-1][1]
+            start += len(document[start:end]) - len(document[start:end].lstrip())  # byte-level BPE counts the space in
+            found.append(Copied(document[start:end], start, end, gate))
+        previous = word
+    return found
+
+
+def load_published(folder: Path, precision: PrecisionConfig, device: Device = Device.auto) -> Published:
+    """Load a verified model folder, the selector in front of it included.
+
+    Raises:
+        CheckpointError: transformers cannot load it.
+    """
+    from llmtrain.hf import load
+
+    cuda = torch.cuda.is_available() and device is not Device.cpu
+    if device is Device.cuda and not cuda:
+        raise ConfigError("trainer.device=cuda but torch sees no CUDA device; use trainer.device=cpu")
+    where = torch.device("cuda" if cuda else "cpu")
+    model, tokenizer = load(folder)
+    chosen = Precision(precision, where)
+    selector = Selector(folder / SELECTOR, where, chosen) if (folder / SELECTOR).is_dir() else None
+    return Published(model.to(where).eval(), tokenizer, chosen, selector)
+
+
+def check_writes(stored: dict[str, Any], folder: Path) -> None:
+    """Raise CheckpointError for a base that was trained alone: it writes no summaries."""
+    config = from_dict(stored["config"], str(folder / "llmtrain.json"), CheckpointError, scoring=True)
+    if not trains_summary(config.objective):
+        raise CheckpointError(f"the model at {folder} is a base that was trained alone and writes no summaries; start "
+                              f"a summarizer from it: llmtrain train model.init_from={folder}")
+
+
+@lru_cache(maxsize=1)
+def _kept(folder: Path, precision: PrecisionName, device: Device) -> Published:
+    """The last model that a copy loaded: a pool of processes unpickles one for every piece of work."""
+    return load_published(folder, PrecisionConfig(name=precision), device)
+
+
+class Summarizer:
+    """A trained model, ready to summarize.
+
+    It can be pickled and copied: a copy holds the folder and the settings, and loads the weights anew. Several threads
+    may call one; their calls wait for each other.
+
+    Args:
+        folder: A run folder (its best checkpoint), a pointer, a step folder or a lone model folder.
+        precision: fp32, fp16 or bf16.
+        device: auto, cpu or cuda.
+        plugins: Python files that register what the model was trained with (its head); they are run.
+        generation: Decode settings under transformers' names (``num_beams=4``); default: the run's own.
+
+    Raises:
+        CheckpointError: The folder is damaged or is no llmtrain model.
+        ConfigError: An unknown argument, a value of a wrong type or out of its range, or a plugin that is missing or
+            cannot be run; one line for each.
+    """
+
+    def __init__(self, folder: str | Path, precision: str = "fp32", device: str = "auto",
+                 plugins: str | Path | Sequence[str | Path] = (), **generation: Any) -> None:
+        self._open(arguments(folder, precision, device, plugins, generation), load_published)
+        for line in idle_settings(self.generation, writes=not self.published.chooses):
+            if (told := line.replace("generation.", "")).partition("=")[0] in generation:
+                warn(told)
+
+    def _open(self, given: Arguments, load: Callable[[Path, PrecisionConfig, Device], Published]) -> None:
+        for file in given.plugins:
+            load_plugin(file)
+        self.folder = locate_model(given.folder).resolve()
+        stored = read_model_config(self.folder)
+        check_plugins(stored, self.folder)
+        check_writes(stored, self.folder)
+        self.config: TrainConfig = from_dict(stored["config"], str(self.folder / "llmtrain.json"), CheckpointError,
+                                             scoring=True)
+        self.generation = self.config.generation = given.over(self.config.generation)
+        self.published = load(self.folder, PrecisionConfig(name=given.precision), given.device)
+        self._given = replace(given, folder=self.folder, plugins=tuple(file.resolve() for file in given.plugins))
+
+    @overload
+    def __call__(self, texts: str) -> str: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, texts: Iterable[str]) -> list[str]: ...
+
+    def __call__(self, texts: Any) -> Any:
+        """The summary of one text, or a list of summaries in the order of several; an empty text has an empty one.
+
+        With ``num_return_sequences`` above 1 each text has a list of them, the best first where beams rank them.
+
+        Args:
+            texts: A str, or anything that gives str: a list, a generator, an array, a column of a table or dataset.
+
+        Raises:
+            DataError: Something else than a str, with its place.
+        """
+        made = self.details(given_texts(texts))
+        found = [[one.text for one in each.every] if each.others else each.text for each in made]
+        return found[0] if isinstance(texts, str) else found
+
+    @overload
+    def details(  # type: ignore[overload-overlap]
+        self, texts: str, with_copies: bool = False) -> Generated: ...
+
+    @overload
+    def details(self, texts: Iterable[str], with_copies: bool = False) -> list[Generated]: ...
+
+    def details(self, texts: Any, with_copies: bool = False) -> Any:
+        """Summaries with their scores, the sentences a selecting head chose, the citations of a head that cites and,
+        with copies, what each token of a head with a copy gate was copied from."""
+        made = self.published.summarize(given_texts(texts), self.config.data, self.generation, with_copies).summaries
+        return made[0] if isinstance(texts, str) else made
+
+    def __getstate__(self) -> dict[str, Any]:
+        given = self._given
+        return {"folder": str(given.folder), "precision": given.precision.value, "device": given.device.value,
+                "plugins": [str(file) for file in given.plugins], "generation": plain(self.generation)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._open(arguments(**state), lambda folder, precision, device: _kept(folder, precision.name, device))
