@@ -17,9 +17,10 @@ from typing import Any
 
 from llmtrain.core.errors import ConfigError
 
-KINDS = ("head", "objective", "weighting", "optimizer", "preprocess")
+KINDS = ("task", "architecture", "head", "objective", "weighting", "optimizer", "preprocess")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
 BUILTIN_MODULES = (  # torch-free, imported late
+    "llmtrain.tasks.summarization.options", "llmtrain.models.architectures",
     "llmtrain.models.heads.transformer.options", "llmtrain.models.heads.rnn.options",
     "llmtrain.models.heads.prefix_lm.options",
     "llmtrain.models.heads.extractive.options", "llmtrain.models.heads.ext_abs.options",
@@ -87,8 +88,9 @@ def _options_problem(kind: str, name: str, options: Any) -> str | None:
     for option in fields(options):
         if option.default is MISSING and option.default_factory is MISSING:
             return f"have no default for {option.name}; write {option.name}: TYPE = key(DEFAULT, MEANING)"
-    if kind == "head" and not any(option.name == "name" and option.default == name for option in fields(options)):
-        return f'must know their name; write name: str = key("{name}", "registered name of the head")'
+    named = any(option.name == "name" and option.default == name for option in fields(options))
+    if kind in ("head", "task") and not named:
+        return f'must know their name; write name: str = key("{name}", "registered name of the {kind}")'
     return None
 
 

@@ -13,10 +13,11 @@ import pytest
 from helpers import pairs, warm_cli, write_jsonl
 from llmtrain.config.compose import to_dict
 from llmtrain.config.run_id import without_late
-from llmtrain.config.schema import EvalConfig, GenerationConfig
+from llmtrain.config.schema import GenerationConfig
 from llmtrain.core import files
 from llmtrain.core.files import write_problem
 from llmtrain.evaluation import report
+from llmtrain.tasks.summarization.options import SummarizationEval
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def decoded(*_: Any, **__: Any) -> None:
         raise AssertionError("it was decoded")
 
-    monkeypatch.setattr("llmtrain.inference.predict.summarize_batches", decoded)
+    monkeypatch.setattr("llmtrain.inference.predict.predict_batches", decoded)
 
 
 def test_a_run_that_may_not_be_written_is_told_before_it_is_decoded(run: Path, tmp_path: Path,
@@ -192,7 +193,7 @@ def test_a_run_may_validate_greedily_and_publish_beams(run: Path, tiny_base: Pat
 
 def test_where_results_go_by_default_does_not_change_with_new_keys() -> None:
     """The folder's name is made of the settings; keys that came later count where they are set."""
-    names = set(without_late(EvalConfig())) | set(without_late(GenerationConfig()))
+    names = set(without_late(SummarizationEval())) | set(without_late(GenerationConfig()))
     assert not names & {"prediction", "top_k", "early_stopping", "repetition_penalty", "num_return_sequences"}
     assert without_late(GenerationConfig(top_k=3)) == without_late(GenerationConfig()) | {"top_k": 3}
     assert "top_k" in to_dict(GenerationConfig())

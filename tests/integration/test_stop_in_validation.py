@@ -32,8 +32,8 @@ def slow(run, *rest, **how):
 {module}.{function} = slow
 sys.exit(main(sys.argv[2:]))
 """
-IN_LOSSES = STOP_IN.format(module="validation", function="held_out_losses", when="run.progress.step == at")
-IN_SUMMARIES = STOP_IN.format(module="validation", function="generate_and_score",
+IN_LOSSES = STOP_IN.format(module="validate", function="held_out_losses", when="run.progress.step == at")
+IN_SUMMARIES = STOP_IN.format(module="validate", function="predict_and_score",
                               when="how['accelerator'] is not None and seen() == at")
 # of two ranks: those in the second argument are stopped in their own share of what the third one names
 RANKS = """
@@ -43,7 +43,7 @@ from llmtrain.cli.main import main
 from llmtrain.training import validate
 
 at, ranks, name, step = int(sys.argv[1]), sys.argv[2], sys.argv[3], []
-place = {"eval_batches": validation, "summarize_batches": generation}[name]
+place = {"eval_batches": validation, "predict_batches": generation}[name]
 losses, real = validate.held_out_losses, getattr(place, name)
 
 def noting(run, *rest):
@@ -116,7 +116,7 @@ def test_it_is_left_and_made_up_for(program: str, at: int, more: tuple[str, ...]
         compare(straight / "checkpoints" / one["folder"], stopped / "checkpoints" / two["folder"])
 
 
-@pytest.mark.parametrize(("ranks", "name"), [("01", "eval_batches"), ("1", "summarize_batches")])
+@pytest.mark.parametrize(("ranks", "name"), [("01", "eval_batches"), ("1", "predict_batches")])
 def test_two_ranks_leave_it_together(ranks: str, name: str, command: list[str], tmp_path: Path) -> None:
     assert [code for code, _ in two_ranks(tmp_path, "-m", "llmtrain", *command, "run.name=straight")] == [0, 0]
     started = time.monotonic()

@@ -135,7 +135,7 @@ def test_generation_is_steered_and_does_not_depend_on_the_batch(tiny_base: Path,
                            do_sample=False, max_new_tokens=6, no_repeat_ngram_size=3)
     assert plain.shape[0] == 3  # the ordinary call works, without steering
     if beams == 1:  # each token is the likeliest of one steered teacher-forced pass
-        (draft, *_) = model.summarize(batch(), config, evidence=True)
+        (draft, *_) = model.predict(batch(), config, evidence=True)
         states = model.read(batch())
         row = together[0]
         log_TV = model.head.log_probabilities(torch.tensor([[model.head.start_id, *row[:-1]]] * 3), states)[0]

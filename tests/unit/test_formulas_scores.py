@@ -11,14 +11,16 @@ import pytest
 from rouge_score import rouge_scorer
 
 from llmtrain.config.choices import Language, References
-from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
-from llmtrain.evaluation.confidence import interval, paired, resampled_means
-from llmtrain.evaluation.evaluate import extras, intervals
+from llmtrain.evaluation.confidence import interval, paired, resampled
+from llmtrain.evaluation.evaluate import intervals
 from llmtrain.models.heads.extractive.choose import Selection, choose
 from llmtrain.models.heads.extractive.options import ExtractiveHeadConfig
 from llmtrain.tasks.summarization.baselines import LENGTHS, best_lead_length, lead, oracle
+from llmtrain.tasks.summarization.ngrams import shares_of_ngrams as extras
+from llmtrain.tasks.summarization.options import SummarizationEval
 from llmtrain.tasks.summarization.rouge import Rouge
+from llmtrain.tasks.summarization.task import Summarization
 
 
 def example(document: str, *references: str) -> Example:
@@ -29,7 +31,7 @@ def test_resampled_means_and_their_interval_are_numpys() -> None:
     values = np.random.default_rng(1).normal(5, 2, 17)
     generator = np.random.default_rng(3)
     exact = np.concatenate([values[generator.integers(0, 17, (n, 17))].mean(1) for n in (100, 100, 50)])
-    assert np.array_equal(resampled_means(values, 250, 3), exact)
+    assert np.array_equal(resampled(values, 250, 3), exact)
     found = interval(values, 250, 3)
     ordered = np.sort(exact)
     for value, share in ((found.low, 0.025), (found.high, 0.975)):
@@ -57,8 +59,8 @@ def test_scores_are_rouge_scores_own() -> None:
     row = example("d", reference)
     found = Rouge(Language.en, References.first, [row]).score(prediction, row)
     assert found == pytest.approx({name: 100 * value.fmeasure for name, value in exact.items()})
-    config = EvalConfig(bootstrap_samples=50)
-    assert intervals([found, found], config)["rouge2"].value == pytest.approx(found["rouge2"])
+    config = SummarizationEval(bootstrap_samples=50)
+    assert intervals(Summarization.metrics, [found, found], config)["rouge2"].value == pytest.approx(found["rouge2"])
 
 
 @pytest.mark.parametrize("rule", [References.first, References.mean, References.max])

@@ -46,7 +46,7 @@ NO_COLUMN = r"no column 'prediction' \(it has 'id', 'summary', 'made'\) at .*:{}
                                             ("p.parquet", 1), ("p.csv.gz", 2)])
 def test_no_other_column_is_taken_for_the_predictions(name: str, line: int, tmp_path: Path) -> None:
     """Whatever kind of file the data's own columns stand in; the one that is named is read."""
-    rows = [{"id": e.id, "summary": e.summary, "made": wanted} for e, wanted in zip(EXAMPLES, WANTED, strict=True)]
+    rows = [{"id": e.id, "summary": e.target, "made": wanted} for e, wanted in zip(EXAMPLES, WANTED, strict=True)]
     path = tmp_path / name
     if name.startswith("p.json"):
         path.write_text(json.dumps(rows) if name == "p.json" else "\n".join(map(json.dumps, rows)))

@@ -15,13 +15,13 @@ import pytest
 
 from helpers import environment
 from llmtrain.cli import main
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.core import system
 from llmtrain.core.errors import ResourceError
 from llmtrain.core.signals import StopSignals
 from llmtrain.core.stdio import borrowed, prepare, takes_any_character
 from llmtrain.data import cache
 from llmtrain.data.sources.docstrings import read_docstrings
+from llmtrain.tasks.summarization.options import SummarizationData
 
 NO_HOME = """
 import os, pwd
@@ -76,7 +76,7 @@ def test_a_closed_default_cache_is_done_without_and_told_once(home: str, monkeyp
     monkeypatch.delenv(cache.VARIABLE, raising=False)
     monkeypatch.setenv("HOME", home)
     cache._tell.cache_clear()
-    splits = [read_docstrings(DataConfig()) for _ in range(2)]
+    splits = [read_docstrings(SummarizationData()) for _ in range(2)]
     assert splits[0].train and splits[0] == splits[1]
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and cache.VARIABLE in told
@@ -86,7 +86,7 @@ def test_a_cache_that_was_named_must_be_writable(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("llmtrain.data.sources.docstrings.PACKAGES", ("rich",))
     monkeypatch.setenv(cache.VARIABLE, "/proc/nowhere")
     with pytest.raises(ResourceError, match=cache.VARIABLE):
-        read_docstrings(DataConfig())
+        read_docstrings(SummarizationData())
 
 
 def test_main_in_a_thread_sets_no_handlers_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:

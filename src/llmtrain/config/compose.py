@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
 from llmtrain.config.choices import ScheduleName
-from llmtrain.config.convert import build, did_you_mean, from_dict, part_sections, to_dict
+from llmtrain.config.convert import build, did_you_mean, from_dict, part_sections, task_sections, to_dict
 from llmtrain.config.hydra_store import register_schemas
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.interpolation import resolver_in, texts
@@ -24,8 +24,9 @@ from llmtrain.config.overrides.texts import quote_overrides
 from llmtrain.config.reference import SCHEMAS, keys
 from llmtrain.config.run_id import differing_keys, result_dict, run_hash, run_name
 from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
-from llmtrain.config.sections.objective import moves_lambda, trains_summary
+from llmtrain.config.sections.objective import moves_lambda, trains_task
 from llmtrain.config.sections.preprocess import settled
+from llmtrain.config.sections.task import chosen_task, with_own_keys
 from llmtrain.core.errors import ConfigError, shorten
 
 if TYPE_CHECKING:
@@ -291,12 +292,15 @@ def to_typed(command: str, config: DictConfig) -> Config:
     Raises ConfigError with one line for each key that the schema, or the chosen head, does not have.
     """
     values = to_container(config)
+    task = chosen_task(values)
+    values = with_own_keys(values, task)
     if command == "train":
         trained: TrainConfig = build(TrainConfig, values, "", **part_sections(values))
         if trained.trainer.best_metric == "auto":
-            trained.trainer.best_metric = "rouge1" if trains_summary(trained.objective) else "loss.total"
+            main = task.requires["metrics"][0]
+            trained.trainer.best_metric = main if trains_task(trained.objective) else "loss.total"
         typed: Config = trained
     else:
-        typed = build(SCHEMAS[command], values)
+        typed = build(SCHEMAS[command], values, "", **task_sections(values))
     typed.data.preprocess = settled(typed.data.preprocess)
     return typed

@@ -10,11 +10,12 @@ from typing import Any
 
 from llmtrain.config import compose
 from llmtrain.config.checks import validate_stored
-from llmtrain.config.convert import build, from_dict, to_dict
+from llmtrain.config.convert import build, from_dict, task_sections, to_dict
 from llmtrain.config.overrides.texts import quote_overrides
 from llmtrain.config.reference import SCHEMAS
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.preprocess import settled
+from llmtrain.config.sections.task import chosen_task, with_own_keys
 from llmtrain.core.errors import CheckpointError, ConfigError
 
 FIXED = ("model", "head", "objective", "optim", "schedule", "tokenizer")
@@ -40,7 +41,7 @@ def compose_over(stored: dict[str, Any] | None, overrides: list[str], command: s
         ConfigError: A wrong key, group or value, or one that the checkpoint fixes (model, head, objective ...).
         CheckpointError: ``stored`` does not fit the schema.
     """
-    _refuse_fixed(overrides, command)
+    _refuse_fixed(overrides, command, FIXED if stored is None else ("task", *FIXED))
     values = compose.to_container(compose.compose(command, overrides))
     if stored is None:
         return _typed(command, values)
@@ -63,7 +64,8 @@ def compose_over(stored: dict[str, Any] | None, overrides: list[str], command: s
 
 
 def _typed(command: str, values: dict[str, Any]) -> compose.Config:
-    typed: compose.Config = build(SCHEMAS[command], values)
+    values = with_own_keys(values, chosen_task(values))
+    typed: compose.Config = build(SCHEMAS[command], values, "", **task_sections(values))
     typed.data.preprocess = settled(typed.data.preprocess)
     validate_stored(typed)
     return typed
@@ -79,12 +81,12 @@ def _replace(result: dict[str, Any], values: dict[str, Any], path: list[str]) ->
         result.pop(path[-1], None)
 
 
-def _refuse_fixed(overrides: list[str], command: str) -> None:
+def _refuse_fixed(overrides: list[str], command: str, fixed: tuple[str, ...]) -> None:
     problems = []
     for override in overrides:
         name = override.lstrip("+~").partition("=")[0].partition("@")[0].strip()
         section = name.replace("/", ".").partition(".")[0]
-        if section in FIXED or name in FIXED_KEYS:
+        if section in fixed or name in FIXED_KEYS:
             problems.append(f"{name} is fixed by the checkpoint and cannot be given to {command}; leave it out")
         elif section in ("experiment", "debug"):
             problems.append(f"{override} configures a training run and cannot be given to {command}; leave it out, or "

@@ -22,7 +22,7 @@ from llmtrain.data.sentence_features import END, START
 from llmtrain.data.text.sentences import Span, sentence_spans
 from llmtrain.data.text.spelling import CJK, speller
 from llmtrain.models.heads.extractive.choose import joined
-from llmtrain.models.output import Draft
+from llmtrain.models.output import Output
 
 CJK_GAP = re.compile(rf"(?<={CJK}) (?={CJK})")
 Row = Sequence[int] | NDArray[np.int64]
@@ -127,7 +127,7 @@ def documents_of(features: Features, texts: Sequence[str], rows: Sequence[int]) 
 
 
 @torch.no_grad()
-def summarize_batches(model: Any, tokenizer: Any, documents: Documents, config: GenerationConfig, precision: Any,
+def predict_batches(model: Any, tokenizer: Any, documents: Documents, config: GenerationConfig, precision: Any,
                       progress: Callable[[int], None] | None = None, evidence: bool = False) -> list[Generated]:
     """Summaries of tokenised documents, in their order. Training mode and random state are left as found.
 
@@ -144,7 +144,7 @@ def summarize_batches(model: Any, tokenizer: Any, documents: Documents, config: 
         with fork, precision.autocast():
             for rows in batches_of([len(ids) for ids in documents.input_ids], config.batch_tokens):
                 batch, spans = _batch(documents, rows, model.config.pad_token_id, device)
-                drafts = model.summarize(batch, config, evidence)
+                drafts = model.predict(batch, config, evidence)
                 for row, (i, draft, places) in enumerate(zip(rows, drafts, spans, strict=True)):
                     sentences = batch["sentences"][row] if "sentences" in batch else []
                     first, *others = (_generated(one, sentences, documents.texts[i], places, tokenizer)
@@ -183,7 +183,7 @@ def _batch(documents: Documents, rows: list[int], padding: int, device: Any) -> 
     return batch, spans
 
 
-def _generated(draft: Draft, sentences: list[str], document: str, spans: list[Span], tokenizer: Any) -> Generated:
+def _generated(draft: Output, sentences: list[str], document: str, spans: list[Span], tokenizer: Any) -> Generated:
     """A draft as text; ``sentences`` are its document's, for a head that chooses them."""
     text = joined([sentences[choice.index] for choice in draft.sentences or []]) if draft.token_ids is None else tidy(
         tokenizer.decode(draft.token_ids, skip_special_tokens=True))

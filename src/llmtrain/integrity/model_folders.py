@@ -10,7 +10,7 @@ from typing import Any
 
 from llmtrain.checkpoint import check_plugins, read_model_config, verify
 from llmtrain.config.compose import from_dict
-from llmtrain.config.sections.objective import trains_summary
+from llmtrain.config.sections.objective import trains_task
 from llmtrain.core.errors import CheckpointError, shorten
 from llmtrain.integrity.finding import ADVICE, Finding
 from llmtrain.models.backbone.load_errors import check_kinds, refusing
@@ -27,7 +27,7 @@ def model_folder(found: Finding) -> None:
     at = str(found.path / "llmtrain.json")
     config = from_dict(stored["config"], at, CheckpointError, scoring=True)
     check_plugins(stored, found.path)
-    if not trains_summary(config.objective):
+    if not trains_task(config.objective):
         base(found)
         found.good_for = ("model.init_from", "model.path")
         return

@@ -12,7 +12,7 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.config.sections.objective import (
     base_terms_of,
-    needs_summaries,
+    needs_targets,
     reads_documents_alone,
     terms_apart,
     terms_of,
@@ -23,13 +23,13 @@ from llmtrain.data.unread_rows import LeaveUnread
 from llmtrain.models.backbone.families import layers
 from llmtrain.models.backbone.load import base_folder
 from llmtrain.models.heads.base import Head
-from llmtrain.models.task_model import SummaryModel
+from llmtrain.models.task_model import TaskModel
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
 from llmtrain.objectives.joint_module import JointModule
 from llmtrain.objectives.weighting.base import Weighting
 
 
-def build_objectives(config: TrainConfig, model: SummaryModel, tokenizer: Any, base: ModelConfig,
+def build_objectives(config: TrainConfig, model: TaskModel, tokenizer: Any, base: ModelConfig,
                      ) -> dict[str, Objective]:
     """The base terms the configuration names, under the run's seed."""
     names = base_terms_of(config.objective)
@@ -69,7 +69,7 @@ def transforms_of(config: TrainConfig, module: JointModule) -> list[Transform]:
     ours = {name: term for name, term in module.objectives.items() if isinstance(term, Objective)}
     first = [term.transform() for name, term in ours.items() if name in apart]
     others = [term.transform() for name, term in ours.items() if name not in apart]
-    summaries = needs_summaries(config.objective)
+    summaries = needs_targets(config.objective)
     unread = LeaveUnread(summaries) if apart and not reads_documents_alone(config.objective, but=apart) else None
     return [transform for transform in (*first, unread, *others, cast(Head, module.model.head).batch_transform())
             if transform is not None]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from llmtrain.config.sections.objective import SUMMARY
 from llmtrain.data.loader import Batch
-from llmtrain.models.task_model import SummaryModel
+from llmtrain.models.task_model import TaskModel
 from llmtrain.objectives.base import Objective, connected_zero
 from llmtrain.objectives.weighting.base import Weighting
 
@@ -25,7 +25,7 @@ class JointModule(nn.Module):
             trained: its parameters stay as they are and need no gradient.
     """
 
-    def __init__(self, model: SummaryModel, objectives: dict[str, Objective], weighting: Weighting) -> None:
+    def __init__(self, model: TaskModel, objectives: dict[str, Objective], weighting: Weighting) -> None:
         super().__init__()
         self.model = model
         self.objectives = nn.ModuleDict(objectives)
@@ -43,7 +43,7 @@ class JointModule(nn.Module):
         """Items each term counts in a batch; needs no forward pass."""
         counts = {name: objective.count(batch) for name, objective in self._base_terms()}
         if SUMMARY in self.terms:
-            counts[SUMMARY] = self.model.summary_count(batch)
+            counts[SUMMARY] = self.model.task_count(batch)
         return counts
 
     def forward(self, batch: Batch, step: int, idle: frozenset[str] = frozenset()) -> dict[str, Tensor]:
@@ -53,7 +53,7 @@ class JointModule(nn.Module):
         sums = {name: connected_zero(objective, states.hidden_BSD) if name in idle
                 else objective(self.model, states, batch, step) for name, objective in self._base_terms()}
         if SUMMARY in self.terms and SUMMARY not in idle:
-            sums[SUMMARY], _count = self.model.summary_nll(states, batch)
+            sums[SUMMARY], _count = self.model.task_nll(states, batch)
             return sums
         # only the summary is sure to reach the whole model: a fresh masked-LM head first learns on detached states
         zero = connected_zero(self.model, states.hidden_BSD)

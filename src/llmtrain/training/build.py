@@ -20,7 +20,7 @@ from llmtrain.config.choices import Device, Tracker, TuningName
 from llmtrain.config.decode_checks import idle_settings
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.model import ModelConfig
-from llmtrain.config.sections.objective import needs_summaries, trains_summary
+from llmtrain.config.sections.objective import needs_targets, trains_task
 from llmtrain.core.allocator import keep_freed_memory
 from llmtrain.core.errors import ConfigError, LlmtrainError
 from llmtrain.core.logging import MetricsLog, say, warn
@@ -37,7 +37,7 @@ from llmtrain.models.backbone.families import freeze, observed_layer
 from llmtrain.models.backbone.load import load_tokenizer
 from llmtrain.models.backbone.long_context import is_stretched, read_long
 from llmtrain.models.publish import is_base, load_weights
-from llmtrain.models.task_model import SummaryModel
+from llmtrain.models.task_model import TaskModel
 from llmtrain.nn.precision import Precision, Speeds, measure_speeds
 from llmtrain.objectives.base import Transform
 from llmtrain.objectives.build import build_objectives, build_weighting, check_trained, transforms_of
@@ -48,8 +48,8 @@ from llmtrain.optim.builders import build_optimizer, check_installed
 from llmtrain.optim.freezing import plan
 from llmtrain.optim.groups import TRUNK
 from llmtrain.optim.schedule import Schedule
-from llmtrain.tasks.summarization.rouge import try_scoring
 from llmtrain.tasks.summarization.selector import Selector, selector_of
+from llmtrain.tasks.task import task_named
 from llmtrain.training.diagnostics.nonfinite import Blame
 from llmtrain.training.optimizer_state import OptimizerPart
 from llmtrain.training.read_data import behind_document, read_data
@@ -95,7 +95,7 @@ class Training:
     origin: dict[str, Any]
 
     @property
-    def model(self) -> SummaryModel:
+    def model(self) -> TaskModel:
         return self.module.model
 
     @property
@@ -219,8 +219,8 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     tokenizer = load_tokenizer(config.model.path, config.model.revision)
     selector = selector_of(config.data, accelerator.device, precision)
     splits, train, validation = read_data(config, accelerator, tokenizer, selector)
-    if trains_summary(config.objective):
-        try_scoring(config.eval, splits.validation)
+    if trains_task(config.objective):
+        task_named(config.task.name).try_scoring(config.eval, splits.validation)
 
     seed_everything(config.run.seed)
     base, start = starting_point(config) if fresh else (_base_again(config), None)
@@ -230,9 +230,9 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     read_long(model, config.data, config.data.max_source_tokens + behind_document(config))
     if start is not None and is_stretched(start):
         load_weights(model, start)
-    lengths = {"data.max_summary_tokens": config.data.max_summary_tokens,
+    lengths = {config.data.target_limit: config.data.max_target_tokens,
                "generation.max_new_tokens": config.generation.max_new_tokens}
-    if trains_summary(config.objective) and (beyond := model.beyond_positions(lengths)):
+    if trains_task(config.objective) and (beyond := model.beyond_positions(lengths)):
         warn(beyond)
     if config.tuning.name is TuningName.lora:
         say(lora.add_adapters(model.trunk, config.tuning))
@@ -258,7 +258,7 @@ def build(config: TrainConfig, folder: RunFolder, accelerator: Any, decided: str
     loader = StepLoader(train, batch_size=config.trainer.batch_size, accumulate=config.trainer.accumulate,
                         rank=accelerator.process_index, world_size=accelerator.num_processes,
                         bucket=config.trainer.bucket, seed=config.run.seed, pad_id=padding, transforms=transforms,
-                        alone=len(splits.unlabelled) if needs_summaries(config.objective) else 0,
+                        alone=len(splits.unlabelled) if needs_targets(config.objective) else 0,
                         share=config.data.unlabelled_share, workers=startable(config.data.workers),
                         timeout=config.trainer.timeout_seconds, worker_start=ignore_in_worker)
     if loader.alone_a_step:

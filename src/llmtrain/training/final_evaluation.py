@@ -1,6 +1,6 @@
 """After the last step: score the best checkpoint on validation and test, once, and write results.json.
 
-A base that was trained alone writes no summaries; its held-out losses are told instead.
+A base that was trained alone predicts nothing; its held-out losses are told instead.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import torch
 
 from llmtrain import checkpoint
 from llmtrain.config.compose import to_dict
-from llmtrain.config.sections.objective import trains_summary
+from llmtrain.config.sections.objective import trains_task
 from llmtrain.config.sentence_input import sentence_input
 from llmtrain.core.logging import say
 from llmtrain.data.features import tokenize
-from llmtrain.evaluation.evaluate import SplitScores, generate_and_score
+from llmtrain.evaluation.evaluate import SplitScores, predict_and_score
 from llmtrain.evaluation.report import build_results, write_outputs
 from llmtrain.models.publish import load_weights
 from llmtrain.tasks.summarization.selector import as_read
+from llmtrain.tasks.task import task_named
 from llmtrain.training.build import Training
 from llmtrain.training.checkpoint_averaging import publish_average
 from llmtrain.training.validate import held_out_losses
@@ -44,7 +45,7 @@ def load_best(run: Training, averaged: list[int] | None) -> int:
     """
     folder = checkpoint.locate_model(run.folder.path)
     load_weights(run.model, folder)
-    if not averaged and not trains_summary(run.config.objective):  # whose losses nobody tells
+    if not averaged and not trains_task(run.config.objective):  # whose losses nobody tells
         load_objectives(run, folder.parent)
     return int(checkpoint.read_model_config(folder)["step"])
 
@@ -70,6 +71,7 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
     averaged = publish_average(run) if run.config.optim.average_last else None
     best_step = load_best(run, averaged)
     run.module.eval()
+    task = task_named(run.config.task.name)
     scores: dict[str, SplitScores | None] = dict.fromkeys(("validation", "test"))
     losses: dict[str, dict[str, float]] = {}
     for split in scores:
@@ -78,22 +80,23 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
             continue
         weights = f"average of {len(averaged)} checkpoints" if averaged else f"checkpoint of step {best_step}"
         say(f"scoring {len(examples)} {split} documents with the {weights}")
-        summarizes = trains_summary(run.config.objective)
+        trained = trains_task(run.config.objective)
         # a loss may need sentences where the head needs none
-        asked = run.model.sentence_input if summarizes else sentence_input(run.config)
+        asked = run.model.sentence_input if trained else sentence_input(run.config)
         documents, _ = as_read(examples, run.selector, run.tokenizer, run.config.data)
-        features = tokenize(documents, run.tokenizer, run.config.data, asked)
+        features = tokenize(documents, run.tokenizer, run.config.data, asked, task.encoder)
         for note in features.stats.notes(split) if split == "test" else ():  # those of validation are told already
             say(f"data: {note}")
-        if summarizes:
-            scores[split] = generate_and_score(
-                run.model, run.tokenizer, examples, features, run.config, run.precision,
-                accelerator=run.accelerator, baselines=run.config.eval.baselines, lead_from=run.splits.validation)
+        if trained:
+            scores[split] = predict_and_score(
+                task, run.model, run.tokenizer, examples, features, run.config, run.precision,
+                accelerator=run.accelerator, baselines=run.config.eval.baselines, validation=run.splits.validation)
         else:
             losses[split] = held_out_losses(run, features)
     progress = run.progress
     run.precision.observe(run.module.parameters(), run.optimizer)
     results = build_results(
+        task,
         precision=run.precision.report(),
         validation=scores["validation"], test=scores["test"], whole=run.splits.whole, steps=progress.step,
         skipped_steps=progress.skipped, seconds=progress.seconds,

@@ -6,7 +6,7 @@ from typing import Any
 
 from llmtrain.config.choices import LongMode
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.sections.objective import base_terms_of, needs_summaries
+from llmtrain.config.sections.objective import base_terms_of, needs_targets
 from llmtrain.config.sentence_input import sentence_input
 from llmtrain.core.errors import CheckpointError, ConfigError, DataError
 from llmtrain.core.logging import say
@@ -24,11 +24,12 @@ from llmtrain.models.backbone.lora import check_targets
 from llmtrain.nn.precision import DTYPES
 from llmtrain.objectives.base_fit import check_fit
 from llmtrain.tasks.summarization.selector import Selector, as_read
+from llmtrain.tasks.task import task_named
 
 
 def behind_document(config: TrainConfig) -> int:
     """How many of the base's positions the head takes behind the document."""
-    written = max(config.data.max_summary_tokens, config.generation.max_new_tokens)
+    written = max(config.data.max_target_tokens, config.generation.max_new_tokens)
     many = 1 << 30
     return many - class_of(config.head.name).source_limit(many, written)
 
@@ -56,14 +57,14 @@ def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: S
                           f"beside its special tokens; set {least} or more")
     check_length(config.data, base, positions(base) - behind_document(config), config.model.path, config.head.name)
     with accelerator.main_process_first():
-        splits = load_splits(config.data, labelled=needs_summaries(config.objective))
+        splits = load_splits(config.data, labelled=needs_targets(config.objective))
         if not splits.validation:
             raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
-        asked = sentence_input(config)
+        asked, encoder = sentence_input(config), task_named(config.task.name).encoder
         documents, told = as_read(splits.training, selector, tokenizer, config.data)
-        train = tokenize(documents, tokenizer, config.data, asked)
+        train = tokenize(documents, tokenizer, config.data, asked, encoder)
         documents, _ = as_read(splits.validation[:config.trainer.eval_rows], selector, tokenizer, config.data)
-        validation = tokenize(documents, tokenizer, config.data, asked)
+        validation = tokenize(documents, tokenizer, config.data, asked, encoder)
     if selector is not None:
         selector.forget()
         splits.content_hash = digest(splits.content_hash + selector.digest)

@@ -13,7 +13,7 @@ import torch
 from llmtrain import __version__, checkpoint, plugins
 from llmtrain.config.compose import to_dict
 from llmtrain.config.overrides import config_files
-from llmtrain.config.sections.objective import trains_summary
+from llmtrain.config.sections.objective import trains_task
 from llmtrain.core.errors import ConfigError, NumericsError
 from llmtrain.core.files import write_json
 from llmtrain.models.backbone.lora import merged_state
@@ -50,7 +50,7 @@ def meta_of(run: Training) -> dict[str, Any]:
 
 def publish(run: Training, folder: Path) -> None:
     """Write the model; the base alone where no head was trained."""
-    if trains_summary(run.config.objective):
+    if trains_task(run.config.objective):
         run.model.save_pretrained(folder, state_dict=merged_state(run.model))
         publish_generation(run.model, run.config.generation, folder)
         return
@@ -111,7 +111,7 @@ def write_model(run: Training, folder: Path, meta: dict[str, Any]) -> None:
     """The model as it is now, whole, into an empty folder."""
     publish(run, folder)
     run.tokenizer.save_pretrained(folder)
-    if run.selector is not None and trains_summary(run.config.objective):
+    if run.selector is not None and trains_task(run.config.objective):
         run.selector.copy_to(folder / SELECTOR)
     write_json(folder / "llmtrain.json", meta)
 

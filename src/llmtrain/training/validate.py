@@ -1,4 +1,4 @@
-"""Scoring a run while it trains: every loss term and ROUGE on the same held-out rows each time.
+"""Scoring a run while it trains: every loss term and the task's metrics on the same held-out rows each time.
 
 Nothing here draws random numbers: masks are functions of the row, decoding is as configured (greedy by default).
 """
@@ -13,14 +13,12 @@ from typing import Any
 import torch
 
 from llmtrain.config.schema import GenerationConfig, TrainConfig
-from llmtrain.config.sections.objective import trains_summary
+from llmtrain.config.sections.objective import trains_task
 from llmtrain.core.signals import Left, StopSignals
-from llmtrain.data.examples import Example
 from llmtrain.data.features import Features
 from llmtrain.data.loader import eval_batches
-from llmtrain.evaluation.evaluate import Share, at_once, generate_and_score
-from llmtrain.inference.predict import documents_of, summarize_batches
-from llmtrain.tasks.summarization.sentence_threshold import tune_selection
+from llmtrain.evaluation.evaluate import predict_and_score, shared_out
+from llmtrain.tasks.task import Share, at_once, task_named
 from llmtrain.training.build import Training
 from llmtrain.training.save import averaged_weights
 
@@ -57,24 +55,6 @@ def _own_sums(run: Training, rows: Features) -> torch.Tensor:
     return totals
 
 
-def tune(run: Training, rows: list[Example], share: Share = at_once) -> None:
-    """Let a head whose selection is tuned settle it on these rows, the same on every process."""
-    if not getattr(run.model.head, "candidates", list)():
-        return
-    rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    mine = list(range(rank, len(rows), world))
-    documents = documents_of(run.validation, [rows[i].document for i in mine], mine)
-    made = share(lambda: summarize_batches(run.model, run.tokenizer, documents, run.config.generation, run.precision))
-    found = [(i, one.probabilities) for i, one in zip(mine, made, strict=True)]
-    if world > 1:
-        from accelerate.utils import gather_object
-
-        found = gather_object(found)
-    found.sort(key=lambda row: row[0])
-    tune_selection(run.model.head, rows, [probabilities or [] for _, probabilities in found], run.config.eval,
-                   run.config.trainer.best_metric)
-
-
 def validate(run: Training, signals: StopSignals) -> dict[str, Any]:
     """:func:`score` of the weights that are published at this step.
 
@@ -98,7 +78,7 @@ def leave_together(run: Training, signals: StopSignals, work: Callable[[], Any])
 
 
 def while_training(config: TrainConfig) -> GenerationConfig:
-    """How held-out documents are summarized before the run ends: with ``trainer.eval_num_beams`` where it is set."""
+    """How held-out rows are decoded before the run ends: with ``trainer.eval_num_beams`` where it is set."""
     beams = config.trainer.eval_num_beams or config.generation.num_beams
     most = beams if beams > 1 or not config.generation.do_sample else config.generation.num_return_sequences
     return replace(config.generation, num_beams=beams,
@@ -106,19 +86,19 @@ def while_training(config: TrainConfig) -> GenerationConfig:
 
 
 def score(run: Training, share: Share = at_once) -> dict[str, Any]:
-    """Held-out losses of the weights as they are, and ROUGE where a summary is trained; the model is back in training
-    mode afterwards."""
+    """Held-out losses of the weights as they are, and the task's metrics where it is trained; the model is back in
+    training mode afterwards."""
     rows = run.splits.validation[:run.config.trainer.eval_rows]
     run.module.eval()
     try:
         losses = held_out_losses(run, run.validation, share)
-        if not trains_summary(run.config.objective):
+        if not trains_task(run.config.objective):
             return losses
-        tune(run, rows, share)
+        task, made_of = task_named(run.config.task.name), (run.model, run.tokenizer, rows, run.validation)
+        task.tune(*made_of, run.config, run.precision, shared_out(len(rows), run.accelerator, share))
         config = replace(run.config, generation=while_training(run.config))
-        scores = generate_and_score(run.model, run.tokenizer, rows, run.validation, config,
-                                    run.precision, accelerator=run.accelerator, baselines=False,
-                                    citations=False, share=share)
+        scores = predict_and_score(task, *made_of, config, run.precision, accelerator=run.accelerator,
+                                   baselines=False, evidence=False, share=share)
     finally:
         run.module.train()
     return losses | {name: interval.value for name, interval in scores.metrics.items()}

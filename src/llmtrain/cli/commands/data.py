@@ -10,7 +10,7 @@ from llmtrain.config.choices import LongMode
 from llmtrain.config.compose import compose, parse, path_value, refuse_sweeps, to_typed
 from llmtrain.config.convert import build
 from llmtrain.config.schema import ShowConfig, TrainConfig
-from llmtrain.config.sections.objective import needs_summaries
+from llmtrain.config.sections.objective import needs_targets
 from llmtrain.core.errors import ConfigError, DataError, one_line
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def run(arguments: list[str]) -> int:
     _print_histogram(console, show.split.value, profiles[show.split.value], config.data.max_source_tokens)
     _print_overlaps(console, overlaps_with_train(splits) if show.near else [], len(splits.train))
     for example in subset(examples, show.rows):
-        _print_row(console, example.id, example.document, example.summary, reader.read(example))
+        _print_row(console, example.id, example.source, example.target, reader.read(example))
     return 0
 
 
@@ -111,13 +111,13 @@ def _configuration(overrides: list[str]) -> tuple[Any, tuple[str, str | None], b
     config = to_typed("train", compose("train", overrides))
     assert isinstance(config, TrainConfig)
     validate(config)
-    return config, (config.model.path, config.model.revision), needs_summaries(config.objective)
+    return config, (config.model.path, config.model.revision), needs_targets(config.objective)
 
 
 def _print_head(console: Console, splits: Splits) -> None:
     from llmtrain.data.text.language import detect
 
-    language = detect(example.document for name in SPLITS for example in getattr(splits, name))
+    language = detect(example.source for name in SPLITS for example in getattr(splits, name))
     console.print(one_line(f"data: {splits.source}, content {splits.content_hash[:12]}, language {language}"),
                   markup=False)
     for note in splits.notes:

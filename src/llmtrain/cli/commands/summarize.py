@@ -124,17 +124,18 @@ def _documents(path: Path, config: DataConfig) -> Batch:
     from llmtrain.data.sources.readers import read_rows
 
     how = Reading.of(config, [])
-    columns = Columns({"data.document": config.document}, how.notes)
+    named = config.columns()
+    columns = Columns({named.source_key: named.source}, how.notes)
     found = []
     for place, row in read_rows(path, how):
         if isinstance(row, str):
             raise DataError(f"bad row: {row} at {place}; mend it")
-        row = columns.join(columns.find(row), "data.document")
-        text, problem = text_of(row, config.document)
-        if isinstance(row.get(config.document), str) and not row[config.document].strip():
+        row = columns.join(columns.find(row), named.source_key)
+        text, problem = text_of(row, named.source)
+        if isinstance(row.get(named.source), str) and not row[named.source].strip():
             text, problem = "", ""  # an empty document has an empty summary, in its place
         if problem:
-            raise DataError(f"bad row: {problem} at {place}; mend it, or name the column by data.document")
+            raise DataError(f"bad row: {problem} at {place}; mend it, or name the column by {named.source_key}")
         found.append((place, text))
     for note in how.notes:
         warn(note)

@@ -62,7 +62,7 @@ def base_terms_of(objective: ObjectiveConfig) -> tuple[str, ...]:
     return tuple(term.name for term in terms_of(objective) if term.name != SUMMARY)
 
 
-def trains_summary(objective: ObjectiveConfig) -> bool:
+def trains_task(objective: ObjectiveConfig) -> bool:
     """Whether the summary's loss l2 is a term: without it the base alone is trained."""
     return any(term.name == SUMMARY for term in terms_of(objective))
 
@@ -72,9 +72,9 @@ def moves_lambda(weighting: object) -> bool:
     return any(part.name == weighting and part.requires.get("course") for part in registry.parts("weighting"))
 
 
-def needs_summaries(objective: ObjectiveConfig) -> bool:
+def needs_targets(objective: ObjectiveConfig) -> bool:
     """Whether a term reads summaries: the head's own, or a base objective that does."""
-    return trains_summary(objective) or any(registry.get("objective", name).requires.get("reads_summary", False)
+    return trains_task(objective) or any(registry.get("objective", name).requires.get("reads_target", False)
                                             for name in base_terms_of(objective))
 
 
@@ -88,7 +88,7 @@ def terms_apart(objective: ObjectiveConfig) -> tuple[str, ...]:
 def reads_documents_alone(objective: ObjectiveConfig, but: tuple[str, ...] = ()) -> bool:
     """Whether a base objective, ``but`` for those, learns from documents that have no summary."""
     known = {part.name: part.requires for part in registry.parts("objective")}
-    return any(not known[name].get("reads_summary", False) for name in base_terms_of(objective)
+    return any(not known[name].get("reads_target", False) for name in base_terms_of(objective)
                if name in known and name not in but)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import chain, pairwise
 from typing import Any
 
@@ -29,7 +30,7 @@ def lead(document: str, length: int, language: str) -> str:
     return " ".join(document.split()[:length])
 
 
-def best_lead_length(examples: list[Example], rouge: Rouge) -> int:
+def best_lead_length(examples: Sequence[Example], rouge: Rouge) -> int:
     """The length whose lead scores the highest ROUGE-1 on validation rows."""
     rows = [_lead_scores(example, rouge) for example in examples[:CHOOSING_ROWS]]
     totals = [sum(column) for column in zip(*rows, strict=True)]
@@ -40,18 +41,18 @@ def _lead_scores(example: Example, rouge: Rouge) -> list[float]:
     """ROUGE-1 of the lead at each of LENGTHS; every word is tokenised once."""
     goals = [Counter(rouge.tokens(reference)) for reference in rouge.wanted(example)]
     if rouge.language in BY_CHARACTER:
-        leads = [rouge.tokens(example.document[:length]) for length in LENGTHS]
+        leads = [rouge.tokens(example.source[:length]) for length in LENGTHS]
     else:
-        units = [rouge.tokens(word) for word in example.document.split()[:LENGTHS[-1]]]
+        units = [rouge.tokens(word) for word in example.source.split()[:LENGTHS[-1]]]
         leads = [list(chain.from_iterable(units[:length])) for length in LENGTHS]
     return [rouge.join([_f1(Counter(tokens), goal) for goal in goals]) for tokens in leads]
 
 
 def oracle(example: Example, language: str) -> str:
     """Sentences chosen greedily for ROUGE-1 + ROUGE-2 F1 against the summary (Nallapati et al. 2017)."""
-    texts = sentences(example.document)
+    texts = sentences(example.source)
     units = [words(text, language) for text in texts]
-    target = words(example.summary, language)
+    target = words(example.target, language)
     grams: list[tuple[Counter[Any], Counter[Any]]] = [(Counter(u), Counter(pairwise(u))) for u in units]
     goal: tuple[Counter[Any], Counter[Any]] = (Counter(target), Counter(pairwise(target)))
     chosen: list[int] = []

@@ -57,10 +57,10 @@ class Sentences(Step):
 class Length(Step):
     options: LengthOptions
 
-    def refuse(self, document: str, summary: str, split: str) -> str | None:
+    def refuse(self, source: str, target: str, split: str) -> str | None:
         if split not in self.options.splits:
             return None
-        for name, text in (("document", document), *([("summary", summary)] if summary else [])):
+        for name, text in (("document", source), *([("summary", target)] if target else [])):
             for unit, size in (("words", count_words(text)), ("characters", len(text))):
                 low = getattr(self.options, f"min_{name}_{unit}")
                 high = getattr(self.options, f"max_{name}_{unit}")
