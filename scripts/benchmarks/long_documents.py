@@ -79,7 +79,7 @@ def joined(examples: list[Example], tokenizer: Any, tokens: int) -> Iterator[dic
         length += len(tokenizer(example.source, add_special_tokens=False, verbose=False)["input_ids"])
         if length >= tokens:
             middle = held[len(held) // 2]
-            yield {"id": middle.id, "document": "\n".join(e.source for e in held), "summary": middle.summary}
+            yield {"id": middle.id, "document": "\n".join(e.source for e in held), "summary": middle.target}
             held, length = [], 0
 
 

@@ -145,7 +145,7 @@ def test_several_references(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "t.jsonl", [{"document": "a b", "refs": ["x", "y", "x"]}] * 2)
     found = load_splits(config(train=str(path), test=str(path), validation=str(path), references="refs"))
     assert found.train[0].references == ("x", "y", "x")
-    assert found.train[0].summary == "x"
+    assert found.train[0].target == "x"
 
 
 def test_content_decides_the_hash(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_the_lead_is_as_long_as_scores_best(rule: References) -> None:
     rows = [example(" ".join(words), " ".join(words[:5]), " ".join([words[1], words[0], *words[2:8]])),
             example(" ".join(words[3:]), "ddx ffx eex jjx kkx", "ggx hhx")]
     rouge = Rouge(Language.en, rule, rows)
-    totals = [sum(rouge.score(lead(row.document, length, "en"), row)["rouge1"] for row in rows) for length in LENGTHS]
+    totals = [sum(rouge.score(lead(row.source, length, "en"), row)["rouge1"] for row in rows) for length in LENGTHS]
     assert best_lead_length(rows, rouge) == LENGTHS[max(range(len(LENGTHS)), key=lambda i: (round(totals[i], 9), -i))]
     assert best_lead_length([], rouge) == 10
     assert lead("one two  three", 2, "en") == "one two"
@@ -81,7 +81,7 @@ def test_the_oracle_adds_the_best_sentence_while_it_helps() -> None:
     row = example(" ".join(texts), "The fox ran home late in May")
 
     def score(chosen: tuple[int, ...]) -> float:
-        total, target = 0.0, row.summary.lower().split()
+        total, target = 0.0, row.target.lower().split()
         units = [texts[i].lower().rstrip(".").split() for i in chosen]
         for size in (1, 2):
             own = Counter(tuple(u[i:i + size]) for u in units for i in range(len(u) - size + 1))

@@ -48,7 +48,7 @@ OWN = {"name": "stopwords", "words": ["red", "the"]}
 
 
 def document(steps: list[Any], text: str) -> str:
-    return Pipeline(settled(steps)).document(text)
+    return Pipeline(settled(steps)).source(text)
 
 
 @pytest.mark.parametrize(("steps", "text", "wanted"), [

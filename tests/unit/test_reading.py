@@ -230,7 +230,7 @@ def test_texts_that_stand_for_no_value_are_the_same_in_json(tmp_path: Path) -> N
     config = SummarizationData(on_bad_row=OnBadRow.skip)
     notes: list[str] = []
     (kept,) = examples_of(read_rows(tmp_path / "t.jsonl"), config, "train", notes)
-    assert kept.document == "a N/A"
+    assert kept.source == "a N/A"
     assert "texts of train taken as empty: 1 'N/A' (data.empty_cells)" in notes
     config.empty_cells = []
     assert len(examples_of(read_rows(tmp_path / "t.jsonl"), config, "train", [])) == 2
