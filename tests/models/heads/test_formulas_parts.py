@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_formulas import (
+from tests.models.heads.test_formulas import (
     SIZES,
     B,
     Given,

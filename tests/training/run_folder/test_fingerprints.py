@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.unit.checkpoints import save_step
 
 from helpers import pairs, write_jsonl
 from llmtrain.config.checks import validate
@@ -18,6 +17,7 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.training.run_folder.claim import RunFolder, _path_of
 from llmtrain.training.run_folder.fingerprints import fingerprints_of
+from small_checkpoints import save_step
 
 Made = tuple[TrainConfig, str]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_objectives import joint
+from tests.objectives.test_joint_module import joint
 
 from helpers import pairs
 from llmtrain.config.compose import compose, to_typed

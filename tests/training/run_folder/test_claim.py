@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.unit.checkpoints import save_step
 
 from llmtrain.config.compose import compose, to_typed
 from llmtrain.config.schema import TrainConfig
@@ -16,6 +15,7 @@ from llmtrain.core.lock import FolderLock
 from llmtrain.training.out_of_memory import watch
 from llmtrain.training.run_folder import claim
 from llmtrain.training.run_folder.claim import RunFolder
+from small_checkpoints import save_step
 
 
 def configured(root: Path, name: str = "run") -> TrainConfig:

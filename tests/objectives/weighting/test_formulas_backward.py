@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_formulas_weighting import NAMES, losses, numbers, weighting
+from tests.objectives.weighting.test_formulas import NAMES, losses, numbers, weighting
 from torch import Tensor, nn
 
 from llmtrain.nn.dropout import Dropout

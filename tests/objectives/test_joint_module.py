@@ -1,4 +1,4 @@
-"""The terms: what each reaches, masks that no prefetch can shift, how lambda moves. The sums: test_contract.py."""
+"""The terms: what each reaches, masks that no prefetch can shift, how lambda moves."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.unit.checkpoints import parts_of, save_step, write_model
 
 from llmtrain import checkpoint
 from llmtrain.checkpoint.locate import digest_of
 from llmtrain.core.errors import CheckpointError, ConfigError
+from small_checkpoints import parts_of, save_step, write_model
 
 
 def steps(checkpoints: Path) -> list[str]:
@@ -275,7 +275,7 @@ SAVE_FOR_EVER = textwrap.dedent("""
     import sys
     from pathlib import Path
     from llmtrain import checkpoint
-    from tests.unit.checkpoints import save_step
+    from tests.small_checkpoints import save_step
     checkpoints = Path(sys.argv[1])
     save_step(checkpoints, 1)
     print("ready", flush=True)
@@ -307,7 +307,7 @@ def test_a_disk_limit_during_a_save_keeps_the_earlier_checkpoint(tmp_path: Path)
         import resource, sys
         from pathlib import Path
         from llmtrain.core.errors import ResourceError
-        from tests.unit.checkpoints import save_step
+        from tests.small_checkpoints import save_step
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
             save_step(Path(sys.argv[1]), 2, size=50_000)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.checkpoints import save_step
 
 from llmtrain import checkpoint
 from llmtrain.checkpoint.manifest import FileRecord, Manifest, record_of, to_text
 from llmtrain.core.errors import CheckpointError
+from small_checkpoints import save_step
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
