@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from llmtrain.config.sections.objective import Term, objective_schema
 from llmtrain.objectives.weighting.base import Learned
-from llmtrain.objectives.weighting.cosine import Cosine
+from llmtrain.objectives.weighting.cosine_lambda import CosineLambda
 from llmtrain.objectives.weighting.dwa import DynamicAverage
 from llmtrain.objectives.weighting.famo import Famo
 from llmtrain.objectives.weighting.gradnorm import GradNorm
-from llmtrain.objectives.weighting.linear import Linear
+from llmtrain.objectives.weighting.linear_lambda import LinearLambda
 from llmtrain.objectives.weighting.micro_batches import Work, added
 from llmtrain.objectives.weighting.pcgrad import projected
 from llmtrain.objectives.weighting.two_stage import Step
@@ -53,8 +53,8 @@ def losses(*values: float) -> dict[str, float]:
     return dict(zip(NAMES, values, strict=True))
 
 
-@pytest.mark.parametrize(("kind", "share"), [(Linear, lambda x: x),
-                                             (Cosine, lambda x: (1 - math.cos(math.pi * x)) / 2)])
+@pytest.mark.parametrize(("kind", "share"), [(LinearLambda, lambda x: x),
+                                             (CosineLambda, lambda x: (1 - math.cos(math.pi * x)) / 2)])
 def test_lambda_goes_its_way(kind: Any, share: Any) -> None:
     made = weighting(kind, lam_start=2.0, lam_steps=4)
     for step in range(7):

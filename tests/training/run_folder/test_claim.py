@@ -85,7 +85,7 @@ def test_a_folder_named_as_the_trackers_keeps_what_no_tracker_wrote(tmp_path: Pa
     folder = RunFolder.claim(configured(tmp_path))
     folder.abandon()
     folder.release()
-    assert os.listdir(tmp_path / "run") == ["llmtrain"] and os.listdir(source.parent) == ["atomic.py"]
+    assert os.listdir(tmp_path / "run") == ["llmtrain"] and os.listdir(source.parent) == ["files.py"]
 
 
 @pytest.mark.parametrize("linked", [False, True])

@@ -64,22 +64,23 @@ class FamoConfig:
 
 
 def _register(name: str, options: type, target: str, summary: str, **requires: object) -> None:
-    register("weighting", name, options, f"llmtrain.objectives.weighting.{name}:{target}", summary, **requires)
+    register("weighting", name, options, f"llmtrain.objectives.weighting.{target}", summary, **requires)
 
 
-_register("fixed", NoOptions, "Fixed", "every term's own lam throughout")
-_register("linear", NoOptions, "Linear", "lambda from lam_start to lam along a line", joint=True, moves=True,
-          course=True)
-_register("cosine", NoOptions, "Cosine", "lambda from lam_start to lam along half a cosine", joint=True, moves=True,
-          course=True)
-_register("step", StepConfig, "Step", "two stages: the base terms alone, then the summary", joint=True, moves=True)
-_register("uncertainty", UncertaintyConfig, "Uncertainty", "learned log-variances (Kendall, Gal and Cipolla 2018)",
-          terms=2, positive=True, moves=True)
-_register("dwa", DwaConfig, "DynamicAverage", "more for the loss that falls more slowly (Liu, Johns and Davison 2019)",
-          terms=2, moves=True)
-_register("gradnorm", GradnormConfig, "GradNorm", "gradient norms kept in balance (Chen et al. 2018)",
+_register("fixed", NoOptions, "fixed:Fixed", "every term's own lam throughout")
+_register("linear", NoOptions, "linear_lambda:LinearLambda", "lambda from lam_start to lam along a line",
+          joint=True, moves=True, course=True)
+_register("cosine", NoOptions, "cosine_lambda:CosineLambda", "lambda from lam_start to lam along half a cosine",
+          joint=True, moves=True, course=True)
+_register("step", StepConfig, "two_stage:Step", "two stages: the base terms alone, then the summary",
+          joint=True, moves=True)
+_register("uncertainty", UncertaintyConfig, "uncertainty:Uncertainty",
+          "learned log-variances (Kendall, Gal and Cipolla 2018)", terms=2, positive=True, moves=True)
+_register("dwa", DwaConfig, "dwa:DynamicAverage",
+          "more for the loss that falls more slowly (Liu, Johns and Davison 2019)", terms=2, moves=True)
+_register("gradnorm", GradnormConfig, "gradnorm:GradNorm", "gradient norms kept in balance (Chen et al. 2018)",
           terms=2, positive=True, trunk=True, last_layer=True, moves=True)
-_register("pcgrad", NoOptions, "PcGrad", "conflicting gradients projected off each other (Yu et al. 2020)",
+_register("pcgrad", NoOptions, "pcgrad:PcGrad", "conflicting gradients projected off each other (Yu et al. 2020)",
           terms=2, trunk=True)
-_register("famo", FamoConfig, "Famo", "every loss falls at one relative rate (Liu, Feng et al. 2023)",
+_register("famo", FamoConfig, "famo:Famo", "every loss falls at one relative rate (Liu, Feng et al. 2023)",
           terms=2, positive=True, moves=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from llmtrain.objectives.weighting.linear import Linear
+from llmtrain.objectives.weighting.linear_lambda import LinearLambda
 
 
-class Cosine(Linear):
+class CosineLambda(LinearLambda):
     name = "cosine"
 
     def gone(self, share: float) -> float:

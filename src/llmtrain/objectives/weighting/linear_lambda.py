@@ -6,7 +6,7 @@ from llmtrain.config.sections.objective import SUMMARY
 from llmtrain.objectives.weighting.base import Weighting
 
 
-class Linear(Weighting):
+class LinearLambda(Weighting):
     name = "linear"
 
     def gone(self, share: float) -> float:
