@@ -71,8 +71,8 @@ class DataConfig:
                                       "{name: NAME, option: value}; `llmtrain list preprocess` shows them")
     on_bad_row: OnBadRow = key(OnBadRow.error, "error: stop at the first bad rows; skip: count and leave out")
     cache_dir: str | None = key(None, "folder for tokenised data; default: the user's cache folder", affects=WHERE)
-    workers: int = key(0, "data loader processes", "processes", affects=SPEED, min=0)
+    workers: int = key(0, "data loader processes", "processes", affects=SPEED, min=0, max=4096)
     processes: int | None = key(None, "tokenising processes; default: by size, at most the cores", "processes",
-                                affects=SPEED, min=1)
+                                affects=SPEED, min=1, max=4096)
     docstrings: DocstringsConfig = key(DocstringsConfig, "options of data=docstrings")
     hub: HubConfig = key(HubConfig, "options of data=hub")
