@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from llmtrain.config.bounds import out_of_range
 from llmtrain.config.choices import LongMode
 from llmtrain.config.compose import compose, parse, path_value, refuse_sweeps, to_typed
 from llmtrain.config.convert import build
@@ -92,9 +93,8 @@ def _own(overrides: list[str]) -> ShowConfig:
     refuse_sweeps(parsed, "give one value")
     values = {o.key_or_group.removeprefix("show."): o.value() for o in parsed}
     show: ShowConfig = build(ShowConfig, values, "show")
-    for name in ("rows", "sample"):
-        if getattr(show, name) < 1:
-            raise ConfigError(f"show.{name}={getattr(show, name)} must be more than 0; change it")
+    if problems := list(out_of_range(show, "show")):
+        raise ConfigError(problems)
     return show
 
 

@@ -92,7 +92,7 @@ def test_summaries_change_where_asked_and_lose_no_stop_words() -> None:
     ({"name": "length"}, "no limit is given; give one"),
     ({"name": "length", "min_summary_words": 3, "max_summary_words": 2}, "=3 is more than max_summary_words=2; change"),
     ({"name": "length", "max_summary_words": 2, "splits": ["dev"]}, "splits=dev is not one of train, validation, test"),
-    ({"name": "sentences", "max": 0}, "max=0 must be 1 or more; change it"),
+    ({"name": "sentences", "max": 0}, "max=0 must be more than 0; change it"),
     ({"name": "stopwords", "apply": "references"}, "scored against; use document or l1"),
     ({"name": "stopwords", "apply": "summary"}, "what the model is to write"),
     ({"name": "stopwords", "language": "xx"}, "no list of stop words for language=xx; choose from auto, af"),
