@@ -10,8 +10,8 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "llmtrain"
 LAYERS = {
     0: ["core", "registry", "plugins"],
-    1: ["config"],
-    2: ["nn", "fetch", "data"],
+    1: ["config", "fetch"],
+    2: ["nn", "data"],
     3: ["models", "hf"],
     4: ["objectives", "optim", "checkpoint", "inference"],
     5: ["tasks", "evaluation", "training", "integrity"],
