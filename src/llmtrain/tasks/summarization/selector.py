@@ -27,10 +27,10 @@ from llmtrain.core.cache import find_cached, open_cache
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.core.files import read_json, write_json
 from llmtrain.core.logging import Counting, warn
+from llmtrain.data.batch import pad
 from llmtrain.data.document_pieces import Piece, fitting, pieces
 from llmtrain.data.examples import Example, digest
 from llmtrain.data.features import clean, describe
-from llmtrain.data.loader import pad
 from llmtrain.data.sentence_features import END, START, encode_sentences
 from llmtrain.data.text.sentences import sentence_spans
 from llmtrain.data.truncation import frame
