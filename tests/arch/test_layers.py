@@ -8,11 +8,11 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "llmtrain"
 LAYERS = {
     0: ["core", "registry", "plugins"],
-    1: ["config"],
-    2: ["nn", "fetch", "data"],
+    1: ["config", "fetch"],
+    2: ["nn", "data"],
     3: ["models", "hf"],
-    4: ["objectives", "optim", "checkpoint", "inference"],
-    5: ["tasks", "evaluation", "training", "integrity"],
+    4: ["objectives", "optim", "checkpoint", "inference", "integrity"],
+    5: ["tasks", "evaluation", "training"],
     6: ["cli", "__main__"],
 }
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}

@@ -16,11 +16,10 @@ import pytest
 from helpers import environment
 from llmtrain.cli import main
 from llmtrain.config.sections.data import DataConfig
-from llmtrain.core import system
+from llmtrain.core import cache, system
 from llmtrain.core.errors import ResourceError
 from llmtrain.core.signals import StopSignals
 from llmtrain.core.stdio import borrowed, prepare, takes_any_character
-from llmtrain.data import cache
 from llmtrain.data.sources.docstrings import read_docstrings
 
 NO_HOME = """
@@ -135,7 +134,7 @@ def test_marks_are_plain_characters_where_a_terminal_lacks_them(monkeypatch: pyt
 
 
 def test_what_other_programs_read_stays_utf_8(tmp_path: Path) -> None:
-    program = "from llmtrain import streams\nstreams.prepare()\nprint(streams.write_data(), '中')"
+    program = "from llmtrain.core import stdio\nstdio.prepare()\nprint(stdio.write_data(), '中')"
     done = subprocess.run([sys.executable, "-c", program], env=environment({"PYTHONIOENCODING": "latin-1"}),
                           capture_output=True, check=True)
     assert done.stdout.decode() == "True 中\n"

@@ -16,8 +16,8 @@ import zstandard
 from helpers import pairs, write_jsonl
 from llmtrain.config.choices import OnBadRow
 from llmtrain.config.sections.data import DataConfig, HubConfig
+from llmtrain.core.cache import cache_folder
 from llmtrain.core.errors import DataError
-from llmtrain.data.cache import cache_folder
 from llmtrain.data.features import Features, describe, tokenize
 from llmtrain.data.loader import StepLoader
 from llmtrain.data.sources.docstrings import near_keys, read_docstrings
@@ -194,7 +194,7 @@ def features(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Featu
 
 
 def test_tests_have_a_cache_of_their_own() -> None:
-    assert not cache_folder(DataConfig()).is_relative_to(Path.home() / ".cache")
+    assert not cache_folder().is_relative_to(Path.home() / ".cache")
 
 
 def test_features_are_cut_counted_and_cached(tiny_base: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
 from helpers import make_tiny_base, pairs, warm_cli, write_jsonl
-from llmtrain.data.loader import Context
+from llmtrain.data.batch import Context
 from llmtrain.objectives.base import Vocabulary
 from llmtrain.objectives.denoise import MaskAndSeed, MaskSpans, symmetric_kl
 from llmtrain.objectives.options import DenoiseConfig

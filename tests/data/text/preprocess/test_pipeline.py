@@ -25,9 +25,10 @@ from llmtrain.config.run_id import run_hash
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.preprocess import settled
 from llmtrain.core.errors import ConfigError, DataError
+from llmtrain.data.batch import Context
 from llmtrain.data.examples import Example
 from llmtrain.data.features import tokenize
-from llmtrain.data.loader import Collate, Context
+from llmtrain.data.loader import Collate
 from llmtrain.data.order import Request
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.data.text.chinese import segments

@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import ConfigError, LlmtrainError, ResourceError
 from llmtrain.core.files import NOT_ALLOWED, make_folder, writing
 from llmtrain.core.logging import warn
-from llmtrain.data.sources.paths import given_path
+from llmtrain.core.paths import given_path
 
-VARIABLE = "LLMTRAIN_CACHE"
+KEY, VARIABLE = "data.cache_dir", "LLMTRAIN_CACHE"
 CLOSED = NOT_ALLOWED | {errno.EROFS, errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
@@ -37,15 +36,15 @@ def default_folder() -> Path:
         raise Closed("this user has no home folder for the cache", VARIABLE) from error
 
 
-def cache_folder(config: DataConfig) -> Path:
-    """data.cache_dir, else :func:`default_folder`."""
-    return given_path(config.cache_dir, "data.cache_dir") if config.cache_dir else default_folder()
+def cache_folder(cache_dir: str | None = None) -> Path:
+    """The folder that data.cache_dir names, else :func:`default_folder`."""
+    return given_path(cache_dir, KEY) if cache_dir else default_folder()
 
 
-def holding(config: DataConfig, name: str, files: Sequence[str]) -> Path | None:
+def find_cached(cache_dir: str | None, name: str, files: Sequence[str]) -> Path | None:
     """The cache's folder of that name where all of these files are in it and may be read; it need not be writable."""
     try:
-        folder = cache_folder(config) / name
+        folder = cache_folder(cache_dir) / name
     except Closed:
         return None
     # is_file() raises where a folder above is closed
@@ -53,17 +52,17 @@ def holding(config: DataConfig, name: str, files: Sequence[str]) -> Path | None:
     return folder if there else None
 
 
-def keeping(config: DataConfig, name: str) -> Path | None:
-    """The cache's folder of that name, made and tried; None where a run goes on without one, as it tells.
+def open_cache(cache_dir: str | None, name: str) -> Path | None:
+    """The cache's folder of that name, made and tried; None, with a warning, where a run goes on without one.
 
     Raises:
         ResourceError: A place that data.cache_dir or LLMTRAIN_CACHE names cannot be written, or a disk is full.
     """
-    key = "data.cache_dir" if config.cache_dir else VARIABLE
+    key = KEY if cache_dir else VARIABLE
     try:
-        return tried(cache_folder(config) / name, key)
+        return make_writable(cache_folder(cache_dir) / name, key)
     except (Closed, ConfigError) as error:
-        if config.cache_dir or os.environ.get(VARIABLE):
+        if cache_dir or os.environ.get(VARIABLE):
             raise
         _tell(error.problems[0].partition(";")[0])
         return None
@@ -80,7 +79,7 @@ def _variable(key: str) -> str:
     return f"the environment variable {key}" if key == VARIABLE else key
 
 
-def tried(folder: Path, key: str = VARIABLE) -> Path:
+def make_writable(folder: Path, key: str = VARIABLE) -> Path:
     """The folder, made, after something was written there.
 
     Raises:

@@ -1,13 +1,12 @@
-"""Paths that a user gives in a data.* key."""
+"""Paths that a user gives in a key or an environment variable."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from llmtrain.core.errors import DataError
-from llmtrain.data.examples import SURROGATE
-from llmtrain.data.sources.cells import shown
+from llmtrain.core.errors import DataError, shown
+from llmtrain.core.files import SURROGATE
 
 
 def given_path(value: object, key: str) -> Path:
