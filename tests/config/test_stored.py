@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from llmtrain.cli.commands.eval import _default_output, _refuse_link, _root
-from llmtrain.config.compose import compose, to_dict, to_typed
-from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.config.convert import to_dict
+from llmtrain.config.from_checkpoint import Stored
+from llmtrain.config.load import load_config
 from llmtrain.config.schema import EvaluateConfig, TrainConfig
 from llmtrain.config.stored import LIMIT, read_config
 from llmtrain.core.errors import CheckpointError, ConfigError, ResourceError
@@ -57,7 +58,7 @@ def test_a_configuration_is_a_regular_file(target: str, tmp_path: Path) -> None:
 
 
 def configured(root: Path) -> TrainConfig:
-    config = to_typed("train", compose("train", ["+experiment=bert_sum_fp32", f"run.root={root}", "run.name=run"]))
+    config = load_config("train", ["+experiment=bert_sum_fp32", f"run.root={root}", "run.name=run"])
     assert isinstance(config, TrainConfig)
     return config
 
@@ -107,11 +108,11 @@ def test_results_do_not_follow_a_runs_own_link(tmp_path: Path) -> None:
 def test_a_foreign_model_does_not_choose_what_the_machine_has_to_bear(tmp_path: Path) -> None:
     stored = to_dict(configured(tmp_path))
     stored["data"] |= {"processes": 50_000, "workers": 50_000, "cache_dir": str(tmp_path / "elsewhere")}
-    read = compose_over(stored, [], "eval").data
+    read = load_config("eval", [], Stored(stored)).data
     assert (read.processes, read.workers, read.cache_dir) == (None, 0, None)
-    assert compose_over(stored, ["data.processes=2"], "eval").data.processes == 2
+    assert load_config("eval", ["data.processes=2"], Stored(stored)).data.processes == 2
     for section, name, value in (("generation", "num_beams", 10**6), ("eval", "bootstrap_samples", 10**12)):
         changed = stored | {section: stored[section] | {name: value}}
         with pytest.raises(ConfigError, match=f"{section}.{name}={value} must be at most 1.*; change it"):
-            compose_over(changed, [], "eval")
-        assert compose_over(changed, [f"{section}.{name}=5"], "eval")
+            load_config("eval", [], Stored(changed))
+        assert load_config("eval", [f"{section}.{name}=5"], Stored(changed))

@@ -249,7 +249,7 @@ def test_requests_to_save_are_awaited_before_anything_else(monkeypatch: pytest.M
         raise ConfigError("seen")
 
     before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-    monkeypatch.setattr("llmtrain.config.compose.compose", composing)
+    monkeypatch.setattr("llmtrain.config.load.compose", composing)
     try:
         assert warm_cli("train", cwd=tmp_path).stderr == "llmtrain: seen\n"
         assert StopSignals().take_save_request()

@@ -13,7 +13,7 @@ import torch
 from tests.objectives.test_joint_module import joint
 
 from helpers import pairs
-from llmtrain.config.compose import compose, to_typed
+from llmtrain.config.load import load_config
 from llmtrain.config.run_id import run_hash
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.data import DataConfig
@@ -149,7 +149,7 @@ def test_a_document_alone_is_masked_otherwise_at_each_reading(tiny_base: Path, f
     ("[{name: select, lam: 1}, {name: summary, lam: 1}]", [0, 1, 5, 7])])
 def test_the_shared_pass_reads_what_a_term_takes_from_it(tiny_base: Path, features: Features, terms: str,
                                                          left: list[int]) -> None:
-    config = to_typed("train", compose("train", [f"objective.terms={terms}"]))
+    config = load_config("train", [f"objective.terms={terms}"])
     assert isinstance(config, TrainConfig)
     module = joint(tiny_base, "mlm", fraction=1.0)
     if "mlm" not in terms:
@@ -161,7 +161,7 @@ def test_the_shared_pass_reads_what_a_term_takes_from_it(tiny_base: Path, featur
 
 def test_the_share_counts_where_documents_are_mixed_in() -> None:
     def hashed(*overrides: str) -> str:
-        config = to_typed("train", compose("train", ["objective.base=mlm", *overrides]))
+        config = load_config("train", ["objective.base=mlm", *overrides])
         assert isinstance(config, TrainConfig)
         return run_hash(config)
 

@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from helpers import write_jsonl
-from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.config.load import load_config
 from llmtrain.core.errors import DataError
 from llmtrain.data.examples import Example
 from llmtrain.evaluation.predictions import read_predictions, told_of_predictions
@@ -76,7 +76,7 @@ def test_predictions_beside_other_documents_are_refused(with_ids: bool, tmp_path
 
 def test_predictions_that_may_be_the_datas_own_texts_are_told() -> None:
     def told(column: str, texts: list[str]) -> list[str]:
-        return told_of_predictions(compose_over(None, [f"eval.prediction={column}"], "eval"),  # type: ignore[arg-type]
+        return told_of_predictions(load_config("eval", [f"eval.prediction={column}"]),  # type: ignore[arg-type]
                                    texts, EXAMPLES)
 
     assert told("made", WANTED) == []

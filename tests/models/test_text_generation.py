@@ -13,7 +13,7 @@ import torch
 from helpers import tiny_tokenizer
 from llmtrain.cli.commands.checkpoint_config import idle_told
 from llmtrain.config.decode_checks import decoding_problems, idle_settings
-from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.config.load import load_config
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.data.special_tokens import special_ids
@@ -140,7 +140,7 @@ def test_what_does_nothing_is_told() -> None:
 def test_a_head_that_chooses_is_told_of_what_was_typed_alone() -> None:
     """The rest may come from an experiment that decodes for heads that write."""
     typed = ["generation.num_beams=4"]
-    config: Any = compose_over(None, typed, "eval")
+    config: Any = load_config("eval", typed)
     config.generation.length_penalty = 2.0
     assert idle_told(config, [], writes=False) == []
     assert idle_told(config, typed, writes=False) == ["generation.num_beams=4 does nothing with a head that chooses "

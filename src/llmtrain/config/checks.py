@@ -9,9 +9,9 @@ from typing import Any
 from llmtrain import registry
 from llmtrain.config.bounds import out_of_range
 from llmtrain.config.choices import Language, LongMode, ScheduleName, TuningName
-from llmtrain.config.compose import LENGTHS, Config
 from llmtrain.config.decode_checks import decoding_problems
-from llmtrain.config.schema import TrainConfig
+from llmtrain.config.presets import LENGTHS
+from llmtrain.config.schema import Config, TrainConfig
 from llmtrain.config.sections.objective import (
     base_terms_of,
     needs_summaries,
@@ -29,19 +29,14 @@ from llmtrain.core.errors import ConfigError, LlmtrainError
 SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
-def validate(config: TrainConfig) -> None:
-    """Raise ConfigError with one line for each problem of a whole training configuration."""
-    problems = [*_ranges(config), *_lengths(config), *_best(config), *_objective(config), *_model(config),
-                *_optim(config), *_data(config), *decoding_problems(config.generation), *_held_out(config),
-                *_scoring(config)]
-    if problems:
-        raise ConfigError(problems)
-
-
-def validate_stored(config: Config) -> None:
-    """The same for what eval and summarize can change: ranges and decoding."""
-    if problems := [*_ranges(config), *decoding_problems(config.generation), *_held_out(config), *_scoring(config)]:
-        raise ConfigError(problems)
+def problems_of(config: Config) -> list[str]:
+    """What is out of range or does not go together, one line each: of train's all, of eval's and summarize's what
+    those can change."""
+    if not isinstance(config, TrainConfig):
+        return [*_ranges(config), *decoding_problems(config.generation), *_held_out(config), *_scoring(config)]
+    return [*_ranges(config), *_lengths(config), *_best(config), *_objective(config), *_model(config),
+            *_optim(config), *_data(config), *decoding_problems(config.generation), *_held_out(config),
+            *_scoring(config)]
 
 
 def _ranges(config: Config) -> Iterator[str]:

@@ -156,3 +156,6 @@ class SummarizeCommandConfig(_Shared):
     input: str | None = key(None, "file to summarize: a plain text is one document, each row of .jsonl, .csv, "
                                   ".parquet ... is one; default: stdin, one document a line", affects=WHERE)
     summarize: SummarizeConfig = key(SummarizeConfig, "reading and writing")
+
+
+Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from llmtrain.cli.commands.sweep import jobs_of
-from llmtrain.config.compose import compose, parse, to_container
+from llmtrain.config.compose import compose, parse
+from llmtrain.config.load import load
 from llmtrain.config.overrides.texts import quote_overrides
 from llmtrain.config.yaml_text import as_yaml
 from llmtrain.core.errors import ConfigError
@@ -19,7 +20,7 @@ TEXTS = ["695e0514", "1e3", "1_000", "007", "007.jsonl", "true", "nan", "inf", "
 
 
 def at(command: str, key: str, *overrides: str) -> Any:
-    found: Any = to_container(compose(command, list(overrides)))
+    found: Any = load(command, list(overrides)).values
     for name in key.split("."):
         found = found[name]
     return found
@@ -86,7 +87,7 @@ def test_long_and_strange_values_make_short_safe_names_that_differ() -> None:
 def test_a_grown_sweep_goes_on_with_runs_that_are_there(tmp_path: Path) -> None:
     from llmtrain.cli.commands.sweep import checked
     from llmtrain.cli.commands.sweep_names import going_on
-    from llmtrain.config.compose import to_dict
+    from llmtrain.config.convert import to_dict
 
     base = [f"run.root={tmp_path}", "run.name=s", "trainer.max_steps=3"]
     (old,) = checked(jobs_of([*base, "objective.lam=0.3"]))

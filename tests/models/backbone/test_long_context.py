@@ -16,10 +16,9 @@ import torch
 from transformers import AutoModelForSeq2SeqLM
 
 from helpers import WORDS, Measuring, decoder_tokenizer, make_tiny_base, tiny_tokenizer, warm_cli, write_jsonl
-from llmtrain.config.checks import validate
-from llmtrain.config.compose import compose, to_typed
 from llmtrain.config.convert import to_dict
-from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.config.from_checkpoint import Stored
+from llmtrain.config.load import load_config
 from llmtrain.config.run_id import run_hash
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import ConfigError
@@ -271,13 +270,13 @@ def test_what_cannot_be_read_is_refused(runs: Any, overrides: list[str], told: s
 ])
 def test_what_the_configuration_tells_alone(overrides: list[str], told: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        validate(to_typed("train", compose("train", overrides)))  # type: ignore[arg-type]
+        load_config("train", overrides)  # type: ignore[arg-type]
     assert any(told in problem for problem in caught.value.problems)
 
 
 def test_the_hash_is_of_what_is_used() -> None:
     def hash_of(*overrides: str) -> str:
-        return run_hash(to_typed("train", compose("train", list(overrides))))  # type: ignore[arg-type]
+        return run_hash(load_config("train", list(overrides)))  # type: ignore[arg-type]
 
     plain = hash_of()
     assert plain == hash_of("data.head_share=0.5", "data.window_overlap=10") != hash_of("data.long=sliding")
@@ -286,11 +285,11 @@ def test_the_hash_is_of_what_is_used() -> None:
 
 
 def test_a_checkpoint_keeps_its_way_of_reading() -> None:
-    stored = to_dict(to_typed("train", compose("train", ["data.long=head_tail", "data.head_share=0.5"])))
-    again = compose_over(stored, ["data=files", "data.test=x"], "eval")
+    stored = to_dict(load_config("train", ["data.long=head_tail", "data.head_share=0.5"]))
+    again = load_config("eval", ["data=files", "data.test=x"], Stored(stored))
     assert again.data.long.value == "head_tail" and again.data.head_share == 0.5
     with pytest.raises(ConfigError, match=r"data.long is fixed by the checkpoint"):
-        compose_over(stored, ["data.long=sliding"], "eval")
+        load_config("eval", ["data.long=sliding"], Stored(stored))
 
 
 @pytest.mark.parametrize(("mode", "family", "head"), [

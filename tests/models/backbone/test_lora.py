@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from helpers import SOURCE, make_tiny_base, pairs, run_cli, warm_cli, write_jsonl
 from llmtrain.config.choices import TuningName
-from llmtrain.config.compose import compose, to_typed
+from llmtrain.config.load import load_config
 from llmtrain.config.run_id import result_dict, run_hash
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.config.sections.tuning import TuningConfig
@@ -235,9 +235,9 @@ def test_what_cannot_be_is_refused(options: tuple[str, ...], said: str, tiny_bas
 
 def test_keys_of_adapters_tell_runs_apart_only_where_they_are_used() -> None:
     def hashed(*overrides: str) -> str:
-        return run_hash(to_typed("train", compose("train", ["trainer.max_steps=1", *overrides])))
+        return run_hash(load_config("train", ["trainer.max_steps=1", *overrides]))
 
     assert hashed() == hashed("tuning.rank=3")
     assert len({hashed(), hashed("tuning=lora"), hashed("tuning=lora", "tuning.rank=3")}) == 3
-    config = to_typed("train", compose("train", ["trainer.max_steps=1"]))
+    config = load_config("train", ["trainer.max_steps=1"])
     assert not [key for key in result_dict(config) if key.startswith("tuning")]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtrain.config.compose import compose, to_typed
+from llmtrain.config.load import load_config
 from llmtrain.config.schema import TrainConfig
 from llmtrain.core import memory
 from llmtrain.core.errors import CheckpointError, ConfigError
@@ -19,7 +19,7 @@ from small_checkpoints import save_step
 
 
 def configured(root: Path, name: str = "run") -> TrainConfig:
-    config = to_typed("train", compose("train", ["+experiment=bert_sum_fp32", f"run.root={root}", f"run.name={name}"]))
+    config = load_config("train", ["+experiment=bert_sum_fp32", f"run.root={root}", f"run.name={name}"])
     assert isinstance(config, TrainConfig)
     return config
 

@@ -17,11 +17,10 @@ import yaml
 from helpers import pairs, warm_cli, write_jsonl
 from llmtrain import registry
 from llmtrain.config import stored
-from llmtrain.config.checks import validate
-from llmtrain.config.compose import compose, result_dict, to_typed
 from llmtrain.config.convert import to_dict
-from llmtrain.config.from_checkpoint import compose_over
-from llmtrain.config.run_id import run_hash
+from llmtrain.config.from_checkpoint import Stored
+from llmtrain.config.load import load_config
+from llmtrain.config.run_id import result_dict, run_hash
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.preprocess import settled
 from llmtrain.core.errors import ConfigError, DataError
@@ -145,7 +144,7 @@ def test_jieba_cuts_without_loss() -> None:
 
 
 def hash_of(*steps: str) -> str:
-    return run_hash(to_typed("train", compose("train", list(steps))))  # type: ignore[arg-type]
+    return run_hash(load_config("train", list(steps)))  # type: ignore[arg-type]
 
 
 def test_the_runs_hash_is_of_what_steps_do(tmp_path: Path) -> None:
@@ -153,7 +152,7 @@ def test_the_runs_hash_is_of_what_steps_do(tmp_path: Path) -> None:
     (tmp_path / "b c.txt").write_text("red\nthe\n")
     plain = hash_of()
     assert hash_of("data.preprocess=[]") == plain
-    assert "data.preprocess" not in result_dict(to_typed("train", compose("train", [])))
+    assert "data.preprocess" not in result_dict(load_config("train", []))
     first = hash_of(f"data.preprocess=[lowercase,{{name:stopwords,file:{tmp_path}/a.txt}}]")
     assert first == hash_of("data.preprocess=[{name:lowercase},"
                             f"{{name:stopwords,file:'{tmp_path}/b c.txt',apply:document}}]")
@@ -163,13 +162,13 @@ def test_the_runs_hash_is_of_what_steps_do(tmp_path: Path) -> None:
 
 def test_a_checkpoint_keeps_its_words(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("red\n")
-    config = to_typed("train", compose("train", [f"data.preprocess=[{{name:stopwords,file:{tmp_path}/a.txt}}]"]))
+    config = load_config("train", [f"data.preprocess=[{{name:stopwords,file:{tmp_path}/a.txt}}]"])
     (tmp_path / "a.txt").unlink()
     stored = json.loads(json.dumps(to_dict(config)))
-    again = compose_over(stored, ["data=files", "data.test=x.jsonl"], "eval")
+    again = load_config("eval", ["data=files", "data.test=x.jsonl"], Stored(stored))
     assert again.data.name == "files"
     assert again.data.preprocess == [{"name": "stopwords", "words": ["red"], "segment": "jieba"}]
-    assert compose_over(stored, ["data.preprocess=[lowercase]"], "eval").data.preprocess == ["lowercase"]
+    assert load_config("eval", ["data.preprocess=[lowercase]"], Stored(stored)).data.preprocess == ["lowercase"]
 
 
 def test_a_list_that_no_run_could_read_back_is_refused(tmp_path: Path) -> None:
@@ -192,9 +191,8 @@ def test_a_list_that_no_run_could_read_back_is_refused(tmp_path: Path) -> None:
     (["objective.base=mlm", "objective.mlm.shared_pass=true"], "shared_pass=true reads the summary's; use apply=doc"),
 ])
 def test_a_text_for_l1_alone_needs_a_pass_of_its_own(overrides: list[str], told: str) -> None:
-    config = to_typed("train", compose("train", ["data.preprocess=[{name:stopwords,apply:l1}]", *overrides]))
     with pytest.raises(ConfigError) as caught:
-        validate(config)  # type: ignore[arg-type]
+        load_config("train", ["data.preprocess=[{name:stopwords,apply:l1}]", "trainer.max_steps=1", *overrides])
     assert told in caught.value.problems[0]
 
 
@@ -314,7 +312,7 @@ class Plain:
 @pytest.mark.parametrize(("steps", "wanted"), [([], "wi-fi router"), (["lowercase"], "Wi-Fi Router")])
 def test_scored_summaries_get_back_the_case_that_preprocessing_took(steps: list[str], wanted: str,
                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
-    config = to_typed("train", compose("train", ["eval.baselines=false", f"data.preprocess=[{','.join(steps)}]"]))
+    config = load_config("train", ["eval.baselines=false", f"data.preprocess=[{','.join(steps)}]"])
     monkeypatch.setattr(predict, "summarize_batches", lambda *_, **__: [Generated("wi-fi router", [], 0.0)])
     examples = [Example("0", "A Wi-Fi Router for all.", "Router", ("Router",))]
     model = SimpleNamespace(describe_decoding=lambda _: "greedy", can_generate=lambda: True,
