@@ -266,16 +266,11 @@ def _train(arguments: list[str]) -> int:
 
         keep_going()
         return sweep.show(overrides) if "--cfg" in options else sweep.run(overrides)
-    from llmtrain.config.compose import compose, to_container, to_typed
+    from llmtrain.config.load import load, load_config
 
     if "--cfg" in options:
-        return _show(to_container(compose("train", overrides)))
-    from llmtrain.config.checks import validate
-    from llmtrain.config.schema import TrainConfig
-
-    config = to_typed("train", compose("train", overrides))
-    assert isinstance(config, TrainConfig)
-    validate(config)
+        return _show(load("train", overrides).values)
+    config = load_config("train", overrides)
     from llmtrain.cli.commands.train import run
 
     keep_going()
@@ -287,7 +282,7 @@ def _stored(command: str) -> Callable[[list[str]], int]:
         options, overrides = _options(arguments, ("--cfg",))
         if "--cfg" in options:
             from llmtrain.cli.commands.checkpoint_config import configuration
-            from llmtrain.config.compose import to_dict
+            from llmtrain.config.convert import to_dict
 
             return _show(to_dict(configuration(overrides, command)))
         if command == "eval":

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sentence_input import SentenceInput
+from llmtrain.core.cache import find_cached, open_cache
 from llmtrain.core.files import writing
 from llmtrain.core.processes import spread
-from llmtrain.data.cache import holding, keeping
 from llmtrain.data.control_tokens import notes_of
 from llmtrain.data.examples import Example, digest
 from llmtrain.data.row_encoder import FLAGS, L1_IDS, RowEncoder, TextPairs
@@ -119,7 +119,7 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig, senten
     schema = Schema({name: List(Value("int64")) for name in lists}  # also of empty lists
                     | {name: Value("bool") for name in FLAGS} | {"spelled": Value("string")})
     files = _files(key, min(processes, len(examples)))
-    folder = holding(config, "features", files) or keeping(config, "features")
+    folder = find_cached(config.cache_dir, "features", files) or open_cache(config.cache_dir, "features")
     needed = 8 * sum(len(text) for text in (*sources, *targets))  # more than tokens take: 8 bytes each
     with nullcontext() if folder is None else writing(folder / f"{key}.arrow", needed):
         rows = _mapped(Dataset.from_dict({"source": sources, "target": targets}), folder, files, encode,

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.config.schema import EvaluateConfig
-from llmtrain.core.errors import DataError
-from llmtrain.data.examples import SURROGATE, Example
-from llmtrain.data.sources.cells import Reading, Unusable, names_in, shown
+from llmtrain.core.errors import DataError, shown
+from llmtrain.core.files import SURROGATE
+from llmtrain.data.examples import Example
+from llmtrain.data.sources.cells import Reading, Unusable, names_in
 from llmtrain.data.sources.columns import Columns
 from llmtrain.data.sources.encodings import NUL
 from llmtrain.data.sources.readers import SUFFIXES, kind_of, read_bytes, read_rows, read_text

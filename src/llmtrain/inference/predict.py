@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from llmtrain.config.schema import GenerationConfig
+from llmtrain.data.batch import pad
 from llmtrain.data.features import Features, clean
-from llmtrain.data.loader import pad
 from llmtrain.data.sentence_features import END, START
 from llmtrain.data.text.sentences import Span, sentence_spans
 from llmtrain.data.text.spelling import CJK, speller

@@ -25,9 +25,10 @@ from llmtrain.core.allocator import keep_freed_memory
 from llmtrain.core.errors import ConfigError, LlmtrainError
 from llmtrain.core.logging import MetricsLog, say, warn
 from llmtrain.core.signals import ignore_in_worker
+from llmtrain.data.batch import Batch
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features
-from llmtrain.data.loader import Batch, Collate, StepLoader
+from llmtrain.data.loader import Collate, StepLoader
 from llmtrain.data.order import Request
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.data.workers import startable

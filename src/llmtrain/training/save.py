@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from llmtrain import __version__, checkpoint, plugins
-from llmtrain.config.compose import to_dict
+from llmtrain.config.convert import to_dict
 from llmtrain.config.overrides import config_files
 from llmtrain.config.sections.objective import trains_task
 from llmtrain.core.errors import ConfigError, NumericsError
@@ -19,7 +19,6 @@ from llmtrain.core.files import write_json
 from llmtrain.models.backbone.lora import merged_state
 from llmtrain.models.publish import publish_base, publish_generation
 from llmtrain.objectives.mlm import MaskedLm
-from llmtrain.tasks.summarization.selector import FOLDER as SELECTOR
 from llmtrain.training.build import Training
 
 VOCABULARY_ENTRY = 40  # bytes of a token in a tokenizer's file, about
@@ -112,7 +111,7 @@ def write_model(run: Training, folder: Path, meta: dict[str, Any]) -> None:
     publish(run, folder)
     run.tokenizer.save_pretrained(folder)
     if run.selector is not None and trains_task(run.config.objective):
-        run.selector.copy_to(folder / SELECTOR)
+        run.selector.copy_to(folder / checkpoint.SELECTOR)
     write_json(folder / "llmtrain.json", meta)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llmtrain.config.compose import Config, path_value
 from llmtrain.config.decode_checks import idle_settings
-from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.config.from_checkpoint import Stored
+from llmtrain.config.load import load_config
+from llmtrain.config.overrides.paths import path_value
+from llmtrain.config.schema import Config
 from llmtrain.core.errors import ConfigError
 
 
@@ -27,8 +29,8 @@ def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
     stored = read_model_config(folder)
     check_plugins(stored, folder)
     check_writes(stored, folder)
-    return folder, int(stored["step"]), compose_over(stored["config"], overrides, command,
-                                                     at=str(folder / "llmtrain.json"))
+    return folder, int(stored["step"]), load_config(command, overrides,
+                                                    Stored(stored["config"], str(folder / "llmtrain.json")))
 
 
 def idle_told(config: Config, overrides: list[str], writes: bool) -> list[str]:
@@ -42,4 +44,4 @@ def configuration(overrides: list[str], command: str) -> Config:
     """What ``--cfg job`` shows: over the checkpoint's own where one is named, else the command's defaults."""
     if path_value(overrides, "checkpoint") is not None:
         return open_stored(overrides, command)[2]
-    return compose_over(None, overrides, command)
+    return load_config(command, overrides)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 from llmtrain import registry
 from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored
 from llmtrain.config.choices import SplitName
-from llmtrain.config.compose import path_value
-from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.config.load import load_config
+from llmtrain.config.overrides.paths import path_value
 from llmtrain.config.run_id import without_late
 from llmtrain.config.schema import EvalConfig, EvaluateConfig
 from llmtrain.core.errors import CheckpointError, ConfigError, DataError, ResourceError, one_line
@@ -39,7 +39,7 @@ def run(overrides: list[str]) -> int:
     if predictions is not None and checkpoint is not None:
         raise ConfigError(f"{NEEDED}; name one of them")
     if checkpoint is None:
-        config = cast(EvaluateConfig, compose_over(None, overrides, "eval"))
+        config = load_config("eval", overrides)
         alone = _asks_without_model(config)
         if predictions is None and not alone:
             key = registry.get("task", config.task.name).requires.get("without_model")
@@ -103,12 +103,12 @@ def _score_checkpoint(overrides: list[str]) -> int:
     splits, examples = _examples(config, task)
     validation = _validation(config)
 
+    from llmtrain.core.memory import peak_memory_bytes
     from llmtrain.data.features import tokenize
     from llmtrain.evaluation.evaluate import predict_and_score
     from llmtrain.evaluation.report import build_results
     from llmtrain.tasks.summarization.selector import as_read
     from llmtrain.tasks.summarization.summarizer import load_published
-    from llmtrain.training.final_evaluation import peak_memory_bytes
 
     quiet_libraries()
     task.try_scoring(config.eval, examples)

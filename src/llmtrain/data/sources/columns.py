@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from llmtrain.data.sources.cells import Unusable, shown
+from llmtrain.core.errors import shown
+from llmtrain.data.sources.cells import Unusable
 
 GAPS = re.compile(r"[\s_\-]+")
 MISSING = object()

@@ -8,10 +8,10 @@ from typing import Any
 
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import ConfigError, DataError, shorten
+from llmtrain.core.paths import given_path
 from llmtrain.data.examples import Example, Splits, take_from_train
 from llmtrain.data.sources.hub_folder import check_card, check_folder
 from llmtrain.data.sources.own_files import examples_of
-from llmtrain.data.sources.paths import given_path
 from llmtrain.data.sources.readers import rows_of_batch
 from llmtrain.fetch.reach import dataset_place, offline, unreachable
 

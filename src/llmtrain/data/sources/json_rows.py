@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llmtrain.core.errors import DataError, shorten
-from llmtrain.data.sources.cells import Reading, shown
+from llmtrain.core.errors import DataError, shorten, shown
+from llmtrain.data.sources.cells import Reading
 
 Row = tuple[str, dict[str, Any] | str]
 PYTHON = re.compile(rb"\s*\[?\s*\{\s*'")  # a dict as Python prints it

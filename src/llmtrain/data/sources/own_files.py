@@ -10,12 +10,13 @@ from typing import Any
 
 from llmtrain.config.choices import OnBadRow
 from llmtrain.config.sections.data import DataConfig, RowColumns
-from llmtrain.core.errors import DataError
-from llmtrain.data.examples import SURROGATE, Example, Splits, take_from_train
-from llmtrain.data.sources.cells import Reading, Unusable, shown
+from llmtrain.core.errors import DataError, shown
+from llmtrain.core.files import SURROGATE
+from llmtrain.core.paths import given_path
+from llmtrain.data.examples import Example, Splits, take_from_train
+from llmtrain.data.sources.cells import Reading, Unusable
 from llmtrain.data.sources.columns import Columns, near_names
 from llmtrain.data.sources.encodings import NUL, SAVE_AS
-from llmtrain.data.sources.paths import given_path
 from llmtrain.data.sources.readers import read_rows
 from llmtrain.data.sources.tables import DELIMITERS
 

@@ -15,9 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from llmtrain.core.errors import DataError
-from llmtrain.data.examples import SURROGATE
-from llmtrain.data.sources.cells import TWICE, Reading, shown
+from llmtrain.core.errors import DataError, shown
+from llmtrain.core.files import SURROGATE
+from llmtrain.data.sources.cells import TWICE, Reading
 from llmtrain.data.sources.compression import kind_of
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}

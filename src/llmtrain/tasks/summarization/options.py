@@ -24,7 +24,7 @@ class SummarizationData(DataConfig):
     document: str = key("document", "column that holds the document")
     summary: str = key("summary", "column that holds the summary")
     references: str | None = key(None, "column of several references; default: references, if every row lists texts")
-    max_summary_tokens: int = key(32, "longer training summaries are truncated", "tokens")
+    max_summary_tokens: int = key(32, "longer training summaries are truncated", "tokens", min=1)
 
     target_limit: ClassVar[str] = "data.max_summary_tokens"
 
@@ -43,7 +43,8 @@ class SummarizationEval(EvalConfig):
                              "whole, no marks), characters (every one, as it stands), zh_words (Chinese words by "
                              "jieba), other (Unicode words); auto is one of en, cjk, other")
     lead: int | None = key(None, "length of the lead baseline; default: the best on validation rows; without "
-                           "checkpoint and predictions the lead itself is scored", "words, or characters for CJK")
+                           "checkpoint and predictions the lead itself is scored", "words, or characters for CJK",
+                           min=1)
 
     def problems(self) -> Iterator[str]:
         """One line where what the language's words need is not installed."""

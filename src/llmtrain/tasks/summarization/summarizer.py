@@ -13,10 +13,9 @@ from typing import Any, overload
 import torch
 from torch import nn
 
-from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
+from llmtrain.checkpoint import SELECTOR, check_plugins, locate_model, read_model_config
 from llmtrain.config.choices import Device, PrecisionName
-from llmtrain.config.compose import from_dict
-from llmtrain.config.convert import plain
+from llmtrain.config.convert import from_dict, plain
 from llmtrain.config.decode_checks import idle_settings
 from llmtrain.config.python_arguments import Arguments, arguments
 from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
@@ -34,7 +33,6 @@ from llmtrain.models.backbone.families import observed_layer, positions
 from llmtrain.nn.precision import Precision
 from llmtrain.plugins import load as load_plugin
 from llmtrain.tasks.summarization.citations import cite
-from llmtrain.tasks.summarization.selector import FOLDER as SELECTOR
 from llmtrain.tasks.summarization.selector import Selector
 
 COPY_LIKELY = 0.5  # a token counts as copied when copying it was likelier than writing it

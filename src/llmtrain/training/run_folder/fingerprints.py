@@ -15,9 +15,9 @@ from llmtrain.checkpoint.manifest import MANIFEST, record_of
 from llmtrain.config.choices import LongMode
 from llmtrain.config.schema import TrainConfig
 from llmtrain.core.errors import CheckpointError, ConfigError, LlmtrainError
+from llmtrain.core.paths import given_path
 from llmtrain.data.sources.hub_folder import METADATA
 from llmtrain.data.sources.own_files import paths_of
-from llmtrain.data.sources.paths import given_path
 from llmtrain.data.sources.readers import SUFFIXES, kind_of, read_bytes
 from llmtrain.models.backbone.size_limits import FILES
 from llmtrain.models.backbone.untrusted import check_folder, weight_files
