@@ -108,12 +108,14 @@ SECRET_KEYS = ("token", "hf_token", "password", "api_key", "secret")
 
 
 def _refuse_what_is_no_text(arguments: list[str]) -> None:
-    """Raise ConfigError for bytes that are no UTF-8: no configuration, log or JSON could hold them."""
+    """Raise ConfigError for bytes that no configuration or log could hold, and names that libraries never find."""
     for argument in arguments:
         try:
             argument.encode()
         except UnicodeEncodeError:
             raise ConfigError(f"{argument} is not UTF-8; rename the file or folder and write its new name") from None
+    if problems := system.misnamed(arguments):
+        raise ConfigError(problems)
 
 
 def _refuse_secrets(arguments: list[str]) -> None:
@@ -269,11 +271,11 @@ def _train(arguments: list[str]) -> int:
     from llmtrain.config.compose import compose, to_container, to_typed
 
     if "--cfg" in options:
-        return _show(to_container(compose("train", overrides)))
+        return _show(to_container(compose("train", overrides, multirun=True)))
     from llmtrain.config.checks import validate
     from llmtrain.config.schema import TrainConfig
 
-    config = to_typed("train", compose("train", overrides))
+    config = to_typed("train", compose("train", overrides, multirun=True))
     assert isinstance(config, TrainConfig)
     validate(config)
     from llmtrain.cli.commands.train import run

@@ -30,7 +30,7 @@ class ObjectiveConfig:
     weighting: str = key("fixed", "how the terms are weighed: fixed, or a registered weighting")
     lam_start: float | None = key(None, "weighting=linear or cosine: lambda at step 0; default there: 0", "ratio")
     lam_steps: int = key(0, "weighting=linear or cosine: steps over which lambda moves from lam_start to lam; "
-                             "default there: trainer.max_steps", "steps")
+                             "default there: all of the run's", "steps")
 
 
 @dataclass(frozen=True, slots=True)
