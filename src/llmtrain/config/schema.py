@@ -43,7 +43,7 @@ class PrecisionConfig:
     on_unsupported: OnUnsupported = key(OnUnsupported.run,
                                         "slow here: run it and say so, stop with an error, or use bf16 / fp32 instead")
     allow_tf32: bool = key(False, "CUDA: fp32 matrix products may use TF32")
-    init_scale: float = key(65536.0, "fp16: first loss scale", above=0, max=1e38)
+    init_scale: float = key(65536.0, "fp16: first loss scale", min=1e-30, max=1e38)  # beyond: no fp32 number
     growth_interval: int = key(2000, "fp16: good steps before the scale doubles", "steps", min=1)
 
 
