@@ -10,13 +10,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from llmtrain import registry
 from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored
 from llmtrain.config.choices import SplitName
 from llmtrain.config.load import load_config
 from llmtrain.config.overrides.paths import path_value
-from llmtrain.config.run_id import without_late
+from llmtrain.config.run_id import by_content
 from llmtrain.config.schema import EvalConfig, EvaluateConfig
+from llmtrain.config.sections.task import asks_without_model, key_without_model
 from llmtrain.core.errors import CheckpointError, ConfigError, DataError, ResourceError, one_line
 from llmtrain.core.files import IN_THE_WAY, write_problem
 from llmtrain.core.logging import quiet_libraries, warn
@@ -40,9 +40,9 @@ def run(overrides: list[str]) -> int:
         raise ConfigError(f"{NEEDED}; name one of them")
     if checkpoint is None:
         config = load_config("eval", overrides)
-        alone = _asks_without_model(config)
+        alone = asks_without_model(config)
         if predictions is None and not alone:
-            key = registry.get("task", config.task.name).requires.get("without_model")
+            key = key_without_model(config.task.name)
             raise ConfigError(NEEDED + (f", or eval.{key}=N alone" if key else "") + "; name one of them")
         _check_output(config, None)
         for line in _without_model(config, predictions):
@@ -55,12 +55,6 @@ def _task(config: EvaluateConfig) -> Task:
     from llmtrain.tasks.task import task_named
 
     return task_named(config.task.name)
-
-
-def _asks_without_model(config: EvaluateConfig) -> bool:
-    """Whether the configuration asks for what the task gives without a model."""
-    key = registry.get("task", config.task.name).requires.get("without_model")
-    return key is not None and getattr(config.eval, key) is not None
 
 
 def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
@@ -80,8 +74,7 @@ def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
         texts = read_predictions(path, examples, config.eval.prediction, config.data.columns().source, how)
         for line in (*how.notes, *told_of_predictions(config, texts, examples)):
             warn(line)
-    without = registry.get("task", config.task.name).requires.get("without_model")
-    made = f"predictions are the {without}" if path is None else f"predictions from {path.name}"
+    made = f"predictions {f'are the {key_without_model(config.task.name)}' if path is None else f'from {path.name}'}"
     scores = score_split(task, examples, texts, config.eval, validation=_validation(config), decoding=made,
                          baselines=config.eval.baselines)
     results = build_results(task, validation=scores if split is SplitName.validation else None,
@@ -162,7 +155,7 @@ def _examples(config: EvaluateConfig, task: Task) -> tuple[Splits, list[Example]
 def _validation(config: EvaluateConfig) -> list[Example] | None:
     """Rows that choose the baselines' settings, where the data have them: those the run itself validated on."""
     data = config.data
-    if config.eval.split is SplitName.validation or not config.eval.baselines or _asks_without_model(config) or (
+    if config.eval.split is SplitName.validation or not config.eval.baselines or asks_without_model(config) or (
             data.name == "files" and not (data.validation or data.train)):
         return None
     try:
@@ -173,8 +166,15 @@ def _validation(config: EvaluateConfig) -> list[Example] | None:
 
 
 def _default_output(folder: Path, step: int, config: EvaluateConfig) -> Path:
-    """RUN/eval/STEP-SPLIT-HASH (average-STEP for an average), or beside a lone model folder."""
-    chosen = {name: without_late(getattr(config, name)) for name in ("data", "generation", "eval", "precision")}
+    """RUN/eval/STEP-SPLIT-HASH (average-STEP for an average), or beside a lone model folder.
+
+    The hash covers the settings and what lies at the data's paths: rows that were moved are scored into one folder.
+    """
+    from llmtrain.training.run_folder.fingerprints import fingerprints_of_scored
+
+    read = fingerprints_of_scored(config)
+    chosen = {name: by_content(getattr(config, name), read, f"{name}.") for name in ("data", "generation", "eval",
+                                                                                     "precision")}
     short = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
     root, label = _root(folder)
     output = root / "eval" / f"{step if label is None else label}-{config.eval.split.value}-{short}"

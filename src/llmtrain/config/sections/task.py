@@ -108,3 +108,15 @@ def _copy(one: Any) -> Any:
 
 def _default(one: Any) -> Any:
     return one.default if one.default is not MISSING else one.default_factory()
+
+
+def key_without_model(task: str) -> str | None:
+    """The key of ``eval`` that asks for what a task gives without a model, if there is one."""
+    found: str | None = registry.get("task", task).requires.get("without_model")
+    return found
+
+
+def asks_without_model(config: Any) -> bool:
+    """Whether a configuration asks for that: its ``task`` and ``eval`` are read."""
+    key = key_without_model(config.task.name)
+    return key is not None and getattr(config.eval, key) is not None
