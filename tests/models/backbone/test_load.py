@@ -21,7 +21,7 @@ from llmtrain.core.git_lfs import lfs_pointer
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.architectures import new_model
 from llmtrain.models.backbone import untrusted
-from llmtrain.models.backbone.pretrained import find_base, load_tokenizer
+from llmtrain.models.backbone.open_base import find_base, load_tokenizer
 from llmtrain.nn.precision import Precision, Speeds
 from llmtrain.registry import get
 
@@ -120,7 +120,7 @@ def test_a_sentencepiece_file_alone_names_the_package(tmp_path: Path, monkeypatc
     folder = make_tiny_base(tmp_path / "base")
     (folder / "tokenizer.json").unlink()
     (folder / "spiece.model").write_bytes(b"x")
-    monkeypatch.setattr("llmtrain.models.backbone.pretrained._importable", lambda module: module != "sentencepiece")
+    monkeypatch.setattr("llmtrain.models.backbone.open_base._importable", lambda module: module != "sentencepiece")
     with pytest.raises(ConfigError, match="pip install sentencepiece"):
         load_tokenizer(str(folder))
 
