@@ -32,7 +32,7 @@ def slow(run, *rest, **how):
 {module}.{function} = slow
 sys.exit(main(sys.argv[2:]))
 """
-IN_LOSSES = STOP_IN.format(module="validation", function="held_out_losses", when="run.progress.step == at")
+IN_LOSSES = STOP_IN.format(module="validation", function="held_out_losses", when="run.state.progress.step == at")
 IN_SUMMARIES = STOP_IN.format(module="validation", function="generate_and_score",
                               when="how['accelerator'] is not None and seen() == at")
 # of two ranks: those in the second argument are stopped in their own share of what the third one names
@@ -47,7 +47,7 @@ place = {"eval_batches": validation, "summarize_batches": generation}[name]
 losses, real = validate.held_out_losses, getattr(place, name)
 
 def noting(run, *rest):
-    step.append(run.progress.step)
+    step.append(run.state.progress.step)
     return losses(run, *rest)
 
 def slow(*rest, **how):

@@ -83,7 +83,7 @@ def test_a_trace_holds_what_the_next_log_line_averages(tiny_base: Path, tmp_path
     runs = Runs(tiny_base, tmp_path)
     try:
         run = runs(*_fixed(4))
-        run.progress.window = {"steps": 2.0, "time": 0.7}
+        run.state.progress.window = {"steps": 2.0, "time": 0.7}
         assert run.config.trainer.log_every == 4  # a stop falls inside the window
         assert state_of(run, [])["progress"]["window"] == '{"steps": 2.0}'
     finally:

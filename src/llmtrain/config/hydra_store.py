@@ -36,8 +36,11 @@ def register_schemas(folder: Path, command: str) -> None:
                      if file not in known and getattr(node, "provider", None) in (TYPES, NAMES)]:
             del group[file]  # type: ignore[index]
     sections = {"objective": objective_schema(), "optim": optim_schema()}
-    schema = make_dataclass("TrainSchema", [(name, section, field(default_factory=section))
-                                            for name, section in sections.items()], bases=(TrainConfig,), kw_only=True)
+    # a head is typed by the chosen one's own schema: its group's
+    schema = make_dataclass("TrainSchema", [("head", Any, field(default=None)),
+                                            *((name, section, field(default_factory=section))
+                                              for name, section in sections.items())],
+                            bases=(TrainConfig,), kw_only=True)
     _store("train_schema", schema, TYPES)
     for part in registry.parts("head"):
         _store(part.name, part.options, TYPES, "schema/head")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from llmtrain.config.choices import (
     DataSplit,
@@ -18,7 +18,8 @@ from llmtrain.config.choices import (
 from llmtrain.config.keys import CONTENT, SPEED, WHERE, key
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.model import ModelConfig
-from llmtrain.config.sections.optim import ScheduleConfig
+from llmtrain.config.sections.objective import ObjectiveConfig
+from llmtrain.config.sections.optim import OptimConfig, ScheduleConfig
 from llmtrain.config.sections.trainer import TrainerConfig
 from llmtrain.config.sections.tuning import TuningConfig
 
@@ -109,6 +110,12 @@ class ShowConfig:
     near: bool = key(True, "look for documents of validation and test in train", affects=WHERE)
 
 
+class HeadConfig(Protocol):
+    """The options of a registered head."""
+
+    name: str
+
+
 @dataclass(kw_only=True, slots=True)
 class _Shared:
     run: RunConfig = key(RunConfig, "run folder, seed, resume")
@@ -125,9 +132,9 @@ class TrainConfig(_Shared):
     """The whole configuration of ``llmtrain train``. ``head``, ``objective`` and ``optim`` are typed from the
     registry."""
 
-    head: Any = key(None, "summary head; options depend on head.name")
-    objective: Any = key(None, "joint loss")
-    optim: Any = key(None, "optimizer")
+    head: HeadConfig = key(None, "summary head; options depend on head.name")
+    objective: ObjectiveConfig = key(None, "joint loss")
+    optim: OptimConfig = key(None, "optimizer")
     schedule: ScheduleConfig = key(ScheduleConfig, "learning-rate schedule")
     tuning: TuningConfig = key(TuningConfig, "what of the base is trained")
     probe: ProbeConfig = key(ProbeConfig, "gradients of the terms")

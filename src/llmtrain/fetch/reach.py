@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import cache
 from pathlib import Path
 
 from llmtrain.core.errors import shorten
@@ -39,7 +38,6 @@ def dataset_place(name: str) -> str:
     return f"/api/datasets/{name}"
 
 
-@cache  # a start asks several times
 def unreachable(place: str) -> str:
     """Why the hub does not answer at a place, or nothing. HF_ENDPOINT and the proxies are respected.
 

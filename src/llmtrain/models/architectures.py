@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 from llmtrain import registry
-from llmtrain.config.sections.model import ModelConfig
 from llmtrain.models.task_model import SummaryModel
 
 SEQ2SEQ = "seq2seq"
@@ -25,8 +23,3 @@ def class_of(head: str) -> type[SummaryModel]:
     module, _, name = TOPOLOGIES[topology_of(head)].partition(":")
     found: type[SummaryModel] = getattr(import_module(module), name)
     return found
-
-
-def new_model(config: ModelConfig, head: Any, special: Any) -> SummaryModel:
-    """A new model on a pretrained base; see :meth:`SummaryModel.from_base`."""
-    return class_of(head.name).from_base(config, head, special)
