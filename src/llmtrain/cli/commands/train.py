@@ -24,7 +24,7 @@ def run(config: TrainConfig) -> int:
         if number != signal.SIGINT:  # Python's own handler raises for it
             handle(number, _stop_outside_the_loop)
     tell_unhandled()
-    folder = RunFolder.claim(config)
+    folder = RunFolder.claim(config)  # before the base is looked at: a finished run's may be gone
     try:
         if folder.finished_results is not None:
             say(f"this run is finished; its results ({folder.path}):")
