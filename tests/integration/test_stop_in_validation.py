@@ -32,8 +32,8 @@ def slow(run, *rest, **how):
 {module}.{function} = slow
 sys.exit(main(sys.argv[2:]))
 """
-IN_LOSSES = STOP_IN.format(module="validation", function="held_out_losses", when="run.state.progress.step == at")
-IN_SUMMARIES = STOP_IN.format(module="validation", function="generate_and_score",
+IN_LOSSES = STOP_IN.format(module="validate", function="held_out_losses", when="run.state.progress.step == at")
+IN_SUMMARIES = STOP_IN.format(module="validate", function="generate_and_score",
                               when="how['accelerator'] is not None and seen() == at")
 # of two ranks: those in the second argument are stopped in their own share of what the third one names
 RANKS = """
@@ -43,7 +43,7 @@ from llmtrain.cli.main import main
 from llmtrain.training import validate
 
 at, ranks, name, step = int(sys.argv[1]), sys.argv[2], sys.argv[3], []
-place = {"eval_batches": validation, "summarize_batches": generation}[name]
+place = {"eval_batches": validate, "summarize_batches": predict}[name]
 losses, real = validate.held_out_losses, getattr(place, name)
 
 def noting(run, *rest):

@@ -187,7 +187,7 @@ def test_a_published_model_needs_no_peft_and_training_says_that_it_does(tiny_bas
     went_on = run_cli(*plain, "run.name=on", "head.layers=1", "model.init_from=runs/run", "trainer.max_steps=1",
                       cwd=tmp_path, env=without)
     assert went_on.returncode == 0, went_on.stderr
-    monkeypatch.setattr("llmtrain.models.backbone.lora.find_spec", lambda name: None)
+    monkeypatch.setattr("llmtrain.config.packages.find_spec", lambda name: None)
     refused = warm_cli(*command(tiny_base, tmp_path, "run.name=other"), cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.splitlines() == ["llmtrain: tuning=lora needs the package peft, which is not installed; run: "
