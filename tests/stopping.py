@@ -25,7 +25,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIG
 
     def advancing(run: Any, *rest: Any) -> None:
         advance(run, *rest)
-        if run.progress.step == step:
+        if run.state.progress.step == step:
             monkeypatch.setattr(trainer, "advance", advance)
             os.kill(os.getpid(), number)
 

@@ -21,7 +21,7 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.data import loader
 from llmtrain.nn.precision import Speeds
 from llmtrain.objectives import joint_module
-from llmtrain.training import build, read_data
+from llmtrain.training import read_data, shared_speeds
 from llmtrain.training.diagnostics.gradient_probe import probe
 from running import Runs, copies, gradients, take, uneven
 
@@ -48,7 +48,7 @@ MOVING = ("optim=muon", "model.unfreeze_every=1", "optim.layer_decay=0.8", "trai
 def count_no_sync(run: Any) -> list[int]:
     """How often a step leaves out DDP's all-reduce."""
     entered: list[int] = []
-    real = run.step.wrapped.no_sync
+    real = run.optimization.step.wrapped.no_sync
 
     @contextlib.contextmanager
     def counted() -> Any:
@@ -56,14 +56,15 @@ def count_no_sync(run: Any) -> list[int]:
         with real():
             yield
 
-    run.step.wrapped.no_sync = counted
+    run.optimization.step.wrapped.no_sync = counted
     return entered
 
 
 def probed(run: Any) -> dict[str, float]:
     """What the gradient probe finds at the first step."""
-    micro = [run.to_device(part) for part in next(iter(run.loader.iterate(0))).micro]
-    found = probe(run.step.work(micro, run.step.agree(micro, 0.0, 0, False), 0), {"select": 1.0, "summary": 0.5})
+    micro = [run.to_device(part) for part in next(iter(run.data.loader.iterate(0))).micro]
+    step = run.optimization.step
+    found = probe(step.work(micro, step.agree(micro, 0.0, 0, False), 0), {"select": 1.0, "summary": 0.5})
     assert found is not None
     return found.values
 
@@ -107,7 +108,7 @@ def main(base: str, out: Path) -> None:
     take(run, 2)
     save_file(copies(run), out / f"moved-{rank}.safetensors")
 
-    facts["stop"] = run.step.agree_stop(15 if rank == 1 else 0)
+    facts["stop"] = run.optimization.step.agree_stop(15 if rank == 1 else 0)
     joint_module.JointModule.forward = poison  # type: ignore[method-assign]
     loader.Order.plan = lambda self, epoch: [list(range(8))] * 3  # type: ignore[method-assign]
     run = runs("trainer.processes=2", "trainer.on_nonfinite=skip", *STILL)
@@ -116,7 +117,7 @@ def main(base: str, out: Path) -> None:
     joint_module.JointModule.forward = FORWARD  # type: ignore[method-assign]
 
     clocks = [{"fp32": 1.0, "fp16": 3.0, "bf16": 3.0}, {"fp32": 3.0, "fp16": 1.0, "bf16": 1.0}]
-    build.measure_speeds = lambda device: Speeds(clocks[rank])  # type: ignore[assignment]
+    shared_speeds.measure_speeds = lambda device: Speeds(clocks[rank])  # type: ignore[assignment]
     run = runs("trainer.processes=2", "precision=bf16", "precision.on_unsupported=fp32")
     facts["running"] = run.precision.running
 

@@ -15,11 +15,11 @@ import torch
 
 from llmtrain import registry
 from llmtrain.config.load import load_config
+from llmtrain.config.packages import missing_packages
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import quiet_libraries
-from llmtrain.data.special_tokens import special_ids
-from llmtrain.models.architectures import new_model
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.architectures import class_of
+from llmtrain.models.backbone.open_base import open_base
 from llmtrain.optim.builders import build_optimizer
 from llmtrain.training.optimizer_state import OptimizerPart
 
@@ -35,8 +35,9 @@ class Trained(torch.nn.Module):
 def measure(name: str, updates: int) -> tuple[float, float]:
     """(bytes of state per trained parameter, best seconds of an update)."""
     config = load_config("train", [f"optim={name}", "trainer.max_steps=1"])
-    tokenizer = load_tokenizer(config.model.path)
-    model = new_model(config.model, config.head, special_ids(tokenizer))
+    if missing := list(missing_packages(config)):
+        raise ConfigError(missing)
+    model = class_of(config.head.name).from_base(open_base(config.model), config.head)
     module = Trained(model)
     optimizer = build_optimizer(module, model.trunk, config.optim)
     generator = torch.Generator().manual_seed(0)

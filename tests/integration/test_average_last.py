@@ -162,9 +162,9 @@ def test_objectives_are_averaged_too(train: Any, monkeypatch: pytest.MonkeyPatch
     real = checkpoint_averaging.score
 
     def scoring(run: Any) -> Any:
-        seen.append({name: p.detach().clone() for name, p in run.module.objectives.named_parameters()})
+        seen.append({name: p.detach().clone() for name, p in run.model.module.objectives.named_parameters()})
         several = [checkpoint.load_parts(run.folder.path / f"checkpoints/step-{step}", only="objectives")[0]
-                   ["objectives"][0] for step in run.progress.validated]
+                   ["objectives"][0] for step in run.state.progress.validated]
         seen.append({name: (sum(one[name].double() for one in several) / len(several)).float() for name in seen[0]})
         return real(run)
 

@@ -163,13 +163,13 @@ def test_a_step_is_the_same_in_micro_batches(options: tuple[str, ...], runs: Run
 def test_a_batch_without_sentences_counts_nothing_and_reaches_every_parameter(runs: Runs) -> None:
     for options in (("head=extractive", "objective=summary_only"), ("objective.base=extraction",)):
         run = runs(*options)
-        batch = next(iter(run.loader.iterate(0))).micro[0]
+        batch = next(iter(run.data.loader.iterate(0))).micro[0]
         batch["sentence_end"] = torch.zeros_like(batch["sentence_end"])
-        name = run.module.terms[0]
-        sums = run.module(batch, 0)
-        assert int(run.module.counts(batch)[name]) == 0 and float(sums[name]) == 0.0
+        name = run.model.module.terms[0]
+        sums = run.model.module(batch, 0)
+        assert int(run.model.module.counts(batch)[name]) == 0 and float(sums[name]) == 0.0
         sum(sums.values()).backward()
-        scorers = [p for n, p in run.module.named_parameters() if "scorer" in n]
+        scorers = [p for n, p in run.model.module.named_parameters() if "scorer" in n]
         assert scorers and all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in scorers)
 
 

@@ -17,9 +17,10 @@ import torch
 
 from helpers import warm_cli
 from llmtrain import checkpoint
+from llmtrain.config import packages
 from llmtrain.core.errors import CheckpointError
 from llmtrain.core.files import folder_size
-from llmtrain.training import build, final_evaluation, read_data, resume, save, trainer
+from llmtrain.training import final_evaluation, read_data, resume, save, trainer
 from running import Runs, copies, take
 from stopping import Killed, same, stop_at
 
@@ -182,24 +183,25 @@ def test_an_extension_keeps_the_whole_state_and_the_row_order(tiny_base: Path, t
         straight = runs("schedule=constant_cooldown", "schedule.cooldown_steps=1", "trainer.max_steps=6",
                         "model.dropout=0.1", "optim.ema_decay=0.5")
         seen = [[int(i) for part in batch.micro for i in part["example_id"]]
-                for batch in itertools.islice(straight.loader.iterate(0), 6)]
+                for batch in itertools.islice(straight.data.loader.iterate(0), 6)]
         take(straight, 3)
-        straight.progress.best, straight.progress.best_step, straight.progress.evaluations_without_gain = 1.0, 3, 2
+        progress = straight.state.progress
+        progress.best, progress.best_step, progress.evaluations_without_gain = 1.0, 3, 2
         save.save(straight)
         parts, _ = checkpoint.load_parts(straight.folder.path / "checkpoints/step-3")
         other = ("schedule=constant_cooldown", "schedule.cooldown_steps=1", "model.dropout=0.1", "optim.ema_decay=0.5",
                  "trainer.max_steps=6", f"run.extend_from={straight.folder.path}")
         longer = extended(runs, *other)
-        own = {part.name: part.save() for part in longer.parts}
+        own = {part.name: part.save() for part in longer.state.parts}
         assert own.keys() == parts.keys()
         for name, (tensors, data) in parts.items():
             assert all(torch.equal(value, own[name][0][key]) for key, value in tensors.items()), name
             assert name in ("progress", "schedule", "precision") or own[name][1] == data, name
-        progress = longer.progress
+        progress = longer.state.progress
         assert (progress.step, progress.total) == (3, 6)
         assert (progress.best, progress.best_step, progress.evaluations_without_gain) == (None, None, 0)
         ahead = [[int(i) for part in batch.micro for i in part["example_id"]]
-                 for batch in itertools.islice(longer.loader.iterate(progress.step), 3)]
+                 for batch in itertools.islice(longer.data.loader.iterate(progress.step), 3)]
         assert ahead == seen[3:]
         take(longer, 3)  # dropout's draws, moments and average go on
         found = copies(longer)
@@ -225,7 +227,7 @@ def test_an_extension_runs_in_the_precision_asked_for(before: str, after: str, t
             assert longer.precision.scaler.get_scale() == (1024 if before == "fp16" else 65536)
             assert longer.precision.scaler.get_growth_interval() == 7
         (result,) = take(longer)
-        assert longer.progress.step == 3 and result.losses["summary"] > 0
+        assert longer.state.progress.step == 3 and result.losses["summary"] > 0
     finally:
         runs.close()
 
@@ -241,7 +243,8 @@ def test_an_extension_may_end_an_average_or_begin_one(ends: bool, tiny_base: Pat
         longer = extended(runs, f"optim.ema_decay={0 if ends else 0.9}", f"run.extend_from={run.folder.path}")
         found = copies(longer)
         assert all(torch.equal(found[name], value) for name, value in copies(run).items())
-        assert ends or all(torch.equal(found[name], value) for name, value in longer.average.average.items())
+        kept = longer.optimization.average
+        assert ends or all(torch.equal(found[name], value) for name, value in kept.average.items())
     finally:
         runs.close()
 
@@ -319,7 +322,7 @@ def test_a_resume_is_bitwise_with(case: str, train: Any, tmp_path: Path, monkeyp
     (("trainer.tracker=tensorboard",), "pip install tensorboard")])
 def test_what_cannot_run_is_one_line(overrides: tuple[str, ...], told: str, train: Any, tmp_path: Path,
                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
     monkeypatch.setattr("llmtrain.models.task_model.load_trunk", lambda *_: pytest.fail("weights were read"))
     result = train(*overrides)
     assert result.returncode == 2

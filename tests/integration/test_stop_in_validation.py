@@ -32,8 +32,8 @@ def slow(run, *rest, **how):
 {module}.{function} = slow
 sys.exit(main(sys.argv[2:]))
 """
-IN_LOSSES = STOP_IN.format(module="validate", function="held_out_losses", when="run.progress.step == at")
-IN_SUMMARIES = STOP_IN.format(module="validate", function="predict_and_score",
+IN_LOSSES = STOP_IN.format(module="validate", function="held_out_losses", when="run.state.progress.step == at")
+IN_SUMMARIES = STOP_IN.format(module="validate", function="generate_and_score",
                               when="how['accelerator'] is not None and seen() == at")
 # of two ranks: those in the second argument are stopped in their own share of what the third one names
 RANKS = """
@@ -43,11 +43,11 @@ from llmtrain.cli.main import main
 from llmtrain.training import validate
 
 at, ranks, name, step = int(sys.argv[1]), sys.argv[2], sys.argv[3], []
-place = {"eval_batches": validation, "predict_batches": generation}[name]
+place = {"eval_batches": validate, "predict_batches": predict}[name]
 losses, real = validate.held_out_losses, getattr(place, name)
 
 def noting(run, *rest):
-    step.append(run.progress.step)
+    step.append(run.state.progress.step)
     return losses(run, *rest)
 
 def slow(*rest, **how):

@@ -114,7 +114,7 @@ from llmtrain.cli.main import main
 stop, advance = int(sys.argv[1]), trainer.advance
 def advancing(run, *rest):
     advance(run, *rest)
-    if run.progress.step == stop:
+    if run.state.progress.step == stop:
         os.kill(os.getpid(), signal.SIGTERM)
 trainer.advance = advancing
 sys.exit(main(["train", *sys.argv[2:]]))
@@ -339,7 +339,7 @@ def test_a_tracker_shows_no_step_twice_after_a_kill(tiny_base: Path, rows: Path,
 
     def killed(run: Any, *rest: Any) -> None:
         advance(run, *rest)
-        if run.progress.step == 5:
+        if run.state.progress.step == 5:
             trainer.log_window(run, *last)
             for tracker in run.accelerator.trackers:
                 tracker.writer.flush()

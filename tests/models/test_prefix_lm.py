@@ -14,9 +14,8 @@ import llmtrain.hf  # noqa: F401
 from helpers import make_tiny_base
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
-from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.backbone.families import pretrained_mlm_head
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.backbone.open_base import open_base
 from llmtrain.models.heads.prefix_lm.options import PrefixLmHeadConfig
 from llmtrain.models.prefix_lm import LlmtrainForPrefixLM
 from reference_decode import beam, greedy, log_next
@@ -32,8 +31,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def build(base: Path, **head: Any) -> LlmtrainForPrefixLM:
     torch.manual_seed(0)
-    return LlmtrainForPrefixLM.from_base(ModelConfig(path=str(base)), PrefixLmHeadConfig(**head),
-                                         special_ids(load_tokenizer(str(base))))
+    return LlmtrainForPrefixLM.from_base(open_base(ModelConfig(path=str(base))), PrefixLmHeadConfig(**head))
 
 
 def sharpened(base: Path, **head: Any) -> LlmtrainForPrefixLM:

@@ -16,9 +16,8 @@ import llmtrain.hf  # noqa: F401
 from helpers import environment, make_tiny_base
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
-from llmtrain.data.special_tokens import special_ids
-from llmtrain.models.architectures import class_of, new_model
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.architectures import class_of
+from llmtrain.models.backbone.open_base import load_tokenizer, open_base
 from llmtrain.models.publish import publish_generation
 from llmtrain.registry import get
 
@@ -46,8 +45,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Any:
             made[family] = make_tiny_base(tmp_path_factory.mktemp(family), family)
         torch.manual_seed(0)
         tokenizer = load_tokenizer(str(made[family]))
-        model = new_model(ModelConfig(path=str(made[family])), get("head", head).options(**options),
-                          special_ids(tokenizer))
+        base = open_base(ModelConfig(path=str(made[family])))
+        model = class_of(head).from_base(base, get("head", head).options(**options))
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.2)

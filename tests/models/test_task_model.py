@@ -14,9 +14,8 @@ from torch import Tensor
 from helpers import environment
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
-from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.backbone.families import freeze, layers, pretrained_mlm_head
-from llmtrain.models.backbone.open_base import base_folder, load_tokenizer
+from llmtrain.models.backbone.open_base import load_tokenizer, open_base, with_weights
 from llmtrain.models.heads.copy import gold_log_probability, mix_all, mix_gold
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
@@ -26,7 +25,7 @@ from warm.libraries import python
 def build(base: Path, seed: int = 0, **head: Any) -> LlmtrainForSeq2SeqLM:
     torch.manual_seed(seed)
     options = TransformerHeadConfig(**{"layers": 2, **head})
-    return LlmtrainForSeq2SeqLM.from_base(ModelConfig(path=str(base)), options, special_ids(load_tokenizer(str(base))))
+    return LlmtrainForSeq2SeqLM.from_base(open_base(ModelConfig(path=str(base))), options)
 
 
 def batch(rows: int = 3, source: int = 12, target: int = 6) -> tuple[Tensor, Tensor, Tensor]:
@@ -242,8 +241,8 @@ def test_a_hub_name_is_read_from_the_local_cache(tiny_base_mlm: Path, tmp_path: 
     name = "google-bert/bert-base-uncased"
     folder = snapshot(tmp_path, name, monkeypatch)
     stored = like_google_bert(tiny_base_mlm, folder)
-    assert base_folder(name) == folder
-    assert base_folder("google-bert/never-fetched") is None
+    opened = open_base(ModelConfig(path=name))
+    assert opened.folder is None and with_weights(opened).folder == folder
     check_old_names(build(Path(name)), stored)
 
 

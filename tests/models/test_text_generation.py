@@ -16,10 +16,9 @@ from llmtrain.config.decode_checks import decoding_problems, idle_settings
 from llmtrain.config.load import load_config
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
-from llmtrain.data.special_tokens import special_ids
 from llmtrain.hf import load
 from llmtrain.inference.predict import Documents, predict_batches
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.backbone.open_base import open_base
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 
@@ -40,8 +39,7 @@ SETTINGS: list[tuple[GenerationConfig, dict[str, Any]]] = [
 def model(tiny_base: Path) -> LlmtrainForSeq2SeqLM:
     """A seeded model that ends now and then."""
     torch.manual_seed(4)
-    made = LlmtrainForSeq2SeqLM.from_base(ModelConfig(path=str(tiny_base)), TransformerHeadConfig(layers=1),
-                                          special_ids(load_tokenizer(str(tiny_base))))
+    made = LlmtrainForSeq2SeqLM.from_base(open_base(ModelConfig(path=str(tiny_base))), TransformerHeadConfig(layers=1))
     with torch.no_grad():
         made.head.output_bias[made.config.eos_token_id] += 3.2
         made.head.transform_norm.weight *= 3

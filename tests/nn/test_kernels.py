@@ -13,9 +13,8 @@ from torch.nn import functional as F
 from helpers import make_tiny_base
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
-from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.backbone.families import layers, pretrained_mlm_head
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.backbone.open_base import open_base
 from llmtrain.models.heads.copy import gold_log_probability
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.heads.transformer.warm_start import chosen_layers
@@ -179,8 +178,7 @@ def test_gold_log_probability_is_exact_for_the_logits_it_gets(dtype: torch.dtype
 def build(base: Path, config: dict[str, Any] | None = None, **head: Any) -> LlmtrainForSeq2SeqLM:
     torch.manual_seed(0)
     options = TransformerHeadConfig(**{"layers": 2, **head})
-    return LlmtrainForSeq2SeqLM.from_base(ModelConfig(path=str(base), **(config or {})), options,
-                                          special_ids(load_tokenizer(str(base))))
+    return LlmtrainForSeq2SeqLM.from_base(open_base(ModelConfig(path=str(base), **(config or {}))), options)
 
 
 def step(model: LlmtrainForSeq2SeqLM, dtype: torch.dtype = torch.float32) -> tuple[Tensor, dict[str, Tensor]]:
@@ -221,7 +219,8 @@ def test_sixteen_bit_losses_and_gradients_are_those_of_fp32(dtype: torch.dtype, 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_gradient_checkpointing_changes_no_gradient(dtype: torch.dtype, tiny_base: Path) -> None:
     plain = build(tiny_base).train()
-    saving = build(tiny_base, {"gradient_checkpointing": True}).train()
+    saving = build(tiny_base).train()
+    saving.trunk.gradient_checkpointing_enable({"use_reentrant": False})
     assert any(getattr(layer, "gradient_checkpointing", False) for layer in layers(saving.trunk))
     wanted, found = step(plain, dtype)[1], step(saving, dtype)[1]
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)

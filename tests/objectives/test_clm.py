@@ -32,9 +32,9 @@ def test_it_is_the_bases_own_loss(untied: bool, runs: Runs) -> None:
         model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight) * 0.1)
         model.save_pretrained(runs.base)
     run = runs(*CLM)
-    batch = next(iter(run.loader.iterate(0))).micro[0]
-    run.module.eval()
-    sums, counts = run.module(batch, 0), run.module.counts(batch)
+    batch = next(iter(run.data.loader.iterate(0))).micro[0]
+    run.model.module.eval()
+    sums, counts = run.model.module(batch, 0), run.model.module.counts(batch)
     labels = torch.where(batch["attention_mask"] > 0, batch["input_ids"], -100)
     with torch.no_grad():
         logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
@@ -59,5 +59,5 @@ def test_a_step_is_the_same_in_micro_batches_and_in_chunks(runs: Runs) -> None:
 
 def test_a_share_of_the_rows_is_chosen_by_row(runs: Runs) -> None:
     run = runs(*CLM, "objective.clm.fraction=0.5", "trainer.batch_size=24")
-    labels = next(iter(run.loader.iterate(0))).micro[0]["clm_labels"]
+    labels = next(iter(run.data.loader.iterate(0))).micro[0]["clm_labels"]
     assert 4 < int((labels != -100).any(1).sum()) < 20

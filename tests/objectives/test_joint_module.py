@@ -15,9 +15,8 @@ from llmtrain.data.batch import Context
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import StepLoader
-from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.backbone.families import layers
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.backbone.open_base import load_tokenizer, open_base
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 from llmtrain.objectives.base import Objective, Vocabulary
@@ -42,8 +41,8 @@ def features(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Featu
 def joint(base: Path, name: str, **options: Any) -> JointModule:
     torch.manual_seed(0)
     tokenizer = load_tokenizer(str(base))
-    model = LlmtrainForSeq2SeqLM.from_base(ModelConfig(path=str(base), dropout=0.0),
-                                           TransformerHeadConfig(layers=1, dropout=0.0), special_ids(tokenizer))
+    model = LlmtrainForSeq2SeqLM.from_base(open_base(ModelConfig(path=str(base), dropout=0.0)),
+                                           TransformerHeadConfig(layers=1, dropout=0.0))
     vocabulary = Vocabulary(len(tokenizer), tokenizer.mask_token_id, frozenset(tokenizer.all_special_ids),
                             torch.zeros(len(tokenizer), dtype=torch.bool))
     objectives: dict[str, Objective] = {}

@@ -38,7 +38,7 @@ def test_layers_join_from_the_top(optimizer: str, make: Any, capsys: pytest.Capt
     assert "one more layer from the top is trained every 2 steps, the embeddings from step 6" in capsys.readouterr().out
     embeddings, lower, upper, head = PARTS
     assert moving(run, 2) == {head}
-    assert all(p.requires_grad for p in run.module.parameters())  # DDP's reducer waits for them
+    assert all(p.requires_grad for p in run.model.module.parameters())  # DDP's reducer waits for them
     assert moving(run, 2) == {head, upper}
     assert moving(run, 2) == {head, upper, lower}
     assert moving(run, 1) == {head, upper, lower, embeddings}
@@ -47,13 +47,13 @@ def test_layers_join_from_the_top(optimizer: str, make: Any, capsys: pytest.Capt
 def test_frozen_layers_stay_frozen_and_a_bare_base_starts_at_its_top(make: Any) -> None:
     run = make("model.unfreeze_every=1", "model.freeze=1", "trainer.max_steps=20")
     assert moving(run, 4) == {PARTS[2], PARTS[3]}
-    trunk = run.model.trunk
+    trunk = run.model.task_model.trunk
     assert [end for end, _ in unfreezing(trunk, 5, True).until] == [5, 10, 15]
     assert [end for end, _ in unfreezing(trunk, 5, False).until] == [5, 10]
 
 
 def test_a_run_that_ends_too_early_is_told(make: Any) -> None:
-    trunk = make().model.trunk
+    trunk = make().model.task_model.trunk
     _, lines = plan(ModelConfig(unfreeze_every=4), trunk, [], True, 8)
     assert len(lines) == 2 and "ends at step 8, before 2 of its 3 levels are ever trained" in lines[1]
     assert len(plan(ModelConfig(unfreeze_every=2), trunk, [], True, 8)[1]) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from safetensors.torch import load_file
 
 from helpers import environment, pairs, warm_cli, write_jsonl
 from llmtrain import checkpoint, registry
+from llmtrain.config import packages
 from llmtrain.config.run_id import result_dict
 from llmtrain.core.errors import CheckpointError, ConfigError
-from llmtrain.optim import builders
 from llmtrain.optim.groups import depths, hidden_matrices
 from llmtrain.optim.muon import Muon, orthogonalised
 from llmtrain.training import resume, save
@@ -40,7 +41,7 @@ def make(tiny_base: Path, tmp_path: Path) -> Iterator[Runs]:
 
 def slots(run: Any) -> dict[str, Any]:
     """A copy of all optimizer state as it is saved."""
-    tensors, data = OptimizerPart(run.optimizer).save()
+    tensors, data = OptimizerPart(run.optimization.optimizer).save()
     return {name: value.clone() for name, value in tensors.items()} | data
 
 
@@ -62,10 +63,10 @@ def test_an_overflow_moves_neither_weights_nor_state(name: str, make: Any) -> No
     run = make(f"optim={name}", "precision=fp16", "precision.init_scale=1024")
     take(run, 2)
     weights, state = copies(run), slots(run)
-    handle = run.model.head.transform.weight.register_hook(lambda gradient: gradient * float("inf"))
+    handle = run.model.task_model.head.transform.weight.register_hook(lambda gradient: gradient * float("inf"))
     (result,) = take(run)
     handle.remove()
-    assert result.skipped and run.progress.updates == 2
+    assert result.skipped and run.state.progress.updates == 2
     assert alike(weights, copies(run)) and alike(state, slots(run))
     (result,) = take(run)
     assert not result.skipped
@@ -122,19 +123,19 @@ def test_numbers_in_a_state_come_back_as_they_were(make: Any) -> None:
     """A plugin's optimizer may keep its counters as Python numbers."""
     run, other = make(), make()
     take(run)
-    parameter = run.model.head.transform.weight
-    run.optimizer.state[parameter] |= {"seen": 3, "scale": 0.1, "cached": None}
-    tensors, data = OptimizerPart(run.optimizer).save()
-    OptimizerPart(other.optimizer).load(tensors, json.loads(json.dumps(data)))
-    found = other.optimizer.state[other.model.head.transform.weight]
+    parameter = run.model.task_model.head.transform.weight
+    run.optimization.optimizer.state[parameter] |= {"seen": 3, "scale": 0.1, "cached": None}
+    tensors, data = OptimizerPart(run.optimization.optimizer).save()
+    OptimizerPart(other.optimization.optimizer).load(tensors, json.loads(json.dumps(data)))
+    found = other.optimization.optimizer.state[other.model.task_model.head.transform.weight]
     assert (found["seen"], found["scale"], found["cached"]) == (3, 0.1, None)
-    assert torch.equal(found["exp_avg"], run.optimizer.state[parameter]["exp_avg"])
+    assert torch.equal(found["exp_avg"], run.optimization.optimizer.state[parameter]["exp_avg"])
 
 
 def test_the_state_of_another_optimizer_is_refused(make: Any) -> None:
     run = make("optim=adamw")
     take(run)
-    part = OptimizerPart(run.optimizer)
+    part = OptimizerPart(run.optimization.optimizer)
     tensors, data = part.save()
     with pytest.raises(CheckpointError, match="unknown names"):
         part.load({"nobody/exp_avg": torch.zeros(2)}, data)
@@ -161,7 +162,7 @@ def test_eight_bit_moments_are_small_and_saved_in_their_parts(make: Any) -> None
     parts, _ = checkpoint.load_parts(run.folder.path / "checkpoints/step-1", only="optimizer")
     tensors, data = parts["optimizer"]
     name = "model.trunk.embeddings.word_embeddings.weight/exp_avg"
-    weight = run.model.trunk.embeddings.word_embeddings.weight
+    weight = run.model.task_model.trunk.embeddings.word_embeddings.weight
     assert weight.numel() >= 4096 and weight.numel() % 32 == 0  # torchao leaves others as they are
     assert tensors[f"{name}/codes"].dtype == torch.uint8 and tensors[f"{name}/scale"].shape == (weight.numel() // 32,)
     assert data["wrapped"][name] == {"type": "OptimState8bit", "attributes": [True, {"dtype": "float32"}]}
@@ -202,9 +203,10 @@ def test_muon_moves_hidden_matrices_alone_and_adamw_the_rest(make: Any) -> None:
     run = make("optim=muon", "head.tie_embeddings=false")
     before = copies(run)
     take(run)
-    names = {p: name for name, p in run.module.named_parameters()}
-    by_muon = {names[p] for group in run.optimizer.param_groups if group["matrix"] for p in group["params"]}
-    state = {name: set(run.optimizer.state[p]) for p, name in names.items() if run.optimizer.state.get(p)}
+    names = {p: name for name, p in run.model.module.named_parameters()}
+    optimizer = run.optimization.optimizer
+    by_muon = {names[p] for group in optimizer.param_groups if group["matrix"] for p in group["params"]}
+    state = {name: set(optimizer.state[p]) for p, name in names.items() if optimizer.state.get(p)}
     assert {name for name, found in state.items() if found == {"momentum_buffer"}} == by_muon
     assert {name for name, found in state.items() if found == {"step", "exp_avg", "exp_avg_sq"}} == (
         set(names.values()) - by_muon)
@@ -215,7 +217,7 @@ def test_muon_moves_hidden_matrices_alone_and_adamw_the_rest(make: Any) -> None:
                   "model.head.gate.weight", "model.head.output.weight", f"{layer}output.dense.bias"):
         assert other not in by_muon
     weight = f"{layer}intermediate.dense.weight"  # 64 x 32
-    rate = run.optimizer.param_groups[0]["lr"]
+    rate = run.optimization.optimizer.param_groups[0]["lr"]
     step = (copies(run)[weight] - before[weight] * (1 - rate * run.config.optim.weight_decay)) / -rate
     values = torch.linalg.svdvals(step / (0.2 * 64 ** 0.5))
     assert int(((values > 0.5) & (values < 1.3)).sum()) >= 29  # of 32: orthogonalised, as far as five iterations go
@@ -224,17 +226,17 @@ def test_muon_moves_hidden_matrices_alone_and_adamw_the_rest(make: Any) -> None:
 def test_one_group_for_a_rate_and_a_layer_decay_from_the_top(make: Any) -> None:
     run = make("optim.layer_decay=0.5", "schedule.warmup_steps=0")
     (result,) = take(run)
-    rates = {name: group["lr"] for group in run.optimizer.param_groups for name in group["param_names"]}
+    rates = {name: group["lr"] for group in run.optimization.optimizer.param_groups for name in group["param_names"]}
     top, head = run.config.optim.base_lr, run.config.optim.head_lr
     for name, rate in rates.items():
         wanted = (head if not name.startswith("model.trunk.") else top if ".layer.1." in name else
                   top / 2 if ".layer.0." in name else top / 4)
         assert rate == pytest.approx(wanted), name
     assert result.rates == {"base": top, "head": head}
-    assert len(run.optimizer.param_groups) == 2 * 4
-    for group in run.optimizer.param_groups:
+    assert len(run.optimization.optimizer.param_groups) == 2 * 4
+    for group in run.optimization.optimizer.param_groups:
         assert {p.ndim >= 2 for p in group["params"]} == {group["weight_decay"] > 0}
-    assert len(make().optimizer.param_groups) == 4
+    assert len(make().optimization.optimizer.param_groups) == 4
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
@@ -258,11 +260,24 @@ def test_depths_and_hidden_matrices_of_each_kind_of_trunk(family: str, monkeypat
 
 
 def test_a_missing_package_is_told_before_anything_is_read(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builders, "find_spec", lambda name: None)
-    monkeypatch.setattr("llmtrain.training.build.load_tokenizer", lambda *_: pytest.fail("the base was read"))
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    monkeypatch.setattr("llmtrain.training.resolve.open_base", lambda *_: pytest.fail("the base was read"))
     with pytest.raises(ConfigError, match=r"needs the package torchao.*pip install 'llmtrain\[adam8bit\]'"):
         make("optim=adam8bit")
-    builders.check_installed("adamw")
+    assert not list(packages.missing_packages(make.config("optim=adamw")))
+
+
+def test_everything_that_is_missing_for_a_start_is_told_at_once(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError) as caught:
+        make("optim=adam8bit", "tuning=lora", "trainer.tracker=tensorboard", "trainer.device=cuda",
+             "trainer.processes=2", "trainer.batch_size=2", "trainer.accumulate=2")
+    told = ("install tensorboard", r"llmtrain\[adam8bit\]", r"llmtrain\[lora\]", "no CUDA device",
+            "2 processes were asked for and 1 run")
+    assert len(caught.value.problems) == len(told)
+    for line, expected in zip(caught.value.problems, told, strict=True):
+        assert re.search(expected, line), line
 
 
 def test_the_hash_holds_what_the_optimizer_reads(make: Any) -> None:

@@ -35,7 +35,7 @@ def signal_at_step(step: int, number: int = signal.SIGTERM, clock: float | None 
 
     def advancing(run: Any, *rest: Any) -> None:
         advance(run, *rest)
-        if run.progress.step == step:
+        if run.state.progress.step == step:
             os.kill(os.getpid(), number)
 
     trainer.advance = advancing
@@ -89,7 +89,7 @@ def signal_in(phase: str, number: int, again: float | None, group: bool, tell: s
     ``tell`` gets the time of the last signal, and the CPU time that the process had used when it came.
     """
     from llmtrain.objectives import joint_module
-    from llmtrain.training import build, final_evaluation, save, step, validate
+    from llmtrain.training import final_evaluation, save, seeds, step, validate
 
     sent: list[float] = []
 
@@ -133,15 +133,15 @@ def signal_in(phase: str, number: int, again: float | None, group: bool, tell: s
 
     match phase:
         case "start":
-            before(build, "seed_everything", lambda *_: True)
+            before(seeds, "seed_everything", lambda *_: True)
         case "step" | "workers":
             before(step.TrainStep, "__call__", lambda _self, _micro, _agreed, at, _update: at == early)
         case "accumulation":
             before(joint_module.JointModule, "forward", second)
         case "save":
-            before(save, "write_model", lambda run, *_: run.progress.step == late)
+            before(save, "write_model", lambda run, *_: run.state.progress.step == late)
         case "evaluation":
-            before(validate, "held_out_losses", lambda run, *_: run.progress.step == late)
+            before(validate, "held_out_losses", lambda run, *_: run.state.progress.step == late)
         case "generation":
             before(validate, "predict_and_score", lambda *_, **__: True)
         case "scoring":
@@ -235,13 +235,13 @@ def lose_worker(moment: str, worker: int, batch: int, what: str, delay: float, t
     from torch.utils.data import get_worker_info
 
     from llmtrain.data import loader
-    from llmtrain.training import build
+    from llmtrain.training import build_data
 
     def lose() -> None:
         Path(tell).write_text(str(time.monotonic()), encoding="utf-8")
         os.kill(os.getpid(), signal.SIGKILL if what == "killed" else signal.SIGSTOP)
 
-    call, start, calls = loader.Collate.__call__, build.ignore_in_worker, [0]
+    call, start, calls = loader.Collate.__call__, build_data.ignore_in_worker, [0]
 
     def collating(self: Any, request: Any) -> Any:
         made, info = call(self, request), get_worker_info()
@@ -259,7 +259,7 @@ def lose_worker(moment: str, worker: int, batch: int, what: str, delay: float, t
             lose()
 
     loader.Collate.__call__ = collating  # type: ignore[method-assign]
-    build.ignore_in_worker = starting
+    build_data.ignore_in_worker = starting
 
 
 def limit_file_size(size: int) -> None:
@@ -352,7 +352,7 @@ def eat_memory_at_step(step: int, size: int) -> None:
 
     def advancing(run: Any, *rest: Any) -> None:
         advance(run, *rest)
-        if run.progress.step == step:
+        if run.state.progress.step == step:
             eaten.append(bytearray(os.urandom(1 << 20)) * (size >> 20))
 
     trainer.advance = advancing
@@ -377,7 +377,7 @@ def limit_address_space_at_step(step: int) -> None:
 
     def advancing(run: Any, *rest: Any) -> None:
         advance(run, *rest)
-        if run.progress.step == step:
+        if run.state.progress.step == step:
             pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
             size = pages * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (size, size))

@@ -29,7 +29,7 @@ def test_steps_on_cuda(precision: str, dtype: str, base: str, runs: Runs) -> Non
     assert run.precision.effective == dtype
     assert run.precision.scaler.is_enabled() is (precision == "fp16")
     assert not any(result.skipped for result in results)
-    assert all(p.is_cuda and p.dtype == torch.float32 for p in run.module.parameters())
+    assert all(p.is_cuda and p.dtype == torch.float32 for p in run.model.module.parameters())
     assert all(value > 0 for result in results for value in result.losses.values())
     assert any(not torch.equal(before[name], value) for name, value in copies(run).items())
 
@@ -39,9 +39,9 @@ def test_an_overflow_on_cuda_moves_nothing(runs: Runs) -> None:
     run = runs("precision=fp16", "trainer.device=cuda", "precision.init_scale=1024")
     take(run)
     before = copies(run)
-    handle = run.model.head.transform.weight.register_hook(lambda gradient: gradient * float("inf"))
+    handle = run.model.task_model.head.transform.weight.register_hook(lambda gradient: gradient * float("inf"))
     (result,) = take(run)
     handle.remove()
-    assert result.skipped and run.progress.updates == 1
+    assert result.skipped and run.state.progress.updates == 1
     assert run.precision.scaler.get_scale() == 512
     assert all(torch.equal(before[name], value) for name, value in copies(run).items())

@@ -174,7 +174,7 @@ def test_a_base_alone_gives_every_trained_parameter_a_gradient(runs: Runs, tiny_
         run = runs("objective=base_only", "objective.base=mlm", "objective.mlm.warm_steps=5",
                    f"objective.mlm.fraction={fraction}")
         take(run)
-        trained = {name for name, parameter in run.module.named_parameters() if parameter.requires_grad}
+        trained = {name for name, parameter in run.model.module.named_parameters() if parameter.requires_grad}
         assert gradients(run).keys() == trained
         assert all(float(value.abs().max()) == 0 for name, value in gradients(run).items()
                    if name.startswith("model.trunk.")), "a fresh head must not move the base"

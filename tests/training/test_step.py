@@ -35,7 +35,7 @@ def make(tiny_base: Path, tmp_path: Path) -> Iterator[Runs]:
 def test_the_trunk_really_computes_in_the_named_format(precision: str, dtype: torch.dtype, make: Any) -> None:
     run = make(f"precision={precision}")
     seen = set()
-    for layer in layers(run.model.trunk):
+    for layer in layers(run.model.task_model.trunk):
         for module in layer.modules():
             if isinstance(module, torch.nn.Linear):
                 module.register_forward_hook(lambda _m, _i, output: seen.add(output.dtype))
@@ -43,8 +43,8 @@ def test_the_trunk_really_computes_in_the_named_format(precision: str, dtype: to
     assert seen == {dtype}
     assert run.precision.effective == str(dtype).removeprefix("torch.")
     assert run.precision.scaler.is_enabled() is (precision == "fp16")
-    assert all(p.dtype == torch.float32 for p in run.module.parameters())
-    for state in run.optimizer.state.values():
+    assert all(p.dtype == torch.float32 for p in run.model.module.parameters())
+    for state in run.optimization.optimizer.state.values():
         assert all(value.dtype == torch.float32 for value in state.values())
 
 
@@ -56,7 +56,7 @@ def test_accumulated_clipped_gradients_are_fp32s_within_the_formats_error(precis
         run = make(f"precision={name}", "trainer.accumulate=2", "optim.base_lr=0", "optim.head_lr=0",
                    "optim.weight_decay=0", "optim.clip_norm=0.1")
         take(run)
-        found.append(torch.cat([p.grad.flatten() for p in run.module.parameters() if p.grad is not None]))
+        found.append(torch.cat([p.grad.flatten() for p in run.model.module.parameters() if p.grad is not None]))
     assert float(found[0].norm()) == pytest.approx(0.1, rel=1e-3)
     assert float((found[0] - found[1]).norm() / found[0].norm()) < tolerance
 
@@ -64,29 +64,30 @@ def test_accumulated_clipped_gradients_are_fp32s_within_the_formats_error(precis
 def test_an_overflow_skips_every_parameter_and_the_schedule(make: Any) -> None:
     run = make("precision=fp16", "optim.ema_decay=0.5")
     take(run, 2)
-    before, average = copies(run), {k: v.clone() for k, v in run.average.average.items()}
-    scale, rate = run.precision.scaler.get_scale(), run.optimizer.param_groups[0]["lr"]
-    parameter = run.model.head.transform.weight
+    before, average = copies(run), {k: v.clone() for k, v in run.optimization.average.average.items()}
+    scale, rate = run.precision.scaler.get_scale(), run.optimization.optimizer.param_groups[0]["lr"]
+    parameter = run.model.task_model.head.transform.weight
     handle = parameter.register_hook(lambda gradient: gradient * float("inf"))
     (result,) = take(run)
     handle.remove()
     assert result.skipped
-    assert run.progress.skipped == 1
-    assert run.progress.updates == 2
+    assert run.state.progress.skipped == 1
+    assert run.state.progress.updates == 2
     assert all(torch.equal(before[name], value) for name, value in copies(run).items())
-    assert all(torch.equal(average[name], value) for name, value in run.average.average.items())
+    assert all(torch.equal(average[name], value) for name, value in run.optimization.average.average.items())
     assert run.precision.scaler.get_scale() == scale / 2
     (result,) = take(run)
     assert not result.skipped
-    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(run.optimizer.param_groups[0]["peak"] * (8 - 2) / 7)
-    assert rate > run.optimizer.param_groups[0]["lr"]
+    group = run.optimization.optimizer.param_groups[0]
+    assert group["lr"] == pytest.approx(group["peak"] * (8 - 2) / 7)
+    assert rate > group["lr"]
     assert not torch.equal(before["model.head.transform.weight"], parameter)
 
 
 @pytest.mark.parametrize("choice", ["stop", "skip"])
 def test_gradients_that_no_scale_makes_finite_are_told(choice: str, make: Any) -> None:
     run = make("precision=fp16", f"trainer.on_nonfinite={choice}", "precision.init_scale=0.0001", "optim.clip_norm=0")
-    for parameter in run.module.parameters():
+    for parameter in run.model.module.parameters():
         if parameter.requires_grad:
             parameter.register_hook(lambda gradient: gradient * float("nan"))
     if choice == "stop":
@@ -104,16 +105,17 @@ def test_an_overflow_in_withheld_gradients_alone_is_a_skip(make: Any) -> None:
     """They are in no norm, but the scaler has seen them and moves no weight."""
     run = make("precision=fp16", "model.freeze_until_step=6", "optim.ema_decay=0.5")
     take(run)
-    before, average = copies(run), {k: v.clone() for k, v in run.average.average.items()}
+    before, average = copies(run), {k: v.clone() for k, v in run.optimization.average.average.items()}
     scale = run.precision.scaler.get_scale()
-    handle = run.model.trunk.embeddings.word_embeddings.weight.register_hook(lambda gradient: gradient * float("inf"))
+    words = run.model.task_model.trunk.embeddings.word_embeddings
+    handle = words.weight.register_hook(lambda gradient: gradient * float("inf"))
     (result,) = take(run)
     handle.remove()
     assert result.skipped and not result.reason  # the scaler's routine
-    assert result.grad_norm == pytest.approx(result.grad_norm) and run.progress.updates == 1
+    assert result.grad_norm == pytest.approx(result.grad_norm) and run.state.progress.updates == 1
     assert run.precision.scaler.get_scale() == scale / 2
     assert all(torch.equal(before[name], value) for name, value in copies(run).items())
-    assert all(torch.equal(average[name], value) for name, value in run.average.average.items())
+    assert all(torch.equal(average[name], value) for name, value in run.optimization.average.average.items())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -130,7 +132,7 @@ def test_a_skipped_loss_is_named_by_term_and_the_datasets_own_ids(precision: str
 
     run = make(f"precision={precision}", "trainer.on_nonfinite=skip", "objective.base=mlm", "trainer.accumulate=2",
                "objective.mlm.fraction=0.7", "model.dropout=0.1")
-    micro = next(run.loader.iterate(0)).micro
+    micro = next(run.data.loader.iterate(0)).micro
     rows = {int(row): {int(i) for i in ids} for batch in micro for row, ids in _masked_rows(batch)}
     row, unlucky = next((row, i) for row, ids in rows.items() for i in sorted(ids)
                         if i > 5 and not any(i in other for r, other in rows.items() if r != row))
@@ -164,7 +166,7 @@ def test_frozen_layers_stay_and_withheld_ones_move_later(make: Any) -> None:
     take(run, 2)
     trunk = [name for name in before if name.startswith("model.trunk.")]
     assert all(torch.equal(before[name], copies(run)[name]) for name in trunk)
-    assert all(p.requires_grad for p in run.model.trunk.parameters())  # DDP's reducer still waits for them
+    assert all(p.requires_grad for p in run.model.task_model.trunk.parameters())  # DDP's reducer still waits for them
     take(run)
     assert any(not torch.equal(before[name], copies(run)[name]) for name in trunk)
 
@@ -183,7 +185,7 @@ def test_the_average_follows(make: Any) -> None:
     start = copies(run)
     take(run)
     live = copies(run)
-    for name, value in run.average.average.items():
+    for name, value in run.optimization.average.average.items():
         assert torch.allclose(value, 0.5 * start[name] + 0.5 * live[name], atol=1e-7)
 
 
@@ -253,7 +255,7 @@ def test_a_stop_changes_nothing_of_how_a_limited_run_settles(stop: int) -> None:
 
 def test_the_base_alone_leaves_the_head_as_it_is(make: Any) -> None:
     run = make("objective.base=select", "objective.lam=null", "trainer.best_metric=loss.total")
-    assert run.module.terms == ["select"] and run.weighting.weights(0) == {"select": 1.0}
+    assert run.model.module.terms == ["select"] and run.model.weighting.weights(0) == {"select": 1.0}
     before = copies(run)
     (result,) = take(run)
     moved = {name for name, value in copies(run).items() if not torch.equal(before[name], value)}

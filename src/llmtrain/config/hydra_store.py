@@ -38,7 +38,7 @@ def register_schemas(folder: Path, command: str) -> None:
                      if file not in known and getattr(node, "provider", None) in (TYPES, NAMES)]:
             del group[file]  # type: ignore[index]
     sections = shared_sections() | {"objective": objective_schema(), "optim": optim_schema()}
-    _store("train_schema", _with_sections(TrainConfig, sections), TYPES)
+    _store("train_schema", _with_sections(TrainConfig, sections, ("head",)), TYPES)
     for part in registry.parts("head"):
         _store(part.name, part.options, TYPES, "schema/head")
         if not (folder / "head" / f"{part.name}.yaml").is_file():
@@ -47,11 +47,12 @@ def register_schemas(folder: Path, command: str) -> None:
     _store_names("task", "task", folder)
 
 
-def _with_sections(schema: type, sections: dict[str, type]) -> type:
-    """The schema with some of its sections of these classes."""
-    return make_dataclass(f"{schema.__name__}Schema", [(name, section, field(default_factory=section))
-                                                       for name, section in sections.items()],
-                          bases=(schema,), kw_only=True)
+def _with_sections(schema: type, sections: dict[str, type], typed_later: tuple[str, ...] = ()) -> type:
+    """The schema with some of its sections of these classes, and others typed by the schema of the chosen option."""
+    return make_dataclass(f"{schema.__name__}Schema", [
+        *((name, Any, field(default=None)) for name in typed_later),
+        *((name, section, field(default_factory=section)) for name, section in sections.items())],
+        bases=(schema,), kw_only=True)
 
 
 def _store_names(group: str, kind: str, folder: Path) -> None:

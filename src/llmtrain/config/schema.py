@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from llmtrain.config.choices import (
     DataSplit,
@@ -16,7 +16,8 @@ from llmtrain.config.choices import (
 from llmtrain.config.keys import CONTENT, SPEED, WHERE, key
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.model import ModelConfig
-from llmtrain.config.sections.optim import ScheduleConfig
+from llmtrain.config.sections.objective import ObjectiveConfig
+from llmtrain.config.sections.optim import OptimConfig, ScheduleConfig
 from llmtrain.config.sections.task import default_section, default_task
 from llmtrain.config.sections.trainer import TrainerConfig
 from llmtrain.config.sections.tuning import TuningConfig
@@ -105,9 +106,21 @@ class ShowConfig:
     near: bool = key(True, "look for documents of validation and test in train", affects=WHERE)
 
 
+class HeadConfig(Protocol):
+    """The options of a registered head."""
+
+    name: str
+
+
+class TaskConfig(Protocol):
+    """The options of a registered task."""
+
+    name: str
+
+
 @dataclass(kw_only=True, slots=True)
 class _Shared:
-    task: Any = key(default_task, "what is learnt: summarization, or another registered task", late=True)
+    task: TaskConfig = key(default_task, "what is learnt: summarization, or another registered task", late=True)
     run: RunConfig = key(RunConfig, "run folder, seed, resume")
     model: ModelConfig = key(ModelConfig, "base model")
     data: DataConfig = key(lambda: default_section("data"), "rows to train on and to score")
@@ -125,9 +138,9 @@ class TrainConfig(_Shared):
     ``eval`` that the task adds to :class:`DataConfig` and :class:`EvalConfig`.
     """
 
-    head: Any = key(None, "what stands on the base; options depend on head.name")
-    objective: Any = key(None, "joint loss")
-    optim: Any = key(None, "optimizer")
+    head: HeadConfig = key(None, "what stands on the base; options depend on head.name")
+    objective: ObjectiveConfig = key(None, "joint loss")
+    optim: OptimConfig = key(None, "optimizer")
     schedule: ScheduleConfig = key(ScheduleConfig, "learning-rate schedule")
     tuning: TuningConfig = key(TuningConfig, "what of the base is trained")
     probe: ProbeConfig = key(ProbeConfig, "gradients of the terms")

@@ -111,6 +111,10 @@ class StepLoader:
         """The rows that take the most memory, as one micro-batch of the first epoch."""
         return self._collate(Request(0, 0, self._order.longest(count)))
 
+    def alone(self, step: int, row: int) -> Batch:
+        """One row as a micro-batch of its own, as a step collates it."""
+        return self._collate(Request(step, step // self.steps_per_epoch, [row]))
+
     def iterate(self, start_step: int) -> Generator[StepBatch]:
         """Steps from ``start_step`` on, without end.
 

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 from llmtrain.core.errors import ConfigError, ResourceError, behind, shorten
@@ -77,7 +76,6 @@ def dataset_place(name: str) -> str:
     return f"/api/datasets/{name}"
 
 
-@cache  # a start asks several times
 def unreachable(place: str) -> str:
     """Why the hub does not answer at a place, or nothing. HF_ENDPOINT and the proxies are respected.
 

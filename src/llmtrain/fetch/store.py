@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -96,8 +95,7 @@ def damage(source: PackagedBase, folder: Path) -> str | None:
             path = folder / name
             if not path.is_file():
                 return f"{source.name!r} lacks {name}"
-            state = path.stat()
-            if state.st_size != record["size"] or _digest(path, state.st_mtime_ns, state.st_size) != record["sha256"]:
+            if path.stat().st_size != record["size"] or _digest(path) != record["sha256"]:
                 return f"{source.name!r} is damaged ({name})"
     except (CheckpointError, OSError, KeyError, TypeError, ValueError, AttributeError):
         return f"{source.name!r} has no readable {MANIFEST}"
@@ -109,12 +107,10 @@ def _origin(source: PackagedBase) -> dict[str, Any]:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    state = path.stat()
-    return {"sha256": _digest(path, state.st_mtime_ns, state.st_size), "size": state.st_size}
+    return {"sha256": _digest(path), "size": path.stat().st_size}
 
 
-@cache  # a start asks for the base several times, and hashing half a gigabyte takes a while
-def _digest(path: Path, _changed_ns: int, _size: int) -> str:
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

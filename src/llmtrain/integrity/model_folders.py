@@ -77,25 +77,22 @@ def base(found: Finding) -> None:
     from transformers import AutoModel
 
     from llmtrain.config.sections.model import ModelConfig
-    from llmtrain.data.special_tokens import misfits, special_ids
-    from llmtrain.models.backbone.families import family_of
-    from llmtrain.models.backbone.open_base import base_config, load_tokenizer
+    from llmtrain.data.special_tokens import misfits
+    from llmtrain.models.backbone.open_base import open_base
     from llmtrain.models.backbone.untrusted import check_folder
 
     check_folder(found.path)
     with _loading(found.path):
-        config = base_config(ModelConfig(path=str(found.path)))
+        opened = open_base(ModelConfig(path=str(found.path)))
         check_kinds(found.path)
         model, told = AutoModel.from_pretrained(
-            found.path, config=config, use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
+            found.path, config=opened.config, use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
             attn_implementation="sdpa", output_loading_info=True, ignore_mismatched_sizes=True,
-            **family_of(config).arguments)
-        tokenizer = load_tokenizer(str(found.path))
-        special_ids(tokenizer)
+            **opened.family.arguments)
     told["unexpected_keys"] = ()  # a base may come with heads of its own
     count = _against(found, told)
-    found.problems += misfits(tokenizer, int(model.get_input_embeddings().weight.shape[0]), found.path)
-    found.what = f"a {config.model_type} base, {count} finite tensors, {len(tokenizer):,} tokens"
+    found.problems += misfits(opened.tokenizer, int(model.get_input_embeddings().weight.shape[0]), found.path)
+    found.what = f"a {opened.config.model_type} base, {count} finite tensors, {len(opened.tokenizer):,} tokens"
     found.good_for = ("model.path",)
 
 

@@ -7,10 +7,9 @@ may register an architecture of its own, a subclass of :class:`llmtrain.models.t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmtrain import registry
-from llmtrain.config.sections.model import ModelConfig
 
 if TYPE_CHECKING:
     from llmtrain.models.task_model import TaskModel
@@ -32,11 +31,6 @@ def class_of(head: str) -> type[TaskModel]:
     """The model class of a registered head."""
     found: type[TaskModel] = registry.resolve("architecture", architecture_of(head))
     return found
-
-
-def new_model(config: ModelConfig, head: Any, special: Any) -> TaskModel:
-    """A new model on a pretrained base; see :meth:`TaskModel.from_base`."""
-    return class_of(head.name).from_base(config, head, special)
 
 
 registry.register("architecture", SEQ2SEQ, ArchitectureOptions, "llmtrain.models.seq2seq:LlmtrainForSeq2SeqLM",

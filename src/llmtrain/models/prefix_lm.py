@@ -12,6 +12,7 @@ layers, H heads, K width of a head, D width of the trunk.
 from __future__ import annotations
 
 import inspect
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self, cast
@@ -20,10 +21,10 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
-from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.models.backbone.families import family_of, first_position, layers, pretrained_mlm_head
-from llmtrain.models.backbone.open_base import base_config, base_folder, load_tokenizer
+from llmtrain.models.backbone.open_base import with_weights
+from llmtrain.models.backbone.pretrained import Base
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.hf_config import LlmtrainPrefixConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM, SourceOutput
@@ -67,23 +68,24 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         self._segments = getattr(self.trunk.config, "type_vocab_size", 1) > 1
 
     @classmethod
-    def from_base(cls, config: ModelConfig, head: Any, special: Any) -> Self:
+    def from_base(cls, base: Base, head: Any) -> Self:
         """See :meth:`TaskModel.from_base`; settles what ``head.prompt`` and ``head.mlm_transform`` leave open.
 
         Raises:
             ConfigError: ``head.mlm_transform=true`` and the base has no masked-LM head.
         """
-        known = pretrained_mlm_head(base_folder(config.path, config.revision)) is not None
+        base = with_weights(base)
+        known = pretrained_mlm_head(base.folder) is not None
         if head.mlm_transform and not known:
-            raise ConfigError(f"head.mlm_transform=true but the base at {config.path} has no masked-LM head; leave it "
+            raise ConfigError(f"head.mlm_transform=true but the base at {base.path} has no masked-LM head; leave it "
                               "out")
-        default = DECODER_PROMPT if family_of(base_config(config)).causal else ""
+        default = DECODER_PROMPT if base.family.causal else ""
         prompt = default if head.prompt is None else head.prompt
         transform = known if head.mlm_transform is None else head.mlm_transform
-        model = super().from_base(config, replace(head, prompt=prompt, mlm_transform=transform), special)
-        tokenizer = load_tokenizer(config.path, config.revision)
-        # unlike a document it is part of the configuration, and may hold the control tokens a base was tuned with
-        if ids := tokenizer(prompt, add_special_tokens=False, split_special_tokens=False)["input_ids"]:
+        model = super().from_base(base, replace(head, prompt=prompt, mlm_transform=transform))
+        # unlike a document it is part of the configuration, and may hold the control tokens a base was tuned with; read
+        # by a copy, since asking a tokenizer so changes how it reads whatever comes next
+        if ids := deepcopy(base.tokenizer)(prompt, add_special_tokens=False, split_special_tokens=False)["input_ids"]:
             model.config.prompt_ids, start = ids[:-1], ids[-1]  # writing starts from the prompt's last token
             model.config.prompt_end = model.head.start_id = start
         return model

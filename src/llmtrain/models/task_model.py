@@ -16,7 +16,6 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from llmtrain import registry
 from llmtrain.config.schema import GenerationConfig
-from llmtrain.config.sections.model import ModelConfig
 from llmtrain.config.sentence_input import SentenceInput, wanted_by
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import say
@@ -32,7 +31,8 @@ from llmtrain.models.backbone.families import (
     pretrained_mlm_head,
 )
 from llmtrain.models.backbone.long_context import embedded, encode_windows
-from llmtrain.models.backbone.open_base import base_config, base_folder, load_trunk
+from llmtrain.models.backbone.open_base import load_trunk, with_weights
+from llmtrain.models.backbone.pretrained import Base
 from llmtrain.models.heads.base import BaseParts, EncoderStates, Sentences, Sizes
 from llmtrain.models.output import Output
 from llmtrain.nn.attention import NAME, hiding, tracing
@@ -66,28 +66,27 @@ class TaskModel(PreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_base(cls, config: ModelConfig, head: Any, special: Any) -> Self:
+    def from_base(cls, base: Base, head: Any) -> Self:
         """A new model on a pretrained base: the head under torch's current seed, started as its options say.
 
         Args:
             head: Typed options of a registered head.
-            special: Token ids with ``bos``, ``eos`` and ``pad``.
 
         Raises:
-            ConfigError: The base cannot be loaded, or the head's options do not fit it (told before weights are read).
+            ConfigError: The head's options do not fit the base (told before weights are read), or those cannot be
+                loaded.
         """
-        base = base_config(config)
+        base, config, special = with_weights(base), base.config, base.special
         model = cls(cls.config_class(
-            base=base.to_diff_dict() | {"model_type": base.model_type}, head=asdict(head), vocab_size=base.vocab_size,
-            hidden_size=base.hidden_size, bos_token_id=special.bos, eos_token_id=special.eos, pad_token_id=special.pad,
-            decoder_start_token_id=special.bos))
+            base=config.to_diff_dict() | {"model_type": config.model_type}, head=asdict(head),
+            vocab_size=config.vocab_size, hidden_size=config.hidden_size, bos_token_id=special.bos,
+            eos_token_id=special.eos, pad_token_id=special.pad, decoder_start_token_id=special.bos))
         trunk = model.trunk
-        trunk.load_state_dict(load_trunk(config, base).state_dict())
-        model.head.start_from(_parts(trunk, base, base_folder(config.path, config.revision)))
-        if family_of(base).causal and getattr(head, "warm_start", False):
-            say(f"head: the layers of a {base.model_type} base are of another kind than the head's, which starts fresh")
-        if config.gradient_checkpointing:
-            model.trunk.gradient_checkpointing_enable({"use_reentrant": False})
+        trunk.load_state_dict(load_trunk(base).state_dict())
+        model.head.start_from(_parts(trunk, base))
+        if base.family.causal and getattr(head, "warm_start", False):
+            say(f"head: the layers of a {config.model_type} base are of another kind than the head's, which starts "
+                "fresh")
         return model
 
     @classmethod
@@ -204,11 +203,11 @@ def head_part(name: str) -> registry.Part:
     return registry.get("head", name)
 
 
-def _parts(trunk: Any, base: Any, folder: Any) -> BaseParts:
-    if family_of(base).causal:
+def _parts(trunk: Any, base: Base) -> BaseParts:
+    if base.family.causal:
         return BaseParts([], None, 0, None, trunk.get_input_embeddings().weight)
-    return BaseParts(layers(trunk), embeddings(trunk)[0], first_position(base), pretrained_mlm_head(folder),
-                     trunk.get_input_embeddings().weight)
+    return BaseParts(layers(trunk), embeddings(trunk)[0], first_position(base.config),
+                     pretrained_mlm_head(base.folder), trunk.get_input_embeddings().weight)
 
 
 def sentences_of(batch: dict[str, Any]) -> Sentences | None:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmtrain import registry
-from llmtrain.config.schema import TrainConfig
-from llmtrain.config.sections.model import ModelConfig
-from llmtrain.config.sections.objective import (
-    base_terms_of,
-    needs_targets,
-    reads_documents_alone,
-    terms_apart,
-    terms_of,
-)
-from llmtrain.core.errors import ConfigError
+from llmtrain.config.sections.objective import ObjectiveConfig
+from llmtrain.config.terms import Terms
 from llmtrain.data.special_tokens import id_count
 from llmtrain.data.unread_rows import LeaveUnread
 from llmtrain.models.backbone.families import layers
-from llmtrain.models.backbone.open_base import base_folder
+from llmtrain.models.backbone.pretrained import Base
 from llmtrain.models.heads.base import Head
 from llmtrain.models.task_model import TaskModel
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
@@ -29,48 +22,52 @@ from llmtrain.objectives.joint_module import JointModule
 from llmtrain.objectives.weighting.base import Weighting
 
 
-def build_objectives(config: TrainConfig, model: TaskModel, tokenizer: Any, base: ModelConfig,
+def build_objectives(names: tuple[str, ...], options: ObjectiveConfig, model: TaskModel, base: Base,
                      ) -> dict[str, Objective]:
-    """The base terms the configuration names, under the run's seed."""
-    names = base_terms_of(config.objective)
+    """The named base terms, under torch's current seed.
+
+    Args:
+        base: Whose pretrained heads they go on from.
+    """
     if not names:
         return {}
+    tokenizer = base.tokenizer
     vocabulary = Vocabulary(model.input_embedding_VD.shape[0], tokenizer.mask_token_id,
                             frozenset(tokenizer.all_special_ids), continuation_of(tokenizer))
-    folder = base_folder(base.path, base.revision)
-    return {name: registry.resolve("objective", name)(model, getattr(config.objective, name), vocabulary, folder)
+    return {name: registry.resolve("objective", name)(model, getattr(options, name), vocabulary, base.folder)
             for name in names}
 
 
-def build_weighting(config: TrainConfig) -> Weighting:
+def build_weighting(options: ObjectiveConfig, terms: Terms, seed: int) -> Weighting:
     """The weighting the configuration names, over its terms."""
-    method = registry.resolve("weighting", config.objective.weighting)
-    weighting: Weighting = method(config.objective, terms_of(config.objective), config.run.seed)
+    weighting: Weighting = registry.resolve("weighting", options.weighting)(options, terms.every, seed)
     return weighting
 
 
-def check_trained(config: TrainConfig, trunk: Any) -> None:
-    """Raise ConfigError where the weighting reads gradients of a part of the base of which nothing is trained."""
-    chosen, frozen = config.objective.weighting, config.model.freeze
+def frozen_problems(chosen: str, trunk: nn.Module, freeze: str) -> Iterator[str]:
+    """A line where the weighting ``chosen`` reads gradients of a part of the base of which nothing is trained.
+
+    Args:
+        trunk: With what is held still needing no gradient.
+        freeze: model.freeze, for the line.
+    """
     facts = registry.get("weighting", chosen).requires
     read, name = (layers(trunk)[-1], "the base's last layer") if facts.get("last_layer") else (trunk, "the base")
     if facts.get("trunk") and not any(parameter.requires_grad for parameter in read.parameters()):
-        raise ConfigError(f"objective.weighting={chosen} reads gradients of {name} and model.freeze={frozen} leaves "
-                          "none; freeze fewer layers, or use objective.weighting=fixed")
+        yield (f"objective.weighting={chosen} reads gradients of {name} and model.freeze={freeze} leaves none; freeze "
+               "fewer layers, or use objective.weighting=fixed")
 
 
-def transforms_of(config: TrainConfig, module: JointModule) -> list[Transform]:
+def transforms_of(terms: Terms, module: JointModule) -> list[Transform]:
     """What is done to a batch where it is collated: by the base terms, then by the head.
 
     Terms with a pass of their own make their copies first. Where the others need a summary, the shared pass then leaves
     out the rows that have none.
     """
-    apart = terms_apart(config.objective)
     ours = {name: term for name, term in module.objectives.items() if isinstance(term, Objective)}
-    first = [term.transform() for name, term in ours.items() if name in apart]
-    others = [term.transform() for name, term in ours.items() if name not in apart]
-    summaries = needs_targets(config.objective)
-    unread = LeaveUnread(summaries) if apart and not reads_documents_alone(config.objective, but=apart) else None
+    first = [term.transform() for name, term in ours.items() if name in terms.own_pass]
+    others = [term.transform() for name, term in ours.items() if name not in terms.own_pass]
+    unread = LeaveUnread(terms.needs_targets) if terms.leaves_unread else None
     return [transform for transform in (*first, unread, *others, cast(Head, module.model.head).batch_transform())
             if transform is not None]
 

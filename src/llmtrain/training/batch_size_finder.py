@@ -47,7 +47,7 @@ def settle_accumulate(run: Training) -> None:
     if (room := available(run)) is None:
         raise ConfigError("trainer.find_batch_size=true reads /proc, which this system has not; "
                           "set trainer.accumulate")
-    later = STATES * sum(p.numel() * p.element_size() for p in run.module.parameters() if p.requires_grad)
+    later = STATES * sum(p.numel() * p.element_size() for p in run.model.module.parameters() if p.requires_grad)
     found: list[Measured] = []
     chosen = 0
     for accumulate in candidates(run):
@@ -65,7 +65,7 @@ def settle_accumulate(run: Training) -> None:
     if not chosen:
         raise ResourceError("not even the smallest micro-batch fits into the memory here; lower data.max_source_tokens "
                             "or trainer.batch_size, or use a smaller base")
-    run.loader.accumulate = run.config.trainer.accumulate = chosen
+    run.data.loader.accumulate = run.config.trainer.accumulate = chosen
     rows = -(-run.config.trainer.batch_size // (run.accelerator.num_processes * chosen))
     say(f"memory: trainer.accumulate={chosen}, {rows} rows a micro-batch; measured peak "
         f"{max((one.peak for one in found if one.rows <= rows), default=0) / 2**20:,.0f} MiB, the optimizer's states "
@@ -107,9 +107,9 @@ def peak_of(run: Training, rows: int) -> int | None:
     else:
         memory.forget_peak()
     try:
-        batch = run.to_device(run.loader.longest(rows))
+        batch = run.to_device(run.data.loader.longest(rows))
         with run.precision.autocast():
-            total = torch.stack(list(run.module(batch, LATE).values())).sum()
+            total = torch.stack(list(run.model.module(batch, LATE).values())).sum()
         total.backward()
         del total, batch
     except (MemoryError, torch.OutOfMemoryError):
@@ -119,7 +119,7 @@ def peak_of(run: Training, rows: int) -> int | None:
             raise
         return None
     finally:
-        run.optimizer.zero_grad(set_to_none=True)
+        run.optimization.optimizer.zero_grad(set_to_none=True)
         gc.collect()
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else memory.peak()
 

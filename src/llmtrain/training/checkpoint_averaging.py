@@ -32,7 +32,7 @@ def publish_average(run: Training) -> list[int] | None:
     The model holds the mean afterwards, or its last weights where there is none. Returns the steps averaged, or None
     when nothing was published.
     """
-    steps = whole(run.folder.path / "checkpoints", run.progress.validated)
+    steps = whole(run.folder.path / "checkpoints", run.state.progress.validated)
     if len(steps) < 2:
         say(f"average of the last checkpoints: {len(steps)} of optim.average_last={run.config.optim.average_last} were "
             "validated and are whole; nothing to average")
@@ -40,9 +40,9 @@ def publish_average(run: Training) -> list[int] | None:
     load_mean(run, steps)
     started = time.perf_counter()
     scores = score(run)
-    row = {"step": run.progress.step, "split": "average", **scores}
+    row = {"step": run.state.progress.step, "split": "average", **scores}
     write_row(run, row | {"time.evaluation": time.perf_counter() - started})
-    name, progress = run.config.trainer.best_metric, run.progress
+    name, progress = run.config.trainer.best_metric, run.state.progress
     published = better(run, scores[name], progress.best)
     best = "none" if progress.best is None else f"{progress.best:.4g} (step {progress.best_step})"
     say(f"average of the checkpoints of steps {', '.join(map(str, steps))}: validation {name} {scores[name]:.4g}, the "
@@ -72,16 +72,16 @@ def whole(checkpoints: Path, steps: list[int]) -> list[int]:
 
 def load_mean(run: Training, steps: list[int]) -> None:
     """Put the mean of these checkpoints' weights, the objectives' included, into the module."""
-    fill(run.module.state_dict(), mean(weights_of(run, step) for step in steps))
+    fill(run.model.module.state_dict(), mean(weights_of(run, step) for step in steps))
 
 
 def weights_of(run: Training, step: int) -> Tensors:
     """A copy of everything in the module, as the checkpoint of a step has it."""
     folder = run.folder.path / f"checkpoints/step-{step}"
-    load_weights(run.model, folder / "model")
+    load_weights(run.model.task_model, folder / "model")
     parts, _ = checkpoint.load_parts(folder, only="objectives")
-    fill(dict(run.module.objectives.named_parameters()), parts["objectives"][0])
-    return {name: value.clone() for name, value in run.module.state_dict().items()}
+    fill(dict(run.model.module.objectives.named_parameters()), parts["objectives"][0])
+    return {name: value.clone() for name, value in run.model.module.state_dict().items()}
 
 
 def mean(several: Iterable[Tensors]) -> Tensors:

@@ -11,11 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch.distributed import DistError
 
 from llmtrain.core.errors import LlmtrainError, ResourceError, shorten
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 COLLECTIVE = ("gloo", "nccl", "processgroup", "connection", "timed out", "process group")
 LOOK_SECONDS = 3.0  # a rank that fails closes its sockets some time before it has ended
@@ -24,7 +27,7 @@ Peer = tuple[str, int]
 
 
 @contextmanager
-def others_told(accelerator: Any) -> Iterator[None]:
+def others_told(accelerator: Accelerator) -> Iterator[None]:
     """Tell of a lost rank by its number.
 
     Raises:
@@ -60,7 +63,7 @@ def others_met() -> Iterator[None]:
                             "the others say, end those that are left and start all of them again") from error
 
 
-def peers_of(accelerator: Any) -> list[Peer]:
+def peers_of(accelerator: Accelerator) -> list[Peer]:
     """Host and process of every rank; nothing for a run of one process. Collective."""
     if accelerator.num_processes == 1:
         return []

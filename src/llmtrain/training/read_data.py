@@ -1,90 +1,91 @@
-"""The rows of a run: read by one process first, checked against the base, tokenised, told."""
+"""The rows of a run: read by one process first, tokenised, told."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from llmtrain.config.choices import LongMode
-from llmtrain.config.schema import TrainConfig
-from llmtrain.config.sections.objective import base_terms_of, needs_targets
-from llmtrain.config.sentence_input import sentence_input
-from llmtrain.core.errors import CheckpointError, ConfigError, DataError
+from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.core.logging import say
 from llmtrain.data.examples import Splits, digest
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.sources.splits import load_splits
-from llmtrain.data.special_tokens import misfits
-from llmtrain.data.truncation import frame
-from llmtrain.models.architectures import class_of
-from llmtrain.models.backbone.families import positions
-from llmtrain.models.backbone.long_context import check_length
 from llmtrain.models.backbone.long_context import describe as describe_long
-from llmtrain.models.backbone.lora import check_targets
-from llmtrain.models.backbone.open_base import base_config
-from llmtrain.nn.precision import DTYPES
-from llmtrain.objectives.base_fit import check_fit
-from llmtrain.tasks.summarization.selector import Selector, as_read
-from llmtrain.tasks.task import task_named
+from llmtrain.nn.precision import DTYPES, Precision
+from llmtrain.tasks.summarization.selector import Selector, as_read, selector_of
+from llmtrain.training.spec import RunSpec
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
-def behind_document(config: TrainConfig) -> int:
-    """How many of the base's positions the head takes behind the document."""
-    written = max(config.data.max_target_tokens, config.generation.max_new_tokens)
-    many = 1 << 30
-    return many - class_of(config.head.name).source_limit(many, written)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The rows of a run.
+
+    Attributes:
+        splits: As text.
+        train: Token ids of the training rows.
+        validation: Of the rows that are scored while it trains.
+        selector: Shortened the documents that are too long; what it is counts as part of the data.
+    """
+
+    splits: Splits
+    train: Features
+    validation: Features
+    selector: Selector | None
 
 
-def read_data(config: TrainConfig, accelerator: Any, tokenizer: Any, selector: Selector | None,
-              ) -> tuple[Splits, Features, Features]:
-    """The splits, and the token ids of training and validation rows.
-
-    Args:
-        selector: Shortens the documents that are too long; what it is counts as part of the data.
+def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> Rows:
+    """The rows that the configuration names.
 
     Raises:
-        ConfigError: The base does not suit the objectives or the documents' length, or the processes read different
-            data.
-        CheckpointError: The tokenizer has ids that the base has no embedding for.
+        ConfigError: The processes read different data.
         DataError: There are no rows to validate on.
     """
-    base = base_config(config.model)
-    check_fit(base_terms_of(config.objective), base, tokenizer, config.model.path)
-    if problems := misfits(tokenizer, base.vocab_size, config.model.path):
-        raise CheckpointError(problems)
-    check_targets(base, config.tuning)
-    if (least := sum(frame(tokenizer)) + 1) > config.data.max_source_tokens:
-        raise ConfigError(f"data.max_source_tokens={config.data.max_source_tokens} leaves no room for a document "
-                          f"beside its special tokens; set {least} or more")
-    check_length(config.data, base, positions(base) - behind_document(config), config.model.path, config.head.name)
+    config, tokenizer = spec.config, spec.base.tokenizer
+    selector = selector_of(config.data, accelerator.device, precision)
     with accelerator.main_process_first():
-        splits = load_splits(config.data, labelled=needs_targets(config.objective))
+        splits = load_splits(config.data, labelled=spec.terms.needs_targets)
         if not splits.validation:
             raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
-        asked, encoder = sentence_input(config), task_named(config.task.name).encoder
         documents, told = as_read(splits.training, selector, tokenizer, config.data)
-        train = tokenize(documents, tokenizer, config.data, asked, encoder)
+        train = tokenize(documents, tokenizer, config.data, spec.sentence_input, spec.task.encoder)
         documents, _ = as_read(splits.validation[:config.trainer.eval_rows], selector, tokenizer, config.data)
-        validation = tokenize(documents, tokenizer, config.data, asked, encoder)
+        validation = tokenize(documents, tokenizer, config.data, spec.sentence_input, spec.task.encoder)
     if selector is not None:
         selector.forget()
         splits.content_hash = digest(splits.content_hash + selector.digest)
-    if accelerator.num_processes > 1:
-        from accelerate.utils import gather_object
+    _check_alike(splits, accelerator)
+    _tell(splits, train, validation)
+    if told is not None:
+        say(f"data.long=select_then_write: {told}")
+    elif config.data.long is not LongMode.truncate:
+        rows = -(-config.trainer.batch_size // (config.trainer.accumulate * accelerator.num_processes))
+        say(describe_long(config.data, spec.base.config, int(train.input_ids.lengths.max()), rows,
+                          DTYPES[config.precision.name.value], accelerator.device.type))
+    if spec.terms.trains_task:
+        spec.task.try_scoring(config.eval, splits.validation)
+    return Rows(splits=splits, train=train, validation=validation, selector=selector)
 
-        hashes = gather_object([splits.content_hash])
-        if len(set(hashes)) > 1:
-            told = ", ".join(f"{rank}: {found[:12]}" for rank, found in enumerate(hashes))
-            raise ConfigError(f"the processes read different data (content hash by process: {told}) at "
-                              f"{splits.source}; give every machine the same files")
+
+def _check_alike(splits: Splits, accelerator: Accelerator) -> None:
+    """Raise ConfigError where the processes of a run read different data. Collective."""
+    if accelerator.num_processes == 1:
+        return
+    from accelerate.utils import gather_object
+
+    hashes = gather_object([splits.content_hash])
+    if len(set(hashes)) > 1:
+        told = ", ".join(f"{rank}: {found[:12]}" for rank, found in enumerate(hashes))
+        raise ConfigError(f"the processes read different data (content hash by process: {told}) at {splits.source}; "
+                          "give every machine the same files")
+
+
+def _tell(splits: Splits, train: Features, validation: Features) -> None:
     counts = (len(splits.train), len(splits.validation), len(splits.test))
     say(f"data: {splits.source}, {' / '.join(map(str, counts))} train / validation / test pairs, content "
         f"{splits.content_hash[:12]}; {train.stats.describe()}")
     for note in (*splits.notes, *train.stats.notes("train"), *validation.stats.notes("validation")):
         say(f"data: {note}")
-    if told is not None:
-        say(f"data.long=select_then_write: {told}")
-    elif config.data.long is not LongMode.truncate:
-        rows = -(-config.trainer.batch_size // (config.trainer.accumulate * accelerator.num_processes))
-        say(describe_long(config.data, base, int(train.input_ids.lengths.max()), rows,
-                          DTYPES[config.precision.name.value], accelerator.device.type))
-    return splits, train, validation

@@ -116,17 +116,17 @@ def restore(run: Training, start: Path) -> None:
     """
     parts, meta = load_state(start)
     _check_meta(run, start, meta)
-    check_origin(run.origin, meta.get("origin"), start, run.config.model)
-    load_weights(run.model, start / "model")
+    check_origin(run.state.origin, meta.get("origin"), start, run.config.model)
+    load_weights(run.model.task_model, start / "model")
     _check_parts(run, start, set(parts))
     if is_own(run.folder.path, start):
-        for part in run.parts:
+        for part in run.state.parts:
             _put_back(part, parts, start)
         settle_pointers(run, start)
     else:
         _extend(run, parts, start)
-    run.metrics.cut(run.progress.log_size)
-    say(f"going on from step {run.progress.step} ({start.name})")
+    run.state.metrics.cut(run.state.progress.log_size)
+    say(f"going on from step {run.state.progress.step} ({start.name})")
 
 
 def settle_pointers(run: Training, start: Path) -> None:
@@ -134,7 +134,7 @@ def settle_pointers(run: Training, start: Path) -> None:
 
     A best checkpoint that is damaged or gone is given up for ``start``. Collective.
     """
-    progress = run.progress
+    progress = run.state.progress
     best = start if progress.best_step is None else start.parent / f"step-{progress.best_step}"
     if best != start:
         try:
@@ -152,12 +152,12 @@ def settle_pointers(run: Training, start: Path) -> None:
 
 
 def _check_meta(run: Training, start: Path, meta: dict[str, Any]) -> None:
-    if meta["data_hash"] != run.splits.content_hash:
+    content, steps = run.data.splits.content_hash, run.data.loader.steps_per_epoch
+    if meta["data_hash"] != content:
         raise ConfigError(f"data changed since the checkpoint at {start}: its content hash was "
-                          f"{meta['data_hash'][:12]}, now {run.splits.content_hash[:12]}; restore the data or choose "
-                          "another run.name")
-    if meta["steps_per_epoch"] != run.loader.steps_per_epoch and is_own(run.folder.path, start):
-        raise ConfigError(f"an epoch has {run.loader.steps_per_epoch} steps and had {meta['steps_per_epoch']} at "
+                          f"{meta['data_hash'][:12]}, now {content[:12]}; restore the data or choose another run.name")
+    if meta["steps_per_epoch"] != steps and is_own(run.folder.path, start):
+        raise ConfigError(f"an epoch has {steps} steps and had {meta['steps_per_epoch']} at "
                           f"{start}: another version ordered its rows otherwise; choose another run.name")
     processes = run.accelerator.num_processes
     if meta["world_size"] != processes and not run.config.run.allow_world_size_change:
@@ -171,7 +171,7 @@ def _check_meta(run: Training, start: Path, meta: dict[str, Any]) -> None:
 
 def _check_parts(run: Training, start: Path, saved: set[str]) -> None:
     """A run takes every part of a state. One that extends another may begin an average of its own, or end it."""
-    own, mine = is_own(run.folder.path, start), {part.name for part in run.parts}
+    own, mine = is_own(run.folder.path, start), {part.name for part in run.state.parts}
     missing = mine - saved - (set() if own or AVERAGED & saved else AVERAGED)
     if strange := missing or (set() if own else saved - mine - AVERAGED):
         name = min(strange)
@@ -188,21 +188,21 @@ def _put_back(part: Part, parts: checkpoint.Parts, start: Path) -> None:
 
 def _extend(run: Training, parts: checkpoint.Parts, start: Path) -> None:
     """Take over step, weights, moments and random state; length, schedule, log, best and precision are its own."""
-    progress, schedule = run.progress, run.schedule
+    progress, schedule, average = run.state.progress, run.optimization.schedule, run.optimization.average
     total, settled = progress.total, (schedule.total, schedule.cooldown_start)
     kept = parts["precision"][1].get("running") == run.precision.running
-    for part in run.parts:
+    for part in run.state.parts:
         if part.name in parts and (kept or part.name != "precision"):
             _put_back(part, parts, start)
-    if run.average is None and "weights" in parts:  # what was published, and is loaded already, is their average
+    if average is None and "weights" in parts:  # what was published, and is loaded already, is their average
         names = parts["weights"][0]
-        raw = {name: weight for name, weight in run.module.named_parameters() if name in names}
+        raw = {name: weight for name, weight in run.model.module.named_parameters() if name in names}
         _put_back(ModulePart("weights", raw), parts, start)
-    elif run.average is not None and "average" not in parts:
-        run.average.restart()
+    elif average is not None and "average" not in parts:
+        average.restart()
         say(f"optim.ema_decay: the average begins at step {progress.step}")
     progress.total, progress.log_size, progress.window = total, 0, {}
     progress.best, progress.best_step, progress.evaluations_without_gain = None, None, 0
     progress.validated, progress.recent, progress.owed = [], [], None
-    progress.quarter = run.limit.quarter(progress.seconds)
+    progress.quarter = run.optimization.limit.quarter(progress.seconds)
     schedule.total, schedule.cooldown_start = settled

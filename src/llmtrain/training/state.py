@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import random
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from llmtrain.core.errors import CheckpointError, shorten
+from llmtrain.nn.precision import Precision
 from llmtrain.objectives.weighting.base import Weighting
 from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.schedule import Schedule
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]
 
@@ -109,7 +113,7 @@ class PrecisionPart:
 
     name = "precision"
 
-    def __init__(self, precision: Any) -> None:
+    def __init__(self, precision: Precision) -> None:
         self._precision = precision
 
     def save(self) -> Saved:
@@ -171,7 +175,7 @@ class RandomPart:
 
     name = "random"
 
-    def __init__(self, accelerator: Any) -> None:
+    def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
 
     def save(self) -> Saved:

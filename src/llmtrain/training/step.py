@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.freezing import Withheld
 from llmtrain.optim.schedule import Schedule
 from llmtrain.training.diagnostics.nonfinite import Blame
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 SMALLEST_SCALE = 2.0 ** -14  # of fp16's loss: gradients that overflow under it are not finite at all
 
@@ -59,7 +62,7 @@ class TrainStep:
     ``wrapped`` is the (possibly DDP-wrapped) ``module``.
     """
 
-    def __init__(self, *, accelerator: Any, module: JointModule, wrapped: nn.Module,
+    def __init__(self, *, accelerator: Accelerator, module: JointModule, wrapped: nn.Module,
                  optimizer: torch.optim.Optimizer, schedule: Schedule, precision: Precision,
                  clip_norm: float, on_nonfinite: OnNonFinite, average: WeightAverage | None,
                  withheld: Withheld, blame: Blame) -> None:

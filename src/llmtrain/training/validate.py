@@ -13,12 +13,11 @@ from typing import Any
 import torch
 
 from llmtrain.config.schema import GenerationConfig, TrainConfig
-from llmtrain.config.sections.objective import trains_task
 from llmtrain.core.signals import Left, StopSignals
 from llmtrain.data.features import Features
 from llmtrain.data.loader import eval_batches
 from llmtrain.evaluation.evaluate import predict_and_score, shared_out
-from llmtrain.tasks.task import Share, at_once, task_named
+from llmtrain.tasks.task import Share, at_once
 from llmtrain.training.build import Training
 from llmtrain.training.save import averaged_weights
 
@@ -26,12 +25,12 @@ from llmtrain.training.save import averaged_weights
 @torch.no_grad()
 def held_out_losses(run: Training, rows: Features, share: Share = at_once) -> dict[str, float]:
     """Mean of every term per item, and their weighted total, over the rows and all processes."""
-    terms = run.module.terms
+    terms = run.model.module.terms
     totals = share(lambda: _own_sums(run, rows))
     if run.accelerator.num_processes > 1:
         totals = run.accelerator.reduce(totals.to(run.accelerator.device), reduction="sum").cpu()
     losses = (totals[0] / totals[1].clamp(min=1)).tolist()
-    weights = run.weighting.weights(run.progress.step)
+    weights = run.model.weighting.weights(run.state.progress.step)
     row = {f"loss.{name}": value for name, value in zip(terms, losses, strict=True)}
     row |= {f"loss.{name}.weighted": weights[name] * row[f"loss.{name}"] for name in weights}
     return row | {"loss.total": sum(row[f"loss.{name}.weighted"] for name in weights)}
@@ -39,17 +38,17 @@ def held_out_losses(run: Training, rows: Features, share: Share = at_once) -> di
 
 def _own_sums(run: Training, rows: Features) -> torch.Tensor:
     """Every term's sum over this process's rows, and its count."""
-    terms = run.module.terms
+    terms = run.model.module.terms
     totals = torch.zeros(2, len(terms), dtype=torch.float64)
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    batches = eval_batches(rows, batch_size=32, pad_id=run.loader.pad_id, transforms=run.transforms)
+    batches = eval_batches(rows, batch_size=32, pad_id=run.data.loader.pad_id, transforms=run.data.transforms)
     for index, batch in enumerate(batches):
         if index % world != rank:
             continue
         batch = run.to_device(batch)
-        counts = run.module.counts(batch)
+        counts = run.model.module.counts(batch)
         with run.precision.autocast():
-            sums = run.module(batch, step=run.progress.step)
+            sums = run.model.module(batch, step=run.state.progress.step)
         totals += torch.stack([torch.stack([sums[name].double().cpu() for name in terms]),
                                torch.stack([counts[name].double().cpu() for name in terms])])
     return totals
@@ -72,7 +71,7 @@ def leave_together(run: Training, signals: StopSignals, work: Callable[[], Any])
     made = None
     with suppress(Left), signals.leaving(True):
         made = work()
-    if run.step.agree_stop(signals.requested or 0):
+    if run.optimization.step.agree_stop(signals.requested or 0):
         raise Left
     return made
 
@@ -88,17 +87,17 @@ def while_training(config: TrainConfig) -> GenerationConfig:
 def score(run: Training, share: Share = at_once) -> dict[str, Any]:
     """Held-out losses of the weights as they are, and the task's metrics where it is trained; the model is back in
     training mode afterwards."""
-    rows = run.splits.validation[:run.config.trainer.eval_rows]
-    run.module.eval()
+    rows = run.data.splits.validation[:run.config.trainer.eval_rows]
+    run.model.module.eval()
     try:
-        losses = held_out_losses(run, run.validation, share)
-        if not trains_task(run.config.objective):
+        losses = held_out_losses(run, run.data.validation, share)
+        if not run.spec.terms.trains_task:
             return losses
-        task, made_of = task_named(run.config.task.name), (run.model, run.tokenizer, rows, run.validation)
+        task, made_of = run.spec.task, (run.model.task_model, run.spec.base.tokenizer, rows, run.data.validation)
         task.tune(*made_of, run.config, run.precision, shared_out(len(rows), run.accelerator, share))
         config = replace(run.config, generation=while_training(run.config))
         scores = predict_and_score(task, *made_of, config, run.precision, accelerator=run.accelerator,
                                    baselines=False, evidence=False, share=share)
     finally:
-        run.module.train()
+        run.model.module.train()
     return losses | {name: interval.value for name, interval in scores.metrics.items()}

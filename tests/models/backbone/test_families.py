@@ -10,7 +10,7 @@ import torch
 
 from helpers import make_tiny_base
 from llmtrain.models.backbone.families import first_position, freeze, positions, pretrained_mlm_head
-from llmtrain.models.backbone.open_base import base_config
+from llmtrain.models.backbone.open_base import open_base
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 from running import Runs, copies, take
 
@@ -35,19 +35,19 @@ def test_a_base_of_this_family_trains_masks_freezes_and_publishes(base: Path, ru
     import llmtrain.hf  # noqa: F401
 
     run = runs("objective.base=mlm", "objective.mlm.fraction=0.6", "model.freeze=1")
-    mlm, stored = run.module.objectives["mlm"], pretrained_mlm_head(base)
+    mlm, stored = run.model.module.objectives["mlm"], pretrained_mlm_head(base)
     assert mlm.pretrained and stored is not None
     assert torch.equal(mlm.head.norm.weight, stored["norm.weight"])
-    assert torch.equal(run.model.head.output_bias, stored["bias"])
+    assert torch.equal(run.model.task_model.head.output_bias, stored["bias"])
     before = copies(run)
     results = take(run, 2)
     assert all(result.losses["mlm"] > 0 and result.losses["summary"] > 0 for result in results)
-    still = {id(p) for p in freeze(run.model.trunk, "1")}
-    for name, parameter in run.module.named_parameters():
+    still = {id(p) for p in freeze(run.model.task_model.trunk, "1")}
+    for name, parameter in run.model.module.named_parameters():
         moved = not torch.equal(before[name], parameter)
         assert moved is not (id(parameter) in still) or "key.bias" in name or "k_lin.bias" in name, name
 
-    model, (batch,) = run.model.eval(), next(run.loader.iterate(0)).micro
+    model, (batch,) = run.model.task_model.eval(), next(run.data.loader.iterate(0)).micro
     ids, mask = batch["input_ids"], batch["attention_mask"]
     assert not bool(mask.all())
     row = int(mask.sum(1).argmin())
@@ -65,11 +65,11 @@ def test_a_base_of_this_family_trains_masks_freezes_and_publishes(base: Path, ru
 
 def test_documents_may_be_as_long_as_the_position_table(base: Path, runs: Runs) -> None:
     """RoBERTa's positions start behind its padding row, so that row is one that no document can use."""
-    config = base_config(runs.config().model)
+    config = open_base(runs.config().model).config
     limit = positions(config)
     assert limit == (128 if config.model_type == "distilbert" else 127)
     run = runs(f"data.max_source_tokens={limit}")
-    model: LlmtrainForSeq2SeqLM = run.model
+    model: LlmtrainForSeq2SeqLM = run.model.task_model
     ids = torch.randint(5, 150, (1, limit), generator=torch.Generator().manual_seed(0))
     assert torch.isfinite(model.encode(ids).hidden_BSD).all()
     with pytest.raises((IndexError, RuntimeError)):

@@ -18,10 +18,9 @@ from llmtrain.config.schema import PrecisionConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.git_lfs import lfs_pointer
-from llmtrain.data.special_tokens import special_ids
-from llmtrain.models.architectures import new_model
+from llmtrain.models.architectures import class_of
 from llmtrain.models.backbone import untrusted
-from llmtrain.models.backbone.open_base import find_base, load_tokenizer
+from llmtrain.models.backbone.open_base import find_base, load_tokenizer, open_base
 from llmtrain.nn.precision import Precision, Speeds
 from llmtrain.registry import get
 
@@ -44,16 +43,14 @@ def stored_as(folder: Path, dtype: torch.dtype, key: str = "dtype") -> Path:
 def test_weights_are_fp32_whatever_was_stored(family: str, head: str, dtype: torch.dtype, key: str,
                                               tmp_path: Path) -> None:
     folder = stored_as(make_tiny_base(tmp_path / "base", family), dtype, key)
-    model = new_model(ModelConfig(path=str(folder)), get("head", head).options(),
-                      special_ids(load_tokenizer(str(folder))))
+    model = class_of(head).from_base(open_base(ModelConfig(path=str(folder))), get("head", head).options())
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert model.config.base["dtype"] == "float32"
 
 
 def test_a_configuration_published_before_still_makes_fp32_weights(tmp_path: Path) -> None:
     folder = make_tiny_base(tmp_path / "base")
-    model = new_model(ModelConfig(path=str(folder)), get("head", "gru").options(),
-                      special_ids(load_tokenizer(str(folder))))
+    model = class_of("gru").from_base(open_base(ModelConfig(path=str(folder))), get("head", "gru").options())
     model.config.base["dtype"] = "bfloat16"
     assert {p.dtype for p in type(model)(model.config).parameters()} == {torch.float32}
 
@@ -86,8 +83,7 @@ def test_what_is_said_of_weights_and_optimizer_is_looked_up() -> None:
 
 def test_a_summarizer_or_a_run_given_as_a_base_names_init_from(tmp_path: Path) -> None:
     folder = make_tiny_base(tmp_path / "base")
-    model = new_model(ModelConfig(path=str(folder)), get("head", "gru").options(),
-                      special_ids(load_tokenizer(str(folder))))
+    model = class_of("gru").from_base(open_base(ModelConfig(path=str(folder))), get("head", "gru").options())
     model.save_pretrained(tmp_path / "model")
     (tmp_path / "run/checkpoints").mkdir(parents=True)
     for path in (tmp_path / "model", tmp_path / "run"):
@@ -127,9 +123,8 @@ def test_a_sentencepiece_file_alone_names_the_package(tmp_path: Path, monkeypatc
 
 def test_summaries_longer_than_the_heads_positions_are_told(tmp_path: Path) -> None:
     folder = make_tiny_base(tmp_path / "base")
-    special = special_ids(load_tokenizer(str(folder)))
     for head, told in (("transformer", True), ("gru", False)):
-        model = new_model(ModelConfig(path=str(folder)), get("head", head).options(), special)
+        model = class_of(head).from_base(open_base(ModelConfig(path=str(folder))), get("head", head).options())
         found = model.beyond_positions({"data.max_summary_tokens": 129, "generation.max_new_tokens": 128})
         assert (found is not None) == told
         if found is not None:

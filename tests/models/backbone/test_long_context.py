@@ -141,18 +141,19 @@ def test_short_documents_are_read_as_ever_and_long_ones_in_windows(runs: Any) ->
                                                                "data.window_overlap=16")
     ids = torch.randint(5, 100, (2, 100))
     with torch.no_grad():
-        assert torch.equal(plain.model.encode(ids).hidden_BSD, sliding.model.encode(ids).hidden_BSD)
+        whole, pieces = (one.model.task_model.encode(ids).hidden_BSD for one in (plain, sliding))
+        assert torch.equal(whole, pieces)
         row = torch.cat([torch.tensor([2]), torch.randint(5, 100, (298,)), torch.tensor([3])])
         long = torch.stack([row, torch.cat([row[:129], torch.tensor([3]), torch.zeros(170, dtype=torch.long)])])
         mask = (torch.arange(300) < torch.tensor([[300], [130]])).long()
-        states = sliding.model.encode(long, mask).hidden_BSD
+        states = sliding.model.task_model.encode(long, mask).hidden_BSD
         first = torch.cat([row[:127], torch.tensor([3])])[None]  # the window that the row begins with, framed
-        wanted = sliding.model.trunk(input_ids=first).last_hidden_state[0, :100]
+        wanted = sliding.model.task_model.trunk(input_ids=first).last_hidden_state[0, :100]
     assert states.shape == (2, 300, 32)
     torch.testing.assert_close(states[0, :100], wanted, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(states[1, :60], wanted[:60], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(states[0, 150], states[0, 20])
-    first_ids, second_ids = (run.loader._collate.features.input_ids for run in (plain, sliding))
+    first_ids, second_ids = (run.data.loader._collate.features.input_ids for run in (plain, sliding))
     assert max(first_ids.lengths) == 128 and max(second_ids.lengths) > 300
 
 
@@ -161,10 +162,10 @@ def test_windows_are_trained_through(base: tuple[str, ...], runs: Any) -> None:
     name, *more = base
     run = runs("data.long=sliding", "data.max_source_tokens=400", "data.window_overlap=16", f"objective.base={name}",
                f"objective.{name}.fraction=1", *more)
-    before = {name: p.detach().clone() for name, p in run.model.trunk.named_parameters()}
+    before = {name: p.detach().clone() for name, p in run.model.task_model.trunk.named_parameters()}
     results = take(run, 2)
     assert all(np.isfinite(result.losses["summary"]) for result in results)
-    changed = [name for name, p in run.model.trunk.named_parameters() if not torch.equal(p, before[name])]
+    changed = [name for name, p in run.model.task_model.trunk.named_parameters() if not torch.equal(p, before[name])]
     assert "embeddings.position_embeddings.weight" in changed and len(changed) > 20
 
 
@@ -173,21 +174,21 @@ def test_positions_are_stretched_between_their_ends(family: str, runs_on: Any) -
     made = runs_on(family)
     short = 127 if family == "roberta" else 128
     run, plain = made("data.long=interpolate", "data.max_source_tokens=255"), made()
-    path = family_of(run.model.trunk.config).positions
+    path = family_of(run.model.task_model.trunk.config).positions
     old, new = (one.model.trunk.get_submodule(path).weight for one in (plain, run))
     first = len(old) - short
-    assert positions(run.model.trunk.config) == 255 and len(new) == 255 + first
+    assert positions(run.model.task_model.trunk.config) == 255 and len(new) == 255 + first
     assert torch.equal(new[:first + 1], old[:first + 1]) and torch.allclose(new[-1], old[-1])
     place = 2 * (short - 1) / 254  # of the third new position among the old ones
     low = int(place)
     torch.testing.assert_close(new[first + 2], torch.lerp(old[first + low], old[first + low + 1], place - low),
                                atol=1e-5, rtol=1e-5)
-    head = run.model.head.positions.weight
-    assert head.shape == plain.model.head.positions.weight.shape
+    head = run.model.task_model.head.positions.weight
+    assert head.shape == plain.model.task_model.head.positions.weight.shape
     if family != "gpt2":  # the head starts from an encoder's layers, and afresh on a decoder
-        assert torch.equal(head, plain.model.head.positions.weight)
+        assert torch.equal(head, plain.model.task_model.head.positions.weight)
     with torch.no_grad():
-        assert run.model.encode(torch.randint(5, 100, (1, 250))).hidden_BSD.isfinite().all()
+        assert run.model.task_model.encode(torch.randint(5, 100, (1, 250))).hidden_BSD.isfinite().all()
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
@@ -207,18 +208,18 @@ def test_rotary_positions_are_interpolated(runs_on: Any) -> None:
     """Token 2n of a stretched base is turned as token n was: equal states where every second position is left out."""
     made = runs_on("llama")
     run, plain = made("data.long=interpolate", "data.max_source_tokens=256"), made()
-    assert positions(run.model.trunk.config) == 256
+    assert positions(run.model.task_model.trunk.config) == 256
     ids = torch.randint(5, 100, (2, 100))
     place = torch.arange(100)[None]
     with torch.no_grad():
-        wide = run.model.trunk(input_ids=ids, position_ids=2 * place).last_hidden_state
-        short = plain.model.trunk(input_ids=ids, position_ids=place).last_hidden_state
-        other = plain.model.trunk(input_ids=ids, position_ids=2 * place).last_hidden_state
+        wide = run.model.task_model.trunk(input_ids=ids, position_ids=2 * place).last_hidden_state
+        short = plain.model.task_model.trunk(input_ids=ids, position_ids=place).last_hidden_state
+        other = plain.model.task_model.trunk(input_ids=ids, position_ids=2 * place).last_hidden_state
     torch.testing.assert_close(wide, short, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(other, short, atol=1e-3)
-    stretch_positions(run.model, 512)  # and once more: the factors multiply
+    stretch_positions(run.model.task_model, 512)  # and once more: the factors multiply
     with torch.no_grad():
-        again = run.model.trunk(input_ids=ids, position_ids=4 * place).last_hidden_state
+        again = run.model.task_model.trunk(input_ids=ids, position_ids=4 * place).last_hidden_state
     torch.testing.assert_close(again, short, atol=1e-5, rtol=1e-5)
 
 
@@ -243,10 +244,10 @@ def test_rotary_positions_scaled_in_another_way_are_refused(tmp_path: Path) -> N
 
 def test_nothing_is_stretched_that_fits(runs: Any) -> None:
     run = runs("data.long=interpolate", "data.max_source_tokens=64")
-    weight = run.model.trunk.embeddings.position_embeddings.weight.clone()
-    stretch_positions(run.model, 128)
-    assert torch.equal(weight, run.model.trunk.embeddings.position_embeddings.weight)
-    assert getattr(run.model.config, "written_positions", None) is None
+    weight = run.model.task_model.trunk.embeddings.position_embeddings.weight.clone()
+    stretch_positions(run.model.task_model, 128)
+    assert torch.equal(weight, run.model.task_model.trunk.embeddings.position_embeddings.weight)
+    assert getattr(run.model.task_model.config, "written_positions", None) is None
 
 
 @pytest.mark.parametrize(("overrides", "told"), [
@@ -331,7 +332,7 @@ def test_every_head_reads_long_documents(head: str, family: str, mode: str, runs
     run = runs_on(family, rows=long_rows(8, 250))(
         f"head={head}", f"data.long={mode}", "data.max_source_tokens=300", "data.window_overlap=16",
         "objective=summary_only")
-    (batch,) = next(iter(run.loader.iterate(0))).micro
+    (batch,) = next(iter(run.data.loader.iterate(0))).micro
     assert batch["input_ids"].shape[1] > 250
     (result,) = take(run)
     assert np.isfinite(result.losses["summary"])

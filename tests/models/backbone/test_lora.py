@@ -17,7 +17,7 @@ from llmtrain.config.sections.model import ModelConfig
 from llmtrain.config.sections.tuning import TuningConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.models.backbone.lora import adapted_layers, add_adapters, load_plain, merged_state
-from llmtrain.models.backbone.open_base import base_config, load_trunk
+from llmtrain.models.backbone.open_base import load_trunk, open_base
 from llmtrain.training.checkpoint_averaging import load_mean
 from llmtrain.training.save import save
 from running import Runs, copies, take
@@ -27,8 +27,7 @@ LORA = TuningConfig(name=TuningName.lora, rank=4)
 
 
 def trunk_of(base: Path) -> torch.nn.Module:
-    config = ModelConfig(path=str(base))
-    return load_trunk(config, base_config(config))  # type: ignore[no-any-return]
+    return load_trunk(open_base(ModelConfig(path=str(base))))  # type: ignore[no-any-return]
 
 
 def stirred(trunk: torch.nn.Module) -> torch.nn.Module:
@@ -86,10 +85,10 @@ def test_adapters_and_heads_move_and_the_base_does_not(options: tuple[str, ...],
     assert not [name for name in moved if name.startswith("model.trunk.") and ".lora_" not in name]
     assert {name for name in before if ".lora_B." in name} <= moved
     assert any(name.startswith("model.head.") for name in moved)
-    held = {id(p) for name, p in run.module.named_parameters()
+    held = {id(p) for name, p in run.model.module.named_parameters()
             if name.startswith("model.trunk.") and ".lora_" not in name}
-    assert not [p for p in run.optimizer.state if id(p) in held]
-    assert {g["name"] for g in run.optimizer.param_groups} == {"base", "head"}
+    assert not [p for p in run.optimization.optimizer.state if id(p) in held]
+    assert {g["name"] for g in run.optimization.optimizer.param_groups} == {"base", "head"}
     runs.close()
 
 
@@ -113,7 +112,7 @@ def test_the_mean_of_checkpoints_is_the_mean_of_merged_weights(tiny_base: Path, 
         take(run, 2)
         save(run)
     load_mean(run, [2, 4])
-    mean = merged_state(run.model)
+    mean = merged_state(run.model.task_model)
     published = [load_file(run.folder.path / f"checkpoints/step-{step}/model/model.safetensors") for step in (2, 4)]
     assert mean is not None
     name = "trunk.encoder.layer.0.attention.self.query.weight"
@@ -188,7 +187,7 @@ def test_a_published_model_needs_no_peft_and_training_says_that_it_does(tiny_bas
     went_on = run_cli(*plain, "run.name=on", "head.layers=1", "model.init_from=runs/run", "trainer.max_steps=1",
                       cwd=tmp_path, env=without)
     assert went_on.returncode == 0, went_on.stderr
-    monkeypatch.setattr("llmtrain.models.backbone.lora.find_spec", lambda name: None)
+    monkeypatch.setattr("llmtrain.config.packages.find_spec", lambda name: None)
     refused = warm_cli(*command(tiny_base, tmp_path, "run.name=other"), cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.splitlines() == ["llmtrain: tuning=lora needs the package peft, which is not installed; run: "

@@ -109,7 +109,7 @@ def test_projection_takes_the_part_against_the_other_off() -> None:
 
 def test_uncertainty_moves_each_log_variance_by_half_less_the_weighted_loss(runs: Runs) -> None:
     run = runs("objective.weighting=uncertainty", "objective.uncertainty.lr=0.1")
-    weighting: Any = run.weighting
+    weighting: Any = run.model.weighting
     before = weighting.log_variance.value_K.clone()
     assert torch.exp(-before).tolist() == pytest.approx([1.0, 0.5])
     (result,) = take(run)
@@ -132,7 +132,7 @@ def test_dwa_weighs_by_the_ratio_of_two_windows(runs: Runs) -> None:
 def test_gradnorm_keeps_the_sum_and_raises_the_weaker(runs: Runs) -> None:
     run = runs("objective.weighting=gradnorm", "objective.gradnorm.lr=0.05", "objective.gradnorm.alpha=0")
     take(run)
-    weighting: Any = run.weighting
+    weighting: Any = run.model.weighting
     norms = dict(zip(weighting.names, weighting.norms, strict=True))
     after = weighting.weights(1)
     assert sum(after.values()) == pytest.approx(1.5)
@@ -151,11 +151,11 @@ def test_famo_weighs_by_the_inverse_loss(runs: Runs) -> None:
 @pytest.mark.parametrize("name", ["uncertainty", "dwa", "gradnorm", "pcgrad", "famo"])
 def test_a_step_that_overflows_leaves_no_trace(name: str, runs: Runs) -> None:
     run = runs("precision=fp16", "precision.init_scale=1e30", f"objective.weighting={name}", *MOVING[name])
-    before, kept = copies(run), json.dumps(run.weighting.save()[1])
+    before, kept = copies(run), json.dumps(run.model.weighting.save()[1])
     (result,) = take(run)
     assert result.skipped
     assert all(torch.equal(value, copies(run)[key]) for key, value in before.items())
-    assert json.dumps(run.weighting.save()[1]) == kept
+    assert json.dumps(run.model.weighting.save()[1]) == kept
 
 
 @pytest.mark.parametrize(("overrides", "told"), [

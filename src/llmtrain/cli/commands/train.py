@@ -12,7 +12,7 @@ from llmtrain.core.errors import Terminated
 from llmtrain.core.signals import handle, stops, tell_unhandled
 
 if TYPE_CHECKING:
-    from llmtrain.training.build import Training
+    from llmtrain.training.run_folder.claim import RunFolder
 
 
 def run(config: TrainConfig) -> int:
@@ -24,7 +24,7 @@ def run(config: TrainConfig) -> int:
         if number != signal.SIGINT:  # Python's own handler raises for it
             handle(number, _stop_outside_the_loop)
     tell_unhandled()
-    folder = RunFolder.claim(config)
+    folder = RunFolder.claim(config)  # before the base is looked at: a finished run's may be gone
     try:
         if folder.finished_results is not None:
             say(f"this run is finished; its results ({folder.path}):")
@@ -41,67 +41,26 @@ def run(config: TrainConfig) -> int:
         folder.release()
 
 
-def _train(config: TrainConfig, folder: Any) -> int:
-    from llmtrain.training.library_state import libraries_as_found
-
-    with libraries_as_found():
-        return _trained(config, folder)
-
-
-def _trained(config: TrainConfig, folder: Any) -> int:
+def _train(config: TrainConfig, folder: RunFolder) -> int:
     from llmtrain.training.distributed import others_told
     from llmtrain.training.final_evaluation import finish
+    from llmtrain.training.library_state import libraries_as_found
+    from llmtrain.training.start import start_processes, start_training
     from llmtrain.training.trainer import ended, train
 
-    accelerator = started(config, folder)
-    with others_told(accelerator):
-        training = prepared(config, folder, accelerator)
-        if accelerator.log_with:
-            # what a kill left behind the step that is gone on from is hidden
-            purge = {"purge_step": training.progress.step + 1}
-            accelerator.init_trackers("llmtrain", init_kwargs={"tensorboard": purge})
-        if not ended(training):
-            train(training)
-        finish(training, _print)
-        accelerator.end_training()
+    with libraries_as_found():
+        accelerator = start_processes(config, folder)
+        with others_told(accelerator):
+            training = start_training(config, folder, accelerator)
+            if accelerator.log_with:
+                # what a kill left behind the step that is gone on from is hidden
+                purge = {"purge_step": training.state.progress.step + 1}
+                accelerator.init_trackers("llmtrain", init_kwargs={"tensorboard": purge})
+            if not ended(training):
+                train(training)
+            finish(training, _print)
+            accelerator.end_training()
     return 0
-
-
-def started(config: TrainConfig, folder: Any) -> Any:
-    """The processes of a run and where they compute."""
-    from llmtrain.core.logging import quiet_libraries, say
-    from llmtrain.training.build import start_accelerator
-    from llmtrain.training.distributed import others_met
-
-    quiet_libraries()
-    say(f"run: {folder.path}")
-    with others_met():
-        return start_accelerator(config, folder.path)
-
-
-def prepared(config: TrainConfig, folder: Any, accelerator: Any) -> Training:
-    """The run, at the step where it starts or goes on."""
-    from llmtrain.training.build import build
-    from llmtrain.training.resume import find_start, is_own, load_state, restore
-
-    start = find_start(folder.path, config)
-    decided = None
-    own = start is not None and is_own(folder.path, start)  # one that extends another runs in what is asked for
-    if start is not None and own:
-        parts, meta = load_state(start, only="precision")
-        decided = parts["precision"][1]["running"]
-        if config.trainer.find_batch_size:
-            config.trainer.accumulate = meta["config"]["trainer"]["accumulate"]
-    training = build(config, folder, accelerator, decided, fresh=start is None)
-    if config.trainer.find_batch_size and not own:
-        from llmtrain.training.batch_size_finder import settle_accumulate
-
-        settle_accumulate(training)
-    if start is not None:
-        restore(training, start)
-    else:
-        training.metrics.cut(0)
-    return training
 
 
 def _print(results: dict[str, Any], rows: list[dict[str, Any]]) -> None:

@@ -196,9 +196,9 @@ def first_difference(trials: Any, one: str, other: str) -> str | None:
 
 def _traced(overrides: list[str], path: Path, stop: int | None) -> int:
     """One start of a run, traced: what the processes that :class:`_Trials` makes do."""
-    from llmtrain.cli.commands.train import prepared, started
     from llmtrain.training.diagnostics.state_trace import Trace
     from llmtrain.training.run_folder.claim import RunFolder
+    from llmtrain.training.start import start_processes, start_training
     from llmtrain.training.trainer import ended, train
 
     config = load_config("train", overrides)
@@ -206,7 +206,7 @@ def _traced(overrides: list[str], path: Path, stop: int | None) -> int:
     trace = Trace(path.with_name(path.name + (rank if rank != "0" else "")), stop)
     folder = RunFolder.claim(config)
     try:
-        training = prepared(config, folder, started(config, folder))
+        training = start_training(config, folder, start_processes(config, folder))
         if not ended(training):
             train(training, trace)
         trace.note(training, [])

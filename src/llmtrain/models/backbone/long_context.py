@@ -6,6 +6,7 @@ Shapes: B rows, S source tokens, N windows of all rows, X tokens of a window, D 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 
 from llmtrain.config.choices import LongMode
 from llmtrain.config.sections.data import DataConfig
-from llmtrain.core.errors import ConfigError
 from llmtrain.models.backbone.families import family_of, first_position, positions
+from llmtrain.models.backbone.pretrained import Base
 from llmtrain.nn.attention import kept_probabilities
 
 FRAME = 2  # special tokens around a window
@@ -26,23 +27,22 @@ LINEAR = ("default", "linear")  # scalings of rotary positions that another fact
 Indices = NDArray[np.int64]
 
 
-def check_length(data: DataConfig, base: Any, limit: int, path: str, head: str) -> None:
-    """Raise ConfigError where documents would be longer than base and head can read, or the way cannot be gone.
+def length_problems(data: DataConfig, base: Base, limit: int, head: str) -> Iterator[str]:
+    """A line where documents would be longer than base and head can read, or the way cannot be gone.
 
     Args:
-        base: The base's configuration.
         limit: The longest document in one piece, in tokens.
     """
-    if data.long is LongMode.sliding and 2 * data.window_overlap > positions(base) - FRAME:
-        raise ConfigError(f"data.window_overlap={data.window_overlap} is more than half of the "
-                          f"{positions(base) - FRAME} tokens of a window of the base at {path}; lower it")
-    if data.long is LongMode.interpolate and family_of(base).positions is None and _rotary(base) not in LINEAR:
-        raise ConfigError(f"data.long=interpolate, but the rotary positions of the base at {path} are scaled already, "
-                          f"by {_rotary(base)!r}; use data.long=sliding or head_tail")
+    room = base.positions - FRAME
+    if data.long is LongMode.sliding and 2 * data.window_overlap > room:
+        yield (f"data.window_overlap={data.window_overlap} is more than half of the {room} tokens of a window of the "
+               f"base at {base.path}; lower it")
+    if data.long is LongMode.interpolate and base.family.positions is None and _rotary(base.config) not in LINEAR:
+        yield (f"data.long=interpolate, but the rotary positions of the base at {base.path} are scaled already, by "
+               f"{_rotary(base.config)!r}; use data.long=sliding or head_tail")
     if data.max_source_tokens > limit and data.long not in (LongMode.sliding, LongMode.interpolate):
-        raise ConfigError(f"data.max_source_tokens={data.max_source_tokens} is more than the {limit} tokens that the "
-                          f"base at {path} can read with head={head}; lower it, or choose data.long=sliding or "
-                          "interpolate")
+        yield (f"data.max_source_tokens={data.max_source_tokens} is more than the {limit} tokens that the base at "
+               f"{base.path} can read with head={head}; lower it, or choose data.long=sliding or interpolate")
 
 
 def read_long(model: Any, data: DataConfig, needed: int) -> None:

@@ -7,15 +7,12 @@ rounds, so a stopped run does not go on from merged weights: its checkpoint keep
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel
 from transformers.pytorch_utils import Conv1D
 
-from llmtrain.config.choices import TuningName
 from llmtrain.config.sections.tuning import TuningConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.models.backbone.families import layers
@@ -23,13 +20,6 @@ from llmtrain.nn.linear import cheapen_linear
 
 BENEATH = ".base_layer."  # what peft puts between a layer's name and its own weights
 ADAPTER = ".lora_"
-
-
-def check_installed(config: TuningConfig) -> None:
-    """Raise ConfigError, with the command that installs it, when peft is missing and needed."""
-    if config.name is TuningName.lora and find_spec("peft") is None:
-        raise ConfigError("tuning=lora needs the package peft, which is not installed; run: pip install "
-                          "'llmtrain[lora]'")
 
 
 def add_adapters(trunk: Any, config: TuningConfig) -> str:
@@ -69,13 +59,6 @@ def chosen_layers(trunk: Any, config: TuningConfig) -> list[str]:
                           f"base; choose from {', '.join(known)}")
     return [name for name, part in trunk.named_modules() if id(part) in linear
             and (config.targets is None or linear[id(part)] in config.targets)]
-
-
-def check_targets(base: Any, config: TuningConfig) -> None:
-    """:func:`chosen_layers` of a base that is only its configuration: no weight is read."""
-    if config.name is TuningName.lora and config.targets is not None:
-        with torch.device("meta"):
-            chosen_layers(AutoModel.from_config(base, dtype=torch.float32), config)
 
 
 def adapted_layers(module: nn.Module) -> dict[str, Any]:

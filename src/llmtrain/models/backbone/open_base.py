@@ -1,4 +1,4 @@
-"""Base models: finding their folder, loading tokenizer and trunk safely. What differs between them: family.py."""
+"""Base models: finding their folder, loading tokenizer and trunk safely. What differs between them: families.py."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -24,12 +25,15 @@ from llmtrain.models.backbone.families import (
     FAMILIES,
     check_sizes,
     check_weights,
-    family_of,
     plain_forward,
     set_dropout,
 )
 from llmtrain.models.backbone.load_errors import check_complete, check_kinds, refusing
+from llmtrain.models.backbone.pretrained import Base
 from llmtrain.models.backbone.untrusted import TELLING, check_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
                 "sentencepiece.bpe.model")
@@ -69,7 +73,6 @@ def find_base(path: str, revision: str | None = None) -> str:
     return path
 
 
-@cache  # a start asks for the base several times
 def _check_snapshot(name: str, revision: str | None) -> None:
     """Check what the hub has under a name as a folder is checked, before its weights are fetched.
 
@@ -96,14 +99,13 @@ def _packaged(package: str) -> Path:
     found = sorted(root.rglob("model.safetensors"))
     if not found:
         raise ConfigError(f"the package {package} holds no model.safetensors at {root}; choose another model.path")
-    if package == EMBEDDED and _digest(found[0], found[0].stat().st_mtime_ns) != EMBEDDED_SHA256:
+    if package == EMBEDDED and _digest(found[0]) != EMBEDDED_SHA256:
         raise CheckpointError(f"the embedded base's weights differ from the published ones at {found[0]}; "
                               f"reinstall: {EMBEDDED_INSTALL} --force-reinstall")
     return found[0].parent
 
 
-@cache  # a start asks for the base several times, and reading 90 MB takes a while
-def _digest(path: Path, _changed_ns: int) -> str:
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -183,19 +185,36 @@ def probe(tokenizer: Any) -> None:
         backend.encode(PROBE)
 
 
-def base_config(config: ModelConfig) -> Any:
+def open_base(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | None = None) -> Base:
+    """Find a base and read everything but its weights.
+
+    Args:
+        config: Where it is, and the dropout that it shall have.
+        tokenizer: Already read: the base goes on from one whose tokenizer it has.
+
+    Raises:
+        ConfigError: It is not there, its tokenizer cannot be read, or its kind is not supported.
+        CheckpointError: Its installed or fetched weights are damaged.
+    """
+    source = find_base(config.path, config.revision)
+    if tokenizer is None:
+        tokenizer = tokenizer_in(source, config.path, config.revision)
+    return Base(config.path, config.revision, source, Path(source) if Path(source).is_dir() else None,
+                _configuration(config, source), tokenizer, special_ids(tokenizer))
+
+
+def _configuration(config: ModelConfig, source: str) -> Any:
     """The base's own configuration, with our dropout. Raises ConfigError for a kind that is not supported."""
     from transformers import AutoConfig
 
-    found = find_base(config.path, config.revision)
     with _loading(config.path):
-        base = AutoConfig.from_pretrained(found, revision=config.revision, trust_remote_code=False)
+        base = AutoConfig.from_pretrained(source, revision=config.revision, trust_remote_code=False)
     if base.model_type not in FAMILIES:
         raise ConfigError(f"the base at {config.path} is a {base.model_type!r} model; use one of "
                           f"{', '.join(FAMILIES)}")
     check_sizes(base, config.path)
-    if Path(found).is_dir():
-        check_weights(base, Path(found))
+    if Path(source).is_dir():
+        check_weights(base, Path(source))
     plain_forward(base)
     if base.dtype is not None:  # what a base was stored in is nothing of ours: weights are fp32
         base.dtype = torch.float32
@@ -203,7 +222,29 @@ def base_config(config: ModelConfig) -> Any:
     return base
 
 
-def load_trunk(config: ModelConfig, base: Any) -> nn.Module:
+def with_weights(base: Base) -> Base:
+    """The same base with the folder of its weights: a hub name's are fetched into the local cache where they are not
+    there. Weights in several files have none here; loading fetches them."""
+    if base.folder is not None:
+        return base
+    from transformers.utils import cached_file
+
+    file = cached_file(base.source, "model.safetensors", revision=base.revision,
+                       _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False,
+                       _raise_exceptions_for_gated_repo=False)
+    return base if file is None else replace(base, folder=Path(file).parent)
+
+
+def skeleton(base: Base) -> nn.Module:
+    """The trunk without its weights, for what its layers alone tell."""
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        trunk: nn.Module = AutoModel.from_config(deepcopy(base.config), dtype=torch.float32, **base.family.arguments)
+    return trunk
+
+
+def load_trunk(base: Base) -> nn.Module:
     """The pretrained trunk, fp32, from safetensors only and never with remote code.
 
     Raises:
@@ -213,28 +254,15 @@ def load_trunk(config: ModelConfig, base: Any) -> nn.Module:
     """
     from transformers import AutoModel
 
-    found = find_base(config.path, config.revision)
-    with _loading(config.path):
-        if (folder := base_folder(config.path, config.revision)) is not None:
-            check_kinds(folder)
+    with _loading(base.path):
+        if base.folder is not None:
+            check_kinds(base.folder)
         trunk: nn.Module
         trunk, told = AutoModel.from_pretrained(
-            found, config=base, revision=config.revision, use_safetensors=True, trust_remote_code=False,
-            dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, **family_of(base).arguments)
-    check_complete(told, found)
+            base.source, config=base.config, revision=base.revision, use_safetensors=True, trust_remote_code=False,
+            dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, **base.family.arguments)
+    check_complete(told, base.source)
     if spoilt := next((name for name, value in trunk.named_parameters() if not bool(value.isfinite().all())), None):
-        raise CheckpointError(f"the base at {config.path} holds a NaN or an infinity in {spoilt}; restore it, or use "
+        raise CheckpointError(f"the base at {base.path} holds a NaN or an infinity in {spoilt}; restore it, or use "
                               "another base")
     return trunk
-
-
-def base_folder(path: str, revision: str | None = None) -> Path | None:
-    """The folder that holds the base's weights: its own, or a hub name's in the local cache; None without any."""
-    from transformers.utils import cached_file
-
-    found = find_base(path, revision)
-    if Path(found).is_dir():
-        return Path(found)
-    file = cached_file(found, "model.safetensors", revision=revision, _raise_exceptions_for_missing_entries=False,
-                       _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False)
-    return None if file is None else Path(file).parent

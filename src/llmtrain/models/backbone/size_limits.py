@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +62,12 @@ def growing_tokenizer(folder: Path) -> str | None:
     """What is wrong with a tokenizer that would make short texts very long; None for others and for what is no JSON."""
     path = folder / TOKENIZER
     try:
-        found = os.stat(path)
-        return _growing(path, found.st_mtime_ns, found.st_size) if path.is_file() else None
+        return _growing(path, os.stat(path).st_size) if path.is_file() else None
     except (OSError, ValueError, RecursionError):  # the loader will tell
         return None
 
 
-@lru_cache(maxsize=8)  # a start asks several times
-def _growing(path: Path, _changed_ns: int, size: int) -> str | None:
+def _growing(path: Path, size: int) -> str | None:
     if size > FILES[TOKENIZER]:
         return None  # told already
     data = path.read_bytes()

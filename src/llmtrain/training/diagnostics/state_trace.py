@@ -42,11 +42,11 @@ class Trace:
     def __call__(self, run: Training, micro: list[Batch]) -> int:
         """Note everything; a signal's number asks the run to stop. Collective."""
         self.note(run, micro)
-        return signal.SIGTERM if run.progress.step == self._stop_before else 0
+        return signal.SIGTERM if run.state.progress.step == self._stop_before else 0
 
     def note(self, run: Training, micro: list[Batch]) -> None:
         """Append a line; without a batch at the end of the run."""
-        line = json.dumps({"step": run.progress.step, "state": state_of(run, micro)})
+        line = json.dumps({"step": run.state.progress.step, "state": state_of(run, micro)})
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
@@ -58,17 +58,18 @@ def state_of(run: Training, micro: list[Batch]) -> State:
         state[ROWS][f"micro-batch {number}"] = _short(str(rows_of(batch)))
         state[BATCH] |= {f"{name} of micro-batch {number}": _told(value) for name, value in sorted(batch.items())
                          if isinstance(value, Tensor) and name != "example_id"}
-    # looked at itself, not at run.parts: a part that is missing there is what is searched for
-    parts: list[Part] = [RandomPart(run.accelerator), run.progress, PrecisionPart(run.precision),
-                         SchedulePart(run.schedule), OptimizerPart(run.optimizer)]
-    parts += [WeightingPart(run.weighting)] if run.weighting.stateful else []
-    parts += [AveragePart(run.average)] if run.average is not None else []
+    # looked at itself, not at run.state.parts: a part that is missing there is what is searched for
+    moving, weighting = run.optimization, run.model.weighting
+    parts: list[Part] = [RandomPart(run.accelerator), run.state.progress, PrecisionPart(run.precision),
+                         SchedulePart(moving.schedule), OptimizerPart(moving.optimizer)]
+    parts += [WeightingPart(weighting)] if weighting.stateful else []
+    parts += [AveragePart(moving.average)] if moving.average is not None else []
     for part in parts:
         tensors, data = part.save()
-        if part is run.progress:
+        if part is run.state.progress:
             data["window"] = {key: value for key, value in data["window"].items() if key != "time"}
         state[part.name] = _leaves(tensors, {key: value for key, value in data.items() if key not in CLOCKS})
-    return state | {WEIGHTS: {name: _told(value) for name, value in run.module.state_dict().items()}}
+    return state | {WEIGHTS: {name: _told(value) for name, value in run.model.module.state_dict().items()}}
 
 
 def _leaves(tensors: dict[str, Tensor], data: dict[str, Any]) -> dict[str, str]:

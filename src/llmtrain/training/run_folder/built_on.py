@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError, shorten
@@ -15,11 +15,14 @@ from llmtrain.data.examples import digest
 from llmtrain.objectives.joint_module import JointModule
 from llmtrain.objectives.mlm import MaskedLm
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 SAMPLE = "A b\u00c9\u00df, don't U.S. 3.14\t\u4e2d\u6587 \u2603 \U0001f600"  # cases, accents, marks, digits, scripts
 ALSO_BY_US = ("dropout", "pdrop")  # in names of what model.dropout sets, which an extension may set anew
 
 
-def origin_of(module: JointModule, tokenizer: Any) -> dict[str, Any]:
+def origin_of(module: JointModule, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """JSON that a checkpoint keeps: ``base`` (a Hugging Face configuration), ``tokenizer`` (a digest of its vocabulary
     and of what it makes of a text) and ``pretrained`` (masked-LM terms whose head came with the base)."""
     # not the tokenizer's own description, which another version of its library may write otherwise

@@ -14,9 +14,8 @@ from torch.nn import functional as F
 from helpers import tiny_tokenizer
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
-from llmtrain.data.special_tokens import special_ids
 from llmtrain.inference.predict import Generated, Source, Trace
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.backbone.open_base import open_base
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.heads.ext_abs.options import ExtAbsHeadConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
@@ -30,8 +29,8 @@ END = torch.tensor([[4, 8, 0], [6, 6, 10], [7, 0, 0]])
 
 def build(base: Path, **options: Any) -> LlmtrainForSeq2SeqLM:
     torch.manual_seed(0)
-    model = LlmtrainForSeq2SeqLM.from_base(ModelConfig(path=str(base)), ExtAbsHeadConfig(layers=1, **options),
-                                           special_ids(load_tokenizer(str(base))))
+    opened = open_base(ModelConfig(path=str(base)))
+    model = LlmtrainForSeq2SeqLM.from_base(opened, ExtAbsHeadConfig(layers=1, **options))
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for p in model.head.scorer.parameters():

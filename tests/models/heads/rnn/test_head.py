@@ -13,9 +13,8 @@ from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCach
 import llmtrain.hf  # noqa: F401
 from helpers import make_tiny_base
 from llmtrain.config.sections.model import ModelConfig
-from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.backbone.families import layers, pretrained_mlm_head
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.backbone.open_base import open_base
 from llmtrain.models.heads.rnn import source_attention
 from llmtrain.models.heads.rnn.options import GruHeadConfig, LstmHeadConfig
 from llmtrain.models.heads.rnn.recurrence import State, recur
@@ -34,7 +33,7 @@ SHAPES: list[dict[str, Any]] = [{"name": "gru"}, {"name": "lstm", "layers": 2},
 def build(base: Path, **head: Any) -> LlmtrainForSeq2SeqLM:
     torch.manual_seed(0)
     options = HEADS[head.get("name", "gru")](**head)
-    return LlmtrainForSeq2SeqLM.from_base(ModelConfig(path=str(base)), options, special_ids(load_tokenizer(str(base))))
+    return LlmtrainForSeq2SeqLM.from_base(open_base(ModelConfig(path=str(base))), options)
 
 
 def sharpened(base: Path, **head: Any) -> LlmtrainForSeq2SeqLM:
