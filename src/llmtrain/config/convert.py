@@ -178,7 +178,8 @@ def head_type(values: Any) -> type:
 def part_sections(values: dict[str, Any]) -> dict[str, type]:
     """Types of the sections of a plain train configuration that come from the registry."""
     return task_sections(values) | {
-        "head": head_type(values.get("head")), "objective": objective_schema(), "optim": optim_schema()}
+        "head": head_type(values.get("head")), "objective": objective_schema(chosen_task(values).name),
+        "optim": optim_schema()}
 
 
 def task_sections(values: dict[str, Any]) -> dict[str, type]:
@@ -200,7 +201,8 @@ def from_dict(stored: dict[str, Any], at: str | None = None, error: type[Llmtrai
         if not isinstance(stored, dict):
             raise ConfigError("a configuration is a group of keys")
         here = {name: _here(stored.get(name), schema, scoring)
-                for name, schema in (("objective", objective_schema()), ("optim", optim_schema()))}
+                for name, schema in (("objective", objective_schema(chosen_task(stored).name)),
+                                     ("optim", optim_schema()))}
         config: TrainConfig = build(TrainConfig, stored | here, "", **part_sections(stored))
     except ConfigError as problem:
         raise error(f"stored configuration{where} does not fit this version: {line}" for line in problem.problems
