@@ -86,8 +86,7 @@ def bench_for(folder: Path, mutant: str | None = None) -> Iterator[Bench]:
             with Bench(folder / "bench") as bench:
                 yield bench
             return
-        change = MUTANTS[mutant]
-        with (changed_source(folder / "mutant", change.file, change.old, change.new) as source,
+        with (changed_source(folder / "mutant", MUTANTS[mutant].change) as source,
               Bench(folder / "bench", source) as bench):
             yield bench
     finally:
