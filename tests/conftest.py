@@ -24,7 +24,7 @@ from warm.libraries import python
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("llmtrain")
     group.addoption("--fast", action="store_true", help="leave out the torture table, whole commands and every test "
-                                                        "that starts a program (marked process)")
+                                                        "that starts a program or costs as much (marked process)")
     group.addoption("--cost", action="store_true", help="tell the CPU seconds of the ten dearest test files, with "
                                                         "those of the programs that they start")
 

@@ -1,4 +1,5 @@
-"""What ``scripts/test --fast`` leaves out: the torture table, whole commands, and every test that starts a program."""
+"""What ``scripts/test --fast`` leaves out: the torture table, whole commands, every test that starts a program, and
+a few that take half a minute."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ import pytest
 HERE = Path(__file__).resolve().parent
 SLOW = ("torture", "integration")  # rooms of tests/ that are left out whole
 BUT = {HERE / "torture" / "test_mutants.py"}
-STARTERS = {"subprocess", "executable", "run_cli", "warm_cli", "warm_children", "python", "libraries", "Popen"}
+STARTERS = {"subprocess", "executable", "run_cli", "warm_cli", "warm_children", "python", "libraries", "Popen",
+            "Bench"}
+DEAR = {"test_a_published_model_is_exported"}  # torch.export compiles every head
 
 
 def in_slow_room(path: Path) -> bool:
@@ -21,7 +24,10 @@ def in_slow_room(path: Path) -> bool:
 
 
 def starts_a_program(item: pytest.Function) -> bool:
-    """Whether the test, a fixture of it or a function of ours that these call names what programs are started with."""
+    """Whether the test, a fixture of it or a function of ours that these call names what programs are started with;
+    or it costs as much."""
+    if item.originalname in DEAR:
+        return True
     fixtures = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009  pytest shows it nowhere else
     seen: set[Any] = set()
     return bool(STARTERS & set(fixtures)) or any(
