@@ -66,7 +66,7 @@ MUTANTS: dict[str, Mutant] = {
                                       "        if not skipped:\n", "        if True:\n", ("R8",)),
     "spoilt-base-read": Mutant("a base that holds NaN is trained", "models/backbone/load.py",
                                "if not bool(value.isfinite().all())", "if False", ("R7",)),
-    "save-request-kills": Mutant("SIGUSR1 ends a run that starts or scores", "cli/main.py",
+    "save-request-kills": Mutant("SIGUSR1 ends a run that starts or scores", "cli/commands/train.py",
                                  "    await_save_requests()  # before anything that takes time\n", "", ("R4",), False),
     "second-signals-ignored": Mutant("a second signal changes nothing", "core/signals.py",
                                      "            os._exit(128 + number)\n", "            pass\n", ("R4",), False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmtrain.cli.options import DEFAULTS, Given
 from llmtrain.config.checks import validate, validate_stored
 from llmtrain.config.compose import (
     compose_told,
@@ -23,16 +24,13 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import warn
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], given: Given) -> int:
     """Print the configuration of ``train`` (or the command named first) with the given overrides.
 
     ``--defaults`` adds what set each key. What does not go together is told after it and is no failure here.
     """
     command = arguments[0] if arguments and arguments[0] in SCHEMAS else "train"
-    files = "--defaults" in arguments
-    overrides = [a for a in arguments[arguments[:1] == [command]:] if a != "--defaults"]
-    if unknown := [a for a in overrides if a.startswith("-")]:
-        raise ConfigError(f"unknown option {unknown[0]!r}; config takes --defaults and overrides")
+    files, overrides = DEFAULTS in given, arguments[arguments[:1] == [command]:]
     composed, changed = compose_told(command, overrides)
     typed, values = to_typed(command, composed), to_container(composed)
     origins = _origins(command, overrides) | changed if files else {}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from llmtrain.cli.options import Given
 from llmtrain.config.choices import LongMode
 from llmtrain.config.compose import compose, parse, path_value, refuse_sweeps, to_typed
 from llmtrain.config.convert import build
@@ -29,7 +30,7 @@ SHOWN_CHARACTERS = 600
 SPLITS = ("train", "validation", "test")
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], _given: Given) -> int:
     """``data show [OVERRIDE ...]``: train's overrides, or ``checkpoint=PATH`` and eval's; ``show.*`` are its own."""
     if not arguments or arguments[0] != "show":
         raise ConfigError(f"unknown command data {' '.join(arguments[:1])!r}; use llmtrain data show [OVERRIDE ...]")

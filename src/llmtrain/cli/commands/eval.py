@@ -10,7 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
-from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored
+from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored, show
+from llmtrain.cli.options import CFG, Given
 from llmtrain.config.choices import SplitName
 from llmtrain.config.compose import path_value
 from llmtrain.config.from_checkpoint import compose_over
@@ -18,7 +19,7 @@ from llmtrain.config.run_id import without_late
 from llmtrain.config.schema import EvalConfig, EvaluateConfig
 from llmtrain.core.errors import CheckpointError, ConfigError, DataError, ResourceError, one_line
 from llmtrain.core.files import IN_THE_WAY, write_problem
-from llmtrain.core.logging import quiet_libraries, warn
+from llmtrain.core.logging import keep_going, quiet_libraries, warn
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.sources.cells import Reading
 from llmtrain.data.sources.splits import load_splits
@@ -28,8 +29,11 @@ NEEDED = "eval needs one of checkpoint=PATH and predictions=FILE, or eval.lead=N
 OWN = ("config.yaml", "checkpoints", "manifest.json")  # what tells that a folder is a run's or a checkpoint's
 
 
-def run(overrides: list[str]) -> int:
+def run(overrides: list[str], given: Given) -> int:
     """Score what the overrides name: ``checkpoint=PATH``, ``predictions=FILE``, or the lead by ``eval.lead=N``."""
+    if CFG in given:
+        return show(overrides, "eval")
+    keep_going()
     predictions, checkpoint = path_value(overrides, "predictions"), path_value(overrides, "checkpoint")
     if predictions is not None and checkpoint is not None:
         raise ConfigError(NEEDED)
