@@ -19,16 +19,16 @@ def resident() -> int:
 def main(precision: str, train: str, work: str) -> None:
     import torch
 
-    from llmtrain.config.compose import compose, to_typed
+    from llmtrain.config.load import load_config
     from llmtrain.core import allocator
     from llmtrain.training.build import build, start_accelerator
     from llmtrain.training.run_folder.claim import RunFolder
 
     torch.set_num_threads(1)
     os.chdir(work)
-    config = to_typed("train", compose("train", [
+    config = load_config("train", [
         "head.layers=1", "data=files", f"data.train={train}", "trainer.max_steps=1", "trainer.batch_size=16",
-        f"precision={precision}", f"data.cache_dir={work}/cache"]))
+        f"precision={precision}", f"data.cache_dir={work}/cache"])
     folder = RunFolder.claim(config)  # type: ignore[arg-type]
     run = build(config, folder, start_accelerator(config, None), None)  # type: ignore[arg-type]
     run.module.train()

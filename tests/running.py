@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from helpers import WORDS, pairs, write_jsonl
-from llmtrain.config.compose import compose, to_typed
+from llmtrain.config.load import load_config
 from llmtrain.training.build import Training, build, start_accelerator
 from llmtrain.training.run_folder.claim import RunFolder
 from llmtrain.training.step import StepResult
@@ -35,12 +35,12 @@ class Runs:
         self._claimed: list[RunFolder] = []
 
     def config(self, *overrides: str) -> Any:
-        return to_typed("train", compose("train", [
+        return load_config("train", [
             f"model.path={self.base}", "head.layers=1", "data=files", f"data.train={self.train}",
             f"data.validation={self.validation}", "data.max_test_rows=0", "trainer.max_steps=8",
             f"data.cache_dir={self.folder / 'cache'}", "trainer.batch_size=8", "schedule.warmup_steps=1",
             "data.max_source_tokens=64", "model.dropout=0", "head.dropout=0", f"run.root={self.folder / 'runs'}",
-            f"run.name=r{len(self._claimed)}", *overrides]))
+            f"run.name=r{len(self._claimed)}", *overrides])
 
     def __call__(self, *overrides: str) -> Training:
         config = self.config(*overrides)

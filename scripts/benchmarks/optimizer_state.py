@@ -14,7 +14,7 @@ import time
 import torch
 
 from llmtrain import registry
-from llmtrain.config.compose import compose, to_typed
+from llmtrain.config.load import load_config
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import quiet_libraries
 from llmtrain.data.special_tokens import special_ids
@@ -34,7 +34,7 @@ class Trained(torch.nn.Module):
 
 def measure(name: str, updates: int) -> tuple[float, float]:
     """(bytes of state per trained parameter, best seconds of an update)."""
-    config = to_typed("train", compose("train", [f"optim={name}", "trainer.max_steps=1"]))
+    config = load_config("train", [f"optim={name}", "trainer.max_steps=1"])
     tokenizer = load_tokenizer(config.model.path)
     model = new_model(config.model, config.head, special_ids(tokenizer))
     module = Trained(model)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import data_overrides, table
 
-from llmtrain.config.compose import compose, to_typed
+from llmtrain.config.load import load_config
 from llmtrain.config.sentence_input import SentenceInput
 from llmtrain.data.features import tokenize
 from llmtrain.data.sources.splits import load_splits
@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     data = [f"data.max_source_tokens={options.max_in}"] if options.data is None else data_overrides(
         options.data, options.max_in, 48)
-    config = to_typed("train", compose("train", data))
+    config = load_config("train", data)
     examples, tokenizer = load_splits(config.data).train, load_tokenizer(config.model.path)
     rows = []
     with tempfile.TemporaryDirectory() as cache:

@@ -140,8 +140,7 @@ import signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what runs this in the background may ignore it
 from llmtrain.cli.commands import sweep
 sweep.jobs_of = lambda overrides: [[], []]
-sweep.compose = sweep.to_typed = lambda *_: sweep.TrainConfig()
-sweep.validate = lambda _: None
+sweep.load_config = lambda *_: sweep.TrainConfig()
 run = sweep.Forwarding.run
 sweep.Forwarding.run = lambda self, command: run(self, [sys.executable, "-c", {CHILD!r}])
 sys.exit(sweep.run([]))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers import pairs, warm_cli, write_jsonl
-from llmtrain.config.compose import to_dict
+from llmtrain.config.convert import to_dict
 from llmtrain.config.run_id import without_late
 from llmtrain.config.schema import EvalConfig, GenerationConfig
 from llmtrain.core import files

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from llmtrain.cli.options import CFG, CONFIG_DIR, DEFAULTS, MULTIRUN, PLUGIN, STEPS, STOP, TRACE, YES, Given, Option
 from llmtrain.core.errors import ConfigError
-from llmtrain.fetch.known import SOURCES
+from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 
 SHARED = (CONFIG_DIR, PLUGIN)  # any command takes them
 
@@ -32,7 +32,7 @@ class Command:
 
 TAKES_A_FOLDER = "clean takes one folder and --yes; use llmtrain clean runs"
 TAKES_A_PATH = "verify takes one path; use llmtrain verify RUN, a checkpoint, a pointer, a model or a base folder"
-TAKES_NAMES = f"fetch takes names alone, not {{option!r}}; choose from {', '.join(SOURCES)}"
+TAKES_NAMES = f"fetch takes names alone, not {{option!r}}; choose from {', '.join(PACKAGED_BASES)}"
 COMMANDS = {
     "train": Command("train a summarizer, or go on with an unfinished run", (CFG, MULTIRUN)),
     "eval": Command("score a checkpoint, or somebody's predictions", (CFG,)),

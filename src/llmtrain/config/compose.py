@@ -1,4 +1,4 @@
-"""From files and overrides to a typed configuration: find configs/, compose with Hydra, apply presets, convert.
+"""From files and overrides to one composed configuration: find configs/, compose with Hydra, apply presets.
 
 Hydra is used through its compose API alone: no output folder, no logging set-up, no change of directory.
 """
@@ -13,29 +13,19 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
-from llmtrain.config.choices import ScheduleName
-from llmtrain.config.convert import build, did_you_mean, from_dict, part_sections, to_dict
+from llmtrain.config.convert import did_you_mean
 from llmtrain.config.hydra_store import register_schemas
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.interpolation import resolver_in, texts
 from llmtrain.config.overrides.names import Names
-from llmtrain.config.overrides.paths import path_value, quote
+from llmtrain.config.overrides.paths import quote
 from llmtrain.config.overrides.texts import quote_overrides
-from llmtrain.config.reference import SCHEMAS, keys
-from llmtrain.config.run_id import differing_keys, result_dict, run_hash, run_name
-from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
-from llmtrain.config.sections.objective import moves_lambda, trains_summary
-from llmtrain.config.sections.preprocess import settled
+from llmtrain.config.presets import apply_presets
+from llmtrain.config.reference import keys
 from llmtrain.core.errors import ConfigError, shorten
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-__all__ = ["compose", "config_dir", "differing_keys", "from_dict", "path_value", "result_dict", "run_hash", "run_name",
-           "to_dict", "to_typed"]
-
-LENGTHS = ("max_steps", "max_epochs", "max_minutes")
-Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig
 
 
 def config_dir() -> Path:
@@ -123,12 +113,7 @@ def refuse_sweeps(parsed: list[Any], advice: str) -> None:
         raise ConfigError(problems)
 
 
-def compose(command: str, overrides: list[str]) -> DictConfig:
-    """The composed configuration of a command, presets applied. See :func:`compose_told`."""
-    return compose_told(command, overrides)[0]
-
-
-def compose_told(command: str, overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
+def compose(command: str, overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
     """The composed configuration of a command, and what set each key that a preset changed.
 
     Args:
@@ -151,7 +136,7 @@ def compose_told(command: str, overrides: list[str]) -> tuple[DictConfig, dict[s
             del config["hydra"]
         if isinstance(experiment, str):
             experiment = config_files.stem(f"experiment/{experiment}") or experiment
-    changed = _apply_presets(config, parsed, experiment) if command == "train" else {}
+    changed = apply_presets(config, parsed, experiment) if command == "train" else {}
     return config, changed
 
 
@@ -231,47 +216,6 @@ def _entry_problem(command: str, line: str, cause: str) -> str | None:
     return f"{key.path} has an entry that does not fit ({cause}); give {key.expects}"
 
 
-def _apply_presets(config: DictConfig, parsed: list[Any], experiment: str | None) -> dict[str, str]:
-    """The run length named on the command line unsets a yaml's; max_minutes turns a schedule that needs a
-    known number of steps into constant_cooldown; a list of terms unsets a yaml's objective.base and lam; a weighting
-    that moves lambda begins at 0 and takes the run's steps where neither is given.
-
-    Returns what set each key that this changed.
-    """
-    from omegaconf import OmegaConf
-
-    changed: dict[str, str] = {}
-
-    def change(path: str, value: Any, origin: str) -> None:
-        if OmegaConf.select(config, path) != value:
-            changed[path] = origin
-        OmegaConf.update(config, path, value)
-
-    named = {o.key_or_group for o in parsed}
-    lengths = [name for name in LENGTHS if f"trainer.{name}" in named and config.trainer.get(name) is not None]
-    if lengths:
-        for name in LENGTHS:
-            if name not in lengths and f"trainer.{name}" not in named:
-                change(f"trainer.{name}", None, f"trainer.{lengths[0]}")
-    minutes = OmegaConf.select(config, "trainer.max_minutes")
-    needs_steps = OmegaConf.select(config, "schedule.name") in (ScheduleName.linear, ScheduleName.cosine)
-    if minutes is not None and needs_steps and not {"schedule", "schedule.name"} & named:
-        change("schedule.name", ScheduleName.constant_cooldown, "trainer.max_minutes")
-    if OmegaConf.select(config, "objective.terms") is not None:  # the list wins over a yaml's short form
-        for name in ("objective.base", "objective.lam"):
-            if name not in named:
-                change(name, None, "objective.terms")
-    if moves_lambda(OmegaConf.select(config, "objective.weighting")):
-        if OmegaConf.select(config, "objective.lam_start") is None and "objective.lam_start" not in named:
-            change("objective.lam_start", 0.0, "objective.weighting")
-        steps = OmegaConf.select(config, "trainer.max_steps")
-        if OmegaConf.select(config, "objective.lam_steps") == 0 and steps and "objective.lam_steps" not in named:
-            change("objective.lam_steps", steps, "trainer.max_steps")
-    if experiment and "experiment_name" not in named:
-        change("experiment_name", experiment.replace("/", "-"), f"+experiment={experiment}")
-    return changed
-
-
 def to_container(config: DictConfig) -> dict[str, Any]:
     """A composed configuration as plain values, interpolations resolved. Raises ConfigError when one cannot be."""
     from omegaconf import OmegaConf
@@ -283,20 +227,3 @@ def to_container(config: DictConfig) -> dict[str, Any]:
         raise ConfigError(" ".join(str(error).split())) from error
     assert isinstance(container, dict)
     return {str(name): value for name, value in container.items()}
-
-
-def to_typed(command: str, config: DictConfig) -> Config:
-    """A composed configuration as typed dataclasses; nothing below this sees a DictConfig.
-
-    Raises ConfigError with one line for each key that the schema, or the chosen head, does not have.
-    """
-    values = to_container(config)
-    if command == "train":
-        trained: TrainConfig = build(TrainConfig, values, "", **part_sections(values))
-        if trained.trainer.best_metric == "auto":
-            trained.trainer.best_metric = "rouge1" if trains_summary(trained.objective) else "loss.total"
-        typed: Config = trained
-    else:
-        typed = build(SCHEMAS[command], values)
-    typed.data.preprocess = settled(typed.data.preprocess)
-    return typed

@@ -1,20 +1,18 @@
-"""The configuration of eval and summarize: the checkpoint's own, with what the command line changes.
+"""What eval and summarize take over from a checkpoint: its own configuration, with what the command line changes.
 
 The stored configuration is data from elsewhere: it is parsed as JSON against the schema and never reaches Hydra.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
-from llmtrain.config import compose
-from llmtrain.config.checks import validate_stored
-from llmtrain.config.convert import build, from_dict, to_dict
+from llmtrain.config.compose import parse
+from llmtrain.config.convert import from_dict, to_dict
 from llmtrain.config.overrides.texts import quote_overrides
 from llmtrain.config.reference import SCHEMAS
 from llmtrain.config.sections.data import DataConfig
-from llmtrain.config.sections.preprocess import settled
 from llmtrain.core.errors import CheckpointError, ConfigError
 
 FIXED = ("model", "head", "objective", "optim", "schedule", "tokenizer")
@@ -25,32 +23,36 @@ OF_THE_MACHINE = ("cache_dir", "processes", "workers")  # of data: where and how
 OWN = ("checkpoint", "predictions", "input", "summarize")  # of the command alone: never stored
 
 
-def compose_over(stored: dict[str, Any] | None, overrides: list[str], command: str, at: str | None = None,
-                 ) -> compose.Config:
-    """The configuration of ``eval`` or ``summarize``.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The configuration that a checkpoint holds.
+
+    Attributes:
+        content: ``to_dict`` of its TrainConfig.
+        at: The file that it was read from, for messages.
+    """
+
+    content: dict[str, Any]
+    at: str | None = None
+
+
+def changed_by(stored: Stored, values: dict[str, Any], overrides: list[str], command: str) -> dict[str, Any]:
+    """The stored configuration with what the overrides change.
 
     Args:
-        stored: ``to_dict`` of the TrainConfig in the checkpoint; None when there is no model, which composes the
-            command's yaml alone.
+        values: What the command's yaml and the overrides compose to.
         overrides: As typed: a key replaces that key, a group (``data=files``) replaces that whole group.
-        command: eval or summarize.
-        at: The file that ``stored`` came from, for messages.
 
     Raises:
-        ConfigError: A wrong key, group or value, or one that the checkpoint fixes (model, head, objective ...).
-        CheckpointError: ``stored`` does not fit the schema.
+        CheckpointError: What is stored does not fit the schema.
     """
-    _refuse_fixed(overrides, command)
-    values = compose.to_container(compose.compose(command, overrides))
-    if stored is None:
-        return _typed(command, values)
-    base = to_dict(from_dict(stored, at, CheckpointError, scoring=True))
+    base = to_dict(from_dict(stored.content, stored.at, CheckpointError, scoring=True))
     base["eval"]["output"] = None  # the run's own output folder; scoring again must not overwrite it
     # a model that comes from elsewhere must not choose where is written, nor how many processes are started here
     base["data"] |= {name: getattr(DataConfig(), name) for name in OF_THE_MACHINE}
     result = {field.name: values[field.name] if field.name in OWN else base[field.name]
               for field in fields(SCHEMAS[command])}
-    parsed = compose.parse(quote_overrides(overrides, command))
+    parsed = parse(quote_overrides(overrides, command))
     groups = [o.key_or_group for o in parsed if o.key_or_group in result and isinstance(o.value(), str)]
     of_the_model = {name: base["data"][name] for name in TEXT_SHAPING}
     for name in groups:
@@ -59,14 +61,7 @@ def compose_over(stored: dict[str, Any] | None, overrides: list[str], command: s
     for override in parsed:
         if override.key_or_group not in groups and not override.key_or_group.startswith("hydra"):
             _replace(result, values, override.key_or_group.split("."))
-    return _typed(command, result)
-
-
-def _typed(command: str, values: dict[str, Any]) -> compose.Config:
-    typed: compose.Config = build(SCHEMAS[command], values)
-    typed.data.preprocess = settled(typed.data.preprocess)
-    validate_stored(typed)
-    return typed
+    return result
 
 
 def _replace(result: dict[str, Any], values: dict[str, Any], path: list[str]) -> None:
@@ -79,7 +74,8 @@ def _replace(result: dict[str, Any], values: dict[str, Any], path: list[str]) ->
         result.pop(path[-1], None)
 
 
-def _refuse_fixed(overrides: list[str], command: str) -> None:
+def refuse_fixed(overrides: list[str], command: str) -> None:
+    """Raise ConfigError with one line for each override of a key that the checkpoint fixes."""
     problems = []
     for override in overrides:
         name = override.lstrip("+~").partition("=")[0].partition("@")[0].strip()

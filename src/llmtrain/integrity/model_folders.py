@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.checkpoint import SELECTOR, check_plugins, read_model_config, verify
-from llmtrain.config.compose import from_dict
+from llmtrain.config.convert import from_dict
 from llmtrain.config.sections.objective import trains_summary
 from llmtrain.core.errors import CheckpointError, shorten
 from llmtrain.integrity.finding import ADVICE, Finding

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from llmtrain import checkpoint
-from llmtrain.config.compose import to_dict
+from llmtrain.config.convert import to_dict
 from llmtrain.config.sections.objective import trains_summary
 from llmtrain.config.sentence_input import sentence_input
 from llmtrain.core.logging import say

@@ -7,7 +7,7 @@ from typing import Any
 
 from llmtrain import checkpoint
 from llmtrain.config.choices import Resume
-from llmtrain.config.compose import from_dict
+from llmtrain.config.convert import from_dict
 from llmtrain.config.run_id import other_run
 from llmtrain.config.schema import TrainConfig
 from llmtrain.core.errors import CheckpointError, ConfigError, LlmtrainError, shorten

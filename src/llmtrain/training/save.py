@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from llmtrain import __version__, checkpoint, plugins
-from llmtrain.config.compose import to_dict
+from llmtrain.config.convert import to_dict
 from llmtrain.config.overrides import config_files
 from llmtrain.config.sections.objective import trains_summary
 from llmtrain.core.errors import ConfigError, NumericsError

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmtrain.cli.commands.print_configuration import print_configuration
-from llmtrain.config.compose import Config, path_value, to_dict
+from llmtrain.config.convert import to_dict
 from llmtrain.config.decode_checks import idle_settings
-from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.config.from_checkpoint import Stored
+from llmtrain.config.load import load_config
+from llmtrain.config.overrides.paths import path_value
+from llmtrain.config.schema import Config
 from llmtrain.core.errors import ConfigError
 
 
@@ -28,8 +31,8 @@ def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
     stored = read_model_config(folder)
     check_plugins(stored, folder)
     check_writes(stored, folder)
-    return folder, int(stored["step"]), compose_over(stored["config"], overrides, command,
-                                                     at=str(folder / "llmtrain.json"))
+    return folder, int(stored["step"]), load_config(command, overrides,
+                                                    Stored(stored["config"], str(folder / "llmtrain.json")))
 
 
 def idle_told(config: Config, overrides: list[str], writes: bool) -> list[str]:
@@ -42,5 +45,5 @@ def idle_told(config: Config, overrides: list[str], writes: bool) -> list[str]:
 def show(overrides: list[str], command: str) -> int:
     """Print what ``--cfg job`` asks for: over the checkpoint's own where one is named, else the command's defaults."""
     named = path_value(overrides, "checkpoint") is not None
-    config = open_stored(overrides, command)[2] if named else compose_over(None, overrides, command)
+    config = open_stored(overrides, command)[2] if named else load_config(command, overrides)
     return print_configuration(to_dict(config))

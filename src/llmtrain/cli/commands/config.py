@@ -5,22 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from llmtrain.cli.options import DEFAULTS, Given
-from llmtrain.config.checks import validate, validate_stored
-from llmtrain.config.compose import (
-    compose_told,
-    config_dir,
-    parse,
-    session,
-    take_in_files,
-    to_container,
-    to_typed,
-)
+from llmtrain.config.compose import config_dir, parse, session, take_in_files
 from llmtrain.config.hydra_store import TYPES
+from llmtrain.config.load import load
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.texts import quote_overrides
 from llmtrain.config.reference import SCHEMAS, Key, keys
-from llmtrain.config.schema import TrainConfig
-from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import warn
 
 
@@ -31,19 +21,12 @@ def run(arguments: list[str], given: Given) -> int:
     """
     command = arguments[0] if arguments and arguments[0] in SCHEMAS else "train"
     files, overrides = DEFAULTS in given, arguments[arguments[:1] == [command]:]
-    composed, changed = compose_told(command, overrides)
-    typed, values = to_typed(command, composed), to_container(composed)
-    origins = _origins(command, overrides) | changed if files else {}
+    loaded = load(command, overrides)
+    values, origins = loaded.values, _origins(command, overrides) | loaded.origins if files else {}
     for key in keys(command, values["head"]["name"] if command == "train" else None).values():
         print(_line(key, _at(values, key.path), origins.get(key.path, "schema default") if files else None))
-    try:
-        if isinstance(typed, TrainConfig):
-            validate(typed)
-        else:
-            validate_stored(typed)
-    except ConfigError as error:
-        for problem in error.problems:
-            warn(problem)
+    for problem in loaded.problems:
+        warn(problem)
     return 0
 
 
@@ -55,7 +38,7 @@ def _at(values: Any, path: str) -> Any:
 
 def _line(key: Key, value: Any, origin: str | None) -> str:
     shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-    facts = [f"in {key.unit}"] if key.unit else []
+    facts = [", ".join(filter(None, (key.unit and f"in {key.unit}", key.range)))] if key.unit or key.range else []
     if value != key.default:
         facts.append(f"default {'null' if key.default is None else key.default}")
     if origin:

@@ -7,10 +7,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from llmtrain.cli.options import Given
+from llmtrain.config.bounds import out_of_range
 from llmtrain.config.choices import LongMode
-from llmtrain.config.compose import compose, parse, path_value, refuse_sweeps, to_typed
+from llmtrain.config.compose import parse, refuse_sweeps
 from llmtrain.config.convert import build
-from llmtrain.config.schema import ShowConfig, TrainConfig
+from llmtrain.config.load import load_config
+from llmtrain.config.overrides.paths import path_value
+from llmtrain.config.schema import ShowConfig
 from llmtrain.config.sections.objective import needs_summaries
 from llmtrain.core.errors import ConfigError, DataError, one_line
 
@@ -93,9 +96,8 @@ def _own(overrides: list[str]) -> ShowConfig:
     refuse_sweeps(parsed, "give one value")
     values = {o.key_or_group.removeprefix("show."): o.value() for o in parsed}
     show: ShowConfig = build(ShowConfig, values, "show")
-    for name in ("rows", "sample"):
-        if getattr(show, name) < 1:
-            raise ConfigError(f"show.{name}={getattr(show, name)} must be more than 0; change it")
+    if problems := list(out_of_range(show, "show")):
+        raise ConfigError(problems)
     return show
 
 
@@ -108,11 +110,7 @@ def _configuration(overrides: list[str]) -> tuple[Any, tuple[str, str | None], b
         folder, _, stored = open_stored(overrides, "eval")
         stored.data.selector = str(folder / SELECTOR)
         return stored, (str(folder), None), True
-    from llmtrain.config.checks import validate
-
-    config = to_typed("train", compose("train", overrides))
-    assert isinstance(config, TrainConfig)
-    validate(config)
+    config = load_config("train", overrides)
     return config, (config.model.path, config.model.revision), needs_summaries(config.objective)
 
 

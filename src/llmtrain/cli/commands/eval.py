@@ -13,8 +13,8 @@ from typing import Any, cast
 from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored, show
 from llmtrain.cli.options import CFG, Given
 from llmtrain.config.choices import SplitName
-from llmtrain.config.compose import path_value
-from llmtrain.config.from_checkpoint import compose_over
+from llmtrain.config.load import load_config
+from llmtrain.config.overrides.paths import path_value
 from llmtrain.config.run_id import without_late
 from llmtrain.config.schema import EvalConfig, EvaluateConfig
 from llmtrain.core.errors import CheckpointError, ConfigError, DataError, ResourceError, one_line
@@ -38,7 +38,7 @@ def run(overrides: list[str], given: Given) -> int:
     if predictions is not None and checkpoint is not None:
         raise ConfigError(NEEDED)
     if checkpoint is None:
-        config = cast(EvaluateConfig, compose_over(None, overrides, "eval"))
+        config = load_config("eval", overrides)
         if predictions is None and config.eval.lead is None:
             raise ConfigError(NEEDED)
         _check_output(config, None)

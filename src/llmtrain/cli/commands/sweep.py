@@ -14,8 +14,8 @@ from typing import IO, Any, Self
 
 from llmtrain import plugins
 from llmtrain.cli.commands.sweep_names import going_on, named_jobs
-from llmtrain.config.checks import validate
-from llmtrain.config.compose import compose, parse, to_container, to_typed
+from llmtrain.config.compose import parse
+from llmtrain.config.load import load, load_config
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.texts import quote_overrides
 from llmtrain.config.schema import TrainConfig
@@ -48,7 +48,7 @@ def show(overrides: list[str]) -> int:
     import yaml
 
     for number, job in enumerate(jobs_of(overrides)):
-        content = redact(yaml.safe_dump(to_container(compose("train", job)), sort_keys=False,
+        content = redact(yaml.safe_dump(load("train", job).values, sort_keys=False,
                                         allow_unicode=write_data()))
         print(f"--- # job {number}: {' '.join(job)}\n{content}", end="")
     return 0
@@ -59,10 +59,7 @@ def checked(jobs: list[list[str]]) -> list[TrainConfig]:
     problems, configs = [], []
     for number, job in enumerate(jobs):
         try:
-            config = to_typed("train", compose("train", job))
-            assert isinstance(config, TrainConfig)
-            validate(config)
-            configs.append(config)
+            configs.append(load_config("train", job))
         except ConfigError as error:
             problems += [f"job {number}: {problem}" for problem in error.problems]
     if problems:

@@ -26,16 +26,11 @@ def run(overrides: list[str], given: Given) -> int:
 
         keep_going()
         return sweep.show(overrides) if CFG in given else sweep.run(overrides)
-    from llmtrain.config.compose import compose, to_container, to_typed
+    from llmtrain.config.load import load, load_config
 
     if CFG in given:
-        return print_configuration(to_container(compose("train", overrides)))
-    from llmtrain.config.checks import validate
-    from llmtrain.config.schema import TrainConfig
-
-    config = to_typed("train", compose("train", overrides))
-    assert isinstance(config, TrainConfig)
-    validate(config)
+        return print_configuration(load("train", overrides).values)
+    config = load_config("train", overrides)
     keep_going()
     return start_or_go_on(config)
 

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmtrain import plugins
 from llmtrain.cli.options import STEPS, STOP, TRACE, Given
-from llmtrain.config.checks import validate
-from llmtrain.config.compose import compose, to_typed
+from llmtrain.config.load import load_config
 from llmtrain.config.overrides import config_files
 from llmtrain.config.schema import TrainConfig
 from llmtrain.core.errors import ConfigError, LlmtrainError, NumericsError, ResourceError, Stopped
@@ -43,9 +42,7 @@ def run(overrides: list[str], given: Given) -> int:
         return _traced(overrides, Path(given[TRACE][-1]), stop if STOP in given else None)
     if not 0 < stop < steps:
         raise ConfigError(f"--stop {stop} must be more than 0 and less than --steps {steps}; change one of them")
-    config = to_typed("train", compose("train", [*overrides, *_fixed(steps)]))
-    assert isinstance(config, TrainConfig)
-    validate(config)
+    config = load_config("train", [*overrides, *_fixed(steps)])
     folder = Path(tempfile.mkdtemp(prefix="llmtrain-verify-resume-"))
     try:
         with FolderLock(folder):  # `clean` takes away what is left of it once nobody holds it
@@ -185,9 +182,7 @@ def _traced(overrides: list[str], path: Path, stop: int | None) -> int:
     from llmtrain.training.run_folder.claim import RunFolder
     from llmtrain.training.trainer import ended, train
 
-    config = to_typed("train", compose("train", overrides))
-    assert isinstance(config, TrainConfig)
-    validate(config)
+    config = load_config("train", overrides)
     rank = os.environ.get("RANK", "0")
     trace = Trace(path.with_name(path.name + (rank if rank != "0" else "")), stop)
     folder = RunFolder.claim(config)

@@ -21,7 +21,7 @@ import torch
 
 from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
 from llmtrain.config.choices import LongMode
-from llmtrain.config.compose import from_dict
+from llmtrain.config.convert import from_dict
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.cache import find_cached, open_cache
 from llmtrain.core.errors import CheckpointError, ConfigError

@@ -15,8 +15,7 @@ from torch import nn
 
 from llmtrain.checkpoint import SELECTOR, check_plugins, locate_model, read_model_config
 from llmtrain.config.choices import Device, PrecisionName
-from llmtrain.config.compose import from_dict
-from llmtrain.config.convert import plain
+from llmtrain.config.convert import from_dict, plain
 from llmtrain.config.decode_checks import idle_settings
 from llmtrain.config.python_arguments import Arguments, arguments
 from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig

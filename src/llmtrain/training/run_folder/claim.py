@@ -15,8 +15,8 @@ import yaml
 
 from llmtrain.checkpoint import has_checkpoint
 from llmtrain.config.choices import Resume
-from llmtrain.config.compose import result_dict, run_name, to_dict
-from llmtrain.config.run_id import HASH_LENGTH, other_run
+from llmtrain.config.convert import to_dict
+from llmtrain.config.run_id import HASH_LENGTH, other_run, result_dict, run_name
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.stored import read_config
 from llmtrain.core.errors import CheckpointError, ConfigError, LlmtrainError, shorten

@@ -1,0 +1,100 @@
+"""The only way from overrides to a typed, checked configuration, for every command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+from llmtrain.config.checks import problems_of
+from llmtrain.config.compose import compose, to_container
+from llmtrain.config.convert import build, part_sections
+from llmtrain.config.from_checkpoint import Stored, changed_by, refuse_fixed
+from llmtrain.config.presets import settle_best_metric
+from llmtrain.config.reference import SCHEMAS
+from llmtrain.config.schema import Config, EvaluateConfig, SummarizeCommandConfig, TrainConfig
+from llmtrain.config.sections.preprocess import settled
+from llmtrain.core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A typed configuration that was not refused yet, with how it came about.
+
+    Attributes:
+        config: Typed; nothing below this sees a composed configuration.
+        values: The same as plain values, as composed.
+        origins: What set each key that a preset changed.
+        problems: What does not go together, one line each.
+    """
+
+    config: Config
+    values: dict[str, Any]
+    origins: dict[str, str]
+    problems: list[str]
+
+
+@overload
+def load_config(command: Literal["train"], overrides: list[str]) -> TrainConfig: ...
+
+
+@overload
+def load_config(command: Literal["eval"], overrides: list[str], stored: Stored | None = None) -> EvaluateConfig: ...
+
+
+@overload
+def load_config(command: Literal["summarize"], overrides: list[str], stored: Stored | None = None,
+                ) -> SummarizeCommandConfig: ...
+
+
+@overload
+def load_config(command: str, overrides: list[str], stored: Stored | None = None) -> Config: ...
+
+
+def load_config(command: str, overrides: list[str], stored: Stored | None = None) -> Config:
+    """The configuration of a command, typed and checked.
+
+    Args:
+        command: train, eval or summarize; ``data show``, ``sweep`` and ``verify-resume`` take train's.
+        overrides: As typed in a shell; path values need no quoting.
+        stored: eval, summarize: the checkpoint's own configuration, which the overrides change key by key, or a whole
+            group by its name (``data=files``). None: the command's yaml alone.
+
+    Raises:
+        ConfigError: With one line for each wrong key, group, option or value; or, where those are right, for each
+            thing that does not go together, and for each key that the checkpoint fixes (model, head, objective ...).
+        CheckpointError: ``stored`` does not fit the schema.
+    """
+    if command != "train":
+        refuse_fixed(overrides, command)
+    loaded = load(command, overrides, stored)
+    if loaded.problems:
+        raise ConfigError(loaded.problems)
+    return loaded.config
+
+
+def load(command: str, overrides: list[str], stored: Stored | None = None) -> Loaded:
+    """:func:`load_config` without a refusal of what does not go together.
+
+    Raises:
+        ConfigError: With one line for each wrong key, group, option or value.
+        CheckpointError: ``stored`` does not fit the schema.
+    """
+    composed, origins = compose(command, overrides)
+    values = to_container(composed)
+    if stored is not None:
+        values = changed_by(stored, values, overrides, command)
+    config = _typed(command, values)
+    return Loaded(config, values, origins, problems_of(config))
+
+
+def _typed(command: str, values: dict[str, Any]) -> Config:
+    """Plain values as typed dataclasses, with the presets that need them typed.
+
+    Raises:
+        ConfigError: With one line for each key that the schema, or the chosen head, does not have.
+    """
+    config: Config = build(SCHEMAS[command], values, "", **(part_sections(values) if command == "train" else {}))
+    if isinstance(config, TrainConfig):
+        settle_best_metric(config)
+    config.data.preprocess = settled(config.data.preprocess)
+    return config
