@@ -23,8 +23,8 @@ from llmtrain.models.heads.extractive.scorer import (
 )
 from llmtrain.models.heads.rnn.head import GruHead, LstmHead, RecurrentHead
 from llmtrain.models.heads.rnn.options import GruHeadConfig, LstmHeadConfig
-from llmtrain.models.heads.rnn.source_attention import Attention as RecurrentAttention
-from llmtrain.models.heads.transformer.decoder import Attention, DecoderLayer
+from llmtrain.models.heads.rnn.source_attention import SourceAttention
+from llmtrain.models.heads.transformer.decoder import DecoderLayer, MultiHeadAttention
 from llmtrain.models.heads.transformer.head import TransformerHead
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.heads.transformer.warm_start import chosen_layers
@@ -238,7 +238,7 @@ def test_output_and_embeddings_start_as_the_bases_own(tied: bool) -> None:
 # Attention
 
 
-def fill(theirs: Any, ours: Attention) -> None:
+def fill(theirs: Any, ours: MultiHeadAttention) -> None:
     """torch's multi-head attention with our weights."""
     with torch.no_grad():
         theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
@@ -248,7 +248,7 @@ def fill(theirs: Any, ours: Attention) -> None:
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_is_torchs_multi_head_attention(masked: bool) -> None:
-    ours, theirs = drawn(Attention(6, 2)), nn.MultiheadAttention(6, 2, batch_first=True)
+    ours, theirs = drawn(MultiHeadAttention(6, 2)), nn.MultiheadAttention(6, 2, batch_first=True)
     fill(theirs, ours)
     x, memory, mask = numbers(B, T, 6), numbers(B, S, 6, seed=1), document().attention_mask_BS.bool()
     made = ours(x, *ours.key_value(memory), mask[:, None, None, :] if masked else None, False)
@@ -439,7 +439,7 @@ def test_an_lstm_starts_with_a_forget_bias_of_one() -> None:
 def test_additive_scores_in_blocks_are_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from llmtrain.models.heads.rnn import source_attention as rooms
 
-    part = drawn(RecurrentAttention("additive", 6))
+    part = drawn(SourceAttention("additive", 6))
     state, memory = numbers(B, T, 6).requires_grad_(), numbers(B, S, 6, seed=1)
     once = part(state, part.keys(memory), memory, None)
     (gradient,) = torch.autograd.grad(once.sum(), state)

@@ -178,13 +178,13 @@ def first_difference(trials: Any, one: str, other: str) -> str | None:
 def _traced(overrides: list[str], path: Path, stop: int | None) -> int:
     """One start of a run, traced: what the processes that :class:`_Trials` makes do."""
     from llmtrain.cli.commands.train import prepared, started
-    from llmtrain.training.diagnostics.state_trace import Trace
+    from llmtrain.training.diagnostics.state_trace import StateTrace
     from llmtrain.training.run_folder.claim import RunFolder
     from llmtrain.training.trainer import ended, train
 
     config = load_config("train", overrides)
     rank = os.environ.get("RANK", "0")
-    trace = Trace(path.with_name(path.name + (rank if rank != "0" else "")), stop)
+    trace = StateTrace(path.with_name(path.name + (rank if rank != "0" else "")), stop)
     folder = RunFolder.claim(config)
     try:
         training = prepared(config, folder, started(config, folder))

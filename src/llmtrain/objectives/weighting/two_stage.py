@@ -10,7 +10,7 @@ from llmtrain.config.sections.objective import SUMMARY
 from llmtrain.objectives.weighting.base import Weighting, added_up
 
 
-class Step(Weighting):
+class TwoStage(Weighting):
     name = "step"
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 DOCUMENT, SUMMARY, L1 = "document", "summary", "l1"
 
 
-class Step:
+class PreprocessStep:
     """One step. A subclass changes texts, or leaves rows out, or both; it must be picklable.
 
     ``options.apply`` says which texts: document, summary, both, or l1 (the base's own term alone).
