@@ -19,6 +19,7 @@ ROLES = {  # names that files of several rooms may have, and what such a file is
     "task.py": "the declaration of the task that its folder is named after",
     "paths.py": "paths as users give them: in an override, in a key",
     "save.py": "writing a checkpoint: its files, and what of a run goes into them",
+    "untrusted.py": "checks of what others made, before anything is done with it",
     "verify.py": "comparing what lies on disk with what was saved: one checkpoint, everything below a folder",
 }
 SHARED_CLASSES: dict[str, str] = {}  # names of several classes, and why each of them is called that

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llmtrain.cli.command_table import COMMANDS, SHARED, Command
 from llmtrain.cli.commands.list import kinds
-from llmtrain.cli.options import CONFIG_DIR, parse
+from llmtrain.cli.options import CONFIG_DIR, split_options
 from llmtrain.config.compose import config_dir
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.paths import expand
@@ -51,7 +51,7 @@ def candidates(arguments: list[str]) -> list[str]:
 
 def _folders(words: list[str]) -> list[str]:
     """The folders of own files that the line names so far."""
-    given, _ = parse(words, (CONFIG_DIR,))
+    given, _ = split_options(words, (CONFIG_DIR,))
     return [name for name in given.get(CONFIG_DIR, []) if Path(expand(name)).is_dir()]
 
 

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 
 from llmtrain.cli.command_table import COMMANDS, SHARED, command_of, run
 from llmtrain.cli.exit_codes import ending
-from llmtrain.cli.options import CONFIG_DIR, PLUGIN, parse
+from llmtrain.cli.options import CONFIG_DIR, PLUGIN, split_options
 from llmtrain.core import system
 from llmtrain.core.errors import ConfigError, redact
 from llmtrain.core.logging import quiet_imports
@@ -129,7 +129,7 @@ def _dispatch(arguments: list[str]) -> int:
     command = command_of(name)
     if "--help" in rest or "-h" in rest:
         return _dispatch(["--help"])
-    given, words = parse(rest, (*command.options, *SHARED))
+    given, words = split_options(rest, (*command.options, *SHARED))
     _refuse_hydras_own(words)
     from llmtrain.config.overrides import config_files
 

@@ -59,7 +59,7 @@ TRACE = Option("--trace", "FILE", hidden=True, fits=lambda value: True)
 Given = dict[Option, list[str]]  # what each option was given, in order; one "" for each time a switch stands there
 
 
-def parse(arguments: Sequence[str], options: Sequence[Option]) -> tuple[Given, list[str]]:
+def split_options(arguments: Sequence[str], options: Sequence[Option]) -> tuple[Given, list[str]]:
     """Split a command line.
 
     Returns:

@@ -42,7 +42,7 @@ def idle_told(config: Config, overrides: list[str], writes: bool) -> list[str]:
     return [line for line in lines if writes or any(line.partition("=")[0] in override for override in overrides)]
 
 
-def show(overrides: list[str], command: str) -> int:
+def show_configuration(overrides: list[str], command: str) -> int:
     """Print what ``--cfg job`` asks for: over the checkpoint's own where one is named, else the command's defaults."""
     named = path_value(overrides, "checkpoint") is not None
     config = open_stored(overrides, command)[2] if named else load_config(command, overrides)

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
-from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored, show
+from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored, show_configuration
 from llmtrain.cli.options import CFG, Given
 from llmtrain.config.choices import SplitName
 from llmtrain.config.load import load_config
@@ -32,7 +32,7 @@ OWN = ("config.yaml", "checkpoints", "manifest.json")  # what tells that a folde
 def run(overrides: list[str], given: Given) -> int:
     """Score what the overrides name: ``checkpoint=PATH``, ``predictions=FILE``, or the lead by ``eval.lead=N``."""
     if CFG in given:
-        return show(overrides, "eval")
+        return show_configuration(overrides, "eval")
     keep_going()
     predictions, checkpoint = path_value(overrides, "predictions"), path_value(overrides, "checkpoint")
     if predictions is not None and checkpoint is not None:
