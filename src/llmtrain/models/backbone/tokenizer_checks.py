@@ -1,4 +1,4 @@
-"""Whether a tokenizer is one: transformers makes something of a folder without a vocabulary too, or with half of one."""
+"""Whether a tokenizer is one: transformers makes something of a folder without a vocabulary, or with half of one."""
 
 from __future__ import annotations
 
