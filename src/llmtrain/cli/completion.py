@@ -11,6 +11,7 @@ from llmtrain.config.compose import config_dir
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.paths import expand
 from llmtrain.config.reference import keys
+from llmtrain.core.errors import ConfigError
 from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 
 BASH = r"""_llmtrain() {
@@ -51,7 +52,10 @@ def candidates(arguments: list[str]) -> list[str]:
 
 def _folders(words: list[str]) -> list[str]:
     """The folders of own files that the line names so far."""
-    given, _ = split_options(words, (CONFIG_DIR,))
+    try:
+        given, _ = split_options(words, (CONFIG_DIR,))
+    except ConfigError:  # the line is half written
+        return []
     return [name for name in given.get(CONFIG_DIR, []) if Path(expand(name)).is_dir()]
 
 
