@@ -49,13 +49,13 @@ def all_numbers() -> Iterator[tuple[str, Key]]:
 
 
 def beyond(one: Key, end: str) -> float | None:
-    """The nearest whole number, or one by a step, beyond one end of a key's range; None where that end is open."""
+    """A number a little beyond one end of a key's range; None where that end is open."""
     bounds, step = one.bounds, 1 if one.type is int else 0.5
     if end == "low":
         return bounds.above if bounds.min is None else bounds.min - step
     if bounds.max is None and bounds.below is None:
         return LARGEST + 1 if one.type is int else None
-    return bounds.below if bounds.max is None else bounds.max + step
+    return bounds.below if bounds.max is None else max(bounds.max + step, bounds.max * 1.5 if one.type is float else 0)
 
 
 def beyond_all(listed: list[Key], end: str) -> dict[str, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 from itertools import combinations
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +14,17 @@ from rouge_score import rouge_scorer
 
 from llmtrain.config.choices import Language, References
 from llmtrain.config.schema import EvalConfig
+from llmtrain.core.errors import ConfigError
 from llmtrain.data.examples import Example
 from llmtrain.data.sentence_features import label_sentences
 from llmtrain.evaluation.confidence import interval, paired, resampled_means
 from llmtrain.evaluation.evaluate import extras, intervals
 from llmtrain.models.heads.extractive.choose import Selection, choose
 from llmtrain.models.heads.extractive.options import ExtractiveHeadConfig
-from llmtrain.tasks.summarization.baselines import LENGTHS, best_lead_length, lead, oracle
-from llmtrain.tasks.summarization.rouge import Rouge
+from llmtrain.tasks.summarization import rouge as scoring
+from llmtrain.tasks.summarization.baselines import LENGTHS, _f1, best_lead_length, lead, oracle
+from llmtrain.tasks.summarization.rouge import METRICS, Rouge, several_asked_in_vain, try_scoring
+from llmtrain.tasks.summarization.sentence_threshold import tune_selection
 
 
 def example(document: str, *references: str) -> Example:
@@ -38,11 +43,12 @@ def test_resampled_means_and_their_interval_are_numpys() -> None:
         below = ordered[int(place)]
         assert value == pytest.approx(below + (place - int(place)) * (ordered[int(place) + 1] - below))
     assert found.value == pytest.approx(values.mean())
-    assert interval(values, 250) == interval(values, 250, 0)
+    assert interval(values, 250) == interval(values, 250, 0) and interval(values) == interval(values, 1000, 0)
+    assert paired(values, exact[:17]) == interval(values - exact[:17], 1000, 0)
     none = interval(values, 0)
     assert none.low == none.value == none.high == pytest.approx(values.mean())
     single = interval(values, 1)
-    assert single.low == single.high
+    assert single.low == single.high == pytest.approx(resampled_means(values, 1, 0)[0]) != single.value
     second = np.random.default_rng(2).normal(5, 2, 17)
     assert paired(values, second, 250, 3) == interval(values - second, 250, 3)
     with pytest.raises(ValueError, match="no values"):
@@ -71,8 +77,20 @@ def test_the_lead_is_as_long_as_scores_best(rule: References) -> None:
     totals = [sum(rouge.score(lead(row.document, length, "en"), row)["rouge1"] for row in rows) for length in LENGTHS]
     assert best_lead_length(rows, rouge) == LENGTHS[max(range(len(LENGTHS)), key=lambda i: (round(totals[i], 9), -i))]
     assert best_lead_length([], rouge) == 10
+    assert (*range(1, 31), *range(32, 62, 2), *range(65, 105, 5), *range(110, 310, 10)) == LENGTHS
+    many = [f"w{n}" for n in range(400)]
+    long = example(" ".join(many), *[" ".join(many[:300])] * 2)
+    assert best_lead_length([long], rouge) == 300
     assert lead("one two  three", 2, "en") == "one two"
     assert lead("abcdef", 2, "cjk") == "ab"
+
+
+def test_two_hundred_rows_choose_the_leads_length() -> None:
+    neutral, two = example("aa bb", "zz"), example("aa bb", "aa bb")  # 2/3 for one word, 1 for two
+    one, last = example("aa b-c-d", "aa"), example("aa bb", "bb")  # 1 and 2/5; 0 and 2/3
+    rows = [two, *[neutral] * 198, one, last]
+    rouge = Rouge(Language.en, References.first, rows)
+    assert [best_lead_length(rows[:count], rouge) for count in (199, 200, 201)] == [2, 1, 1]
 
 
 def test_the_oracle_adds_the_best_sentence_while_it_helps() -> None:
@@ -168,3 +186,98 @@ def test_the_printed_oracle_takes_the_sentences_that_labels_name() -> None:
     labels = label_sentences([row.document], [row.summary], [3], "en", 3)[0]
     assert labels == [0, 1, 0]  # by the stems run and home; as they are written no word is shared
     assert oracle(row, "en") == "A fox runs home."
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_score_is_rouge_scores_own_whichever_text_is_the_reference(seed: int) -> None:
+    """ROUGE-Lsum alone is not symmetric."""
+    draw = random.Random(seed)
+    texts = [[" ".join(draw.choices(["Ab", "Bc", "Cd", "De", "Ef"], k=5)) + "." for _ in range(3)] for _ in range(2)]
+    theirs = rouge_scorer.RougeScorer(METRICS, use_stemmer=True).score("\n".join(texts[0]), "\n".join(texts[1]))
+    row = example("d", " ".join(texts[0]))
+    found = Rouge(Language.en, References.first, [row]).score(" ".join(texts[1]), row)
+    assert found == pytest.approx({name: 100 * value.fmeasure for name, value in theirs.items()})
+
+
+def test_characters_are_compared_with_the_spaces_between_sentences() -> None:
+    row = example("d", "Ab. Cd.")
+    rouge = Rouge(Language.characters, References.first, [row])
+    assert rouge.tokens("Ab. Cd.") == list("Ab. Cd.")
+    # "Ab. Xd." has 6 of 7 characters and 4 of 6 pairs; by sentences (3 and 3, no space) 5 of 6
+    assert rouge.score("Ab. Xd.", row) == pytest.approx({"rouge1": 600 / 7, "rouge2": 400 / 6, "rougeL": 600 / 7,
+                                                         "rougeLsum": 500 / 6})
+    assert Rouge(Language.en, References.first, [row]).tokens("Cats running") == ["cat", "run"]
+
+
+def test_the_first_reference_tells_the_language_and_two_are_several() -> None:
+    rows = [example("d", "a plain English text of the day", "深度学习模型"), example("d", "that is it", "训练方法研究")]
+    assert Rouge(Language.auto, References.mean, rows).language == "en"
+    assert several_asked_in_vain(References.max, rows) is None
+    assert several_asked_in_vain(References.max, [example("d", "one")]) is not None
+
+
+def test_scoring_is_tried_on_one_row_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, tried = [example("d", "深度学习模型"), example("d", "that is it")], []
+
+    class Broken:
+        def __init__(self, *given: Any) -> None:
+            tried.append(given)
+
+        def tokens(self, text: str) -> list[str]:
+            raise ImportError("nltk is in pieces")
+
+    try_scoring(EvalConfig(), rows)
+    monkeypatch.setattr(scoring, "Rouge", Broken)
+    with pytest.raises(ConfigError, match=r"ImportError: nltk is in pieces.*pip install"):
+        try_scoring(EvalConfig(references=References.max), rows)
+    assert tried == [(Language.auto, References.max, rows[:1])]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_f_score_of_units_is_rouge_scores(seed: int) -> None:
+    draw = random.Random(seed)
+    one, two = (draw.choices(["ab", "bc", "cd", "de", "ef"], k=draw.randint(1, 6)) for _ in range(2))
+    theirs = rouge_scorer.RougeScorer(["rouge1"]).score(" ".join(two), " ".join(one))["rouge1"].fmeasure
+    assert _f1(Counter(one), Counter(two)) == pytest.approx(theirs)
+    assert _f1(Counter(one), Counter("xyz")) == _f1(Counter(), Counter(two)) == _f1(Counter(), Counter()) == 0.0
+
+
+RULES = [Selection(1), Selection(2), Selection(3), Selection(None, 0.6), Selection(None, 0.3)]
+
+
+def tuned(seed: int, metric: str, blocking: bool = False, rules: list[Selection] = RULES) -> tuple[Any, Any]:
+    """The rule that is settled on, and each rule's scores by rouge-score itself, over two documents."""
+    draw, rows, chances, settled = random.Random(seed), [], [], []
+    for _ in range(2):
+        made = [" ".join(draw.choices(["abs", "bc", "cd", "de", "efs", "gh"], k=4)) for _ in range(4)]
+        texts = [f"{sentence.capitalize()}." for sentence in made]
+        rows.append(example(" ".join(texts), *(" ".join(draw.choices(["ab", "bcs", "cds", "de", "ef"], k=9))
+                                               for _ in range(2))))
+        chances.append([draw.random() for _ in texts])
+    head = SimpleNamespace(candidates=lambda: rules, settle=settled.append,
+                           options=SimpleNamespace(trigram_blocking=blocking))
+    config = EvalConfig(language=Language.en, references=References.mean)
+    tune_selection(head, rows, chances, config, metric)  # type: ignore[arg-type]
+    theirs, totals = rouge_scorer.RougeScorer(METRICS, use_stemmer=True), []
+    for rule in rules:
+        total: Counter[str] = Counter()
+        for row, chance in zip(rows, chances, strict=True):
+            texts = [f"{text.strip()}." for text in row.document.split(".") if text]
+            taken = choose(chance, texts, rule, blocking)
+            for reference in row.references:
+                scores = theirs.score(reference, "\n".join(texts[i] for i in taken))
+                total.update({name: value.fmeasure for name, value in scores.items()})
+        totals.append(total)
+    return settled, totals
+
+
+def test_the_rule_that_scores_best_on_validation_is_settled_on() -> None:
+    found = set()
+    for seed in range(12):
+        for metric in (*METRICS, "loss.total"):
+            (rule,), totals = tuned(seed, metric)
+            values = [round(total["rouge1" if metric == "loss.total" else metric], 9) for total in totals]
+            assert rule == RULES[values.index(max(values))]
+            found.add((seed, rule))
+    assert len({rule for _, rule in found}) >= 4 and len(found) > 14  # metrics differ in what they choose
+    assert tuned(0, "rouge1", rules=[])[0] == []

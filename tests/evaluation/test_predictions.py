@@ -13,6 +13,7 @@ from helpers import write_jsonl
 from llmtrain.config.load import load_config
 from llmtrain.core.errors import DataError
 from llmtrain.data.examples import Example
+from llmtrain.data.sources.cells import Reading
 from llmtrain.evaluation.predictions import read_predictions, told_of_predictions
 
 EXAMPLES = [Example(str(i), f"document {i}", f"s{i}", (f"s{i}",)) for i in range(3)]
@@ -30,6 +31,7 @@ SHUFFLED = "".join(json.dumps({"id": i, "prediction": f"p{i}"}) + "\n" for i in 
     ("p.jsonl.gz", gzip.compress(SHUFFLED, mtime=0)),
     ("p.csv", b"id,prediction\n1,p1\n0,p0\n2,p2\n"),
     ("p.jsonl", b"".join(json.dumps({"prediction": p}).encode() + b"\n" for p in WANTED)),
+    ("p.jsonl", b"".join(json.dumps({"id": "", " Prediction": p}).encode() + b"\n" for p in WANTED)),
     ("p.json", json.dumps(WANTED).encode()), ("p.json", json.dumps([{"prediction": p} for p in WANTED]).encode()),
     ("p.jsonl", b"".join(json.dumps({"prediction": p, "summary": "s", "document": f"cut {i}"}).encode() + b"\n"
                          for i, p in enumerate(WANTED))),
@@ -74,6 +76,40 @@ def test_predictions_beside_other_documents_are_refused(with_ids: bool, tmp_path
         read_predictions(path, EXAMPLES, document="document")
 
 
+def test_a_row_that_its_id_brings_to_another_document_is_refused(tmp_path: Path) -> None:
+    rows = [{"id": str(i), "prediction": "p", "document": f"document {at}"} for i, at in ((2, 2), (0, 1), (1, 0))]
+    path = write_jsonl(tmp_path / "p.jsonl", rows)
+    with pytest.raises(DataError, match=r"p.jsonl:2 stands beside another document than row 1 of the data \(id '0'\)"):
+        read_predictions(path, EXAMPLES, document="document")
+
+
+def test_ids_that_stand_twice_in_the_data_too_are_matched_by_order(tmp_path: Path) -> None:
+    twice = [Example("same", e.document, e.summary, e.references) for e in EXAMPLES]
+    path = write_jsonl(tmp_path / "p.jsonl", [{"id": "same", "prediction": p} for p in WANTED])
+    assert read_predictions(path, twice) == WANTED
+
+
+def test_documents_themselves_may_be_the_predictions(tmp_path: Path) -> None:
+    texts = [f"document {i}" for i in (1, 2, 0)]
+    path = write_jsonl(tmp_path / "p.jsonl", [{"document": text} for text in texts])
+    assert read_predictions(path, EXAMPLES, "document", document="document") == texts
+
+
+def test_tables_are_read_as_the_data_is_and_what_is_guessed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("prediction|note\np0|a,b\np1|a,b\np2|a,b\n")
+    how = Reading("|")
+    assert read_predictions(tmp_path / "p.csv", EXAMPLES, "Prediction", how=how) == WANTED
+    assert how.notes == ["column 'prediction' is read as 'Prediction' (eval.prediction)"]
+
+
+@pytest.mark.parametrize(("content", "texts"), [
+    ("{a\n{b\n{c\n", ["{a", "{b", "{c"]), ("\n\n\n", ["", "", ""]), ('{"a": 1}\n{b\nc', ['{"a": 1}', "{b", "c"]),
+    ('{"a": 1}\n{b\n{"c": 2}', ['{"a": 1}', "{b", '{"c": 2}'])])
+def test_lines_that_only_look_like_rows_are_texts(content: str, texts: list[str], tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text(content)
+    assert read_predictions(tmp_path / "p.txt", EXAMPLES) == texts
+
+
 def test_predictions_that_may_be_the_datas_own_texts_are_told() -> None:
     def told(column: str, texts: list[str]) -> list[str]:
         return told_of_predictions(load_config("eval", [f"eval.prediction={column}"]),  # type: ignore[arg-type]
@@ -81,6 +117,7 @@ def test_predictions_that_may_be_the_datas_own_texts_are_told() -> None:
 
     assert told("made", WANTED) == []
     assert told("made", ["s0", "s1", "other"]) == []
+    assert told("made", []) == []
     same, = told("made", ["s0", "s1", "s2"])
     assert "each of the 3 predictions is a reference word for word" in same
     own, = told("summary", WANTED)
@@ -103,7 +140,9 @@ def test_ids_that_do_not_fit_are_refused(ids: list[int | None], told: str, tmp_p
     ("p.jsonl", b'{"prediction": "a\\ud83d"}\n', "p.jsonl:1"), ("p.jsonl", b"[1]\n", "p.jsonl:1"),
     ("none.txt", None, "no data file at"), ("p.txt", SHUFFLED, "JSON objects, one a line.*rename it to .jsonl"),
     ("p", SHUFFLED, "rename it to .jsonl"), ("p.json", b'["a", "b"]', "2 predictions at .* for 3"),
-    ("p.json", b'["a", 1, "b"]', "p.json:1; each needs a 'prediction'"),
+    ("p.txt", b'{"a": 1}\n \n{"b": 2}\n', "rename it to .jsonl"),
+    ("p.json", b'["a", 1, "b"]', "p.json:1; each needs a 'prediction'"), ("p.json", b'[]', "no row"),
+    ("p.json", b'{"a": "x", "b": "y", "c": "z"}', "p.json"), ("p.jsonl", b'["a", "b", "c"]\n', "p.jsonl:1"),
     ("p.json", b'["a", "\\ud83d", "b"]', "half a character .* at .*p.json:2"),
     ("p.jsonl", b'{"prediction": null}\n', "column 'prediction' is empty, not text"),
     ("p.jsonl", b'{"prediction": ["a"]}\n' * 3, "column 'prediction' is list, not text"),

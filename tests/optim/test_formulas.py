@@ -44,6 +44,7 @@ def test_every_schedule_written_out() -> None:
     assert factors("noam", None, 3, warmup_steps=0) == pytest.approx([n ** -0.5 for n in range(1, 4)])
     assert factors("linear", 3, 4, warmup_steps=3) == pytest.approx([*rise, 0])
     assert factors("linear", 2, 2, warmup_steps=0) == pytest.approx([1, 0.5])
+    assert factors("linear", 4, 5, warmup_steps=3) == pytest.approx([*rise, 1, 0])
 
 
 def test_a_cooldown_is_a_fifth_a_number_or_told_later() -> None:
@@ -60,6 +61,8 @@ def test_a_cooldown_is_a_fifth_a_number_or_told_later() -> None:
 
 
 def test_only_a_cooldown_settles_where_it_starts() -> None:
+    for total, start in ((4, 3), (10, 8), (11, 9)):
+        assert Schedule(ScheduleConfig(name=ScheduleName.constant_cooldown), total).cooldown_start == start
     assert Schedule(ScheduleConfig(name=ScheduleName.linear), 10).cooldown_start is None
 
 
@@ -152,6 +155,9 @@ def test_documents_alone_come_in_passes_of_their_own() -> None:
     for share, count in ((0.0, 1), (0.5, 2), (0.7, 3), (1.0, 3)):
         assert Order(np.arange(9), 4, 1, 0, alone=3, share=share).alone_a_step == count
     assert Order(np.arange(9), 4, 1, 0, share=0.5).alone_a_step == 0
+    assert Order(np.arange(9), 4, 1, 0, alone=3).share == 0.5
+    assert all(row >= 6 for step in order.plan(0) for row in step[-2:])  # behind the others
+    assert Order(np.array([], dtype=np.int64), 4, 1, 0).plan(0) == []
 
 
 def test_micro_batches_are_neighbours_in_length_and_the_longest_is_known() -> None:

@@ -49,15 +49,16 @@ class Bounds:
         A number with both ends in its range is told the whole range, as ``from 0 to 1``; a whole number, of which the
         largest is often a limit far away, the end that it is beyond.
         """
-        share = isinstance(value, float) and self.min is not None and self.max is not None
+        whole = isinstance(value, int)
+        both_ends = str(self) if self.min is not None and self.max is not None and not whole else ""
         if not self._reaches(value):
-            least_count = self.min == 1 and isinstance(value, int)
-            return f"must be {self if share else 'more than 0' if least_count else self._low() or 'a number'}"
-        if value == float("inf") or value == float("-inf"):
+            low = "more than 0" if whole and self.min == 1 else self._low()
+            return f"must be {both_ends or low or 'a number'}"
+        if value in (float("inf"), -float("inf")):
             return "must be finite"
         if (self.max is not None and value > self.max) or (self.below is not None and value >= self.below):
-            return f"must be {self if share else self._high()}"
-        if isinstance(value, int) and abs(value) > LARGEST:
+            return f"must be {both_ends or self._high()}"
+        if whole and abs(value) > LARGEST:
             return f"must be at most {LARGEST}" if value > 0 else f"must be {-LARGEST} or more"
         return None
 

@@ -43,7 +43,7 @@ class PrecisionConfig:
     on_unsupported: OnUnsupported = key(OnUnsupported.run,
                                         "slow here: run it and say so, stop with an error, or use bf16 / fp32 instead")
     allow_tf32: bool = key(False, "CUDA: fp32 matrix products may use TF32")
-    init_scale: float = key(65536.0, "fp16: first loss scale", above=0)
+    init_scale: float = key(65536.0, "fp16: first loss scale", min=1e-30, max=1e38)  # beyond: no fp32 number
     growth_interval: int = key(2000, "fp16: good steps before the scale doubles", "steps", min=1)
 
 
@@ -73,7 +73,7 @@ class GenerationConfig:
     repetition_penalty: float = key(1.0, "divides the probability of tokens that are written already: more than 1, "
                                     "fewer repetitions (1: off)", late=True, above=0)
     num_return_sequences: int = key(1, "summaries of each document, at most num_beams or else sampled; scores are the "
-                                    "first's, with beams the best", "summaries", late=True, min=1)
+                                    "first's, with beams the best", "summaries", late=True, min=1, max=1000)
     batch_tokens: int = key(8192, "source tokens decoded together, padding included", "tokens", affects=SPEED, min=1)
 
 

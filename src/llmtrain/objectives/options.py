@@ -66,7 +66,7 @@ class SelectConfig:
 class ExtractionConfig:
     sentence: str = key(MEAN, "what stands for a sentence: the mean of its tokens, or its last token")
     layers: int = key(1, "transformer layers over the sentences of a document (0: each is scored alone)", "layers",
-                      min=0)
+                      min=0, max=1000)
     labels: int = key(3, "the greedy oracle labels at most this many sentences", "sentences", min=1)
     positive_weight: float = key(1.0, "weight of the labelled sentences", above=0)
 

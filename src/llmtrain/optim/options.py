@@ -22,7 +22,8 @@ class AdamwConfig:
 @dataclass(kw_only=True, slots=True)
 class AdafactorConfig:
     beta2_decay: float = key(-0.8, "exponent by which the second moment's decay nears 1 with the step", max=0)
-    min_scale: float = key(1e-3, "least root mean square a parameter is taken to have (the paper's epsilon 2)", above=0)
+    min_scale: float = key(1e-3, "least root mean square a parameter is taken to have (the paper's epsilon 2)", above=0,
+                           max=1e38)
     clip: float = key(1.0, "an update of more than this root mean square is scaled down to it (the paper's d)", min=1)
 
 

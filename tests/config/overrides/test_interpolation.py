@@ -58,6 +58,18 @@ def test_a_number_that_nothing_takes_is_refused_by_its_key(override: str, told: 
     assert told in result.stderr and override.partition("=")[0] in result.stderr
 
 
+@pytest.mark.parametrize(("command", "told"), [
+    (["train"], "add --multirun, or quote the value"), (["train", "--cfg", "job"], "add --multirun"),
+    (["verify-resume"], "give one value, or quote it"), (["data", "show"], "give one value, or quote it"),
+    (["config"], "give one value, or quote it"), (["eval"], "give one value, or quote it"),
+    (["summarize", "checkpoint=x"], "")])
+def test_several_values_are_offered_multirun_where_there_is_one(command: list[str], told: str, tmp_path: Path) -> None:
+    result = warm_cli(*command, "data.document=a,b", cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert told in result.stderr
+    assert ("--multirun" in result.stderr) == (command[0] == "train")
+
+
 def test_data_show_takes_no_sweep(tmp_path: Path) -> None:
     result = warm_cli("data", "show", "show.rows=1,2", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (2, "llmtrain: show.rows=1,2 is a sweep; give one value\n")

@@ -132,3 +132,45 @@ def test_a_weighting_that_moves_lambda_takes_the_runs_steps_and_begins_at_0() ->
     assert at("train", "objective.lam_steps", *overrides) == 9
     assert at("train", "objective.lam_steps", *overrides, "objective.lam_steps=4") == 4
     assert at("train", "objective.lam_start", "objective.weighting=fixed", "trainer.max_steps=9") is None
+
+
+AS_TYPED: dict[str, Any] = {
+    "data.document=null": "null", "run.name=null": None, "data.document=": "", "data.train=1e3": "1e3",
+    "data.train=[1e3,a b]": ["1e3", "a b"], "+experiment=1e3": "1e3", "precision=1e3": "1e3",
+    "model={path: 1e3}": {"path": "1e3"}, "objective={base: 1e3,lam: 1e3}": {"base": "1e3", "lam": 1000.0},
+    "data.empty_cells=[1,NA,null]": ["1", "NA", "null"], "data.empty_cells=[]": [], "data.empty_cells=1": 1,
+    "data.preprocess=[1e3,{name: 2e3}]": ["1e3", {"name": "2e3"}], "data.preprocess={name: 1e3}": {"name": "1e3"},
+    "data.preprocess={name: nosuch,x: 1e3}": {"name": "nosuch", "x": 1000.0},
+    "objective.terms=[{name: 1e3,lam: 1e3}]": [{"name": "1e3", "lam": 1000.0}],
+    "objective.terms={name: 1e3}": {"name": "1e3"}, "head.layers=1e3": 1000.0, "run.name=[1]": [1],
+    "run.name={a: 1}": {"a": 1}, "data.document=" + "9" * 5000: "9" * 5000, "data.document=" + "[" * 2000: "[" * 2000,
+    "data.document=1e3:2": "1e3:2", "~run.name": None, "run.name=a,b": ["a", "b"]}
+SWEPT: dict[str, list[Any]] = {
+    "run.name=1e3,2e3": ["1e3", "2e3"], "run.name=choice(1e3,a)": ["1e3", "a"], "run.name=range(1,3)": [1, 2],
+    "precision=1e3,fp16": ["1e3", "fp16"], "objective.lam=0.3,1e3": [0.3, 1000.0],
+    "data.empty_cells=[1],[2]": [["1"], ["2"]], "data.train=1e3,2e3": ["1e3", "2e3"]}
+
+
+def plainly(value: Any) -> Any:
+    """A parsed value without the grammar's own quotes."""
+    if isinstance(value, list):
+        return [plainly(one) for one in value]
+    return getattr(value, "text", value)
+
+
+@pytest.mark.parametrize("override", AS_TYPED, ids=lambda override: override[:40])
+def test_a_value_is_read_as_its_key_has_it(override: str) -> None:
+    (read,) = parse(quote_overrides([override], "train"))
+    found = list(read.sweep_iterator()) if read.is_sweep_override() else read.value()
+    assert plainly(found) == AS_TYPED[override]
+
+
+@pytest.mark.parametrize("override", SWEPT)
+def test_values_of_a_sweep_are_read_as_their_key_has_them(override: str) -> None:
+    (read,) = parse(quote_overrides([override], "train", multirun=True))
+    assert [plainly(value) for value in read.sweep_iterator()] == SWEPT[override]
+
+
+def test_a_sweeps_values_may_be_drawn_in_another_order() -> None:
+    (read,) = parse(quote_overrides(["run.name=shuffle(1,2)"], "train", multirun=True))
+    assert sorted(plainly(value) for value in read.sweep_iterator()) == ["1", "2"]

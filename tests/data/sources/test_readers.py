@@ -65,6 +65,10 @@ def test_the_delimiter_is_guessed_where_it_is_clear_and_told(mark: str, name: st
 def test_a_declared_delimiter_is_obeyed_and_an_unclear_one_is_not_guessed(tmp_path: Path) -> None:
     rows, notes = read(tmp_path / "t.csv", "sep=;\r\n" + table(";"))
     assert rows == ROWS and "sep=;" in notes[0]
+    for first in ("\n\r\nsep=;\n", "\ufeff\nsep=;\n", '"sep=;";;\n', " \nSEP=;\n\n"):
+        rows, notes = read(tmp_path / "t.csv", first + table(";"))
+        assert rows == ROWS and "sep=;" in notes[0].lower() and len(notes) == 1
+    assert read(tmp_path / "t.csv", "\nsep=;\n" + table(","), delimiter=",") == (ROWS, [])
     rows, notes = read(tmp_path / "t.csv", "a;b|c\nd;e|f\n")
     assert rows == [{"a;b|c": "d;e|f"}] and notes == []
     assert read(tmp_path / "t.csv", table(",")) == (ROWS, [])
@@ -133,6 +137,33 @@ def test_plain_json_has_no_notes_and_unclear_json_is_refused(tmp_path: Path) -> 
         assert read(tmp_path / name, content) == (ROWS, [])
     for unclear in ({"train": ROWS, "test": ROWS}, {"document": ["a"], "summary": []}, 7, {}):
         assert "no list of rows" in refused(tmp_path / "t.json", json.dumps(unclear))[0]
+
+
+def test_a_broken_first_row_of_json_lines_spoils_itself_alone(tmp_path: Path) -> None:
+    for broken in ('{"document": "a", "summary": ', "x", "{}}", '{"document": "\xff"}'):
+        content = broken.encode("latin-1") + b"\n" + LINES.encode()
+        rows, notes = read(tmp_path / "t.json", content)
+        assert isinstance(rows[0], str) and rows[1:] == ROWS
+        assert len(notes) == 1 and "JSON Lines in a .json file" in notes[0]
+        (problem,) = refused(tmp_path / "t.json", content)
+        assert problem.startswith("bad row: not ") and "t.json:1;" in problem
+        assert len(load_splits(files(tmp_path / "t.json", on_bad_row=OnBadRow.skip)).training) <= len(ROWS)
+    for whole in ("[\n" + LINES.replace("\n", ",\n"), json.dumps(ROWS, indent=1)[:-2], '[\n{"document": "a"}\n',
+                  "x\n{}"):
+        assert "not a JSON file at" in refused(tmp_path / "t.json", whole)[0]
+
+
+@pytest.mark.parametrize("skip", OnBadRow)
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl", "t.csv", "t.txt"])
+def test_bytes_that_are_no_utf_8_are_told_with_what_converts_them(name: str, skip: OnBadRow, tmp_path: Path) -> None:
+    texts = {"t.json": '[{"document": "ä", "summary": "b"}]', "t.jsonl": '{"document": "ä", "summary": "b"}\n',
+             "t.csv": "document,summary\nä,b\n", "t.txt": "ä\tb\n"}
+    (problem,) = refused(tmp_path / name, texts[name].encode("cp1252"), on_bad_row=skip)
+    assert "not UTF-8" in problem and f"{name}:{2 if name == 't.csv' else 1}" in problem
+    assert "iconv -f WINDOWS-1252 -t UTF-8" in problem
+    if name != "t.txt":
+        with pytest.raises(DataError, match="not UTF-8 .*iconv -f WINDOWS-1252"):
+            read_predictions(tmp_path / name, [Example("0", "x", "y", ("y",))])
 
 
 @pytest.mark.parametrize("name", ["t.json", "t.jsonl"])

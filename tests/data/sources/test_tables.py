@@ -62,7 +62,7 @@ def test_a_byte_that_is_not_utf8_spoils_its_row_alone(tmp_path: Path) -> None:
     found = rows(tmp_path / "t.csv", b"document,summary\na,b\n\xff,c\nd,e\n")
     assert found[1] == ("3", "not UTF-8")
     assert found[2] == ("4", {"document": "d", "summary": "e"})
-    with pytest.raises(DataError, match="t.csv:1"):
+    with pytest.raises(DataError, match=r"not UTF-8\) at .*t\.csv:1; save it as UTF-8, .* iconv -f WINDOWS-1252"):
         rows(tmp_path / "t.csv", b"document,summary\xff\na,b\n")
 
 
@@ -71,7 +71,27 @@ def test_cells_without_a_value_and_files_without_a_row(tmp_path: Path) -> None:
     assert [row["document"] for _, row in found] == [None, "a", "nan is not a number"]
     assert found[1][1]["summary"] is None
     with pytest.raises(DataError, match=r"no rows in the data file at .*t\.csv"):
-        rows(tmp_path / "t.csv", "document,summary\n")
+        rows(tmp_path / "t.csv", "\n\n")
+
+
+@pytest.mark.parametrize(("name", "text", "told"), [
+    ("t.csv", "document,summary\n", r"no rows under the header \('document', 'summary'\) at .*t\.csv:1;"),
+    ("t.csv", "\nsep=;\ndocument;summary", r"no rows under the header \('document', 'summary'\) at .*t\.csv:3;"),
+    ("t.tsv", "\n\ntext\n\n", r"no rows under the header \('text'\) at .*t\.tsv:3;"),
+    ("t.csv", "a,b\n,\n , \n", r"no rows under the header \('a', 'b'\) but 2 without any value at .*t\.csv:1;")])
+def test_a_header_without_a_row_is_told_as_one(name: str, text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=told):
+        rows(tmp_path / name, text)
+
+
+def test_parquet_without_a_row_names_its_columns(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.schema([("document", pyarrow.string()), ("summary", pyarrow.string())])
+    pyarrow.parquet.write_table(schema.empty_table(), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"no rows under the columns \('document', 'summary'\) at .*t\.parquet;"):
+        list(read_rows(tmp_path / "t.parquet"))
 
 
 def test_a_stray_quote_in_a_long_file_costs_little(tmp_path: Path) -> None:

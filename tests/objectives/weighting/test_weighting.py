@@ -162,7 +162,8 @@ def test_a_step_that_overflows_leaves_no_trace(name: str, runs: Runs) -> None:
     (("objective.weighting=pcgrat",), "did you mean 'pcgrad'"),
     (("objective=summary_only", "objective.weighting=pcgrad"), "weighs at least 2 terms and there are 1"),
     (("objective.weighting=linear", "objective.lam_start=null"), "needs objective.lam_start"),
-    (("objective.weighting=cosine", "trainer.max_steps=null", "trainer.max_epochs=1"), "needs objective.lam_steps"),
+    (("objective.weighting=cosine", "trainer.max_steps=null", "trainer.max_minutes=1"),
+     "needs objective.lam_steps, the steps over which lambda moves, since trainer.max_minutes"),
     (("objective.lam_start=1", "objective.lam_steps=0"), "use objective.weighting=linear or cosine"),
     (("objective.lam_start=1", "objective.lam_steps=5"), "objective.lam_start and objective.lam_steps are set"),
     (("objective.weighting=gradnorm", "model.freeze=all"), "model.freeze=all leaves none"),
@@ -172,6 +173,19 @@ def test_what_does_not_fit_is_one_line(overrides: tuple[str, ...], told: str, tm
     refused = warm_cli("train", "trainer.max_steps=4", *overrides, cwd=tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert told in refused.stderr
+
+
+def test_lambda_moves_over_all_steps_of_a_run_told_in_epochs(command: list[str], tmp_path: Path) -> None:
+    command = [*command, "objective.weighting=linear", "objective.lam_start=2", "trainer.accumulate=1"]
+    courses = []
+    for name, length in (("steps", ["trainer.max_steps=10"]),
+                         ("epochs", ["trainer.max_steps=null", "trainer.max_epochs=2"])):
+        done = warm_cli(*command, *length, f"run.name={name}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "lambda = 2 -> 0.5 over 10 steps (linear)" in done.stdout
+        courses.append([row["weight.summary"] for row in rows(tmp_path / "runs" / name) if "weight.summary" in row])
+    assert courses[0] == courses[1] and len(courses[0]) == 10
+    assert courses[0] == pytest.approx([2 - 0.15 * step for step in range(10)])
 
 
 @pytest.mark.parametrize(("name", "read"), [("pcgrad", "the base"), ("gradnorm", "the base's last layer")])

@@ -15,7 +15,7 @@ from llmtrain.cli.options import CFG, Given
 from llmtrain.config.choices import SplitName
 from llmtrain.config.load import load_config
 from llmtrain.config.overrides.paths import path_value
-from llmtrain.config.run_id import without_late
+from llmtrain.config.run_id import by_content
 from llmtrain.config.schema import EvalConfig, EvaluateConfig
 from llmtrain.core.errors import CheckpointError, ConfigError, DataError, ResourceError, one_line
 from llmtrain.core.files import IN_THE_WAY, write_problem
@@ -157,8 +157,15 @@ def _validation(config: EvaluateConfig) -> list[Example] | None:
 
 
 def _default_output(folder: Path, step: int, config: EvaluateConfig) -> Path:
-    """RUN/eval/STEP-SPLIT-HASH (average-STEP for an average), or beside a lone model folder."""
-    chosen = {name: without_late(getattr(config, name)) for name in ("data", "generation", "eval", "precision")}
+    """RUN/eval/STEP-SPLIT-HASH (average-STEP for an average), or beside a lone model folder.
+
+    The hash covers the settings and what lies at the data's paths: rows that were moved are scored into one folder.
+    """
+    from llmtrain.training.run_folder.fingerprints import fingerprints_of_scored
+
+    read = fingerprints_of_scored(config)
+    chosen = {name: by_content(getattr(config, name), read, f"{name}.") for name in ("data", "generation", "eval",
+                                                                                     "precision")}
     short = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
     root, label = _root(folder)
     output = root / "eval" / f"{step if label is None else label}-{config.eval.split.value}-{short}"

@@ -29,8 +29,8 @@ def run(overrides: list[str], given: Given) -> int:
     from llmtrain.config.load import load, load_config
 
     if CFG in given:
-        return print_configuration(load("train", overrides).values)
-    config = load_config("train", overrides)
+        return print_configuration(load("train", overrides, multirun=True).values)
+    config = load_config("train", overrides, multirun=True)
     keep_going()
     return start_or_go_on(config)
 

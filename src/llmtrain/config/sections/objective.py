@@ -31,7 +31,7 @@ class ObjectiveConfig:
     lam_start: float | None = key(None, "weighting=linear or cosine: lambda at step 0; default there: 0", "ratio",
                                   min=0)
     lam_steps: int = key(0, "weighting=linear or cosine: steps over which lambda moves from lam_start to lam; "
-                             "default there: trainer.max_steps", "steps", min=0)
+                             "default there: all of the run's", "steps", min=0)
 
 
 @dataclass(frozen=True, slots=True)

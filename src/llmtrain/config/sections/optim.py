@@ -22,12 +22,12 @@ class OptimConfig:
     layer_decay: float = key(1.0, "rate of each of the base's layers as a share of the next one's above, embeddings "
                              "the lowest (1: all alike)", above=0, max=1)
     weight_decay: float = key(0.01, "decoupled weight decay of matrices", min=0)
-    beta1: float = key(0.9, "Adam's beta1", min=0, max=1)
-    beta2: float = key(0.98, "Adam's beta2", min=0, max=1)
-    eps: float = key(1e-8, "Adam's epsilon", above=0)
+    beta1: float = key(0.9, "Adam's beta1", min=0, below=1)
+    beta2: float = key(0.98, "Adam's beta2", min=0, below=1)
+    eps: float = key(1e-8, "Adam's epsilon", min=1e-38)  # less is 0 in fp32
     clip_norm: float = key(1.0, "gradients are clipped to this norm (0: no clipping)", min=0)
     ema_decay: float = key(0.0, "decay of the weights' moving average that is evaluated and saved (0: off)",
-                           min=0, max=1)
+                           min=0, below=1)
     average_last: int = key(0, "at the end, the mean of the weights of the last so many validated checkpoints is "
                             "published where it validates better than the best one (0: off)", "checkpoints", min=0)
 

@@ -14,7 +14,7 @@ from llmtrain.config.sections.model import ModelConfig
 class TuningConfig:
     name: TuningName = key(TuningName.full, "full: the base's own weights are trained; lora: low-rank adapters beside "
                                             "its linear layers (Hu et al. 2021), merged when a model is published")
-    rank: int = key(16, "lora: rank of each adapter", "features", min=1)
+    rank: int = key(16, "lora: rank of each adapter", "features", min=1, max=1_000_000)
     alpha: float = key(32.0, "lora: adapters are scaled by alpha / rank", above=0)
     dropout: float = key(0.0, "lora: dropout on what adapters read", "probability", min=0, below=1)
     targets: list[str] | None = key(None, "lora: last names of the linear layers that get one (query, value ...); "

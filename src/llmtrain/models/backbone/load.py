@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.data.control_tokens import text_only
 from llmtrain.data.special_tokens import special_ids
-from llmtrain.fetch.reach import base_place, cached_folder, offline, unreachable
+from llmtrain.fetch.reach import base_place, cached_folder, closed_cache_told, offline, unreachable
 from llmtrain.fetch.store import locate
 from llmtrain.models.backbone.families import (
     FAMILIES,
@@ -85,9 +86,12 @@ def _digest(path: Path, _changed_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _loading(path: str) -> AbstractContextManager[None]:
-    return refusing(ConfigError, f"cannot load the base model at {path}", "; it must be the folder or hub name of a "
-                    "BERT- or GPT-style model with config.json, model.safetensors and a tokenizer")
+@contextmanager
+def _loading(path: str) -> Iterator[None]:
+    told = nullcontext() if Path(path).is_dir() else closed_cache_told()
+    with told, refusing(ConfigError, f"cannot load the base model at {path}", "; it must be the folder or hub name of "
+                        "a BERT- or GPT-style model with config.json, model.safetensors and a tokenizer"):
+        yield
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:

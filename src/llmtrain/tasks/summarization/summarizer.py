@@ -229,6 +229,8 @@ class Summarizer:
         for line in idle_settings(self.generation, writes=not self.published.chooses):
             if (told := line.replace("generation.", "")).partition("=")[0] in generation:
                 warn(told)
+        if beyond := self.published.model.beyond_positions({"max_new_tokens": self.generation.max_new_tokens}):
+            warn(beyond)
 
     def _open(self, given: Arguments, load: Callable[[Path, PrecisionConfig, Device], Published]) -> None:
         for file in given.plugins:

@@ -9,7 +9,7 @@ import pytest
 
 from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
-from llmtrain.models.heads.extractive.choose import Selection, choose
+from llmtrain.models.heads.extractive.choose import Selection, choose, joined
 from llmtrain.tasks.summarization.sentence_threshold import tune_selection
 
 SENTENCES = ["The red table reads a file.", "Blue layers write.", "A red table reads a word.", "Nothing else."]
@@ -32,6 +32,23 @@ def test_a_sentence_that_repeats_three_words_is_passed_by() -> None:
     chinese = ["我们提出新方法。", "结果很好。", "他提出新方法。"]  # characters there
     assert choose([0.9, 0.1, 0.8], chinese, Selection(2), trigram_blocking=True) == [0, 1]
     assert choose([0.9, 0.1, 0.8], chinese, Selection(2), trigram_blocking=False) == [0, 2]
+
+
+def test_two_words_in_a_row_are_no_repetition() -> None:
+    """Neither in the middle nor at the end, nor in sentences that are shorter."""
+    for sentences in (["one two three four", "five two three six"], ["one two three", "four two three"],
+                      ["one two", "one two"], ["three", "one two three"]):
+        assert choose([0.9, 0.8], sentences, Selection(2), trigram_blocking=True) == [0, 1]
+    assert choose([0.9, 0.8], ["one two three", "four one two three"], Selection(2), trigram_blocking=True) == [0]
+
+
+@pytest.mark.parametrize(("sentences", "line"), [
+    ([], ""), (["A b."], "A b."), (["A  b.", "C\nd."], "A b. C d."), (["我们。", "他们。"], "我们。他们。"),
+    (["A b.", "我们。"], "A b. 我们。"), (["我们。", "Next."], "我们。 Next."),
+    (["我们 ok.", "他们。"], "我们 ok. 他们。"), (["他说。)", "我们。"], "他说。) 我们。"),
+    (["Größe", "weiß"], "Größe weiß"), (["我们。", "a 我。"], "我们。 a 我。")])
+def test_chosen_sentences_are_joined_as_their_script_is_written(sentences: list[str], line: str) -> None:
+    assert joined(sentences) == line
 
 
 def test_what_cannot_be_chosen_is_not() -> None:

@@ -20,7 +20,7 @@ class ExtAbsHeadConfig(TransformerHeadConfig):
     name: str = key("ext_abs", "registered name of the head")
     sentence: str = key(MEAN, "what stands for a sentence: the mean of its tokens, or its last token")
     sentence_layers: int = key(2, "transformer layers over the sentences of a document (0: each is scored alone)",
-                               "layers", min=0)
+                               "layers", min=0, max=1000)
     labels: int = key(3, "the greedy oracle labels at most this many sentences", "sentences", min=1)
     steer: str = key(SOFT, "soft: attention and copying are weighed by the sentences' probabilities; top_k: only the "
                            "likeliest sentences are read, in training the labelled ones first")

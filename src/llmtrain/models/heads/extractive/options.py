@@ -18,9 +18,10 @@ class ExtractiveHeadConfig:
     sentence: str = key(MEAN, "what stands for a sentence: the mean of its tokens, its last token, or cls, a token set "
                               "before it")
     layers: int = key(2, "transformer layers over the sentences of a document (0: each is scored alone)", "layers",
-                      min=0)
+                      min=0, max=1000)
     heads: int | None = key(None, "attention heads; default: the base's", "heads", min=1)
-    ffn: int | None = key(None, "width of the feed-forward layer; default: the base's", "features", min=1)
+    ffn: int | None = key(None, "width of the feed-forward layer; default: the base's", "features", min=1,
+                          max=1_000_000)
     dropout: float = key(0.1, "dropout on the residual branches", "probability", min=0, max=1)
     segments: bool = key(False, "alternate the base's segment embeddings from sentence to sentence")
     labels: int = key(3, "the greedy oracle labels at most this many sentences", "sentences", min=1)

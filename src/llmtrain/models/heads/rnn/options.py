@@ -14,8 +14,9 @@ ATTENTIONS = ("general", "dot", "additive")
 @dataclass(kw_only=True, slots=True)
 class GruHeadConfig:
     name: str = key("gru", "registered name of the head")
-    layers: int = key(1, "recurrent layers", "layers", min=1)
-    width: int | None = key(None, "hidden width; default: the base's (another width is projected)", "features", min=1)
+    layers: int = key(1, "recurrent layers", "layers", min=1, max=1000)
+    width: int | None = key(None, "hidden width; default: the base's (another width is projected)", "features", min=1,
+                            max=1_000_000)
     attention: str = key("general", "scores of attention over the document: general (a learnt matrix between state and "
                                     "document) or dot, Luong et al. 2015; additive (a small network), Bahdanau et al. "
                                     "2015")

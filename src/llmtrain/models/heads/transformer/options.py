@@ -12,10 +12,12 @@ from llmtrain.registry import register
 @dataclass(kw_only=True, slots=True)
 class TransformerHeadConfig:
     name: str = key("transformer", "registered name of the head")
-    layers: int = key(3, "decoder layers", "layers", min=1)
-    width: int | None = key(None, "hidden width; default: the base's (another width is projected)", "features", min=1)
+    layers: int = key(3, "decoder layers", "layers", min=1, max=1000)
+    width: int | None = key(None, "hidden width; default: the base's (another width is projected)", "features", min=1,
+                            max=1_000_000)
     heads: int | None = key(None, "attention heads; default: the base's", "heads", min=1)
-    ffn: int | None = key(None, "width of the feed-forward layer; default: the base's", "features", min=1)
+    ffn: int | None = key(None, "width of the feed-forward layer; default: the base's", "features", min=1,
+                          max=1_000_000)
     dropout: float = key(0.0, "dropout on the residual branches; raise it for many epochs", "probability", min=0, max=1)
     label_smoothing: float = key(0.0, "label smoothing of the summary cross-entropy", "probability", min=0, max=1)
     tie_embeddings: bool = key(True, "share the base's token embeddings with the head's input and output")
