@@ -19,7 +19,7 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import quiet_libraries
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.architectures import new_model
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.optim.builders import build_optimizer
 from llmtrain.training.optimizer_state import OptimizerPart
 

@@ -18,7 +18,7 @@ from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.architectures import class_of, new_model
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.models.publish import publish_generation
 from llmtrain.registry import get
 

@@ -16,7 +16,7 @@ from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.backbone.families import freeze, layers, pretrained_mlm_head
-from llmtrain.models.backbone.load import base_folder, load_tokenizer
+from llmtrain.models.backbone.pretrained import base_folder, load_tokenizer
 from llmtrain.models.heads.copy import gold_log_probability, mix_all, mix_gold
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM

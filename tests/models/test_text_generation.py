@@ -19,7 +19,7 @@ from llmtrain.config.sections.model import ModelConfig
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.hf import load
 from llmtrain.inference.predict import Documents, summarize_batches
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 

@@ -15,7 +15,7 @@ from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.backbone.families import layers, pretrained_mlm_head
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.models.heads.copy import gold_log_probability
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.heads.transformer.warm_start import chosen_layers

@@ -79,7 +79,7 @@ def base(found: Finding) -> None:
     from llmtrain.config.sections.model import ModelConfig
     from llmtrain.data.special_tokens import misfits, special_ids
     from llmtrain.models.backbone.families import family_of
-    from llmtrain.models.backbone.load import base_config, load_tokenizer
+    from llmtrain.models.backbone.pretrained import base_config, load_tokenizer
     from llmtrain.models.backbone.untrusted import check_folder
 
     check_folder(found.path)

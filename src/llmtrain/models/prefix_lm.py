@@ -23,7 +23,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.models.backbone.families import family_of, first_position, layers, pretrained_mlm_head
-from llmtrain.models.backbone.load import base_config, base_folder, load_tokenizer
+from llmtrain.models.backbone.pretrained import base_config, base_folder, load_tokenizer
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.hf_config import LlmtrainPrefixConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM, SourceOutput

@@ -31,8 +31,8 @@ from llmtrain.models.backbone.families import (
     positions,
     pretrained_mlm_head,
 )
-from llmtrain.models.backbone.load import base_config, base_folder, load_trunk
 from llmtrain.models.backbone.long_context import embedded, encode_windows
+from llmtrain.models.backbone.pretrained import base_config, base_folder, load_trunk
 from llmtrain.models.heads.base import BaseParts, EncoderStates, Sentences, Sizes
 from llmtrain.models.output import Draft
 from llmtrain.nn.attention import NAME, hiding, tracing

@@ -21,7 +21,7 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.data.special_tokens import id_count
 from llmtrain.data.unread_rows import LeaveUnread
 from llmtrain.models.backbone.families import layers
-from llmtrain.models.backbone.load import base_folder
+from llmtrain.models.backbone.pretrained import base_folder
 from llmtrain.models.heads.base import Head
 from llmtrain.models.task_model import SummaryModel
 from llmtrain.objectives.base import Objective, Transform, Vocabulary

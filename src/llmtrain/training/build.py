@@ -35,8 +35,8 @@ from llmtrain.data.workers import startable
 from llmtrain.models.architectures import new_model
 from llmtrain.models.backbone import lora
 from llmtrain.models.backbone.families import freeze, observed_layer
-from llmtrain.models.backbone.load import load_tokenizer
 from llmtrain.models.backbone.long_context import is_stretched, read_long
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.models.publish import is_base, load_weights
 from llmtrain.models.task_model import SummaryModel
 from llmtrain.nn.precision import Precision, Speeds, measure_speeds

@@ -17,10 +17,10 @@ from llmtrain.data.special_tokens import misfits
 from llmtrain.data.truncation import frame
 from llmtrain.models.architectures import class_of
 from llmtrain.models.backbone.families import positions
-from llmtrain.models.backbone.load import base_config
 from llmtrain.models.backbone.long_context import check_length
 from llmtrain.models.backbone.long_context import describe as describe_long
 from llmtrain.models.backbone.lora import check_targets
+from llmtrain.models.backbone.pretrained import base_config
 from llmtrain.nn.precision import DTYPES
 from llmtrain.objectives.base_fit import check_fit
 from llmtrain.tasks.summarization.selector import Selector, as_read

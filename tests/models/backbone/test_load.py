@@ -21,7 +21,7 @@ from llmtrain.core.git_lfs import lfs_pointer
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.architectures import new_model
 from llmtrain.models.backbone import untrusted
-from llmtrain.models.backbone.load import find_base, load_tokenizer
+from llmtrain.models.backbone.pretrained import find_base, load_tokenizer
 from llmtrain.nn.precision import Precision, Speeds
 from llmtrain.registry import get
 

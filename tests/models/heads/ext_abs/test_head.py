@@ -16,7 +16,7 @@ from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.inference.predict import CitedSentence, CopyTrace, Generated
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.heads.ext_abs.options import ExtAbsHeadConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM

@@ -15,7 +15,7 @@ from helpers import make_tiny_base
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.models.backbone.families import layers, pretrained_mlm_head
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.models.heads.rnn import source_attention
 from llmtrain.models.heads.rnn.options import GruHeadConfig, LstmHeadConfig
 from llmtrain.models.heads.rnn.recurrence import State, recur
