@@ -30,7 +30,7 @@ BUILTIN_MODULES = (  # torch-free, imported late
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RegisteredPart:
     """One registered part.
 
     Attributes:
@@ -52,14 +52,14 @@ class Part:
     origin: str = ""
 
 
-_parts: dict[tuple[str, str], Part] = {}
+_parts: dict[tuple[str, str], RegisteredPart] = {}
 _loaded = False
 _origin = ""
 
 
 def register(
     kind: str, name: str, options: type, target: str | type, summary: str, **requires: Any
-) -> Part:
+) -> RegisteredPart:
     """Register a part. ``target`` is ``"module:Class"``, or the class itself where importing torch first is no matter.
 
     Raises ConfigError for an unknown kind, a bad options type or a name already taken.
@@ -72,7 +72,7 @@ def register(
         raise ConfigError(f"options of {kind} {name!r} {problem}")
     if isinstance(target, type):
         target = f"{target.__module__}:{target.__qualname__}"
-    part = Part(kind, name, options, target, summary, requires, _origin or _package_of(target))
+    part = RegisteredPart(kind, name, options, target, summary, requires, _origin or _package_of(target))
     known = _parts.get((kind, name))
     if known is not None and known.target != target:
         raise ConfigError(
@@ -139,13 +139,13 @@ def _named(entry: EntryPoint) -> str:
     return entry.name if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
 
 
-def parts(kind: str) -> list[Part]:
+def parts(kind: str) -> list[RegisteredPart]:
     """All parts of a kind, by name."""
     _load()
     return sorted((p for p in _parts.values() if p.kind == kind), key=lambda part: part.name)
 
 
-def get(kind: str, name: str) -> Part:
+def get(kind: str, name: str) -> RegisteredPart:
     """The part named, or ConfigError with the nearest name."""
     _load()
     if (part := _parts.get((kind, name))) is not None:

@@ -140,7 +140,7 @@ def test_one_problem_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def fail(_: list[str]) -> int:
+    def fail(*_: object) -> int:
         raise error
 
     monkeypatch.setattr("llmtrain.cli.commands.version.run", fail)

@@ -15,6 +15,7 @@ from rouge_score import rouge_scorer
 from llmtrain.config.choices import Language, References
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.examples import Example
+from llmtrain.data.sentence_features import label_sentences
 from llmtrain.evaluation.confidence import interval, paired, resampled
 from llmtrain.evaluation.evaluate import intervals
 from llmtrain.models.heads.extractive.choose import Selection, choose
@@ -180,6 +181,13 @@ def test_what_validation_chooses_among() -> None:
         head = ExtractiveHead(ExtractiveHeadConfig(count=2, threshold=0.4, layers=0, select=select), sizes)
         assert head.selection == wanted
         assert head.candidates() == []
+
+
+def test_the_printed_oracle_takes_the_sentences_that_labels_name() -> None:
+    row = example("The birds were singing. A fox runs home. Nothing else happened.", "Foxes running to their homes")
+    labels = label_sentences([row.document], [row.summary], [3], "en", 3)[0]
+    assert labels == [0, 1, 0]  # by the stems run and home; as they are written no word is shared
+    assert oracle(row, "en") == "A fox runs home."
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -19,10 +19,10 @@ from llmtrain.inference import predict
 from llmtrain.inference.predict import (
     SPELLING_PROBE,
     Citation,
+    CitedSentence,
+    CopyTrace,
     Documents,
     Generated,
-    Source,
-    Trace,
     batches_of,
     documents_of,
     loses_spelling,
@@ -139,10 +139,10 @@ def test_chosen_sentences_are_the_summary_and_cite_themselves() -> None:
     assert batch["sentence_start"].tolist() == [[1, 4, 8], [1, 0, 0]]
     assert batch["sentence_end"].tolist() == [[4, 8, 11], [3, 0, 0]]
     assert batch["sentences"] == [["Sort a list.", "Read  a file.", "Write it."], ["One line"]]
-    first, second = Source(0, 0, 12, 0.1235), Source(1, 14, 27, 0.9)
+    first, second = CitedSentence(0, 0, 12, 0.1235), CitedSentence(1, 14, 27, 0.9)
     assert one == Generated("Sort a list. Read a file.", [], 0.5, None, [first, second], [0.1] * 3, None, [
-        Citation("Sort a list.", 0, 12, [Source(0, 0, 12, 1.0)]),
-        Citation("Read a file.", 13, 25, [Source(1, 14, 27, 1.0)])])
+        Citation("Sort a list.", 0, 12, [CitedSentence(0, 0, 12, 1.0)]),
+        Citation("Read a file.", 13, 25, [CitedSentence(1, 14, 27, 1.0)])])
     assert one.verbatim
     assert other == Generated("", [], 0.5, None, None, [0.1])
 
@@ -167,7 +167,7 @@ def test_written_summaries_tell_what_was_copied_and_traced() -> None:
     made = predict._generated(draft, [], "Sum lists", spans, tokenizer)
     assert made == Generated("sorting lists", [*ids, tokenizer.sep_token_id], -0.5, [
         ("sort", 0.0, 0), ("##ing", 0.1, 1), ("list", 0.2, 2), ("##s", 0.1 * 3, 3), ("[SEP]", 0.4, 4)],
-        [Source(1, 4, 9, 0.7)], None, Trace([[0.1, 0.2], [0.3, 0.4]], spans))
+        [CitedSentence(1, 4, 9, 0.7)], None, CopyTrace([[0.1, 0.2], [0.3, 0.4]], spans))
     assert not made.verbatim
     nothing = predict._generated(Output([], -1.0), [], "", [], tokenizer)
     assert nothing == Generated("", [], -1.0) and not nothing.verbatim
@@ -180,7 +180,7 @@ def test_what_is_told_beside_a_summary() -> None:
     assert one.detail() == {} and one.every == [one]
     several = Generated("a", [1], 0.0, others=(Generated("b", [2], 0.0),))
     assert several.detail() == {"summaries": ["a", "b"]}
-    source = Source(2, 3, 4, 0.5)
+    source = CitedSentence(2, 3, 4, 0.5)
     told = Generated("a", [], 0.0, sentences=[source], citations=[Citation("a", 0, 1, [source])], others=several.others)
     row = {"index": 2, "start": 3, "end": 4, "weight": 0.5}
     assert told.detail() == {"summaries": ["a", "b"], "sentences": [row],

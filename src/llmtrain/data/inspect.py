@@ -28,7 +28,7 @@ Shorten = Callable[[list[str]], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class RowAsRead:
     """One row as the model reads it: texts after preprocessing, their tokens, and which of the document's are kept."""
 
     document: str
@@ -72,15 +72,15 @@ class Reader:
         self._pipeline = Pipeline(config.preprocess)
         self._cut = cut_of(tokenizer, config)
 
-    def read(self, example: Example) -> Reading:
+    def read(self, example: Example) -> RowAsRead:
         (chosen,) = self._shorten([clean(example.source)])
         document = self._pipeline.source(chosen)
         summary = self._pipeline.target(clean(example.target))
         ids = token_ids(document, self._tokenizer)
         written = self._tokenizer(summary, add_special_tokens=False, verbose=False)["input_ids"]
         l1 = self._pipeline.l1_source(chosen) if self._pipeline.has_l1 else None
-        return Reading(document, l1, summary, self._named(ids), self._cut(list(range(len(ids)))), self._named(written),
-                       min(len(written), self._config.max_target_tokens - 1))
+        return RowAsRead(document, l1, summary, self._named(ids), self._cut(list(range(len(ids)))),
+                         self._named(written), min(len(written), self._config.max_target_tokens - 1))
 
     def _named(self, ids: list[int]) -> list[str]:
         """Tokens as texts: byte-level ones are decoded, since their own names are no letters."""

@@ -45,7 +45,7 @@ class Documents:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CitedSentence:
     """A sentence of the document, ``document[start:end]``, and how much it had to do with the summary (0 to 1)."""
 
     index: int
@@ -61,11 +61,11 @@ class Citation:
     text: str
     start: int
     end: int
-    sources: list[Source]
+    sources: list[CitedSentence]
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class CopyTrace:
     """How much each token of a summary was copied from each sentence of its document: (T, N), and (N) their places."""
 
     weights: list[list[float]]
@@ -92,9 +92,9 @@ class Generated:
     token_ids: list[int]
     score: float
     copied: list[tuple[str, float, int]] | None = None
-    sentences: list[Source] | None = None
+    sentences: list[CitedSentence] | None = None
     probabilities: list[float | None] | None = None
-    traced: Trace | None = None
+    traced: CopyTrace | None = None
     citations: list[Citation] | None = None
     others: tuple[Generated, ...] = ()
 
@@ -193,14 +193,14 @@ def _generated(draft: Output, sentences: list[str], document: str, spans: list[S
         copied = [(token, gate, place) for token, (gate, place)
                   in zip(tokenizer.convert_ids_to_tokens(row), draft.copied, strict=True)]
     if draft.sentences is not None:
-        sources = [Source(c.index, *spans[c.index], round(c.probability, 4)) for c in draft.sentences]
-    traced = None if draft.traced is None else Trace([weights[:len(spans)] for weights in draft.traced], spans)
+        sources = [CitedSentence(c.index, *spans[c.index], round(c.probability, 4)) for c in draft.sentences]
+    traced = None if draft.traced is None else CopyTrace([weights[:len(spans)] for weights in draft.traced], spans)
     chosen = sources is not None and draft.token_ids is None
     own = _of_themselves(text, sources or [], document) if chosen else None
     return Generated(text, row, draft.score, copied, sources, draft.probabilities, traced, own)
 
 
-def _of_themselves(text: str, chosen: list[Source], document: str) -> list[Citation]:
+def _of_themselves(text: str, chosen: list[CitedSentence], document: str) -> list[Citation]:
     """Chosen sentences as a summary that cites them."""
     found, end = [], 0
     for source in chosen:

@@ -47,7 +47,7 @@ def _weights(found: Finding, head: str) -> None:
     from llmtrain.data.control_tokens import text_only
     from llmtrain.data.special_tokens import misfits, special_ids
     from llmtrain.models.architectures import class_of
-    from llmtrain.models.backbone.open_base import probe
+    from llmtrain.models.backbone.tokenizer_checks import probe
     from llmtrain.models.backbone.untrusted import check_published
 
     check_published(found.path)

@@ -195,7 +195,7 @@ class TaskModel(PreTrainedModel):
             cast(Any, module).start()
 
 
-def head_part(name: str) -> registry.Part:
+def head_part(name: str) -> registry.RegisteredPart:
     """The registered head behind a model. Raises ConfigError, which tells how a plugin's head is made known."""
     if name not in {part.name for part in registry.parts("head")}:
         raise ConfigError(f"the model's head {name!r} is unknown; if a plugin file has it, add --plugin FILE, or in "

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from llmtrain.config.schema import GenerationConfig, TrainConfig
-from llmtrain.core.signals import Left, StopSignals
+from llmtrain.core.signals import StopInterrupt, StopSignals
 from llmtrain.data.features import Features
 from llmtrain.data.loader import eval_batches
 from llmtrain.evaluation.evaluate import predict_and_score, shared_out
@@ -58,7 +58,7 @@ def validate(run: Training, signals: StopSignals) -> dict[str, Any]:
     """:func:`score` of the weights that are published at this step.
 
     Raises:
-        Left: A stop ended it, on every process: never while anything is exchanged.
+        StopInterrupt: A stop ended it, on every process: never while anything is exchanged.
     """
     alone = run.accelerator.num_processes == 1
     with averaged_weights(run), signals.leaving(alone):
@@ -69,10 +69,10 @@ def leave_together(run: Training, signals: StopSignals, work: Callable[[], Any])
     """What ``work`` gives, this process's own share of something. A stop that any process saw ends all of them here,
     before they exchange what they have. Collective."""
     made = None
-    with suppress(Left), signals.leaving(True):
+    with suppress(StopInterrupt), signals.leaving(True):
         made = work()
     if run.optimization.step.agree_stop(signals.requested or 0):
-        raise Left
+        raise StopInterrupt
     return made
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from llmtrain.cli.options import Given
 from llmtrain.config.bounds import out_of_range
 from llmtrain.config.choices import LongMode
 from llmtrain.config.compose import parse, refuse_sweeps
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from llmtrain.config.sections.data import DataConfig
     from llmtrain.data.examples import Splits
-    from llmtrain.data.inspect import Overlap, Profile, Reading, Shorten
+    from llmtrain.data.inspect import Overlap, Profile, RowAsRead, Shorten
 
 BINS = 16
 FRAME = 2  # special tokens that end a document, at most
@@ -32,7 +33,7 @@ SHOWN_CHARACTERS = 600
 SPLITS = ("train", "validation", "test")
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], _given: Given) -> int:
     """``data show [OVERRIDE ...]``: train's overrides, or ``checkpoint=PATH`` and eval's; ``show.*`` are its own."""
     if not arguments or arguments[0] != "show":
         raise ConfigError(f"unknown command data {' '.join(arguments[:1])!r}; use llmtrain data show [OVERRIDE ...]")
@@ -186,7 +187,7 @@ def _print_overlaps(console: Console, overlaps: list[Overlap], train_rows: int) 
                       f"{one.summaries} summaries ({one.summaries / one.rows:.1%})", markup=False)
 
 
-def _print_row(console: Console, name: str, document: str, summary: str, read: Reading) -> None:
+def _print_row(console: Console, name: str, document: str, summary: str, read: RowAsRead) -> None:
     """Texts as they are and as they are read, tokens with ``‖`` where they are cut."""
     console.print(f"\nrow {one_line(name)}", style="bold", markup=False)
     lines = [("document", document), ("read as", read.document if read.document != document else None),

@@ -10,7 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored
+from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored, show_configuration
+from llmtrain.cli.options import CFG, Given
 from llmtrain.config.choices import SplitName
 from llmtrain.config.load import load_config
 from llmtrain.config.overrides.paths import path_value
@@ -19,7 +20,7 @@ from llmtrain.config.schema import EvalConfig, EvaluateConfig
 from llmtrain.config.sections.task import asks_without_model, key_without_model
 from llmtrain.core.errors import CheckpointError, ConfigError, DataError, ResourceError, one_line
 from llmtrain.core.files import IN_THE_WAY, write_problem
-from llmtrain.core.logging import quiet_libraries, warn
+from llmtrain.core.logging import keep_going, quiet_libraries, warn
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.sources.cells import Reading
 from llmtrain.data.sources.splits import load_splits
@@ -32,9 +33,12 @@ NEEDED = "eval needs one of checkpoint=PATH and predictions=FILE"
 OWN = ("config.yaml", "checkpoints", "manifest.json")  # what tells that a folder is a run's or a checkpoint's
 
 
-def run(overrides: list[str]) -> int:
+def run(overrides: list[str], given: Given) -> int:
     """Score what the overrides name: ``checkpoint=PATH``, ``predictions=FILE``, or what the
     task gives without a model (summarization: the lead by ``eval.lead=N``)."""
+    if CFG in given:
+        return show_configuration(overrides, "eval")
+    keep_going()
     predictions, checkpoint = path_value(overrides, "predictions"), path_value(overrides, "checkpoint")
     if predictions is not None and checkpoint is not None:
         raise ConfigError(f"{NEEDED}; name one of them")

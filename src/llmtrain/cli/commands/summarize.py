@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored
+from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored, show_configuration
+from llmtrain.cli.options import CFG, Given
 from llmtrain.config.choices import SummaryFormat
 from llmtrain.config.schema import SummarizeCommandConfig
 from llmtrain.core.errors import ConfigError, DataError
@@ -28,8 +29,10 @@ SHOWN_CUTS = 5
 Batch = list[tuple[str, str]]  # (place, document)
 
 
-def run(overrides: list[str]) -> int:
+def run(overrides: list[str], given: Given) -> int:
     """Summarize stdin, one document a line, or ``input=PATH``: a text file as one document, or a data file's rows."""
+    if CFG in given:
+        return show_configuration(overrides, "summarize")
     folder, _, stored = open_stored(overrides, "summarize")
     config = cast(SummarizeCommandConfig, stored)
     batches = _input(config)  # a missing file is told before any weight is read

@@ -36,19 +36,19 @@ def default_section(name: str) -> Any:
     return registry.get("task", DEFAULT).requires[name]()
 
 
-def chosen_task(values: Any) -> registry.Part:
+def chosen_task(values: Any) -> registry.RegisteredPart:
     """The task that a plain configuration names. Raises ConfigError for an unknown one."""
     section = values.get("task") if isinstance(values, dict) else None
     name = section.get("name") if isinstance(section, dict) else None
     return registry.get("task", DEFAULT if name is None else str(name))
 
 
-def sections_of(task: registry.Part) -> dict[str, type]:
+def sections_of(task: registry.RegisteredPart) -> dict[str, type]:
     """The classes of the sections whose keys depend on the task."""
     return {name: task.requires[name] for name in SECTIONS}
 
 
-def with_own_keys(values: dict[str, Any], task: registry.Part) -> dict[str, Any]:
+def with_own_keys(values: dict[str, Any], task: registry.RegisteredPart) -> dict[str, Any]:
     """A plain configuration without the keys that other tasks alone have and that stand at their defaults.
 
     Raises:

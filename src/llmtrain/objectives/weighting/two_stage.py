@@ -9,7 +9,7 @@ from __future__ import annotations
 from llmtrain.objectives.weighting.base import Weighting, added_up
 
 
-class Step(Weighting):
+class TwoStage(Weighting):
     name = "step"
 
     @property

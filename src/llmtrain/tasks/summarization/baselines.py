@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any
 
 from llmtrain.data.examples import Example
+from llmtrain.data.extractive_oracle import greedy_oracle, token_ids_of
 from llmtrain.data.text.sentences import sentences
-from llmtrain.data.text.words import words
 from llmtrain.tasks.summarization.rouge import Rouge
 
 LENGTHS = (*range(1, 31), *range(32, 61, 2), *range(65, 101, 5), *range(110, 301, 10))
@@ -49,24 +49,12 @@ def _lead_scores(example: Example, rouge: Rouge) -> list[float]:
 
 
 def oracle(example: Example, language: str) -> str:
-    """Sentences chosen greedily for ROUGE-1 + ROUGE-2 F1 against the summary (Nallapati et al. 2017)."""
-    texts = sentences(example.source)
-    units = [words(text, language) for text in texts]
-    target = words(example.target, language)
-    grams: list[tuple[Counter[Any], Counter[Any]]] = [(Counter(u), Counter(pairwise(u))) for u in units]
-    goal: tuple[Counter[Any], Counter[Any]] = (Counter(target), Counter(pairwise(target)))
-    chosen: list[int] = []
-    held: tuple[Counter[Any], Counter[Any]] = (Counter(), Counter())
-    best = 0.0
-    while len(chosen) < len(texts):
-        gains = [(sum(_f1(held[n] + grams[i][n], goal[n]) for n in (0, 1)), -i)
-                 for i in range(len(texts)) if i not in chosen]
-        score, index = max(gains)
-        if score <= best:
-            break
-        best = score
-        chosen.append(-index)
-        held = (held[0] + grams[-index][0], held[1] + grams[-index][1])
+    """The sentences that :func:`greedy_oracle` takes, in the document's order: what a perfect selector would choose.
+
+    They are chosen by the tokens that ROUGE counts, for the summary alone, as the labels of an extractive head are.
+    """
+    texts, ids = sentences(example.source), token_ids_of(language)
+    chosen = greedy_oracle([ids(text) for text in texts], ids(example.target), len(texts))
     return " ".join(texts[i] for i in sorted(chosen))
 
 

@@ -31,7 +31,7 @@ from llmtrain.data.order import Request
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.data.text.chinese import segments
 from llmtrain.data.text.preprocess import stopword_lists
-from llmtrain.data.text.preprocess.base import Step
+from llmtrain.data.text.preprocess.base import PreprocessStep
 from llmtrain.data.text.preprocess.options import TextOptions
 from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.evaluation.evaluate import predict_and_score
@@ -256,7 +256,7 @@ def test_l1_reads_its_own_text(tiny_base: Path, tmp_path: Path) -> None:
     assert batch["mlm_input_ids"].shape[1] < before.shape[1]
 
 
-class Swap(Step):
+class Swap(PreprocessStep):
     def change(self, text: str) -> str:
         return text.swapcase()
 

@@ -7,7 +7,7 @@ from typing import Any
 DOCUMENT, TARGET, L1 = "document", "summary", "l1"  # the words of a step's option ``apply``
 
 
-class Step:
+class PreprocessStep:
     """One step. A subclass changes texts, or leaves rows out, or both; it must be picklable.
 
     ``options.apply`` says which texts: document (the source), summary (the target), both, or l1 (the source as the

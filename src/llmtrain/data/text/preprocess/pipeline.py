@@ -9,7 +9,7 @@ from typing import Any
 from llmtrain import registry
 from llmtrain.config.sections.preprocess import KIND, given, typed_steps
 from llmtrain.data.examples import Example
-from llmtrain.data.text.preprocess.base import DOCUMENT, L1, TARGET, Step
+from llmtrain.data.text.preprocess.base import DOCUMENT, L1, TARGET, PreprocessStep
 
 FORMAT = 1  # raise when a built-in step changes what it does: cached features are made anew
 
@@ -26,10 +26,10 @@ class Pipeline:
 
     def __init__(self, steps: Any) -> None:
         typed = typed_steps(steps)
-        self._steps: list[Step] = [registry.resolve(KIND, name)(options) for name, options in typed]
+        self._steps: list[PreprocessStep] = [registry.resolve(KIND, name)(options) for name, options in typed]
         self._named = [[name, given(options)] for name, options in typed]
         self.has_l1 = any(step.fields == {L1} for step in self._steps)
-        self.filters = any(type(step).refuse is not Step.refuse for step in self._steps)
+        self.filters = any(type(step).refuse is not PreprocessStep.refuse for step in self._steps)
 
     def __bool__(self) -> bool:
         return bool(self._steps)

@@ -8,29 +8,29 @@ import regex
 
 from llmtrain.core.errors import DataError
 from llmtrain.data.text.language import CJK
-from llmtrain.data.text.preprocess.base import Step
+from llmtrain.data.text.preprocess.base import PreprocessStep
 from llmtrain.data.text.preprocess.options import LengthOptions, ReplaceOptions, SentencesOptions
 from llmtrain.data.text.sentences import sentences
 
 UNIT = regex.compile(rf"{CJK.pattern}|(?:(?!{CJK.pattern})[\p{{L}}\p{{M}}\p{{N}}])++")
 
 
-class Nfc(Step):
+class Nfc(PreprocessStep):
     def change(self, text: str) -> str:
         return unicodedata.normalize("NFC", text)
 
 
-class Nfkc(Step):
+class Nfkc(PreprocessStep):
     def change(self, text: str) -> str:
         return unicodedata.normalize("NFKC", text)
 
 
-class Lowercase(Step):
+class Lowercase(PreprocessStep):
     def change(self, text: str) -> str:
         return text.lower()
 
 
-class Replace(Step):
+class Replace(PreprocessStep):
     options: ReplaceOptions
 
     def __init__(self, options: ReplaceOptions) -> None:
@@ -47,14 +47,14 @@ class Replace(Step):
         return changed
 
 
-class Sentences(Step):
+class JoinSentences(PreprocessStep):
     options: SentencesOptions
 
     def change(self, text: str) -> str:
         return self.options.separator.join(sentences(text)[:self.options.max])
 
 
-class Length(Step):
+class Length(PreprocessStep):
     options: LengthOptions
 
     def refuse(self, source: str, target: str, split: str) -> str | None:
