@@ -20,7 +20,7 @@ from common import data_overrides, results, table, train
 
 from llmtrain.data.examples import Example
 from llmtrain.data.sources.splits import load_splits
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.tasks.summarization.options import SummarizationData
 
 WAYS = {"truncate": ["data.max_source_tokens=512"], "head_tail": ["data.max_source_tokens=512", "data.long=head_tail"],

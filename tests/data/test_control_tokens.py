@@ -23,7 +23,7 @@ from llmtrain.data.sentence_features import END, START
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.data.truncation import frame, token_ids
 from llmtrain.models.backbone.families import FAMILIES
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.tasks.summarization.options import SummarizationData
 from llmtrain.training.run_folder.built_on import SAMPLE
 

@@ -18,7 +18,7 @@ from llmtrain.config.sections.data import HubConfig
 from llmtrain.core.errors import ConfigError, LlmtrainError, ResourceError
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.fetch import reach
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.tasks.summarization.options import SummarizationData
 
 NAME = "somebody/base"

@@ -14,7 +14,7 @@ from llmtrain.config.load import load_config
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.config.terms import Terms
 from llmtrain.data.unread_rows import LeaveUnread
-from llmtrain.models.backbone.open_base import load_tokenizer, open_base
+from llmtrain.models.backbone.pretrained import load_tokenizer, open_base
 from llmtrain.objectives.base import Objective
 from llmtrain.objectives.build import build_objectives, build_weighting, continuation_of, frozen_problems, transforms_of
 from llmtrain.objectives.content_selection import ContentSelection

@@ -78,7 +78,7 @@ def base(found: Finding) -> None:
 
     from llmtrain.config.sections.model import ModelConfig
     from llmtrain.data.special_tokens import misfits
-    from llmtrain.models.backbone.open_base import open_base
+    from llmtrain.models.backbone.pretrained import open_base
     from llmtrain.models.backbone.untrusted import check_folder
 
     check_folder(found.path)

@@ -13,7 +13,7 @@ from llmtrain.core.logging import say, warn
 from llmtrain.models.backbone import lora
 from llmtrain.models.backbone.families import freeze, observed_layer
 from llmtrain.models.backbone.long_context import read_long
-from llmtrain.models.backbone.open_base import with_weights
+from llmtrain.models.backbone.pretrained import with_weights
 from llmtrain.models.publish import load_weights
 from llmtrain.models.task_model import TaskModel
 from llmtrain.nn.precision import Precision

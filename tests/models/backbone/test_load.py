@@ -20,7 +20,7 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.core.git_lfs import lfs_pointer
 from llmtrain.models.architectures import class_of
 from llmtrain.models.backbone import untrusted
-from llmtrain.models.backbone.open_base import find_base, load_tokenizer, open_base
+from llmtrain.models.backbone.pretrained import find_base, load_tokenizer, open_base
 from llmtrain.nn.precision import Precision, Speeds
 from llmtrain.registry import get
 

@@ -26,7 +26,7 @@ from llmtrain.data.inspect import Reader
 from llmtrain.data.truncation import LONGEST_WHOLE, Cut, bounded, frame
 from llmtrain.models.backbone.families import family_of, positions
 from llmtrain.models.backbone.long_context import plan_windows, stretch_positions
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.tasks.summarization.options import SummarizationData
 from llmtrain.tasks.summarization.summarizer import Summarizer
 from running import Runs, take

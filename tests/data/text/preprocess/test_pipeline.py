@@ -36,7 +36,7 @@ from llmtrain.data.text.preprocess.options import TextOptions
 from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.evaluation.evaluate import predict_and_score
 from llmtrain.inference.predict import Generated
-from llmtrain.models.backbone.open_base import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.objectives.base import Vocabulary
 from llmtrain.objectives.mlm import MaskTokens
 from llmtrain.objectives.options import MlmConfig
