@@ -27,11 +27,12 @@ def row(key: Key) -> str:
     if isinstance(default, str):
         default = default.replace("\n", "\\n")
     choices = f" ({', '.join(key.choices)})" if key.choices and key.type is not bool else ""
-    return f"| `{key.path}` | {default} | {key.unit} | {key.affects} | {key.meaning}{choices} |".replace("|  |", "| |")
+    cells = (f"`{key.path}`", default, key.unit, key.range, key.affects, f"{key.meaning}{choices}")
+    return "".join(f"| {cell} " if cell != "" else "| " for cell in cells) + "|"
 
 
 def table(chosen: list[Key]) -> list[str]:
-    return ["| key | default | unit | changes | meaning |", "|---|---|---|---|---|", *map(row, chosen)]
+    return ["| key | default | unit | range | changes | meaning |", "|---|---|---|---|---|---|", *map(row, chosen)]
 
 
 def text() -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # another test file: tests.ROOM.test_NAME
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # helpers, by their name alone
 
 import pytest
 

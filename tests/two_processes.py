@@ -1,4 +1,4 @@
-"""What two processes do together, for tests/unit/test_contract.py; each is started with RANK and WORLD_SIZE set.
+"""What two processes do together (training/test_loss_contract.py); each is started with RANK and WORLD_SIZE set.
 
     python two_processes.py BASE OUT     writes NAME-RANK.safetensors (gradients) and facts-RANK.json into OUT
 """

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from helpers import pairs, warm_cli, write_jsonl
+from llmtrain.config.choices import SplitName
 from llmtrain.config.convert import to_dict
-from llmtrain.config.run_id import without_late
-from llmtrain.config.schema import EvalConfig, GenerationConfig
+from llmtrain.config.run_id import by_content, without_late
+from llmtrain.config.schema import EvalConfig, EvaluateConfig, GenerationConfig
+from llmtrain.config.sections.data import DataConfig, HubConfig
 from llmtrain.core import files
 from llmtrain.core.files import write_problem
 from llmtrain.evaluation import report
+from llmtrain.training.run_folder.fingerprints import fingerprints_of_scored
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +201,53 @@ def test_where_results_go_by_default_does_not_change_with_new_keys() -> None:
     assert not names & {"prediction", "top_k", "early_stopping", "repetition_penalty", "num_return_sequences"}
     assert without_late(GenerationConfig(top_k=3)) == without_late(GenerationConfig()) | {"top_k": 3}
     assert "top_k" in to_dict(GenerationConfig())
+
+
+def test_results_of_the_same_rows_go_to_one_place_wherever_these_lie(run: Path, tmp_path: Path) -> None:
+    def place(*more: str) -> str:
+        scored = warm_cli("eval", f"checkpoint={run}", "eval.baselines=false", *more, cwd=tmp_path)
+        assert scored.returncode == 0, scored.stderr
+        return scored.stdout.rpartition("written: ")[2].strip()
+
+    rows = run.parents[1] / "rows.jsonl"
+    shutil.copy(rows, tmp_path / "moved.jsonl")
+    (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(rows.read_bytes()))
+    write_jsonl(tmp_path / "others.jsonl", pairs(3, 7))
+    first = place()
+    assert first.startswith(f"{run}/eval/") and "-test-" in first
+    for same in (["data.test=moved.jsonl"], [f"data.test={tmp_path}/packed.jsonl.gz"], ["data.train=gone.jsonl"],
+                 ["data.test=moved.jsonl", f"data.folder={tmp_path}"], ["data.cache_dir=cache"],
+                 ["generation.batch_tokens=99"]):
+        assert place(*same) == first, same
+    for other in (["data.test=others.jsonl"], ["data.document=summary"], ["generation.max_new_tokens=5"]):
+        assert place(*other) != first, other
+    (tmp_path / "moved.jsonl").write_bytes((tmp_path / "others.jsonl").read_bytes())
+    assert place("data.test=moved.jsonl") == place("data.test=others.jsonl")
+
+
+def test_what_the_leads_length_is_chosen_on_counts_too(tmp_path: Path) -> None:
+    for name in ("test", "validation", "train"):
+        write_jsonl(tmp_path / f"{name}.jsonl", pairs(3, len(name)))
+    data = {name: str(tmp_path / f"{name}.jsonl") for name in ("test", "validation", "train")}
+
+    def keys(split: str = "test", lead: int | None = None, baselines: bool = True, **given: str | None) -> list[str]:
+        config = EvaluateConfig(data=DataConfig(name="files", **given), eval=EvalConfig(
+            split=SplitName(split), lead=lead, baselines=baselines))
+        return sorted(fingerprints_of_scored(config))
+
+    assert keys(**data) == ["data.test", "data.validation"]
+    assert keys(**data | {"validation": None}) == ["data.test", "data.train"]
+    assert keys(lead=3, **data) == keys(baselines=False, **data) == ["data.test"]
+    assert keys("validation", **data) == ["data.validation"]
+    assert keys(**data | {"test": None}, baselines=False) == ["data.train"]
+    assert keys(test=data["test"]) == ["data.test"]
+    hub = DataConfig(name="hub", hub=HubConfig(name="somebody/rows"))
+    assert fingerprints_of_scored(EvaluateConfig(data=hub)) == {"data.hub.name": "somebody/rows"}
+    assert fingerprints_of_scored(EvaluateConfig()) == {}
+
+
+def test_where_results_of_the_docstrings_go_is_what_it_was() -> None:
+    """No path is among their settings: results that are there already keep their place."""
+    config = EvaluateConfig()
+    for name in ("data", "generation", "eval", "precision"):
+        assert by_content(getattr(config, name), {}, f"{name}.") == without_late(getattr(config, name))

@@ -176,7 +176,7 @@ def test_a_batch_without_sentences_counts_nothing_and_reaches_every_parameter(ru
 @pytest.mark.parametrize(("overrides", "told"), [
     (("head=extractive", "head.sentence=first"), "choose one"), (("head=extractive", "head.select=best"), "tuned"),
     (("head=extractive", "head.count=0"), "head.count=0 must be more than 0"),
-    (("head=extractive", "head.labels=0"), "head.labels=0 must be 1 or more"),
+    (("head=extractive", "head.labels=0"), "head.labels=0 must be more than 0"),
     (("head=extractive", "head.threshold=1.5"), "head.threshold=1.5 must be from 0 to 1"),
     (("head=extractive", "head.positive_weight=0"), "more than 0"),
     (("head=extractive", "objective.base=extraction"), "which is trained by that loss itself"),

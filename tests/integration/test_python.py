@@ -146,6 +146,18 @@ def test_a_setting_that_does_nothing_is_told_once(run: Path, capsys: pytest.Capt
     assert "does nothing" not in capsys.readouterr().err
 
 
+def test_summaries_longer_than_the_heads_positions_are_warned_of(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Summarizer(run, max_new_tokens=128)
+    assert capsys.readouterr().err == ""
+    made = Summarizer(run, max_new_tokens=129)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "max_new_tokens=129 is more than the 128 positions of head=transformer" in told
+    assert "generation." not in told
+    pickle.loads(pickle.dumps(made))
+    assert capsys.readouterr().err == ""
+
+
 def test_several_summaries_a_text(run: Path, summarize: Summarizer) -> None:
     several = Summarizer(run, num_beams=3, num_return_sequences=2)
     one: Any = several(TEXTS[0])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STATE = "state"
+LIKE_THE_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # slots of a parameter's own shape in "optimizer"
 _NAME = re.compile(r"[a-z0-9_-][a-z0-9_.-]*")
 
 Parts = dict[str, tuple[dict[str, "Tensor"], dict[str, Any]]]

@@ -1,4 +1,8 @@
-"""``llmtrain.json``: what a published model says of its own training. Whoever made the folder wrote it."""
+"""What a published model holds beside a Hugging Face model's files.
+
+``llmtrain.json`` says what its training was; whoever made the folder wrote it. ``selector/``, where there is one, is
+the model that shortens its documents.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from llmtrain.core.errors import CheckpointError
 from llmtrain.core.files import read_json
 from llmtrain.core.logging import warn
 
-DESCRIPTION = "llmtrain.json"
+DESCRIPTION, SELECTOR = "llmtrain.json", "selector"
 
 
 def read_model_config(model_dir: Path | str) -> dict[str, Any]:

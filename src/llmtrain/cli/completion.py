@@ -10,7 +10,7 @@ from llmtrain.config.compose import config_dir
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.paths import expand
 from llmtrain.config.reference import keys
-from llmtrain.fetch.known import SOURCES
+from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 
 BASH = r"""_llmtrain() {
     local line="${COMP_LINE:0:COMP_POINT}" word
@@ -40,7 +40,7 @@ def candidates(arguments: list[str]) -> list[str]:
     if before[0] == "list":
         return [name for name in kinds() if name.startswith(current)]
     if before[0] == "fetch":
-        return [name for name in SOURCES if name.startswith(current)]
+        return [name for name in PACKAGED_BASES if name.startswith(current)]
     if before[-1] in ("--config-dir", "--plugin"):
         return []  # a path
     if current.startswith("-"):

@@ -108,12 +108,14 @@ SECRET_KEYS = ("token", "hf_token", "password", "api_key", "secret")
 
 
 def _refuse_what_is_no_text(arguments: list[str]) -> None:
-    """Raise ConfigError for bytes that are no UTF-8: no configuration, log or JSON could hold them."""
+    """Raise ConfigError for bytes that no configuration or log could hold, and names that libraries never find."""
     for argument in arguments:
         try:
             argument.encode()
         except UnicodeEncodeError:
             raise ConfigError(f"{argument} is not UTF-8; rename the file or folder and write its new name") from None
+    if problems := system.misnamed(arguments):
+        raise ConfigError(problems)
 
 
 def _refuse_secrets(arguments: list[str]) -> None:
@@ -269,8 +271,8 @@ def _train(arguments: list[str]) -> int:
     from llmtrain.config.load import load, load_config
 
     if "--cfg" in options:
-        return _show(load("train", overrides).values)
-    config = load_config("train", overrides)
+        return _show(load("train", overrides, multirun=True).values)
+    config = load_config("train", overrides, multirun=True)
     from llmtrain.cli.commands.train import run
 
     keep_going()

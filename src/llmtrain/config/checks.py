@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
-from types import SimpleNamespace
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.config.choices import Language, LongMode, ScheduleName
+from llmtrain.config.bounds import out_of_range
+from llmtrain.config.choices import Language, LongMode, ScheduleName, TuningName
 from llmtrain.config.decode_checks import decoding_problems
 from llmtrain.config.presets import LENGTHS
-from llmtrain.config.schema import Config, GenerationConfig, TrainConfig
+from llmtrain.config.schema import Config, TrainConfig
 from llmtrain.config.sections.objective import (
     base_terms_of,
     needs_summaries,
@@ -24,33 +24,8 @@ from llmtrain.config.sections.preprocess import steps_for_l1
 from llmtrain.config.sections.tuning import problems_of_tuning
 from llmtrain.config.sentence_input import selector_problems, sentence_problems
 from llmtrain.config.weighting_checks import problems_of_weighting
-from llmtrain.core.errors import ConfigError, LlmtrainError, shorten
+from llmtrain.core.errors import ConfigError, LlmtrainError
 
-POSITIVE = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_minutes", "trainer.batch_size",
-            "trainer.accumulate", "trainer.bucket", "trainer.eval_rows", "trainer.log_every", "trainer.keep_last",
-            "trainer.save_every", "trainer.eval_every", "trainer.patience", "trainer.timeout_seconds",
-            "trainer.threads", "trainer.processes", "data.max_source_tokens", "data.max_summary_tokens",
-            "data.max_train_rows", "data.max_validation_rows", "data.validation_from_train", "data.processes",
-            "eval.lead", "generation.num_beams", "generation.max_new_tokens", "generation.batch_tokens",
-            "generation.temperature", "generation.repetition_penalty", "generation.num_return_sequences",
-            "trainer.eval_num_beams", "summarize.batch", "objective.clm.chunk_tokens",
-            "precision.init_scale", "precision.growth_interval", "optim.eps", "objective.step.steps",
-            "objective.uncertainty.lr", "objective.dwa.window", "objective.dwa.temperature", "objective.gradnorm.lr",
-            "objective.famo.lr", "probe.every")
-NOT_NEGATIVE = ("objective.lam", "objective.lam_start", "objective.lam_steps", "objective.step.rest",
-                "objective.gradnorm.alpha", "objective.famo.decay", "optim.base_lr", "optim.head_lr",
-                "optim.weight_decay", "optim.clip_norm", "schedule.warmup_steps", "schedule.base_warmup_steps",
-                "schedule.cooldown_steps", "model.freeze_until_step", "model.unfreeze_every", "data.workers",
-                "eval.bootstrap_samples", "generation.min_new_tokens", "generation.no_repeat_ngram_size",
-                "generation.top_k", "data.max_test_rows", "run.seed", "data.window_overlap", "data.split_seed")
-SHARES = ("model.dropout", "model.attention_dropout", "optim.beta1", "optim.beta2", "optim.ema_decay",
-          "schedule.cooldown_fraction", "objective.mlm.fraction", "objective.mlm.mask_probability",
-          "objective.step.share", "objective.clm.fraction", "head.dropout", "head.label_smoothing",
-          "generation.top_p", "data.head_share")
-MOST = {  # beyond it the value fails in torch, or in a system call that takes no larger one, or scoring never ends
-    "run.seed": 9_000_000_000_000, "trainer.threads": 4096, "trainer.timeout_seconds": 2_000_000,
-    "generation.num_beams": 1000, "trainer.eval_num_beams": 1000, "eval.bootstrap_samples": 1_000_000}
-MOST_OF_ALL = 2**63 - 1
 SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
@@ -64,35 +39,22 @@ def problems_of(config: Config) -> list[str]:
             *_scoring(config)]
 
 
-def generation_ranges(generation: GenerationConfig) -> list[str]:
-    """What is out of range in decode settings alone."""
-    return list(_ranges(SimpleNamespace(generation=generation)))
+def _ranges(config: Config) -> Iterator[str]:
+    yield from out_of_range(config, unread=frozenset(_unread(config)))
 
 
-def _ranges(config: object) -> Iterator[str]:
-    for names, low, high, text in ((POSITIVE, 0, None, "more than 0"), (NOT_NEGATIVE, None, None, "0 or more"),
-                                   (SHARES, None, 1, "from 0 to 1")):
-        for name in names:
-            value = _value(config, name)
-            if value is None:
-                continue
-            if value != value or (value <= 0 if low == 0 else value < 0) or (high is not None and value > high):
-                yield f"{name}={_shown(value)} must be {text}; change it"
-            elif value == float("inf"):
-                yield f"{name}={value} must be finite; change it"
-            elif value > (most := MOST.get(name, MOST_OF_ALL)) and (isinstance(value, int) or name in MOST):
-                yield f"{name}={_shown(value)} must be at most {most}; change it"
-
-
-def _shown(value: float) -> str:
-    """A number as it may stand in a line; an int may have thousands of digits, which no float holds."""
-    return shorten(str(value), 40) if isinstance(value, int) else f"{value:g}"
-
-
-def _value(config: object, path: str) -> float | None:
-    for name in path.split("."):
-        config = getattr(config, name, None)
-    return config if isinstance(config, int | float) else None
+def _unread(config: Config) -> Iterator[str]:
+    """Sections of what is not chosen: nothing reads them, so that what they say is no mistake."""
+    if config.data.name != "docstrings":
+        yield "data.docstrings"
+    if not isinstance(config, TrainConfig):
+        return
+    if config.tuning.name is not TuningName.lora:
+        yield "tuning"
+    chosen = {"objective": {*base_terms_of(config.objective), config.objective.weighting}, "optim": {config.optim.name}}
+    for section, kinds in (("objective", ("objective", "weighting")), ("optim", ("optimizer",))):
+        yield from (f"{section}.{part.name}" for kind in kinds for part in registry.parts(kind)
+                    if part.name not in chosen[section])
 
 
 def _lengths(config: TrainConfig) -> Iterator[str]:
@@ -166,17 +128,13 @@ def _optim(config: TrainConfig) -> Iterator[str]:
         registry.get("optimizer", optim.name)
     except LlmtrainError as error:
         yield f"optim.name: {error}"
-    if not 0 < optim.layer_decay <= 1:
-        yield f"optim.layer_decay={optim.layer_decay:g} must be more than 0 and at most 1; change it"
     yield from _average(config)
-    options = getattr(optim, optim.name, None)
-    if hasattr(options, "problems"):  # what an optimizer's own options say of themselves
-        yield from options.problems()
+    yield from _own(getattr(optim, optim.name, None))
 
 
 def _average(config: TrainConfig) -> Iterator[str]:
     count, kept = config.optim.average_last, config.trainer.keep_last
-    if count < 0 or count == 1:
+    if count == 1:
         yield f"optim.average_last={count} must be 0 (off) or at least 2; change it"
     elif count > kept:
         yield f"optim.average_last={count} is more than trainer.keep_last={kept} keeps; raise that to {count}"
@@ -192,9 +150,7 @@ def _data(config: TrainConfig) -> Iterator[str]:
         able = [part.name for part in registry.parts("objective") if not part.requires.get("reads_summary")]
         yield (f"data.unlabelled needs a base term that reads documents alone; use an objective.base of "
                f"{', '.join(able)}, or leave data.unlabelled out")
-    if not 0 < data.unlabelled_share < 1:
-        yield f"data.unlabelled_share={data.unlabelled_share:g} must be more than 0 and less than 1; change it"
-    elif data.unlabelled is not None and needs_summaries(config.objective) and config.trainer.batch_size < 2:
+    if data.unlabelled is not None and needs_summaries(config.objective) and config.trainer.batch_size < 2:
         yield ("data.unlabelled needs room in a step for a pair and a document alone; set trainer.batch_size to 2 or "
                "more")
     if data.name == "files" and not data.train:

@@ -92,9 +92,12 @@ def parse(overrides: list[str]) -> list[Any]:
     return parsed
 
 
-def check_names(command: str, parsed: list[Any], loader: Any) -> None:
-    """Raise ConfigError with one line for each key, group or option that does not exist, wrong value, and sweep."""
-    several = "add --multirun, or quote the value" if command == "train" else "give one value, or quote it"
+def check_names(command: str, parsed: list[Any], loader: Any, multirun: bool = False) -> None:
+    """Raise ConfigError with one line for each key, group or option that does not exist, wrong value, and sweep.
+
+    ``multirun``: whoever asks could take a sweep under --multirun.
+    """
+    several = "add --multirun, or quote the value" if multirun else "give one value, or quote it"
     problems = [f"{o.input_line} is a sweep; {several}: \"{o.key_or_group}='{o.input_line.partition('=')[2]}'\""
                 for o in parsed if o.is_sweep_override()]
     names = Names(command, loader, default_groups(command), config_files.elsewhere)
@@ -113,12 +116,13 @@ def refuse_sweeps(parsed: list[Any], advice: str) -> None:
         raise ConfigError(problems)
 
 
-def compose(command: str, overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
+def compose(command: str, overrides: list[str], multirun: bool = False) -> tuple[DictConfig, dict[str, str]]:
     """The composed configuration of a command, and what set each key that a preset changed.
 
     Args:
         command: train, eval or summarize.
         overrides: As typed in a shell; path values need no quoting.
+        multirun: Several values of a key are for --multirun, which the caller has; else they are for nothing.
 
     Raises:
         ConfigError: With one line for each wrong key, group, option or value.
@@ -129,7 +133,7 @@ def compose(command: str, overrides: list[str]) -> tuple[DictConfig, dict[str, s
     parsed = parse(overrides)
     with session(command, parsed) as loader:
         overrides, parsed = take_in_files(command, overrides, parsed, loader)
-        check_names(command, parsed, loader)
+        check_names(command, parsed, loader, multirun)
         config = _compose(command, overrides)
         experiment = config.hydra.runtime.choices.get("experiment")
         with open_dict(config):

@@ -10,7 +10,6 @@ from llmtrain.config.schema import GenerationConfig
 
 SAMPLING = ("temperature", "top_k", "top_p")  # they shape what is drawn from
 BEAMS = ("length_penalty", "early_stopping")  # they rank and end what is searched
-COLDEST, STEEPEST = 1e-30, 100  # beyond them logits, or powers of a length, are no numbers any more
 NO_DECODING = ("max_new_tokens", "batch_tokens")  # of a head that chooses sentences: limits and speed, no decision
 
 
@@ -19,11 +18,6 @@ def decoding_problems(generation: GenerationConfig) -> Iterator[str]:
     if generation.min_new_tokens > generation.max_new_tokens:
         yield (f"generation.min_new_tokens={generation.min_new_tokens} is more than generation.max_new_tokens="
                f"{generation.max_new_tokens}; change one of them")
-    if 0 < generation.temperature < COLDEST:
-        yield f"generation.temperature={generation.temperature:g} must be at least {COLDEST:g}; raise it"
-    if abs(generation.length_penalty) > STEEPEST:
-        yield (f"generation.length_penalty={generation.length_penalty:g} must be from -{STEEPEST} to {STEEPEST}; "
-               "change it")
     if isinstance(word := generation.early_stopping, str) and word != "never":
         yield (f"generation.early_stopping={word} is not one of true, false, never; "
                + did_you_mean(word, ("true", "false", "never"), "choose one of them"))

@@ -34,7 +34,7 @@ class Loaded:
 
 
 @overload
-def load_config(command: Literal["train"], overrides: list[str]) -> TrainConfig: ...
+def load_config(command: Literal["train"], overrides: list[str], *, multirun: bool = False) -> TrainConfig: ...
 
 
 @overload
@@ -47,10 +47,12 @@ def load_config(command: Literal["summarize"], overrides: list[str], stored: Sto
 
 
 @overload
-def load_config(command: str, overrides: list[str], stored: Stored | None = None) -> Config: ...
+def load_config(command: str, overrides: list[str], stored: Stored | None = None, *, multirun: bool = False,
+                ) -> Config: ...
 
 
-def load_config(command: str, overrides: list[str], stored: Stored | None = None) -> Config:
+def load_config(command: str, overrides: list[str], stored: Stored | None = None, *, multirun: bool = False,
+                ) -> Config:
     """The configuration of a command, typed and checked.
 
     Args:
@@ -58,6 +60,7 @@ def load_config(command: str, overrides: list[str], stored: Stored | None = None
         overrides: As typed in a shell; path values need no quoting.
         stored: eval, summarize: the checkpoint's own configuration, which the overrides change key by key, or a whole
             group by its name (``data=files``). None: the command's yaml alone.
+        multirun: A key with several values is answered with --multirun, which the command has.
 
     Raises:
         ConfigError: With one line for each wrong key, group, option or value; or, where those are right, for each
@@ -66,20 +69,20 @@ def load_config(command: str, overrides: list[str], stored: Stored | None = None
     """
     if command != "train":
         refuse_fixed(overrides, command)
-    loaded = load(command, overrides, stored)
+    loaded = load(command, overrides, stored, multirun=multirun)
     if loaded.problems:
         raise ConfigError(loaded.problems)
     return loaded.config
 
 
-def load(command: str, overrides: list[str], stored: Stored | None = None) -> Loaded:
+def load(command: str, overrides: list[str], stored: Stored | None = None, *, multirun: bool = False) -> Loaded:
     """:func:`load_config` without a refusal of what does not go together.
 
     Raises:
         ConfigError: With one line for each wrong key, group, option or value.
         CheckpointError: ``stored`` does not fit the schema.
     """
-    composed, origins = compose(command, overrides)
+    composed, origins = compose(command, overrides, multirun)
     values = to_container(composed)
     if stored is not None:
         values = changed_by(stored, values, overrides, command)

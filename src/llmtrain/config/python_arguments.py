@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from llmtrain.config.checks import generation_ranges
+from llmtrain.config.bounds import out_of_range
 from llmtrain.config.choices import Device, PrecisionName
 from llmtrain.config.convert import build, convert, did_you_mean, plain
 from llmtrain.config.decode_checks import decoding_problems
@@ -30,8 +30,9 @@ class Arguments:
     def over(self, stored: GenerationConfig) -> GenerationConfig:
         """The stored decode settings with the given ones. Raises ConfigError where they do not go together."""
         generation = build(GenerationConfig, plain(stored) | self.generation)
-        if problems := list(decoding_problems(generation)):
-            raise ConfigError(line.replace("generation.", "") for line in problems)
+        if problems := [*out_of_range(generation),
+                        *(line.replace("generation.", "") for line in decoding_problems(generation))]:
+            raise ConfigError(problems)
         return generation
 
 
@@ -47,7 +48,7 @@ def arguments(folder: Any, precision: Any, device: Any, plugins: Any, generation
                  for name in settings if name not in names]
     known = {name: value for name, value in settings.items() if name in names}
     try:
-        problems += [line.replace("generation.", "") for line in generation_ranges(build(GenerationConfig, known))]
+        problems += out_of_range(build(GenerationConfig, known))
     except ConfigError as error:
         problems += error.problems
     chosen = convert(PrecisionName, precision, "precision", problems)

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Union, get_args, get_origin
 
 from llmtrain import registry
+from llmtrain.config.bounds import OPEN, Bounds, bounds_of
 from llmtrain.config.convert import hints, plain
 from llmtrain.config.keys import RESULTS
 from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
@@ -20,7 +21,8 @@ SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summa
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One documented key. ``type`` is the annotation without None; ``optional`` says whether null is a value."""
+    """One documented key. ``type`` is the annotation without None; ``optional`` says whether null is a value;
+    ``bounds`` is the range of a number, and of each in a list."""
 
     path: str
     meaning: str
@@ -29,11 +31,20 @@ class Key:
     affects: str
     type: Any
     optional: bool
+    bounds: Bounds = OPEN
 
     @property
     def open(self) -> bool:
         """Whether further keys may stand below this one."""
         return self.type is Any or get_origin(self.type) is dict or self.type is dict
+
+    @property
+    def range(self) -> str:
+        """The range of a number in words; of a list of groups, that of each number in them."""
+        entry = (get_args(self.type) or (None,))[0]
+        if isinstance(entry, type) and is_dataclass(entry):
+            return ", ".join(f"{field.name} {bounds}" for field in fields(entry) if (bounds := bounds_of(field)))
+        return str(self.bounds)
 
     @property
     def choices(self) -> list[str]:
@@ -83,7 +94,7 @@ def _walk(schema: type, prefix: str, sections: dict[str, type]) -> Iterator[Key]
         if default is MISSING:
             default = None if field.default_factory is MISSING else field.default_factory()
         yield Key(path, field.metadata.get("meaning", ""), field.metadata.get("unit", ""), plain(default),
-                  field.metadata.get("affects", RESULTS), annotation, optional)
+                  field.metadata.get("affects", RESULTS), annotation, optional, bounds_of(field))
 
 
 def keys(command: str, head: str | None = None) -> dict[str, Key]:

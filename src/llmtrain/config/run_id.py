@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -77,6 +78,27 @@ def without_late(config: Any) -> dict[str, Any]:
                 and getattr(config, field.name) == getattr(type(config)(), field.name)}
     return {field.name: without_late(value) if is_dataclass(value := getattr(config, field.name)) else plain(value)
             for field in fields(config) if field.name not in left_out}
+
+
+def by_content(config: Any, fingerprints: Mapping[str, str], path: str) -> dict[str, Any]:
+    """:func:`without_late` of a section by what lies at its paths; keys that change no result stand at their defaults.
+
+    Args:
+        fingerprints: Of the paths that are read, by key; the others count nothing.
+        path: The section's key, ``data.``.
+    """
+    made, default = without_late(config), type(config)()
+    for field in fields(config):
+        affects, key = field.metadata.get("affects", RESULTS), path + field.name
+        if field.name not in made:
+            continue
+        if is_dataclass(value := getattr(config, field.name)):
+            made[field.name] = by_content(value, fingerprints, f"{key}.")
+        elif affects == CONTENT:
+            made[field.name] = fingerprints.get(key)
+        elif affects != RESULTS:
+            made[field.name] = plain(getattr(default, field.name))
+    return made
 
 
 def _collect(config: Any, path: str, flat: dict[str, Any]) -> None:

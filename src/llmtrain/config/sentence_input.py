@@ -83,11 +83,6 @@ def scorer_problems(options: Any, path: str, representations: tuple[str, ...] = 
     """What is wrong with the options every sentence scorer has."""
     if options.sentence not in representations:
         yield f"{path}.sentence={options.sentence} is none of {', '.join(representations)}; choose one"
-    for name, least in (("labels", 1), ("layers", 0), ("heads", 1), ("ffn", 1)):
-        if (value := getattr(options, name, None)) is not None and value < least:
-            yield f"{path}.{name}={value} must be {least} or more; change it"
-    if options.positive_weight <= 0:
-        yield f"{path}.positive_weight={options.positive_weight:g} must be more than 0; change it"
 
 
 def _wanted(config: TrainConfig) -> dict[str, SentenceInput]:

@@ -43,8 +43,9 @@ def _course(config: TrainConfig, moves: bool, chosen: str) -> Iterator[str]:
     if moves:
         if start is None:
             yield f"{chosen} needs objective.lam_start, where lambda begins; set it"
-        if steps == 0:
-            yield f"{chosen} needs objective.lam_steps, the steps over which lambda moves; set it"
+        if steps == 0 and config.trainer.max_minutes is not None:
+            yield (f"{chosen} needs objective.lam_steps, the steps over which lambda moves, since trainer.max_minutes "
+                   "gives no number of steps; set it")
         return
     given = {"lam_start": start is not None, "lam_steps": steps > 0}
     if names := [f"objective.{name}" for name, is_given in given.items() if is_given]:

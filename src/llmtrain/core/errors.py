@@ -16,6 +16,7 @@ TOKEN = re.compile(r"hf_[A-Za-z0-9]{20,}")  # also behind a letter: %3Ahf_... is
 LOGIN = re.compile(r"(?<=://)(?=[^/\s]*@|[^/\s:]*:(?!\d{1,5}[/?#\s]))\S{1,4096}(?=@)")
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # what ends a line, moves a cursor, or is none
 LONGEST_LINE = 399  # characters
+SHOWN = 60  # characters of a name or an id; a stray line break makes them as long as the file
 VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN")
 
 
@@ -43,6 +44,11 @@ def cut(text: str, limit: int) -> str:
     """At most ``limit`` characters of a text that holds no secret: its beginning and its end."""
     end = (limit - 5) // 2
     return text if len(text) <= limit else f"{text[:limit - 5 - end]} ... {text[-end:]}"
+
+
+def shown(name: str, most: int = SHOWN) -> str:
+    """A user's text between quotes, shortened to so many characters."""
+    return cut(repr(redact(name)), most + 2)
 
 
 def as_told(message: str) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 
 from llmtrain.core.errors import CheckpointError, ConfigError, ResourceError, behind, shorten
 
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no file can hold it as UTF-8
 STAGED = ".tmp-"
 REPLACED = f"{STAGED}old-"
 JSON_LIMIT = 64 << 20

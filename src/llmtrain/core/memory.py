@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 CGROUPS = Path("/sys/fs/cgroup")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -35,6 +40,18 @@ def resident() -> int:
 def peak() -> int:
     """The most of it since the start, or since :func:`forget_peak`."""
     return _status(PEAK)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory that this process has taken: what torch allocated on a CUDA device, else its resident set."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # Linux counts KiB
 
 
 def forget_peak() -> bool:

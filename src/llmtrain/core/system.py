@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +17,7 @@ SIGNALS = ("SIGHUP", "SIGUSR1", "pthread_sigmask")
 WAITING = "OMP_WAIT_POLICY"
 TOLD = (WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")  # by a user, to GNU's or LLVM's OpenMP
 NO_HOME = "/"
+NAMES = ("run.name=", "run.root=", "eval.output=", "data.cache_dir=")  # of what need not be there
 
 
 def prepare() -> None:
@@ -43,6 +45,27 @@ def _have_a_home() -> None:
         Path.home()
     except (RuntimeError, KeyError):
         os.environ["HOME"] = NO_HOME
+
+
+def misnamed(arguments: list[str]) -> list[str]:
+    """One line for each name of a file or folder among the arguments, the current folder's too, that libraries would
+    look for elsewhere: Python writes names in the locale's encoding, and what reads models writes them in UTF-8."""
+    coding = sys.getfilesystemencoding()
+    if coding.lower().replace("-", "") == "utf8":
+        return []
+    named = [(argument, argument.partition("=")[2] or argument) for argument in arguments if not argument.isascii()]
+    found = [argument for argument, value in named if argument.startswith(NAMES) or _is_there(value)]
+    with suppress(OSError):
+        found += [] if str(here := Path.cwd()).isascii() else [f"the current folder {here}"]
+    return [f"{what} is not ASCII and this locale's file names are {coding}, which not every library follows; set "
+            "PYTHONUTF8=1 where names are UTF-8, or use a name of ASCII" for what in found]
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # closed, too long, a NUL
+        return False
 
 
 def unsupported() -> str | None:

@@ -12,7 +12,6 @@ from llmtrain.core.errors import DataError
 SPLIT_PERCENT = 5
 NEAR_CHARACTERS = 60
 WORDS = re.compile(r"[^\W_]+")
-SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no file can hold it as UTF-8
 
 
 @dataclass(frozen=True, slots=True)

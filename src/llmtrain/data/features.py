@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sentence_input import SentenceInput
+from llmtrain.core.cache import find_cached, open_cache
 from llmtrain.core.files import writing
 from llmtrain.core.processes import spread
-from llmtrain.data.cache import holding, keeping
 from llmtrain.data.control_tokens import finder, first_spelled, notes_of, unwritable
 from llmtrain.data.examples import Example, digest
 from llmtrain.data.sentence_features import END, LABELS, START, encode_sentences, label_sentences
@@ -123,7 +123,7 @@ def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig, senten
                     | {name: Value("bool") for name in ("cut_document", "cut_summary", "empty", "unwritable")}
                     | {"spelled": Value("string")})
     files = _files(key, min(processes, len(examples)))
-    folder = holding(config, "features", files) or keeping(config, "features")
+    folder = find_cached(config.cache_dir, "features", files) or open_cache(config.cache_dir, "features")
     needed = 8 * sum(len(text) for text in (*documents, *summaries))  # more than tokens take: 8 bytes each
     with nullcontext() if folder is None else writing(folder / f"{key}.arrow", needed):
         rows = _mapped(

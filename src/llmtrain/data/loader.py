@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from llmtrain.core.errors import DataError
+from llmtrain.data.batch import IGNORED, L1, MULTIPLE, Batch, Context, pad
 from llmtrain.data.features import Features
 from llmtrain.data.order import Order, Request, Requests
 from llmtrain.data.workers import end, fetch
-
-Batch = dict[str, Any]
-IGNORED = -100  # a label that counts for nothing, torch's default ignore_index
-L1 = "l1_"  # before the names of l1's own text
-MULTIPLE = 8  # source widths are padded to a multiple of this
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """All that a transform may depend on besides the batch; ``step`` and ``epoch`` count from 0."""
-
-    epoch: int
-    seed: int
-    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +25,6 @@ class StepBatch:
     step: int
     epoch: int
     micro: list[Batch]
-
-
-def pad(rows: Sequence[Sequence[int] | NDArray[np.int64]], value: int, multiple: int = 1) -> Tensor:
-    """(B, longest) long, right-padded."""
-    width = max(1, max(len(row) for row in rows))
-    width = -(-width // multiple) * multiple
-    padded = np.full((len(rows), width), value, dtype=np.int64)
-    for row, values in enumerate(rows):
-        padded[row, :len(values)] = values
-    return torch.from_numpy(padded)
 
 
 def _padded(prefix: str, sources: list[NDArray[np.int64]], pad_id: int) -> Batch:

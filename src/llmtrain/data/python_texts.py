@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llmtrain.core.errors import DataError
-from llmtrain.data.examples import SURROGATE
+from llmtrain.core.files import SURROGATE
 
 SHOWN_PROBLEMS = 10
 

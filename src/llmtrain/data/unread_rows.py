@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from llmtrain.data.loader import IGNORED, L1, MULTIPLE, Batch, Context
+from llmtrain.data.batch import IGNORED, L1, MULTIPLE, Batch, Context
 from llmtrain.data.sentence_features import END, LABELS, START
 
 UNREAD = "unread_id"

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.config.schema import EvaluateConfig
-from llmtrain.core.errors import DataError
-from llmtrain.data.examples import SURROGATE, Example
-from llmtrain.data.sources.cells import Reading, Unusable, names_in, shown
+from llmtrain.core.errors import DataError, shown
+from llmtrain.core.files import SURROGATE
+from llmtrain.data.examples import Example
+from llmtrain.data.sources.cells import Reading, Unusable, names_in
 from llmtrain.data.sources.columns import Columns
-from llmtrain.data.sources.encodings import NUL
+from llmtrain.data.sources.encodings import NOT_UTF8, NUL, SAVE_AS
 from llmtrain.data.sources.readers import SUFFIXES, kind_of, read_bytes, read_rows, read_text
 
 
@@ -114,7 +115,8 @@ def _as_many(found: list[str], path: Path, examples: list[Example]) -> list[str]
 
 def _row(place: str, row: dict[str, Any] | str, column: str, document: str | None) -> Row:
     if isinstance(row, str):
-        raise DataError(f"bad row: {row} at {place}; each needs a {shown(column)}")
+        todo = SAVE_AS if row == NOT_UTF8 else f"each needs a {shown(column)}"
+        raise DataError(f"bad row: {row} at {place}; {todo}")
     if column not in row:
         raise DataError(f"no column {shown(column)} (it has {names_in(row)}) at {place}; name the one that holds the "
                         "predictions, eval.prediction=COLUMN")

@@ -1,12 +1,16 @@
-"""Whether the Hugging Face hub answers: found out in seconds, where its libraries try again for minutes."""
+"""Whether the Hugging Face hub answers, found out in seconds, where its libraries try again for minutes; and whether
+they can keep what it gives."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from llmtrain.core.errors import shorten
+from llmtrain.core.errors import ConfigError, ResourceError, behind, shorten
+from llmtrain.core.files import IN_THE_WAY, write_problem
 
 REACH_SECONDS = 5.0  # in all: looking up the name, connecting, and the first answer
 
@@ -26,6 +30,40 @@ def cached_folder(name: str, revision: str | None = None) -> Path | None:
     except HFValidationError:
         return None
     return Path(found[0]).parent if isinstance(found[0], str) and isinstance(found[1], str) else None
+
+
+@contextmanager
+def closed_cache_told() -> Iterator[None]:
+    """Tell by name the cache of the hub's libraries where what fails inside failed since nothing can be written there.
+
+    Raises:
+        ResourceError: The cache is closed.
+        ConfigError: Something else stands in its place.
+    """
+    try:
+        yield
+    except Exception as error:
+        for one in behind(error):
+            if isinstance(one, OSError) and isinstance(one.filename, str | os.PathLike) and (
+                    found := _cache_of(Path(one.filename))) is not None:
+                variable, problem = found
+                kind = ConfigError if problem.errno in IN_THE_WAY else ResourceError
+                raise kind(f"cannot write at {one.filename} ({problem.strerror}), in the cache of the Hugging Face "
+                           f"libraries; name a folder that you may write to in the environment variable {variable}",
+                           ) from error
+        raise
+
+
+def _cache_of(path: Path) -> tuple[str, OSError] | None:
+    """The variable that names the cache that a path is of, and why it cannot be written; None for any other path."""
+    from huggingface_hub import constants
+
+    set_apart = [(name, os.environ[name]) for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE") if os.environ.get(name)]
+    for variable, place in [*set_apart, ("HF_HOME", constants.HF_HOME)]:
+        folder = Path(place).expanduser()
+        if (path.is_relative_to(folder) or folder.is_relative_to(path)) and (problem := write_problem(folder)):
+            return variable, problem
+    return None
 
 
 def base_place(name: str, revision: str | None = None) -> str:

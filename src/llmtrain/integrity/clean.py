@@ -21,14 +21,14 @@ from llmtrain.core.errors import ConfigError, ResourceError
 from llmtrain.core.files import IN_USE, STAGED, folder_size, remove, writing
 from llmtrain.core.lock import LOCK_NAME, FolderLock
 from llmtrain.core.logging import warn
-from llmtrain.fetch.known import SOURCES
+from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 
 CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
 RUN_FILES = {CONFIG, "environment.json", "metrics.jsonl", LOCK_NAME, CHECKPOINTS}  # of a run that came to nothing
 SECTIONS = (b"\nrun:", b"\ntrainer:", b"\nobjective:")  # of a configuration that train wrote
 PAIRS = re.compile(r"\.tmp-docstrings-[0-9a-f]{16}\.jsonl-\d+")  # in a cache itself
 CHOICE = re.compile(r"\.tmp-[0-9a-f]{24}\.json-\d+")  # in selected/
-BASE = re.compile(r"\.tmp-(?:old-)?(?P<name>" + "|".join(map(re.escape, SOURCES)) + ")")  # in bases/
+BASE = re.compile(r"\.tmp-(?:old-)?(?P<name>" + "|".join(map(re.escape, PACKAGED_BASES)) + ")")  # in bases/
 ROWS = re.compile(r"tmp[a-z0-9_]{8}")  # in features/, as datasets calls them: 0600, an Arrow stream
 COMPARED = re.compile(r"llmtrain-verify-resume-[a-z0-9_]{8}")  # in the system's folder for temporary files
 TRIALS = re.compile(r"(straight|stopped|again|strict)(\.jsonl\d*|\.log)?")  # what lies in it

@@ -8,14 +8,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from llmtrain.checkpoint import check_plugins, read_model_config, verify
+from llmtrain.checkpoint import SELECTOR, check_plugins, read_model_config, verify
 from llmtrain.config.convert import from_dict
 from llmtrain.config.sections.objective import trains_summary
 from llmtrain.core.errors import CheckpointError, shorten
 from llmtrain.integrity.finding import ADVICE, Finding
 from llmtrain.models.backbone.load_errors import check_kinds, refusing
 from llmtrain.models.backbone.untrusted import weight_files
-from llmtrain.tasks.summarization.selector import FOLDER as SELECTOR
 
 WRITES, READS = ("eval", "summarize", "model.init_from"), ("eval", "summarize", "data.selector")
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from llmtrain.checkpoint import AVERAGE, verify
 from llmtrain.checkpoint.locate import read_pointer, step_folders
 from llmtrain.checkpoint.manifest import MANIFEST, Manifest
+from llmtrain.checkpoint.parts import LIKE_THE_PARAMETER
 from llmtrain.core.errors import CheckpointError, ConfigError, LlmtrainError
 from llmtrain.core.files import STAGED
 from llmtrain.integrity import model_folders, run_files
 from llmtrain.integrity.finding import ADVICE, Finding
-from llmtrain.training.optimizer_state import LIKE_THE_PARAMETER
 
 STATE_NEEDED = ("progress", "schedule", "optimizer", "precision", "objectives", "random")
 

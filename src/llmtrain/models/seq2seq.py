@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
+from llmtrain.data.batch import IGNORED
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.hf_config import LlmtrainSeq2SeqConfig
 from llmtrain.models.padding import check_written, leading, moved, right_padded
-from llmtrain.models.task_model import IGNORED, sentences_of
+from llmtrain.models.task_model import sentences_of
 from llmtrain.models.text_generation import WritingModel
 from llmtrain.nn.attention import tracing
 

@@ -19,6 +19,7 @@ from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sentence_input import SentenceInput, wanted_by
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import say
+from llmtrain.data.batch import IGNORED
 from llmtrain.models.backbone.families import (
     embeddings,
     family_of,
@@ -38,7 +39,6 @@ from llmtrain.nn.attention import NAME, hiding, tracing
 from llmtrain.nn.dropout import cheapen_dropout
 from llmtrain.nn.linear import cheapen_linear
 
-IGNORED = -100  # a label that counts for nothing, torch's default ignore_index
 MOST_POSITIONS = 1024  # rows of a head's own position table: a base may read 100,000 tokens, a summary has fewer
 
 

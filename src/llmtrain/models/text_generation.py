@@ -15,7 +15,7 @@ from transformers import GenerationMixin
 
 from llmtrain.config.decode_checks import acting_settings
 from llmtrain.config.schema import GenerationConfig
-from llmtrain.data.loader import pad
+from llmtrain.data.batch import pad
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.output import Choice, Draft
 from llmtrain.models.task_model import SummaryModel, sentences_of

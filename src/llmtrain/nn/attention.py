@@ -26,7 +26,7 @@ from llmtrain.nn.dropout import dropout_factor
 NAME = "llmtrain"  # how a trunk's configuration names this attention
 KEPT_BYTES = 256 << 20  # probabilities kept for one call
 CACHE_ELEMENTS = 1 << 19  # scores worked on at once in fp32: they stay in the cache
-NEVER = -1e30  # added to scores that may not be looked at; finite, so that a fully masked row gives no NaN
+NEVER = -1e30  # the score of what may not be chosen; finite, so that a fully masked row has no NaN, nor its gradient
 
 
 def tracing() -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmtrain.data.loader import Batch, Context
+from llmtrain.data.batch import Batch, Context
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.task_model import SummaryModel
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from llmtrain.data.loader import IGNORED, Batch, Context
+from llmtrain.data.batch import IGNORED, Batch, Context
 from llmtrain.models.backbone.families import pretrained_lm_head
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.heads.copy import gold_log_probability

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from llmtrain.data.loader import Batch
+from llmtrain.data.batch import IGNORED, Batch
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.task_model import SummaryModel
 from llmtrain.nn.linear import Linear
@@ -35,7 +35,7 @@ class ContentSelection(Objective):
 
     def _counted_BS(self, batch: Batch) -> Tensor:
         """Real, unspecial tokens of rows that have a summary."""
-        has_summary_B1 = (batch["labels"] != -100).any(dim=1, keepdim=True)
+        has_summary_B1 = (batch["labels"] != IGNORED).any(dim=1, keepdim=True)
         special_BS = torch.isin(batch["input_ids"], self.special)
         return batch["attention_mask"].bool() & ~special_BS & has_summary_B1
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from llmtrain.data.loader import IGNORED, Batch, Context
+from llmtrain.data.batch import IGNORED, Batch, Context
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.task_model import SummaryModel
 from llmtrain.objectives.base import Transform, Vocabulary, connected_zero, row_generator

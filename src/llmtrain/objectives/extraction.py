@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from llmtrain.data.loader import Batch
+from llmtrain.data.batch import Batch
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.heads.extractive.scorer import SentenceScorer, sentence_nll
 from llmtrain.models.task_model import SummaryModel, sentences_of, sizes_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from llmtrain.config.sections.objective import SUMMARY
-from llmtrain.data.loader import Batch
+from llmtrain.data.batch import Batch
 from llmtrain.models.task_model import SummaryModel
 from llmtrain.objectives.base import Objective, connected_zero
 from llmtrain.objectives.weighting.base import Weighting

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from llmtrain.data.loader import IGNORED, L1, Batch, Context
+from llmtrain.data.batch import IGNORED, L1, Batch, Context
 from llmtrain.models.backbone.families import pretrained_mlm_head
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.task_model import SummaryModel

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmtrain.config.schema import TrainConfig
 from llmtrain.core.logging import say
-from llmtrain.data.loader import Batch
+from llmtrain.data.batch import Batch
 from llmtrain.nn.precision import Precision
 from llmtrain.training.build_data import RunData, build_data
 from llmtrain.training.build_model import RunModel, build_model

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmtrain.core.logging import say
-from llmtrain.data.loader import Batch
+from llmtrain.data.batch import Batch
 from llmtrain.nn.precision import Precision
 from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.builders import build_optimizer

@@ -5,8 +5,6 @@ A base that was trained alone writes no summaries; its held-out losses are told 
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from llmtrain import checkpoint
 from llmtrain.config.convert import to_dict
 from llmtrain.core.logging import say
+from llmtrain.core.memory import peak_memory_bytes
 from llmtrain.data.features import tokenize
 from llmtrain.evaluation.evaluate import SplitScores, generate_and_score
 from llmtrain.evaluation.report import build_results, write_outputs
@@ -24,14 +23,6 @@ from llmtrain.tasks.summarization.selector import as_read
 from llmtrain.training.build import Training
 from llmtrain.training.checkpoint_averaging import publish_average
 from llmtrain.training.validate import held_out_losses
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Peak of this process: GPU allocations on CUDA, resident set elsewhere."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB
 
 
 def load_best(run: Training, averaged: list[int] | None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llmtrain.data.loader import Batch
+from llmtrain.data.batch import Batch
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:

@@ -18,7 +18,6 @@ from llmtrain.core.files import write_json
 from llmtrain.models.backbone.lora import merged_state
 from llmtrain.models.publish import publish_base, publish_generation
 from llmtrain.objectives.mlm import MaskedLm
-from llmtrain.tasks.summarization.selector import FOLDER as SELECTOR
 from llmtrain.training.build import Training
 
 VOCABULARY_ENTRY = 40  # bytes of a token in a tokenizer's file, about
@@ -114,7 +113,7 @@ def write_model(run: Training, folder: Path, meta: dict[str, Any]) -> None:
     publish(run, folder)
     run.spec.base.tokenizer.save_pretrained(folder)
     if run.data.selector is not None and run.spec.terms.trains_task:
-        run.data.selector.copy_to(folder / SELECTOR)
+        run.data.selector.copy_to(folder / checkpoint.SELECTOR)
     write_json(folder / "llmtrain.json", meta)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from llmtrain.config.choices import OnNonFinite
 from llmtrain.core.errors import NumericsError
-from llmtrain.data.loader import Batch
+from llmtrain.data.batch import Batch
 from llmtrain.nn.precision import Precision
 from llmtrain.objectives.joint_module import JointModule
 from llmtrain.objectives.weighting.micro_batches import Work

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from llmtrain.core.errors import Stopped
 from llmtrain.core.logging import Progress, say, warn
 from llmtrain.core.signals import Left, StopSignals
-from llmtrain.data.loader import Batch
+from llmtrain.data.batch import Batch
 from llmtrain.data.workers import losses_told
 from llmtrain.training.build import Training
 from llmtrain.training.diagnostics.gradient_probe import probe

@@ -41,7 +41,7 @@ def _at(values: Any, path: str) -> Any:
 
 def _line(key: Key, value: Any, origin: str | None) -> str:
     shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-    facts = [f"in {key.unit}"] if key.unit else []
+    facts = [", ".join(filter(None, (key.unit and f"in {key.unit}", key.range)))] if key.unit or key.range else []
     if value != key.default:
         facts.append(f"default {'null' if key.default is None else key.default}")
     if origin:

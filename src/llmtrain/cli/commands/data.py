@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from llmtrain.config.bounds import out_of_range
 from llmtrain.config.choices import LongMode
 from llmtrain.config.compose import parse, refuse_sweeps
 from llmtrain.config.convert import build
@@ -94,19 +95,19 @@ def _own(overrides: list[str]) -> ShowConfig:
     refuse_sweeps(parsed, "give one value")
     values = {o.key_or_group.removeprefix("show."): o.value() for o in parsed}
     show: ShowConfig = build(ShowConfig, values, "show")
-    for name in ("rows", "sample"):
-        if getattr(show, name) < 1:
-            raise ConfigError(f"show.{name}={getattr(show, name)} must be more than 0; change it")
+    if problems := list(out_of_range(show, "show")):
+        raise ConfigError(problems)
     return show
 
 
 def _configuration(overrides: list[str]) -> tuple[Any, tuple[str, str | None], bool]:
     """The configuration, (path, revision) of the tokenizer, and whether every row must have a summary."""
     if path_value(overrides, "checkpoint") is not None:
+        from llmtrain.checkpoint import SELECTOR
         from llmtrain.cli.commands.checkpoint_config import open_stored
 
         folder, _, stored = open_stored(overrides, "eval")
-        stored.data.selector = str(folder / "selector")
+        stored.data.selector = str(folder / SELECTOR)
         return stored, (str(folder), None), True
     config = load_config("train", overrides)
     return config, (config.model.path, config.model.revision), needs_summaries(config.objective)

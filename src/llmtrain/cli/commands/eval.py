@@ -14,7 +14,7 @@ from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored
 from llmtrain.config.choices import SplitName
 from llmtrain.config.load import load_config
 from llmtrain.config.overrides.paths import path_value
-from llmtrain.config.run_id import without_late
+from llmtrain.config.run_id import by_content
 from llmtrain.config.schema import EvalConfig, EvaluateConfig
 from llmtrain.core.errors import CheckpointError, ConfigError, DataError, ResourceError, one_line
 from llmtrain.core.files import IN_THE_WAY, write_problem
@@ -80,13 +80,13 @@ def _score_checkpoint(overrides: list[str]) -> int:
     splits, examples = _examples(config)
     validation = _validation(config)
 
+    from llmtrain.core.memory import peak_memory_bytes
     from llmtrain.data.features import tokenize
     from llmtrain.evaluation.evaluate import generate_and_score
     from llmtrain.evaluation.report import build_results
     from llmtrain.tasks.summarization.rouge import try_scoring
     from llmtrain.tasks.summarization.selector import as_read
     from llmtrain.tasks.summarization.summarizer import load_published
-    from llmtrain.training.final_evaluation import peak_memory_bytes
 
     quiet_libraries()
     try_scoring(config.eval, examples)
@@ -153,8 +153,15 @@ def _validation(config: EvaluateConfig) -> list[Example] | None:
 
 
 def _default_output(folder: Path, step: int, config: EvaluateConfig) -> Path:
-    """RUN/eval/STEP-SPLIT-HASH (average-STEP for an average), or beside a lone model folder."""
-    chosen = {name: without_late(getattr(config, name)) for name in ("data", "generation", "eval", "precision")}
+    """RUN/eval/STEP-SPLIT-HASH (average-STEP for an average), or beside a lone model folder.
+
+    The hash covers the settings and what lies at the data's paths: rows that were moved are scored into one folder.
+    """
+    from llmtrain.training.run_folder.fingerprints import fingerprints_of_scored
+
+    read = fingerprints_of_scored(config)
+    chosen = {name: by_content(getattr(config, name), read, f"{name}.") for name in ("data", "generation", "eval",
+                                                                                     "precision")}
     short = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
     root, label = _root(folder)
     output = root / "eval" / f"{step if label is None else label}-{config.eval.split.value}-{short}"

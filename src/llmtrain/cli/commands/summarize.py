@@ -120,6 +120,7 @@ def _documents(path: Path, config: DataConfig) -> Batch:
     """Every row's document, in the words and with the columns that training has for them."""
     from llmtrain.data.sources.cells import Reading
     from llmtrain.data.sources.columns import Columns
+    from llmtrain.data.sources.encodings import NOT_UTF8, SAVE_AS
     from llmtrain.data.sources.own_files import text_of
     from llmtrain.data.sources.readers import read_rows
 
@@ -128,7 +129,7 @@ def _documents(path: Path, config: DataConfig) -> Batch:
     found = []
     for place, row in read_rows(path, how):
         if isinstance(row, str):
-            raise DataError(f"bad row: {row} at {place}; mend it")
+            raise DataError(f"bad row: {row} at {place}; {SAVE_AS if row == NOT_UTF8 else 'mend it'}")
         row = columns.join(columns.find(row), "data.document")
         text, problem = text_of(row, config.document)
         if isinstance(row.get(config.document), str) and not row[config.document].strip():

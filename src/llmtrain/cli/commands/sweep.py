@@ -1,4 +1,4 @@
-"""``llmtrain train --multirun``: each combination in a process and a run folder of its config_files.
+"""``llmtrain train --multirun``: each combination in a process and a run folder of its own.
 
 Accelerate's singletons, signal handlers and memory peaks must not carry over from one job to the next.
 """

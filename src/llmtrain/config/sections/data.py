@@ -15,10 +15,10 @@ EMPTY_CELLS = ("NaN", "nan", "NA", "None", "null", "NULL", "N/A", "<NA>", "#N/A"
 @dataclass(kw_only=True, slots=True)
 class DocstringsConfig:
     stdlib: bool = key(False, "also read the standard library (differs between Python versions)")
-    min_document_words: int = key(12, "shorter documents are left out", "words")
-    max_document_words: int = key(400, "longer documents are left out", "words")
-    min_summary_words: int = key(3, "shorter summaries are left out", "words")
-    max_summary_words: int = key(30, "longer summaries are left out", "words")
+    min_document_words: int = key(12, "shorter documents are left out", "words", min=0)
+    max_document_words: int = key(400, "longer documents are left out", "words", min=1)
+    min_summary_words: int = key(3, "shorter summaries are left out", "words", min=0)
+    max_summary_words: int = key(30, "longer summaries are left out", "words", min=1)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -42,36 +42,37 @@ class DataConfig:
     test: Any = key(None, "test file, list or glob; default: split off by a hash of the document when train is given",
                     affects=CONTENT)
     validation_from_train: int | None = key(None, "hold out this many training rows as validation, chosen by a hash of "
-                                            "the document; near-copies stay together", "rows")
-    split_seed: int = key(0, "another seed holds out other rows (data.validation_from_train)")
+                                            "the document; near-copies stay together", "rows", min=1)
+    split_seed: int = key(0, "another seed holds out other rows (data.validation_from_train)", min=0)
     unlabelled: Any = key(None, "file, list or glob of further training documents without summaries: the base's own "
                                 "term alone reads them", affects=CONTENT)
     unlabelled_share: float = key(0.5, "share of a step's rows that are documents of data.unlabelled; an epoch is a "
-                                       "pass over the pairs", "share")
+                                       "pass over the pairs", "share", above=0, below=1)
     document: str = key("document", "column that holds the document")
     summary: str = key("summary", "column that holds the summary")
     delimiter: str | None = key(None, "between the cells of a table, one character or tab; default: comma, of a .tsv "
                                 "tab, else what the first lines show", late=True)
     empty_cells: list[str] = key(lambda: list(EMPTY_CELLS), "whole cells of a table that stand for no value", late=True)
     references: str | None = key(None, "column of several references; default: references, if every row lists texts")
-    max_source_tokens: int = key(192, "longer documents are cut", "tokens")
+    max_source_tokens: int = key(192, "longer documents are cut", "tokens", min=1)
     long: LongMode = key(LongMode.truncate, "truncate: keep the first tokens; head_tail: keep both ends; "
                          "select_then_write: keep the sentences that data.selector chooses; beyond the base's "
                          "positions, sliding: windows, joined; interpolate: its positions stretched")
     selector: str | None = key(None, "long=select_then_write: run or model folder of an extractive model",
                                affects=CONTENT)
-    head_share: float = key(0.25, "long=head_tail: share of the kept tokens that are the document's first", "share")
-    window_overlap: int = key(64, "long=sliding: tokens that two windows share", "tokens")
-    max_summary_tokens: int = key(32, "longer training summaries are truncated", "tokens")
-    max_train_rows: int | None = key(None, "use only this many training rows", "rows")
-    max_validation_rows: int | None = key(None, "use only this many validation rows", "rows")
-    max_test_rows: int | None = key(None, "use only this many test rows (0: leave the test split alone)", "rows")
+    head_share: float = key(0.25, "long=head_tail: share of the kept tokens that are the document's first", "share",
+                            min=0, max=1)
+    window_overlap: int = key(64, "long=sliding: tokens that two windows share", "tokens", min=0)
+    max_summary_tokens: int = key(32, "longer training summaries are truncated", "tokens", min=1)
+    max_train_rows: int | None = key(None, "use only this many training rows", "rows", min=1)
+    max_validation_rows: int | None = key(None, "use only this many validation rows", "rows", min=1)
+    max_test_rows: int | None = key(None, "use only this many test rows (0: leave the test split alone)", "rows", min=0)
     preprocess: list[Any] = key(list, "steps that change documents and training summaries, in order: names, or "
                                       "{name: NAME, option: value}; `llmtrain list preprocess` shows them")
     on_bad_row: OnBadRow = key(OnBadRow.error, "error: stop at the first bad rows; skip: count and leave out")
     cache_dir: str | None = key(None, "folder for tokenised data; default: the user's cache folder", affects=WHERE)
-    workers: int = key(0, "data loader processes", "processes", affects=SPEED)
+    workers: int = key(0, "data loader processes", "processes", affects=SPEED, min=0, max=4096)
     processes: int | None = key(None, "tokenising processes; default: by size, at most the cores", "processes",
-                                affects=SPEED)
+                                affects=SPEED, min=1, max=4096)
     docstrings: DocstringsConfig = key(DocstringsConfig, "options of data=docstrings")
     hub: HubConfig = key(HubConfig, "options of data=hub")

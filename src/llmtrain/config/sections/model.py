@@ -15,13 +15,13 @@ class ModelConfig:
                     affects=CONTENT)
     revision: str | None = key(None, "hub revision of the base")
     freeze: str = key("none", "none, all, or N: embeddings and the N lowest layers stay as they are")
-    freeze_until_step: int = key(0, "freeze ends at this step (0: never ends)", "steps")
+    freeze_until_step: int = key(0, "freeze ends at this step (0: never ends)", "steps", min=0)
     unfreeze_every: int = key(0, "gradual unfreezing: the head alone for so many steps, then one more layer from the "
-                              "top at each multiple (0: all from the start)", "steps")
+                              "top at each multiple (0: all from the start)", "steps", min=0)
     gradient_checkpointing: bool = key(False, "recompute trunk activations in the backward pass", affects=SPEED)
     dropout: float | None = key(0.0, "dropout inside the base (null: the base's own); raise it for many epochs",
-                                "probability")
+                                "probability", min=0, max=1)
     attention_dropout: float = key(0.0, "attention dropout inside the base (above 0 it leaves torch's fused kernels)",
-                                   "probability")
+                                   "probability", min=0, max=1)
     init_from: str | None = key(None, "llmtrain model, checkpoint or run whose weights this run starts from",
                                 affects=CONTENT)

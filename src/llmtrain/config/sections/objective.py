@@ -16,7 +16,7 @@ SUMMARY = "summary"  # the head's own term l2
 @dataclass(kw_only=True, slots=True)
 class TermConfig:
     name: str = key("", "a registered objective, or summary: the head's own loss")
-    lam: float = key(1.0, "weight of the term's mean loss", "ratio")
+    lam: float = key(1.0, "weight of the term's mean loss", "ratio", min=0)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -24,13 +24,14 @@ class ObjectiveConfig:
     """l1 (``base``) and its ratio to l2, or any number of terms. Options of each objective live under its own name."""
 
     base: str | None = key("select", "base model's own loss l1: none, or a registered objective")
-    lam: float | None = key(0.5, "lambda: weight of l2 relative to l1; null: l1 alone", "ratio")
+    lam: float | None = key(0.5, "lambda: weight of l2 relative to l1; null: l1 alone", "ratio", min=0)
     terms: list[TermConfig] | None = key(None, "every term with its weight, [{name: mlm, lam: 1}, {name: summary, "
                                                "lam: 0.5}]; what base and lam are the short form of")
     weighting: str = key("fixed", "how the terms are weighed: fixed, or a registered weighting")
-    lam_start: float | None = key(None, "weighting=linear or cosine: lambda at step 0; default there: 0", "ratio")
+    lam_start: float | None = key(None, "weighting=linear or cosine: lambda at step 0; default there: 0", "ratio",
+                                  min=0)
     lam_steps: int = key(0, "weighting=linear or cosine: steps over which lambda moves from lam_start to lam; "
-                             "default there: trainer.max_steps", "steps")
+                             "default there: all of the run's", "steps", min=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,6 @@ def problems_of_terms(objective: ObjectiveConfig) -> Iterator[str]:
             yield "objective.terms has a term without a name; write {name: NAME, lam: WEIGHT}"
         if sum(term.name == name for term in terms) > 1:
             yield f"objective.terms names {name} twice; keep one of them"
-    for term in terms:
-        if term.lam < 0 and objective.terms is not None:
-            yield f"objective.terms: {term.name}'s lam={term.lam:g} must be 0 or more; change it"
     if terms and objective.terms is not None and all(term.lam == 0 for term in terms):
         yield "objective.terms has no term with a lam of more than 0; raise one"
     if objective.terms is not None and (said := _contradiction(objective, {term.name: term.lam for term in terms})):

@@ -11,6 +11,7 @@ from dataclasses import fields
 from typing import Any
 
 from llmtrain import registry
+from llmtrain.config.bounds import out_of_range
 from llmtrain.config.convert import build, plain
 from llmtrain.core.errors import ConfigError, LlmtrainError
 
@@ -39,7 +40,7 @@ def typed_steps(steps: Any) -> Steps:
         except LlmtrainError as error:
             problems += [line if path in line else f"{path}: {line}" for line in error.problems]
             continue
-        problems += [f"{path} ({name}): {line}" for line in _own_problems(options)]
+        problems += [f"{path} ({name}): {line}" for line in (*out_of_range(options), *_own_problems(options))]
         found.append((name, options))
     if problems:
         raise ConfigError(problems)

@@ -14,9 +14,9 @@ from llmtrain.config.sections.model import ModelConfig
 class TuningConfig:
     name: TuningName = key(TuningName.full, "full: the base's own weights are trained; lora: low-rank adapters beside "
                                             "its linear layers (Hu et al. 2021), merged when a model is published")
-    rank: int = key(16, "lora: rank of each adapter", "features")
-    alpha: float = key(32.0, "lora: adapters are scaled by alpha / rank")
-    dropout: float = key(0.0, "lora: dropout on what adapters read", "probability")
+    rank: int = key(16, "lora: rank of each adapter", "features", min=1, max=1_000_000)
+    alpha: float = key(32.0, "lora: adapters are scaled by alpha / rank", above=0)
+    dropout: float = key(0.0, "lora: dropout on what adapters read", "probability", min=0, below=1)
     targets: list[str] | None = key(None, "lora: last names of the linear layers that get one (query, value ...); "
                                           "default: all inside the base's layers")
 
@@ -25,12 +25,6 @@ def problems_of_tuning(tuning: TuningConfig, model: ModelConfig) -> Iterator[str
     """One line for each thing that is wrong with adapters, or beside keys of ``model``."""
     if tuning.name is not TuningName.lora:
         return
-    if tuning.rank < 1:
-        yield f"tuning.rank={tuning.rank} must be more than 0; change it"
-    if not tuning.alpha > 0:
-        yield f"tuning.alpha={tuning.alpha:g} must be more than 0; change it"
-    if not 0 <= tuning.dropout < 1:
-        yield f"tuning.dropout={tuning.dropout:g} must be from 0 to less than 1; change it"
     if tuning.targets is not None and not tuning.targets:
         yield "tuning.targets is empty; name linear layers, or leave it out for all of them"
     for name, off in (("freeze", "none"), ("freeze_until_step", 0), ("unfreeze_every", 0)):

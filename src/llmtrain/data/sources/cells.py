@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from llmtrain.config.sections.data import EMPTY_CELLS, DataConfig
-from llmtrain.core.errors import cut, redact
-
-SHOWN = 60  # characters of a name or an id; a stray line break makes them as long as the file
+from llmtrain.core.errors import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +37,6 @@ class Reading:
 
 TWICE = Unusable("stands twice in the header")
 UNREADABLE = Unusable("holds a value that cannot be read")
-
-
-def shown(name: str, most: int = SHOWN) -> str:
-    """A name between quotes, shortened to so many characters."""
-    return cut(repr(redact(name)), most + 2)
 
 
 def names_in(row: Mapping[str, object], most: int = 12) -> str:

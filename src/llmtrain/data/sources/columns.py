@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from llmtrain.config.sections.data import DataConfig
-from llmtrain.data.sources.cells import Unusable, shown
+from llmtrain.core.errors import shown
 
 GAPS = re.compile(r"[\s_\-]+")
 MISSING = object()
@@ -72,7 +72,7 @@ def _nested(row: dict[str, Any], name: str) -> Any:
     """What ``article.text`` names: a literal column with a dot was looked for before."""
     value: Any = row
     for part in name.split(".") if "." in name else ():
-        if not isinstance(value, dict) or part not in value or isinstance(value, Unusable):
+        if not isinstance(value, dict) or part not in value:
             return MISSING
         value = value[part]
     return MISSING if value is row else value

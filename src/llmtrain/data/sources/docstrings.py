@@ -21,10 +21,10 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from llmtrain.config.sections.data import DataConfig, DocstringsConfig
-from llmtrain.core.files import write_text
+from llmtrain.core.cache import find_cached, open_cache
+from llmtrain.core.files import SURROGATE, write_text
 from llmtrain.core.processes import spread
-from llmtrain.data.cache import holding, keeping
-from llmtrain.data.examples import SPLIT_PERCENT, SURROGATE, Example, Splits, digest, share_out
+from llmtrain.data.examples import SPLIT_PERCENT, Example, Splits, digest, share_out
 
 PACKAGES = ("absl", "accelerate", "datasets", "fsspec", "huggingface_hub", "jinja2", "joblib", "networkx", "nltk",
             "numpy", "pandas", "pyarrow", "pygments", "rich", "sympy", "torch", "transformers")
@@ -60,10 +60,10 @@ def _root(package: str) -> Path | None:
 
 def _cached_pairs(roots: dict[str, Path], versions: dict[str, str], config: DataConfig) -> list[Pair]:
     name = f"docstrings-{digest(json.dumps([EXTRACTOR, sorted(versions.items())]))[:16]}.jsonl"
-    if (folder := holding(config, "", [name])) is not None:
+    if (folder := find_cached(config.cache_dir, "", [name])) is not None:
         lines = (folder / name).read_text(encoding="utf-8").splitlines()
         return [(row[0], row[1], row[2]) for row in map(json.loads, lines)]
-    folder = keeping(config, "")  # tried before the work
+    folder = open_cache(config.cache_dir, "")  # tried before the work
     files = [(name, str(root), str(file)) for name, root in sorted(roots.items()) for file in _sources(root)]
     count = min(4, os.cpu_count() or 1)
     made = spread(_pairs_of_files, [files[first::count] for first in range(count)])  # as much work for each

@@ -14,6 +14,7 @@ MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (code
 HEAD = 4096  # bytes that are looked at
 MANY = 5  # a NUL in so many bytes: every second one of UTF-16 that holds Latin letters
 NUL = "holds a NUL character (UTF-16 without a byte order mark?)"
+NOT_UTF8 = "not UTF-8"  # a bad row of such bytes
 SAVE_AS = ("save it as UTF-8, for Windows-1252 by: iconv -f WINDOWS-1252 -t UTF-8 (Chinese: GB18030; Latin-1: "
            "ISO-8859-1)")
 EXPORT = "export it as CSV or JSON Lines"
@@ -64,7 +65,7 @@ def as_utf8(path: Path, content: bytes) -> bytes:
         head = content[:HEAD]
         if head.count(0) * MANY > len(head):
             raise DataError(f"not UTF-8 text (a NUL beside every letter: UTF-16 without a byte order mark?) at {path}; "
-                            "save it as UTF-8")
+                            "save it as UTF-8 (iconv -f UTF-16LE -t UTF-8)")
         return content.removeprefix(codecs.BOM_UTF8)
     try:
         return content.decode(name, "surrogatepass").removeprefix("\ufeff").encode("utf-8", "surrogatepass")
@@ -73,14 +74,19 @@ def as_utf8(path: Path, content: bytes) -> bytes:
                         f"({error.reason}); save it as UTF-8") from error
 
 
+def not_utf8(path: Path, content: bytes, error: UnicodeDecodeError) -> DataError:
+    """The error of a file that is read as a whole, with the line of the first byte that is no UTF-8."""
+    line = content.count(b"\n", 0, error.start) + 1
+    return DataError(f"{NOT_UTF8} text at {path}:{line}; {SAVE_AS}")
+
+
 def decoded(path: Path, content: bytes) -> str:
     """A text file's content. Raises DataError where it is not UTF-8, or holds NUL characters."""
     content = as_utf8(path, content)
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        line = content[:error.start].count(b"\n") + 1
-        raise DataError(f"not UTF-8 text at {path}:{line}; {SAVE_AS}") from error
+        raise not_utf8(path, content, error) from error
     if (at := text.find("\0")) >= 0:
         line = text.count("\n", 0, at) + 1
         raise DataError(f"a line {NUL} at {path}:{line}; save it as UTF-8 or take it out")

@@ -8,16 +8,17 @@ from typing import Any
 
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import ConfigError, DataError, shorten
+from llmtrain.core.paths import given_path
 from llmtrain.data.examples import Example, Splits, take_from_train
 from llmtrain.data.sources.hub_folder import check_card, check_folder
 from llmtrain.data.sources.own_files import examples_of
-from llmtrain.data.sources.paths import given_path
 from llmtrain.data.sources.readers import rows_of_batch
-from llmtrain.fetch.reach import dataset_place, offline, unreachable
+from llmtrain.fetch.reach import closed_cache_told, dataset_place, offline, unreachable
 
 ROWS_AT_ONCE = 1000
 
 
+@closed_cache_told()
 def read_hub(config: DataConfig, only: str | None, labelled: bool = True) -> Splits:
     """Load the named splits with ``datasets`` (no loading scripts: datasets 4 and later run none).
 
@@ -26,6 +27,7 @@ def read_hub(config: DataConfig, only: str | None, labelled: bool = True) -> Spl
     Raises:
         ConfigError: No name given.
         DataError: The hub or the dataset cannot be reached or lacks a split that the configuration names.
+        ResourceError: The cache of the hub's libraries cannot be written.
     """
     hub = config.hub
     if not hub.name:

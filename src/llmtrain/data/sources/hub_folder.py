@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from llmtrain.core.errors import DataError, shorten
-from llmtrain.data.sources.cells import shown
+from llmtrain.core.errors import DataError, shorten, shown
 
 METADATA = ("README.md", ".huggingface.yaml")
 FIELDS = ("data_files", "data_dir")  # of a config: what names files

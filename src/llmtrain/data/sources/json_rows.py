@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llmtrain.core.errors import DataError, shorten
-from llmtrain.data.sources.cells import Reading, shown
+from llmtrain.core.errors import DataError, shorten, shown
+from llmtrain.data.sources.cells import Reading
+from llmtrain.data.sources.encodings import NOT_UTF8, not_utf8
 
 Row = tuple[str, dict[str, Any] | str]
 PYTHON = re.compile(rb"\s*\[?\s*\{\s*'")  # a dict as Python prints it
@@ -59,15 +60,18 @@ def read_json(path: Path, content: bytes, how: Reading) -> Iterator[Row]:
     try:
         value = _loads(content.decode())
     except (ValueError, RecursionError) as error:
-        first = content.lstrip().partition(b"\n")[0]
-        if _is_object(first):
-            how.notes.append(f"JSON Lines in a .json file at {path}")
-            yield from _by_line(path, content)
-            return
-        if content.lstrip().startswith(b"{") and (objects := _one_after_another(content)) is not None:
+        lines = content.strip().split(b"\n")
+        if not _is_object(lines[0]) and content.lstrip().startswith(b"{") and (
+                objects := _one_after_another(content)) is not None:
             how.notes.append(f"JSON objects one after another at {path}")
             yield from _placed(path, objects)
             return
+        if _are_objects(lines):
+            how.notes.append(f"JSON Lines in a .json file at {path}")
+            yield from _by_line(path, content)
+            return
+        if isinstance(error, UnicodeDecodeError):
+            raise not_utf8(path, content, error) from error
         raise DataError(f"not a JSON file at {path} ({shorten(str(error), 80)}); repair it") from error
     if isinstance(value, dict):
         rows, told = _rows_in(value)
@@ -145,7 +149,7 @@ def _refuse_python(path: Path, content: bytes) -> None:
 def _by_line(path: Path, content: bytes) -> Iterator[Row]:
     for place, line in lines_of(path, content):
         if line is None:
-            yield place, "not UTF-8"
+            yield place, NOT_UTF8
             continue
         try:
             value = _loads(line)
@@ -158,6 +162,15 @@ def _by_line(path: Path, content: bytes) -> Iterator[Row]:
 def _placed(path: Path, rows: list[Any]) -> Iterator[Row]:
     for number, row in enumerate(rows, start=1):
         yield f"{path}:{number}", row if isinstance(row, dict) else "not a JSON object"
+
+
+def _are_objects(lines: list[bytes]) -> bool:
+    """Whether a file's lines are rows of their own: its first is one, or most are, so that a broken one spoils itself
+    alone."""
+    if _is_object(lines[0]):
+        return True
+    written = [line for line in lines if line.strip()]
+    return 2 * sum(map(_is_object, written)) > len(written)
 
 
 def _is_object(line: bytes) -> bool:

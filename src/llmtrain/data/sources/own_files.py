@@ -10,12 +10,13 @@ from typing import Any
 
 from llmtrain.config.choices import OnBadRow
 from llmtrain.config.sections.data import DataConfig
-from llmtrain.core.errors import DataError
-from llmtrain.data.examples import SURROGATE, Example, Splits, take_from_train
-from llmtrain.data.sources.cells import Reading, Unusable, shown
+from llmtrain.core.errors import DataError, shown
+from llmtrain.core.files import SURROGATE
+from llmtrain.core.paths import given_path
+from llmtrain.data.examples import Example, Splits, take_from_train
+from llmtrain.data.sources.cells import Reading, Unusable
 from llmtrain.data.sources.columns import columns_of, near_names
-from llmtrain.data.sources.encodings import NUL, SAVE_AS
-from llmtrain.data.sources.paths import given_path
+from llmtrain.data.sources.encodings import NOT_UTF8, NUL, SAVE_AS
 from llmtrain.data.sources.readers import read_rows
 from llmtrain.data.sources.tables import DELIMITERS
 
@@ -106,8 +107,8 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     problems = [(one, place) for place, one in chosen if isinstance(one, str)]
     if not examples and (config.on_bad_row is not OnBadRow.error or not problems):
         problem, place = problems[0] if problems else ("no rows", place)
-        raise DataError(f"no usable row among {len(chosen)} of {split}: {problem} at {place}; rows need the columns of "
-                        "data.document and data.summary")
+        todo = SAVE_AS if problem == NOT_UTF8 else "rows need the columns of data.document and data.summary"
+        raise DataError(f"no usable row among {len(chosen)} of {split}: {problem} at {place}; {todo}")
     if problems and config.on_bad_row is OnBadRow.error:
         raise DataError(_told(problems, split))
     if problems:
@@ -133,7 +134,7 @@ def _told(problems: list[tuple[str, str]], split: str) -> list[str]:
     lines, shown_rows = [], 0
     for problem, at in list(places.items())[:SHOWN_PROBLEMS]:
         more = f" and {len(at) - 1} more rows" if len(at) > 1 else ""
-        todo = SAVE_AS if problem == "not UTF-8" else "mend it"
+        todo = SAVE_AS if problem == NOT_UTF8 else "mend it"
         lines.append(f"bad row: {problem} at {at[0]}{more}; {todo} or set data.on_bad_row=skip")
         shown_rows += len(at)
     hidden = len(problems) - shown_rows

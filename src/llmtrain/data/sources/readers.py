@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.core.errors import DataError, shorten
-from llmtrain.data.sources.cells import TWICE, UNREADABLE, Reading
+from llmtrain.data.sources.cells import TWICE, UNREADABLE, Reading, names_in
 from llmtrain.data.sources.compression import LARGE, PACKED, ROW, check_bound, kind_of, read_bytes
-from llmtrain.data.sources.encodings import as_utf8, check_kind, decoded
+from llmtrain.data.sources.encodings import NOT_UTF8, as_utf8, check_kind, decoded
 from llmtrain.data.sources.json_rows import lines_of, read_json, read_lines
 from llmtrain.data.sources.tables import read_table
 
@@ -63,7 +63,7 @@ def _text(path: Path, content: bytes, _how: Reading) -> Iterator[Row]:
     """Paired text: ``document<TAB>summary`` a line."""
     for place, line in lines_of(path, content):
         if line is None:
-            yield place, "not UTF-8"
+            yield place, NOT_UTF8
             continue
         document, tab, summary = line.partition("\t")
         yield place, {"document": document, "summary": summary} if tab else "no tab between document and summary"
@@ -83,6 +83,9 @@ def _parquet(path: Path, content: bytes, _how: Reading) -> Iterator[Row]:
 
     try:
         file = pyarrow.parquet.ParquetFile(io.BytesIO(content))
+        if not file.metadata.num_rows:
+            named = names_in(dict.fromkeys(file.schema_arrow.names), 6)
+            raise DataError(f"no rows under the columns ({named}) at {path}; it needs at least one")
         groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
         check_bound(path, sum(group.total_byte_size for group in groups))
         longest = max((group.total_byte_size for group in groups), default=1)  # of any value

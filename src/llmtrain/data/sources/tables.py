@@ -15,13 +15,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from llmtrain.core.errors import DataError
-from llmtrain.data.examples import SURROGATE
-from llmtrain.data.sources.cells import TWICE, Reading, shown
+from llmtrain.core.errors import DataError, shown
+from llmtrain.core.files import SURROGATE
+from llmtrain.data.sources.cells import TWICE, Reading, names_in
 from llmtrain.data.sources.compression import kind_of
+from llmtrain.data.sources.encodings import NOT_UTF8, SAVE_AS
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
-DECLARED = re.compile(r"\s*[\"']?sep=(.)[\"']?\s*", re.IGNORECASE)  # the first line that Excel writes and obeys
+# the first line that Excel writes and obeys; saved as a table once more, cells without a value follow it
+DECLARED = re.compile(r"\s*[\"']?sep=(.)[\"']?\1*\s*", re.IGNORECASE)
 LONGEST = 10_000  # lines of one row; a quote that is still open then is a stray one
 UNBALANCED = "a quote opens a field and does not close it"
 Row = tuple[str, dict[str, Any] | str]
@@ -33,24 +35,29 @@ def read_table(path: Path, content: bytes, how: Reading) -> Iterator[Row]:
     the kind's own, or the only other one that fits. Rows of nothing but delimiters are left out and counted.
 
     Raises:
-        DataError: The header cannot be read.
+        DataError: The header cannot be read, or no row follows it.
     """
     # a byte that is not UTF-8 becomes a lone surrogate, and with it only its own row is bad
     lines = io.StringIO(content.decode("utf-8", "surrogateescape"), newline="").readlines()
     start, delimiter = _delimiter(path, lines, how)
     records = _records(lines, delimiter, start)
-    number, header = next(records, (1, []))
+    number, header = next(((at, cells) for at, cells in records if _holds(cells)), (1, []))
     if isinstance(header, str) or any(SURROGATE.search(name) for name in header):
-        problem = header if isinstance(header, str) else "not UTF-8"
-        raise DataError(f"cannot read the header ({problem}) at {path}:{number}; save the table as UTF-8 with a header")
+        problem, todo = (header, "mend it") if isinstance(header, str) else (NOT_UTF8, SAVE_AS)
+        raise DataError(f"cannot read the header ({problem}) at {path}:{number}; {todo}")
     twice = {name: TWICE for name, count in Counter(header).items() if count > 1}  # harmless where nobody needs them
-    nothing, absent = 0, Counter[str]()
+    nothing, absent, none = 0, Counter[str](), True
+    at = number
     for number, cells in records:
-        if len(header) > 1 and not isinstance(cells, str) and not any(cell.strip() for cell in cells):
+        if len(header) > 1 and not _holds(cells):
             nothing += 1
             continue
-        row = cells if isinstance(cells, str) else _row(header, cells, how.empty_cells, absent)
+        row, none = cells if isinstance(cells, str) else _row(header, cells, how.empty_cells, absent), False
         yield f"{path}:{number}", row | twice if twice and not isinstance(row, str) else row
+    if none and header:
+        blank = f" but {nothing} without any value" if nothing else ""
+        raise DataError(f"no rows under the header ({names_in(dict.fromkeys(header), 6)}){blank} at {path}:{at}; a "
+                        "table needs at least one under the line that names its columns")
     if nothing:
         how.notes.append(f"{nothing} rows without any value left out at {path}")
     if absent:
@@ -61,8 +68,9 @@ def read_table(path: Path, content: bytes, how: Reading) -> Iterator[Row]:
 def _delimiter(path: Path, lines: list[str], how: Reading) -> tuple[int, str]:
     """(line where the header is looked for, delimiter)."""
     own = "\t" if kind_of(path)[0] == ".tsv" else ","
-    declared = DECLARED.fullmatch(lines[0].rstrip("\r\n")) if lines else None
-    start = 1 if declared else 0
+    first = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    declared = DECLARED.fullmatch(lines[first].rstrip("\r\n")) if lines else None
+    start = first + 1 if declared else 0
     if how.delimiter is not None:
         asked = "\t" if how.delimiter in ("tab", "\\t") else how.delimiter
         if len(asked) != 1 or asked in "\"\r\n":
@@ -70,7 +78,7 @@ def _delimiter(path: Path, lines: list[str], how: Reading) -> tuple[int, str]:
                             "one, such as ';', or to tab")
         return start, asked
     if declared:
-        how.notes.append(f"delimiter {shown(declared[1])} by the first line, {lines[0].strip()}, at {path}")
+        how.notes.append(f"delimiter {shown(declared[1])} by the first line, {lines[first].strip()}, at {path}")
         return start, declared[1]
     if _widths(lines, own)[:1] > [1]:
         return start, own
@@ -84,12 +92,18 @@ def _delimiter(path: Path, lines: list[str], how: Reading) -> tuple[int, str]:
 
 def _widths(lines: list[str], delimiter: str) -> list[int]:
     """Cells of the header and the first rows."""
-    return [len(cells) for _, cells in islice(_records(lines, delimiter, 0), 4) if isinstance(cells, list)]
+    return [len(cells) for _, cells in islice(_records(lines, delimiter, 0), 4)
+            if isinstance(cells, list) and _holds(cells)]
+
+
+def _holds(cells: list[str] | str) -> bool:
+    """Whether a record is more than white space and delimiters."""
+    return isinstance(cells, str) or any(cell.strip() for cell in cells)
 
 
 def _row(header: list[str], cells: list[str], empty: frozenset[str], absent: Counter[str]) -> dict[str, Any] | str:
     if any(SURROGATE.search(cell) for cell in cells):
-        return "not UTF-8"
+        return NOT_UTF8
     while len(cells) > len(header) and not cells[-1].strip():  # delimiters that a spreadsheet leaves behind
         cells = cells[:-1]
     if len(cells) > len(header):
@@ -111,7 +125,7 @@ def _records(lines: list[str], delimiter: str, start: int) -> Iterator[tuple[int
             taken, cells = (1, literal) if len(literal) == columns else (taken, cells)
         if cells:
             yield at + 1, cells
-            columns = len(cells) if columns is None and isinstance(cells, list) else columns
+            columns = len(cells) if columns is None and isinstance(cells, list) and _holds(cells) else columns
         at += taken
 
 

@@ -9,9 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from llmtrain.config.sections.data import DataConfig
+from llmtrain.core.cache import find_cached, open_cache
 from llmtrain.core.errors import LlmtrainError
-from llmtrain.data.cache import holding, keeping
 
 
 @cache
@@ -31,7 +30,7 @@ def _segmenter() -> Any:
 def _dictionary_folder() -> Path | None:
     """A place that was named and is closed stops nothing here: it may be meant for other files."""
     try:
-        return holding(DataConfig(), "", ["jieba.cache"]) or keeping(DataConfig(), "")
+        return find_cached(None, "", ["jieba.cache"]) or open_cache(None, "")
     except LlmtrainError:
         return None
 

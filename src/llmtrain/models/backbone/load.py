@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.data.control_tokens import text_only, unlimited
 from llmtrain.data.special_tokens import special_ids
-from llmtrain.fetch.reach import base_place, cached_folder, offline, unreachable
+from llmtrain.fetch.reach import base_place, cached_folder, closed_cache_told, offline, unreachable
 from llmtrain.fetch.store import locate
 from llmtrain.models.backbone.families import (
     FAMILIES,
@@ -109,9 +110,12 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _loading(path: str) -> AbstractContextManager[None]:
-    return refusing(ConfigError, f"cannot load the base model at {path}", "; it must be the folder or hub name of a "
-                    "BERT- or GPT-style model with config.json, model.safetensors and a tokenizer")
+@contextmanager
+def _loading(path: str) -> Iterator[None]:
+    told = nullcontext() if Path(path).is_dir() else closed_cache_told()
+    with told, refusing(ConfigError, f"cannot load the base model at {path}", "; it must be the folder or hub name of "
+                        "a BERT- or GPT-style model with config.json, model.safetensors and a tokenizer"):
+        yield
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
@@ -225,9 +229,10 @@ def with_weights(base: Base) -> Base:
         return base
     from transformers.utils import cached_file
 
-    file = cached_file(base.source, "model.safetensors", revision=base.revision,
-                       _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False,
-                       _raise_exceptions_for_gated_repo=False)
+    with _loading(base.path):
+        file = cached_file(base.source, "model.safetensors", revision=base.revision,
+                           _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False,
+                           _raise_exceptions_for_gated_repo=False)
     return base if file is None else replace(base, folder=Path(file).parent)
 
 

@@ -123,7 +123,7 @@ class Head(nn.Module):
         return None
 
     def nll(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """(sum, count) of the summary's negative log-likelihood over labels that are not -100, fp32 and 0-dim.
+        """(sum, count) of the summary's negative log-likelihood over labels that are not ``IGNORED``, fp32 and 0-dim.
 
         A count of 0 gives a zero that is connected to every parameter.
         """

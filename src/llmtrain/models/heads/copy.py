@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from llmtrain.nn.attention import tracing
-
-NEVER = -1e9  # a log-probability that loses against any other and keeps gradients finite
+from llmtrain.nn.attention import NEVER, tracing
 
 
 class GoldLogProbability(torch.autograd.Function):

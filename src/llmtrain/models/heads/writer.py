@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from llmtrain.data.batch import IGNORED
 from llmtrain.models.heads.base import BaseParts, EncoderStates, Head, Sizes
-from llmtrain.models.heads.copy import NEVER, gold_log_probability, mix_all, mix_gold, smoothed
-from llmtrain.nn.attention import tracing
+from llmtrain.models.heads.copy import gold_log_probability, mix_all, mix_gold, smoothed
+from llmtrain.nn.attention import NEVER, tracing
 from llmtrain.nn.linear import Linear, linear, product
 
 MATCH_START = 4.0  # pointer logits; 2 and 4 did alike
@@ -82,14 +83,14 @@ class WritingHead(Head):
         return F.embedding(input_ids_BT, weight_VD)
 
     def nll(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """(sum, count) over labels that are not -100; teacher forcing, fp32. A count of 0 gives a connected zero."""
+        """(sum, count) over labels but ``IGNORED``; teacher forcing, fp32. A count of 0 gives a connected zero."""
         decoded_BTW, every_score = self.forced(states, labels_BT)
         if tracing():  # a graph holds no number of tokens that the labels' values decide
-            counted_N, gold_N = (labels_BT != -100).flatten(), labels_BT.clamp_min(0).flatten()
+            counted_N, gold_N = (labels_BT != IGNORED).flatten(), labels_BT.clamp_min(0).flatten()
             source_NS = states.input_ids_BS.repeat_interleave(labels_BT.shape[1], 0)
             loss_N = self._losses(decoded_BTW.flatten(0, 1), every_score, gold_N, source_NS, states.embedding_VD)
             return loss_N.masked_fill(~counted_N, 0.0).sum(), counted_N.sum()
-        at_N = (labels_BT != -100).reshape(-1).nonzero().squeeze(1)
+        at_N = (labels_BT != IGNORED).reshape(-1).nonzero().squeeze(1)
         gold_N = labels_BT.reshape(-1).index_select(0, at_N)
         row_N = at_N // labels_BT.shape[1]
         decoded_NW = decoded_BTW.flatten(0, 1).index_select(0, at_N)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmtrain.data.loader import Batch
+from llmtrain.data.batch import Batch
 from llmtrain.models.backbone.families import layers
 from llmtrain.nn.precision import Precision
 

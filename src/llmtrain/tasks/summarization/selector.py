@@ -23,14 +23,14 @@ from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
 from llmtrain.config.choices import LongMode
 from llmtrain.config.convert import from_dict
 from llmtrain.config.sections.data import DataConfig
+from llmtrain.core.cache import find_cached, open_cache
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.core.files import read_json, write_json
 from llmtrain.core.logging import Counting, warn
-from llmtrain.data.cache import holding, keeping
+from llmtrain.data.batch import pad
 from llmtrain.data.document_pieces import Piece, fitting, pieces
 from llmtrain.data.examples import Example, digest
 from llmtrain.data.features import clean, describe
-from llmtrain.data.loader import pad
 from llmtrain.data.sentence_features import END, START, encode_sentences
 from llmtrain.data.text.sentences import sentence_spans
 from llmtrain.data.truncation import frame
@@ -41,8 +41,7 @@ from llmtrain.models.backbone.families import positions
 from llmtrain.models.heads.extractive.choose import joined
 from llmtrain.models.sentence_extraction import LlmtrainForExtraction
 
-FOLDER = "selector"  # of a published model
-FOLDER_KEPT = "selected"  # of the cache
+FOLDER = "selected"  # of the cache
 FORMAT = 1  # raise when the choice changes
 AT_A_TIME = 256  # documents tokenised together
 WHOLE = 1 << 30  # tokens; no limit
@@ -113,10 +112,10 @@ class Selector:
         """
         running = getattr(self._precision, "running", "fp32")
         key = digest("\0".join([*texts, self.digest, describe(tokenizer), str(limit), running, str(FORMAT)]))[:24]
-        folder = None if cache is None else holding(cache, FOLDER_KEPT, [f"{key}.json"])
+        folder = None if cache is None else find_cached(cache.cache_dir, FOLDER, [f"{key}.json"])
         chosen = None if folder is None else _read(folder / f"{key}.json")
         if chosen is None:
-            folder = None if cache is None else keeping(cache, FOLDER_KEPT)  # tried before the work
+            folder = None if cache is None else open_cache(cache.cache_dir, FOLDER)  # tried before the work
             chosen = self._choose(texts, tokenizer, limit)
             if folder is not None:
                 write_json(folder / f"{key}.json", chosen)

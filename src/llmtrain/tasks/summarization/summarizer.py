@@ -13,7 +13,7 @@ from typing import Any, overload
 import torch
 from torch import nn
 
-from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
+from llmtrain.checkpoint import SELECTOR, check_plugins, locate_model, read_model_config
 from llmtrain.config.choices import Device, PrecisionName
 from llmtrain.config.convert import from_dict, plain
 from llmtrain.config.decode_checks import idle_settings
@@ -33,7 +33,6 @@ from llmtrain.models.backbone.families import observed_layer, positions
 from llmtrain.nn.precision import Precision
 from llmtrain.plugins import load as load_plugin
 from llmtrain.tasks.summarization.citations import cite
-from llmtrain.tasks.summarization.selector import FOLDER as SELECTOR
 from llmtrain.tasks.summarization.selector import Selector
 
 COPY_LIKELY = 0.5  # a token counts as copied when copying it was likelier than writing it
@@ -230,6 +229,8 @@ class Summarizer:
         for line in idle_settings(self.generation, writes=not self.published.chooses):
             if (told := line.replace("generation.", "")).partition("=")[0] in generation:
                 warn(told)
+        if beyond := self.published.model.beyond_positions({"max_new_tokens": self.generation.max_new_tokens}):
+            warn(beyond)
 
     def _open(self, given: Arguments, load: Callable[[Path, PrecisionConfig, Device], Published]) -> None:
         for file in given.plugins:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmtrain.data.loader import Batch
+from llmtrain.data.batch import Batch
 from llmtrain.data.unread_rows import rows_of
 from llmtrain.nn.precision import Precision
 from llmtrain.objectives.joint_module import JointModule

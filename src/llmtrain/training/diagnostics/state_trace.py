@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmtrain.data.loader import Batch
+from llmtrain.data.batch import Batch
 from llmtrain.data.unread_rows import rows_of
 from llmtrain.training.build import Training
 from llmtrain.training.optimizer_state import OptimizerPart

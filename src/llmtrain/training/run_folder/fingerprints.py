@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from typing import Any
 from llmtrain.checkpoint import locate_model
 from llmtrain.checkpoint.locate import digest_of, read_pointer, step_folders
 from llmtrain.checkpoint.manifest import MANIFEST, record_of
-from llmtrain.config.choices import LongMode
-from llmtrain.config.schema import TrainConfig
+from llmtrain.config.choices import LongMode, SplitName
+from llmtrain.config.schema import EvaluateConfig, TrainConfig
 from llmtrain.core.errors import CheckpointError, ConfigError, LlmtrainError
+from llmtrain.core.paths import given_path
 from llmtrain.data.sources.hub_folder import METADATA
 from llmtrain.data.sources.own_files import paths_of
-from llmtrain.data.sources.paths import given_path
 from llmtrain.data.sources.readers import SUFFIXES, kind_of, read_bytes
 from llmtrain.models.backbone.size_limits import FILES
 from llmtrain.models.backbone.untrusted import check_folder, weight_files
@@ -31,9 +31,30 @@ def fingerprints_of(config: TrainConfig) -> tuple[dict[str, str], list[LlmtrainE
 
     A name (``package:...``, ``fetched:...``, one of the hub) stands for itself and has none.
     """
+    return _read(_readers(config))
+
+
+def fingerprints_of_scored(config: EvaluateConfig) -> dict[str, str]:
+    """The fingerprint of each path that scoring has read, by its key; a dataset of the hub has its name.
+
+    Scoring reads a split's own file, or train where it is split off, and as much for the lead's length.
+    """
+    data, split = config.data, config.eval.split
+    if data.name == "hub" and data.hub.name is not None:
+        name = data.hub.name
+        return _read([("data.hub.name", lambda: _of_hub_folder(name) or name)])[0]
+    if data.name != "files":
+        return {}
+    splits = {split.value} | ({SplitName.validation.value} if config.eval.baselines and not config.eval.lead else set())
+    keys = sorted({name if getattr(data, name) is not None else "train" for name in splits})
+    return _read((f"data.{name}", partial(_of_files, getattr(data, name), f"data.{name}", data.folder))
+                 for name in keys if getattr(data, name) is not None)[0]
+
+
+def _read(readers: Iterable[tuple[str, Read]]) -> tuple[dict[str, str], list[LlmtrainError]]:
     found: dict[str, str] = {}
     failed: list[LlmtrainError] = []
-    for key, read in _readers(config):
+    for key, read in readers:
         try:
             fingerprint = read()
         except LlmtrainError as error:

@@ -43,12 +43,11 @@ class ReplaceOptions:
     by: str = key("", "what stands instead; \\1 or \\g<name> is a group")
     ignore_case: bool = key(False, "capitals and small letters are the same")
     apply: str = key("both", "both, document or summary (the training summary; references stay as they are)")
-    timeout: float = key(2.0, "longest time for one text; a pattern that takes longer stops the run", "seconds")
+    timeout: float = key(2.0, "longest time for one text; a pattern that takes longer stops the run", "seconds",
+                         above=0)
 
     def problems(self) -> Iterator[str]:
         yield from _apply(self.apply, TEXTS)
-        if self.timeout <= 0:
-            yield f"timeout={self.timeout:g} must be more than 0; change it"
         if not self.pattern:
             yield "pattern is empty; give a regular expression"
             return
@@ -67,23 +66,20 @@ class ReplaceOptions:
 
 @dataclass(kw_only=True, slots=True)
 class LengthOptions:
-    min_document_words: int = key(0, "shorter documents are left out", "words")
-    max_document_words: int | None = key(None, "longer documents are left out", "words")
-    min_summary_words: int = key(0, "rows of shorter summaries are left out", "words")
-    max_summary_words: int | None = key(None, "rows of longer summaries are left out", "words")
-    min_document_characters: int = key(0, "shorter documents are left out", "characters")
-    max_document_characters: int | None = key(None, "longer documents are left out", "characters")
-    min_summary_characters: int = key(0, "rows of shorter summaries are left out", "characters")
-    max_summary_characters: int | None = key(None, "rows of longer summaries are left out", "characters")
+    min_document_words: int = key(0, "shorter documents are left out", "words", min=0)
+    max_document_words: int | None = key(None, "longer documents are left out", "words", min=0)
+    min_summary_words: int = key(0, "rows of shorter summaries are left out", "words", min=0)
+    max_summary_words: int | None = key(None, "rows of longer summaries are left out", "words", min=0)
+    min_document_characters: int = key(0, "shorter documents are left out", "characters", min=0)
+    max_document_characters: int | None = key(None, "longer documents are left out", "characters", min=0)
+    min_summary_characters: int = key(0, "rows of shorter summaries are left out", "characters", min=0)
+    max_summary_characters: int | None = key(None, "rows of longer summaries are left out", "characters", min=0)
     splits: list[str] = key(lambda: ["train"], "splits whose rows are measured; train alone keeps scores comparable")
 
     def problems(self) -> Iterator[str]:
         for split in self.splits:
             yield from _choice("splits", split, SPLITS)
         limits = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "splits"}
-        for name, value in limits.items():
-            if value is not None and value < 0:
-                yield f"{name}={value} must be 0 or more; change it"
         for name, high in limits.items():
             low = limits[name.replace("max_", "min_")]
             if high is not None and low > high:
@@ -94,14 +90,12 @@ class LengthOptions:
 
 @dataclass(kw_only=True, slots=True)
 class SentencesOptions:
-    max: int | None = key(None, "keep the first sentences alone; default: all", "sentences")
+    max: int | None = key(None, "keep the first sentences alone; default: all", "sentences", min=1)
     separator: str = key("\n", "what stands between two sentences")
     apply: str = key("document", "document, summary (the training summary) or both")
 
     def problems(self) -> Iterator[str]:
         yield from _apply(self.apply, TEXTS)
-        if self.max is not None and self.max < 1:
-            yield f"max={self.max} must be 1 or more; change it"
 
 
 @dataclass(kw_only=True, slots=True)

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llmtrain.models.heads.base import EncoderStates, Sizes
-from llmtrain.models.heads.copy import NEVER
 from llmtrain.models.heads.ext_abs.options import SOFT, ExtAbsHeadConfig
 from llmtrain.models.heads.extractive.scorer import SentenceScorer
 from llmtrain.models.heads.transformer.head import TransformerHead
+from llmtrain.nn.attention import NEVER
 
 
 class ExtAbsHead(TransformerHead):

@@ -20,13 +20,13 @@ class ExtAbsHeadConfig(TransformerHeadConfig):
     name: str = key("ext_abs", "registered name of the head")
     sentence: str = key(MEAN, "what stands for a sentence: the mean of its tokens, or its last token")
     sentence_layers: int = key(2, "transformer layers over the sentences of a document (0: each is scored alone)",
-                               "layers")
-    labels: int = key(3, "the greedy oracle labels at most this many sentences", "sentences")
+                               "layers", min=0, max=1000)
+    labels: int = key(3, "the greedy oracle labels at most this many sentences", "sentences", min=1)
     steer: str = key(SOFT, "soft: attention and copying are weighed by the sentences' probabilities; top_k: only the "
                            "likeliest sentences are read, in training the labelled ones first")
-    count: int = key(3, "sentences that top_k reads; for both, sentences told as chosen", "sentences")
+    count: int = key(3, "sentences that top_k reads; for both, sentences told as chosen", "sentences", min=1)
     cite: float = key(0.2, "least share in a summary sentence of a source sentence that it cites; the largest always "
-                           "is cited", "share")
+                           "is cited", "share", above=0, max=1)
 
     def sentence_input(self) -> SentenceInput:
         return SentenceInput(labels=self.labels)
@@ -38,11 +38,6 @@ class ExtAbsHeadConfig(TransformerHeadConfig):
             yield f"head.sentence={self.sentence} is none of {MEAN}, {LAST}; choose one"
         if self.steer not in (SOFT, TOP_K):
             yield f"head.steer={self.steer} is none of {SOFT}, {TOP_K}; choose one"
-        for name, least in (("sentence_layers", 0), ("labels", 1), ("count", 1)):
-            if (value := getattr(self, name)) < least:
-                yield f"head.{name}={value} must be {least} or more; change it"
-        if not 0 < self.cite <= 1:
-            yield f"head.cite={self.cite:g} must be more than 0 and at most 1; change it"
         if not self.copy_gate:
             yield "head=ext_abs cites what its copy gate points at; leave head.copy_gate=true, or use head=transformer"
 

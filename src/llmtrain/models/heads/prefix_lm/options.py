@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmtrain.config.keys import SPEED, key
@@ -19,13 +18,9 @@ class PrefixLmHeadConfig:
     mlm_transform: bool | None = key(None, "write through the transform of the base's masked-LM head; default: where "
                                            "the base's folder has one")
     copy_gate: bool = key(False, "mix the vocabulary with a pointer over source tokens: the one part that is new")
-    label_smoothing: float = key(0.0, "label smoothing of the summary cross-entropy", "probability")
-    chunk_tokens: int = key(4096, "summary tokens whose vocabulary logits exist at once", "tokens", affects=SPEED)
-
-    def problems(self) -> Iterator[str]:
-        """One line for each option that is wrong by itself."""
-        if self.chunk_tokens < 1:
-            yield f"head.chunk_tokens={self.chunk_tokens} must be more than 0; change it"
+    label_smoothing: float = key(0.0, "label smoothing of the summary cross-entropy", "probability", min=0, max=1)
+    chunk_tokens: int = key(4096, "summary tokens whose vocabulary logits exist at once", "tokens", affects=SPEED,
+                            min=1)
 
 
 register("head", "prefix_lm", PrefixLmHeadConfig, "llmtrain.models.heads.prefix_lm.head:PrefixLmHead",

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from llmtrain.models.heads.copy import NEVER
-from llmtrain.nn.attention import attend
+from llmtrain.nn.attention import NEVER, attend
 from llmtrain.nn.linear import Linear, product
 
 BLOCK_ELEMENTS = 1 << 26  # activations of additive scores that exist at once
