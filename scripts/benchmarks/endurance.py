@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from llmtrain import checkpoint
 from llmtrain.core.logging import MetricsLog, quiet_libraries
 from llmtrain.core.memory import numbers
-from llmtrain.models.backbone.load import find_base
+from llmtrain.models.backbone.pretrained import find_base
 
 STUDENT_9 = 2.262  # 97.5 % quantile, ten blocks
 

@@ -21,7 +21,7 @@ from common import data_overrides, results, table, train
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.sources.splits import load_splits
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 
 WAYS = {"truncate": ["data.max_source_tokens=512"], "head_tail": ["data.max_source_tokens=512", "data.long=head_tail"],
         "sliding": ["data.long=sliding"], "interpolate": ["data.long=interpolate"],

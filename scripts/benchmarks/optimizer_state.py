@@ -19,7 +19,7 @@ from llmtrain.config.packages import missing_packages
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import quiet_libraries
 from llmtrain.models.architectures import class_of
-from llmtrain.models.backbone.load import open_base
+from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.optim.builders import build_optimizer
 from llmtrain.training.optimizer_state import OptimizerPart
 

@@ -19,7 +19,7 @@ from llmtrain.config.load import load_config
 from llmtrain.config.sentence_input import SentenceInput
 from llmtrain.data.features import tokenize
 from llmtrain.data.sources.splits import load_splits
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from llmtrain.data.sentence_features import END, START
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.data.truncation import frame, token_ids
 from llmtrain.models.backbone.families import FAMILIES
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.training.run_folder.built_on import SAMPLE
 
 PIECES = [*string.ascii_lowercase, *string.digits, *"<>/[]|_.\u2581"]

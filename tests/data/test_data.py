@@ -23,7 +23,7 @@ from llmtrain.data.loader import StepLoader
 from llmtrain.data.sources.docstrings import near_keys, read_docstrings
 from llmtrain.data.sources.readers import read_bytes, read_rows
 from llmtrain.data.sources.splits import load_splits
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 
 
 def config(**values: Any) -> DataConfig:

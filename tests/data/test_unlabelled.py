@@ -22,7 +22,7 @@ from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Collate, StepLoader
 from llmtrain.data.order import Order, Request
 from llmtrain.data.unread_rows import LeaveUnread, rows_of
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.objectives.base import Objective
 from llmtrain.objectives.build import transforms_of
 

@@ -18,7 +18,7 @@ from llmtrain.config.sections.data import DataConfig, HubConfig
 from llmtrain.core.errors import ConfigError, LlmtrainError, ResourceError
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.fetch import reach
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 
 NAME = "somebody/base"
 COMMIT = "86b5e0934494bd15c9632b12f734a8a67f723594"

@@ -20,7 +20,7 @@ from helpers import warm_cli
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.fetch import download, store
 from llmtrain.fetch.packaged_bases import PACKAGED_BASES
-from llmtrain.models.backbone.load import find_base
+from llmtrain.models.backbone.pretrained import find_base
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_gguf = pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="needs the package gguf")

@@ -15,7 +15,7 @@ from helpers import make_tiny_base
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.special_tokens import special_ids
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.models.heads.prefix_lm.options import PrefixLmHeadConfig
 from llmtrain.models.prefix_lm import Behind, LlmtrainForPrefixLM, ReadOutput
 

@@ -15,7 +15,7 @@ from helpers import make_tiny_base
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.models.backbone.families import pretrained_mlm_head
-from llmtrain.models.backbone.load import open_base
+from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.models.heads.prefix_lm.options import PrefixLmHeadConfig
 from llmtrain.models.prefix_lm import LlmtrainForPrefixLM
 from reference_decode import beam, greedy, log_next

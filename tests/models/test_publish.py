@@ -17,7 +17,7 @@ from helpers import environment, make_tiny_base
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.models.architectures import class_of
-from llmtrain.models.backbone.load import load_tokenizer, open_base
+from llmtrain.models.backbone.pretrained import load_tokenizer, open_base
 from llmtrain.models.publish import publish_generation
 from llmtrain.registry import get
 

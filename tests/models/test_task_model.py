@@ -15,7 +15,7 @@ from helpers import environment
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.models.backbone.families import freeze, layers, pretrained_mlm_head
-from llmtrain.models.backbone.load import load_tokenizer, open_base, with_weights
+from llmtrain.models.backbone.pretrained import load_tokenizer, open_base, with_weights
 from llmtrain.models.heads.copy import gold_log_probability, mix_all, mix_gold
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM

@@ -18,7 +18,7 @@ from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.hf import load
 from llmtrain.inference.predict import Documents, summarize_batches
-from llmtrain.models.backbone.load import open_base
+from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 

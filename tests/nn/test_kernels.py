@@ -14,7 +14,7 @@ from helpers import make_tiny_base
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.models.backbone.families import layers, pretrained_mlm_head
-from llmtrain.models.backbone.load import open_base
+from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.models.heads.copy import gold_log_probability
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.heads.transformer.warm_start import chosen_layers

@@ -14,7 +14,7 @@ from llmtrain.config.load import load_config
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.unread_rows import LeaveUnread
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.objectives.base import Objective
 from llmtrain.objectives.build import build_objectives, build_weighting, check_trained, continuation_of, transforms_of
 from llmtrain.objectives.content_selection import ContentSelection

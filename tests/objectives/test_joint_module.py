@@ -17,7 +17,7 @@ from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import StepLoader
 from llmtrain.models.backbone.families import layers
-from llmtrain.models.backbone.load import load_tokenizer, open_base
+from llmtrain.models.backbone.pretrained import load_tokenizer, open_base
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 from llmtrain.objectives.base import Objective, Vocabulary

@@ -47,7 +47,7 @@ def _weights(found: Finding, head: str) -> None:
     from llmtrain.data.control_tokens import text_only
     from llmtrain.data.special_tokens import misfits, special_ids
     from llmtrain.models.architectures import class_of
-    from llmtrain.models.backbone.load import probe
+    from llmtrain.models.backbone.pretrained import probe
     from llmtrain.models.backbone.untrusted import check_published
 
     check_published(found.path)
@@ -78,7 +78,7 @@ def base(found: Finding) -> None:
 
     from llmtrain.config.sections.model import ModelConfig
     from llmtrain.data.special_tokens import misfits
-    from llmtrain.models.backbone.load import open_base
+    from llmtrain.models.backbone.pretrained import open_base
     from llmtrain.models.backbone.untrusted import check_folder
 
     check_folder(found.path)

@@ -22,9 +22,9 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
 from llmtrain.core.errors import ConfigError
+from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import family_of, first_position, layers, pretrained_mlm_head
-from llmtrain.models.backbone.load import with_weights
-from llmtrain.models.backbone.pretrained import Base
+from llmtrain.models.backbone.pretrained import with_weights
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.hf_config import LlmtrainPrefixConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM, SourceOutput

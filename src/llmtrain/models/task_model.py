@@ -20,6 +20,7 @@ from llmtrain.config.sentence_input import SentenceInput, wanted_by
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import say
 from llmtrain.data.batch import IGNORED
+from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import (
     embeddings,
     family_of,
@@ -30,9 +31,8 @@ from llmtrain.models.backbone.families import (
     positions,
     pretrained_mlm_head,
 )
-from llmtrain.models.backbone.load import load_trunk, with_weights
 from llmtrain.models.backbone.long_context import embedded, encode_windows
-from llmtrain.models.backbone.pretrained import Base
+from llmtrain.models.backbone.pretrained import load_trunk, with_weights
 from llmtrain.models.heads.base import BaseParts, EncoderStates, Sentences, Sizes
 from llmtrain.models.output import Draft
 from llmtrain.nn.attention import NAME, hiding, tracing

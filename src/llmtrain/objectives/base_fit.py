@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from llmtrain import registry
+from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import FAMILIES
-from llmtrain.models.backbone.pretrained import Base
 
 
 def fit_problems(objectives: Iterable[str], base: Base) -> Iterator[str]:

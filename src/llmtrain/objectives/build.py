@@ -13,8 +13,8 @@ from llmtrain.config.sections.objective import ObjectiveConfig
 from llmtrain.config.terms import Terms
 from llmtrain.data.special_tokens import id_count
 from llmtrain.data.unread_rows import LeaveUnread
+from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import layers
-from llmtrain.models.backbone.pretrained import Base
 from llmtrain.models.heads.base import Head
 from llmtrain.models.task_model import SummaryModel
 from llmtrain.objectives.base import Objective, Transform, Vocabulary

@@ -12,8 +12,8 @@ from llmtrain.config.decode_checks import idle_settings
 from llmtrain.core.logging import say, warn
 from llmtrain.models.backbone import lora
 from llmtrain.models.backbone.families import freeze, observed_layer
-from llmtrain.models.backbone.load import with_weights
 from llmtrain.models.backbone.long_context import read_long
+from llmtrain.models.backbone.pretrained import with_weights
 from llmtrain.models.publish import load_weights
 from llmtrain.models.task_model import SummaryModel
 from llmtrain.nn.precision import Precision

@@ -16,11 +16,11 @@ from llmtrain.core.errors import CheckpointError, ConfigError, LlmtrainError
 from llmtrain.data.special_tokens import misfits
 from llmtrain.data.truncation import frame
 from llmtrain.models.architectures import class_of
+from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import freeze
-from llmtrain.models.backbone.load import open_base, skeleton
 from llmtrain.models.backbone.long_context import is_stretched, length_problems
 from llmtrain.models.backbone.lora import chosen_layers
-from llmtrain.models.backbone.pretrained import Base
+from llmtrain.models.backbone.pretrained import open_base, skeleton
 from llmtrain.models.publish import is_base
 from llmtrain.objectives.base_fit import fit_problems
 from llmtrain.objectives.build import frozen_problems

@@ -11,7 +11,7 @@ from llmtrain.config.sentence_input import SentenceInput
 from llmtrain.config.terms import Terms
 
 if TYPE_CHECKING:
-    from llmtrain.models.backbone.pretrained import Base
+    from llmtrain.models.backbone.base_facts import Base
     from llmtrain.models.task_model import SummaryModel
 
 

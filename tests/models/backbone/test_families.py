@@ -10,7 +10,7 @@ import torch
 
 from helpers import make_tiny_base
 from llmtrain.models.backbone.families import first_position, freeze, positions, pretrained_mlm_head
-from llmtrain.models.backbone.load import open_base
+from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 from running import Runs, copies, take
 

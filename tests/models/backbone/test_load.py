@@ -20,7 +20,7 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.core.git_lfs import lfs_pointer
 from llmtrain.models.architectures import class_of
 from llmtrain.models.backbone import untrusted
-from llmtrain.models.backbone.load import find_base, load_tokenizer, open_base
+from llmtrain.models.backbone.pretrained import find_base, load_tokenizer, open_base
 from llmtrain.nn.precision import Precision, Speeds
 from llmtrain.registry import get
 
@@ -116,7 +116,7 @@ def test_a_sentencepiece_file_alone_names_the_package(tmp_path: Path, monkeypatc
     folder = make_tiny_base(tmp_path / "base")
     (folder / "tokenizer.json").unlink()
     (folder / "spiece.model").write_bytes(b"x")
-    monkeypatch.setattr("llmtrain.models.backbone.load._importable", lambda module: module != "sentencepiece")
+    monkeypatch.setattr("llmtrain.models.backbone.pretrained._importable", lambda module: module != "sentencepiece")
     with pytest.raises(ConfigError, match="pip install sentencepiece"):
         load_tokenizer(str(folder))
 

@@ -26,8 +26,8 @@ from llmtrain.data.examples import Example
 from llmtrain.data.inspect import Reader
 from llmtrain.data.truncation import LONGEST_WHOLE, Cut, bounded, frame
 from llmtrain.models.backbone.families import family_of, positions
-from llmtrain.models.backbone.load import load_tokenizer
 from llmtrain.models.backbone.long_context import plan_windows, stretch_positions
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.tasks.summarization.summarizer import Summarizer
 from running import Runs, take
 

@@ -16,8 +16,8 @@ from llmtrain.config.run_id import result_dict, run_hash
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.config.sections.tuning import TuningConfig
 from llmtrain.core.errors import ConfigError
-from llmtrain.models.backbone.load import load_trunk, open_base
 from llmtrain.models.backbone.lora import adapted_layers, add_adapters, load_plain, merged_state
+from llmtrain.models.backbone.pretrained import load_trunk, open_base
 from llmtrain.training.checkpoint_averaging import load_mean
 from llmtrain.training.save import save
 from running import Runs, copies, take

@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> int:
     from llmtrain.data.control_tokens import notes_of
     from llmtrain.data.inspect import Reader, overlaps_with_train
     from llmtrain.data.sources.splits import load_splits, subset
-    from llmtrain.models.backbone.load import load_tokenizer, tokenizer_in
+    from llmtrain.models.backbone.pretrained import load_tokenizer, tokenizer_in
 
     quiet_libraries()
     if not any(one.startswith("data.on_bad_row=") for one in overrides):

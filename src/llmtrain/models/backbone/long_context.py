@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from llmtrain.config.choices import LongMode
 from llmtrain.config.sections.data import DataConfig
+from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import family_of, first_position, positions
-from llmtrain.models.backbone.pretrained import Base
 from llmtrain.nn.attention import kept_probabilities
 
 FRAME = 2  # special tokens around a window

@@ -38,7 +38,7 @@ from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.evaluation.evaluate import generate_and_score
 from llmtrain.inference import predict
 from llmtrain.inference.predict import Generated
-from llmtrain.models.backbone.load import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.objectives.base import Vocabulary
 from llmtrain.objectives.mlm import MaskTokens
 from llmtrain.objectives.options import MlmConfig

@@ -15,7 +15,7 @@ from helpers import tiny_tokenizer
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.inference.predict import Generated, Source, Trace
-from llmtrain.models.backbone.load import open_base
+from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.heads.ext_abs.options import ExtAbsHeadConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM

@@ -14,7 +14,7 @@ import llmtrain.hf  # noqa: F401
 from helpers import make_tiny_base
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.models.backbone.families import layers, pretrained_mlm_head
-from llmtrain.models.backbone.load import open_base
+from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.models.heads.rnn import source_attention
 from llmtrain.models.heads.rnn.options import GruHeadConfig, LstmHeadConfig
 from llmtrain.models.heads.rnn.recurrence import State, recur
