@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from helpers import warm_cli, write_jsonl
-from llmtrain.config import checks
 from llmtrain.config.choices import Language, References
-from llmtrain.config.compose import compose, to_typed
+from llmtrain.config.load import load_config
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.data.examples import Example, Splits, near_key
@@ -73,7 +72,7 @@ def test_holding_out_all_rows_is_one_line(tmp_path: Path) -> None:
 ])
 def test_what_holding_out_does_not_go_with(overrides: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        checks.validate(to_typed("train", compose("train", overrides)))  # type: ignore[arg-type]
+        load_config("train", overrides)
 
 
 def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
@@ -121,7 +120,7 @@ def test_every_character_by_hand() -> None:
 def test_without_jieba_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"zh_words needs the package jieba.*llmtrain\[chinese\]"):
-        checks.validate(to_typed("train", compose("train", ["eval.language=zh_words"])))  # type: ignore[arg-type]
+        load_config("train", ["eval.language=zh_words"])
 
 
 def test_quotes_behind_a_stop_belong_to_its_sentence() -> None:
