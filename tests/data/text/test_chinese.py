@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from helpers import warm_cli, write_jsonl
+from llmtrain.config import checks
 from llmtrain.config.choices import Language, References
 from llmtrain.config.load import load_config
 from llmtrain.config.sections.data import DataConfig
