@@ -14,9 +14,15 @@ from llmtrain.config.load import load_config
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.config.terms import Terms
 from llmtrain.data.unread_rows import LeaveUnread
-from llmtrain.models.backbone.pretrained import load_tokenizer, open_base
+from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.objectives.base import Objective
-from llmtrain.objectives.build import build_objectives, build_weighting, continuation_of, frozen_problems, transforms_of
+from llmtrain.objectives.build import (
+    build_objectives,
+    build_weighting,
+    continuation_of,
+    frozen_problems,
+    transforms_of,
+)
 from llmtrain.objectives.content_selection import ContentSelection
 from llmtrain.objectives.mlm import MaskedLm
 
@@ -28,9 +34,9 @@ def config(*overrides: str) -> Any:
 def test_each_named_term_gets_its_options_the_vocabulary_and_the_bases_folder(tiny_base_mlm: Path) -> None:
     made = config("objective.terms=[{name: mlm, lam: 1}, {name: select, lam: 1}, {name: summary, lam: 1}]",
                   "objective.mlm.fraction=0.7", "objective.select.positive_weight=3")
-    tokenizer = load_tokenizer(str(tiny_base_mlm))
-    model: Any = SimpleNamespace(hidden_size=32, input_embedding_VD=torch.zeros(len(tokenizer), 32))
     base = open_base(ModelConfig(path=str(tiny_base_mlm), revision=None))
+    tokenizer = base.tokenizer
+    model: Any = SimpleNamespace(hidden_size=32, input_embedding_VD=torch.zeros(len(tokenizer), 32))
     found: Any = build_objectives(Terms.of(made.objective).base, made.objective, model, base)
     assert {name: type(term) for name, term in found.items()} == {"mlm": MaskedLm, "select": ContentSelection}
     assert found["mlm"].options is made.objective.mlm and found["mlm"].pretrained
@@ -38,7 +44,7 @@ def test_each_named_term_gets_its_options_the_vocabulary_and_the_bases_folder(ti
     assert (vocabulary.size, vocabulary.mask_id) == (len(tokenizer), tokenizer.mask_token_id)
     assert vocabulary.special_ids == set(tokenizer.all_special_ids)
     assert torch.equal(vocabulary.continuation, continuation_of(tokenizer))
-    assert build_objectives((), config("objective=summary_only").objective, model, base) == {}
+    assert build_objectives((), made.objective, model, base) == {}
 
 
 def test_a_weighting_has_the_terms_and_the_runs_seed() -> None:

@@ -176,9 +176,10 @@ def with_weights(base: Base) -> Base:
         return base
     from transformers.utils import cached_file
 
-    file = cached_file(base.source, "model.safetensors", revision=base.revision,
-                       _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False,
-                       _raise_exceptions_for_gated_repo=False)
+    with _loading(base.path):
+        file = cached_file(base.source, "model.safetensors", revision=base.revision,
+                           _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False,
+                           _raise_exceptions_for_gated_repo=False)
     return base if file is None else replace(base, folder=Path(file).parent)
 
 

@@ -12,7 +12,7 @@ import pytest
 from helpers import make_tiny_base
 from llmtrain.config.schema import TrainConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
-from llmtrain.models.backbone import load
+from llmtrain.models.backbone import pretrained
 from llmtrain.models.heads.prefix_lm.options import PrefixLmHeadConfig
 from llmtrain.training import resolve
 from running import Runs
@@ -62,7 +62,7 @@ def test_everything_that_a_base_cannot_do_is_told_at_once(tmp_path: Path) -> Non
 
 def test_a_weighting_that_reads_a_frozen_base_is_told_before_its_weights_are_read(
         runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "load_trunk", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr(pretrained, "load_trunk", lambda *_: pytest.fail("weights were read"))
     config = runs.config("objective.weighting=gradnorm", "model.freeze=2")
     with pytest.raises(ConfigError, match=r"reads gradients of the base's last layer and model.freeze=2 leaves none"):
         resolve.resolve(config)
@@ -81,9 +81,9 @@ def test_ids_without_an_embedding_are_a_damaged_checkpoints(runs: Runs, monkeypa
 
 def test_a_start_asks_for_its_base_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    find, tokenizer = load.find_base, load.tokenizer_in
-    monkeypatch.setattr(load, "find_base", lambda *given: asked.append("base") or find(*given))
-    monkeypatch.setattr(load, "tokenizer_in", lambda *given: asked.append("tokenizer") or tokenizer(*given))
+    find, tokenizer = pretrained.find_base, pretrained.tokenizer_in
+    monkeypatch.setattr(pretrained, "find_base", lambda *given: asked.append("base") or find(*given))
+    monkeypatch.setattr(pretrained, "tokenizer_in", lambda *given: asked.append("tokenizer") or tokenizer(*given))
     config = written_behind(runs.config("objective.base=mlm"))
     run = runs.build(config)
     assert asked == ["base", "tokenizer"]
