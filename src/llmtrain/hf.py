@@ -16,7 +16,7 @@ with quieted_imports():
     from llmtrain.data.special_tokens import misfits
     from llmtrain.models.architectures import class_of
     from llmtrain.models.backbone.load_errors import check_complete, refusing
-    from llmtrain.models.backbone.pretrained import probe
+    from llmtrain.models.backbone.tokenizer_checks import probe
     from llmtrain.models.backbone.untrusted import check_published
     from llmtrain.models.hf_config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
     from llmtrain.models.prefix_lm import LlmtrainForPrefixLM

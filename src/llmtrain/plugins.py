@@ -142,7 +142,7 @@ def check_record(record: object, head: str, at: str) -> list[str]:
     return warnings
 
 
-def _parts_of(plugin: Plugin) -> list[registry.Part]:
+def _parts_of(plugin: Plugin) -> list[registry.RegisteredPart]:
     return [part for kind in registry.KINDS for part in registry.parts(kind) if part.origin == plugin.name]
 
 

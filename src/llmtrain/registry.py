@@ -17,9 +17,10 @@ from typing import Any
 
 from llmtrain.core.errors import ConfigError
 
-KINDS = ("head", "objective", "weighting", "optimizer", "preprocess")
+KINDS = ("task", "architecture", "head", "objective", "weighting", "optimizer", "preprocess")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
 BUILTIN_MODULES = (  # torch-free, imported late
+    "llmtrain.tasks.summarization.options", "llmtrain.models.architectures",
     "llmtrain.models.heads.transformer.options", "llmtrain.models.heads.rnn.options",
     "llmtrain.models.heads.prefix_lm.options",
     "llmtrain.models.heads.extractive.options", "llmtrain.models.heads.ext_abs.options",
@@ -29,7 +30,7 @@ BUILTIN_MODULES = (  # torch-free, imported late
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RegisteredPart:
     """One registered part.
 
     Attributes:
@@ -51,14 +52,14 @@ class Part:
     origin: str = ""
 
 
-_parts: dict[tuple[str, str], Part] = {}
+_parts: dict[tuple[str, str], RegisteredPart] = {}
 _loaded = False
 _origin = ""
 
 
 def register(
     kind: str, name: str, options: type, target: str | type, summary: str, **requires: Any
-) -> Part:
+) -> RegisteredPart:
     """Register a part. ``target`` is ``"module:Class"``, or the class itself where importing torch first is no matter.
 
     Raises ConfigError for an unknown kind, a bad options type or a name already taken.
@@ -71,7 +72,7 @@ def register(
         raise ConfigError(f"options of {kind} {name!r} {problem}")
     if isinstance(target, type):
         target = f"{target.__module__}:{target.__qualname__}"
-    part = Part(kind, name, options, target, summary, requires, _origin or _package_of(target))
+    part = RegisteredPart(kind, name, options, target, summary, requires, _origin or _package_of(target))
     known = _parts.get((kind, name))
     if known is not None and known.target != target:
         raise ConfigError(
@@ -87,8 +88,9 @@ def _options_problem(kind: str, name: str, options: Any) -> str | None:
     for option in fields(options):
         if option.default is MISSING and option.default_factory is MISSING:
             return f"have no default for {option.name}; write {option.name}: TYPE = key(DEFAULT, MEANING)"
-    if kind == "head" and not any(option.name == "name" and option.default == name for option in fields(options)):
-        return f'must know their name; write name: str = key("{name}", "registered name of the head")'
+    named = any(option.name == "name" and option.default == name for option in fields(options))
+    if kind in ("head", "task") and not named:
+        return f'must know their name; write name: str = key("{name}", "registered name of the {kind}")'
     return None
 
 
@@ -137,13 +139,13 @@ def _named(entry: EntryPoint) -> str:
     return entry.name if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
 
 
-def parts(kind: str) -> list[Part]:
+def parts(kind: str) -> list[RegisteredPart]:
     """All parts of a kind, by name."""
     _load()
     return sorted((p for p in _parts.values() if p.kind == kind), key=lambda part: part.name)
 
 
-def get(kind: str, name: str) -> Part:
+def get(kind: str, name: str) -> RegisteredPart:
     """The part named, or ConfigError with the nearest name."""
     _load()
     if (part := _parts.get((kind, name))) is not None:

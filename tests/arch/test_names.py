@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections import defaultdict
 
 from tests.arch.test_layers import FILES, SOURCE, told
@@ -18,8 +19,10 @@ ROLES = {  # names that files of several rooms may have, and what such a file is
     "task.py": "the declaration of the task that its folder is named after",
     "paths.py": "paths as users give them: in an override, in a key",
     "save.py": "writing a checkpoint: its files, and what of a run goes into them",
+    "untrusted.py": "checks of what others made, before anything is done with it",
     "verify.py": "comparing what lies on disk with what was saved: one checkpoint, everything below a folder",
 }
+SHARED_CLASSES: dict[str, str] = {}  # names of several classes, and why each of them is called that
 NAMED_AFTER = ("cli/commands", "config/sections")  # their files are called what the command runs, what the keys set
 
 
@@ -36,6 +39,18 @@ def test_files_of_one_name_are_one_thing() -> None:
             named[path.name].append(str(path.relative_to(SOURCE)))
     told([f"{', '.join(paths)} have one name; rename one, or say in ROLES what {name} is in every room"
           for name, paths in named.items() if len(paths) > 1])
+
+
+def test_classes_of_one_name_are_one_thing() -> None:
+    named = defaultdict(list)
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                named[node.name].append(str(path.relative_to(SOURCE)))
+    told([f"{name} is a class in {', '.join(paths)}; rename one, or say in SHARED_CLASSES why it is called so"
+          for name, paths in named.items() if len(paths) > 1 and name not in SHARED_CLASSES])
+    told([f"{name} is no name of several classes; take it out of SHARED_CLASSES"
+          for name in SHARED_CLASSES if len(named[name]) < 2])
 
 
 def test_names_tell_what_a_file_holds() -> None:

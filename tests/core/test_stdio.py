@@ -140,7 +140,7 @@ def test_one_problem_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def fail(_: list[str]) -> int:
+    def fail(*_: object) -> int:
         raise error
 
     monkeypatch.setattr("llmtrain.cli.commands.version.run", fail)
@@ -264,8 +264,8 @@ def test_the_log_is_a_file_of_its_own(tmp_path: Path) -> None:
     link.symlink_to(outside)
     os.mkfifo(pipe)
     for path in (link, pipe, Path("/dev/null")):
-        for use in (lambda log: logging.cut(0), lambda log: logging.write({"a": 1}), lambda log: logging.size,
-                    lambda log: logging.sync()):
+        for use in (lambda log: log.cut(0), lambda log: log.write({"a": 1}), lambda log: log.size,
+                    lambda log: log.sync()):
             with pytest.raises(LlmtrainError, match="link or no regular file") as caught:
                 use(logging.MetricsLog(path))
             assert caught.value.exit_code == 3

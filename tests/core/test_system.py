@@ -15,12 +15,12 @@ import pytest
 
 from helpers import environment
 from llmtrain.cli import main
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.core import cache, system
 from llmtrain.core.errors import ResourceError
 from llmtrain.core.signals import StopSignals, await_save_requests, give_back, left_as_found, stops
 from llmtrain.core.stdio import borrowed, prepare, takes_any_character
 from llmtrain.data.sources.docstrings import read_docstrings
+from llmtrain.tasks.summarization.options import SummarizationData
 from llmtrain.training.library_state import libraries_as_found
 
 NO_HOME = """
@@ -76,7 +76,7 @@ def test_a_closed_default_cache_is_done_without_and_told_once(home: str, monkeyp
     monkeypatch.delenv(cache.VARIABLE, raising=False)
     monkeypatch.setenv("HOME", home)
     cache._tell.cache_clear()
-    splits = [read_docstrings(DataConfig()) for _ in range(2)]
+    splits = [read_docstrings(SummarizationData()) for _ in range(2)]
     assert splits[0].train and splits[0] == splits[1]
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and cache.VARIABLE in told
@@ -86,7 +86,7 @@ def test_a_cache_that_was_named_must_be_writable(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("llmtrain.data.sources.docstrings.PACKAGES", ("rich",))
     monkeypatch.setenv(cache.VARIABLE, "/proc/nowhere")
     with pytest.raises(ResourceError, match=cache.VARIABLE):
-        read_docstrings(DataConfig())
+        read_docstrings(SummarizationData())
 
 
 def test_a_name_that_libraries_look_for_elsewhere_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, XLMRobertaToken
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
 from helpers import decoder_tokenizer, make_tiny_base, tiny_tokenizer, vocabulary
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sentence_input import SentenceInput
 from llmtrain.data.control_tokens import control_tokens, text_only
 from llmtrain.data.examples import Example
@@ -25,6 +24,7 @@ from llmtrain.data.special_tokens import special_ids
 from llmtrain.data.truncation import frame, token_ids
 from llmtrain.models.backbone.families import FAMILIES
 from llmtrain.models.backbone.pretrained import load_tokenizer
+from llmtrain.tasks.summarization.options import SummarizationData
 from llmtrain.training.run_folder.built_on import SAMPLE
 
 PIECES = [*string.ascii_lowercase, *string.digits, *"<>/[]|_.\u2581"]
@@ -91,7 +91,7 @@ def squeezed(text: str) -> str:
 
 def test_labels_hold_the_end_token_once_and_last_and_give_the_text_back(tokenizer: Any, tmp_path: Path) -> None:
     text, eos = spelling(tokenizer), special_ids(tokenizer).eos
-    config = DataConfig(cache_dir=str(tmp_path), max_summary_tokens=500, max_source_tokens=500)
+    config = SummarizationData(cache_dir=str(tmp_path), max_summary_tokens=500, max_source_tokens=500)
     features = tokenize([Example("1", text, text, ())], tokenizer, config)
     labels, ids, (before, after) = list(features.labels[0]), list(features.input_ids[0]), frame(tokenizer)
     assert labels.index(eos) == len(labels) - 1
@@ -112,7 +112,7 @@ def test_it_stays_so_in_copies_in_processes_and_when_it_is_published(tokenizer: 
     for again in (copy.deepcopy(tokenizer), pickle.loads(pickle.dumps(tokenizer))):
         assert again(text)["input_ids"] == ids
     examples = [Example(str(n), text, text, ()) for n in range(2)]
-    made = tokenize(examples, tokenizer, DataConfig(cache_dir=str(tmp_path / "cache"), processes=2))
+    made = tokenize(examples, tokenizer, SummarizationData(cache_dir=str(tmp_path / "cache"), processes=2))
     assert list(made.input_ids[1]) == ids
     assert made.stats.notes("test")[0].startswith("2 of 2 rows of test spell")
     tokenizer.save_pretrained(tmp_path / "published")
@@ -188,13 +188,13 @@ def test_sentences_keep_their_marks_and_their_places(tmp_path: Path) -> None:
     made = text_only(tiny_tokenizer())
     text = "The [SEP] of a tree. A [CLS] red [MASK] node."
     asked = SentenceInput(marked=True)
-    features = tokenize([Example("1", text, text, ())], made, DataConfig(cache_dir=str(tmp_path)), asked)
+    features = tokenize([Example("1", text, text, ())], made, SummarizationData(cache_dir=str(tmp_path)), asked)
     ids, starts, ends = list(features.input_ids[0]), list(features.extra[START][0]), list(features.extra[END][0])
     assert len(starts) == 2
     assert [place for place, one in enumerate(ids) if one == made.cls_token_id] == starts
     assert [place + 1 for place, one in enumerate(ids) if one == made.sep_token_id] == ends
     assert features.stats.spelled == ("[SEP]",)
-    plain = tokenize([Example("1", text, text, ())], made, DataConfig(cache_dir=str(tmp_path)), SentenceInput())
+    plain = tokenize([Example("1", text, text, ())], made, SummarizationData(cache_dir=str(tmp_path)), SentenceInput())
     parts = [made.decode(list(plain.input_ids[0])[start:end])
              for start, end in zip(plain.extra[START][0], plain.extra[END][0], strict=True)]
     assert [squeezed(part) for part in parts] == ["the[sep]ofatree.", "a[cls]red[mask]node."]
@@ -208,11 +208,11 @@ def test_what_no_token_stands_for_is_counted_and_told(tmp_path: Path) -> None:
     made = text_only(BertTokenizerFast(vocab={token: index for index, token in enumerate(names)}))
     rows = [Example("1", "a tree", "a [SEP] tree", ()), Example("2", "a tree \u2603", "a tree", ()),
             Example("3", "a tree", "a \u2603", ())]
-    stats = tokenize(rows, made, DataConfig(cache_dir=str(tmp_path))).stats
+    stats = tokenize(rows, made, SummarizationData(cache_dir=str(tmp_path))).stats
     assert stats.notes("train") == [
         "1 of 3 rows of train spell control tokens of the tokenizer ([SEP]): they are read and written as text",
         "2 of 3 summaries of train hold characters that the tokenizer has no token for: the model cannot write them"]
-    assert tokenize(rows[1:2], made, DataConfig(cache_dir=str(tmp_path))).stats.notes("train") == []
+    assert tokenize(rows[1:2], made, SummarizationData(cache_dir=str(tmp_path))).stats.notes("train") == []
 
 
 def test_an_end_token_that_stands_for_text_ends_no_summary_in_its_middle(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_an_end_token_that_stands_for_text_ends_no_summary_in_its_middle(tmp_pat
     made = text_only(tiny_tokenizer())
     made.add_special_tokens({"sep_token": "."})
     features = tokenize([Example("1", "a tree. a node.", "a tree. a node", ())], made,
-                        DataConfig(cache_dir=str(tmp_path)))
+                        SummarizationData(cache_dir=str(tmp_path)))
     ids = made("a tree a node", add_special_tokens=False)["input_ids"]
     assert list(features.labels[0]) == [*ids, made.sep_token_id]
     assert features.stats.unwritable == 1

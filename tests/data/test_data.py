@@ -15,7 +15,7 @@ import zstandard
 
 from helpers import pairs, write_jsonl
 from llmtrain.config.choices import OnBadRow
-from llmtrain.config.sections.data import DataConfig, HubConfig
+from llmtrain.config.sections.data import HubConfig
 from llmtrain.core.cache import cache_folder
 from llmtrain.core.errors import DataError
 from llmtrain.data.features import Features, describe, tokenize
@@ -24,10 +24,11 @@ from llmtrain.data.sources.docstrings import near_keys, read_docstrings
 from llmtrain.data.sources.readers import read_bytes, read_rows
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.models.backbone.pretrained import load_tokenizer
+from llmtrain.tasks.summarization.options import SummarizationData
 
 
-def config(**values: Any) -> DataConfig:
-    return DataConfig(name="files", **values)
+def config(**values: Any) -> SummarizationData:
+    return SummarizationData(name="files", **values)
 
 
 def write_as(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -61,7 +62,7 @@ def test_every_format_gives_the_same_rows(name: str, tmp_path: Path) -> None:
     rows = pairs(12)
     path = write_as(tmp_path / name, rows)
     splits = load_splits(config(train=str(path), validation=str(path), test=str(path)))
-    assert [(e.document, e.summary) for e in splits.train] == [(r["document"], r["summary"]) for r in rows]
+    assert [(e.source, e.target) for e in splits.train] == [(r["document"], r["summary"]) for r in rows]
     assert any("12 documents stand in both train and test" in note for note in splits.notes)
 
 
@@ -137,14 +138,14 @@ def test_missing_splits_are_taken_by_a_hash_and_said(tmp_path: Path) -> None:
     assert sum("by a hash of the document" in note for note in splits.notes) == 2
     shuffled = write_jsonl(tmp_path / "u.jsonl", reversed(pairs(400)))
     other = load_splits(config(train=str(shuffled)))
-    assert {e.document for e in other.test} == {e.document for e in splits.test}
+    assert {e.source for e in other.test} == {e.source for e in splits.test}
 
 
 def test_several_references(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "t.jsonl", [{"document": "a b", "refs": ["x", "y", "x"]}] * 2)
     found = load_splits(config(train=str(path), test=str(path), validation=str(path), references="refs"))
     assert found.train[0].references == ("x", "y", "x")
-    assert found.train[0].summary == "x"
+    assert found.train[0].target == "x"
 
 
 def test_content_decides_the_hash(tmp_path: Path) -> None:
@@ -159,30 +160,30 @@ def test_a_local_folder_in_the_hubs_layout(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "hub/data").mkdir(parents=True)
     for number, split in enumerate(("train", "validation", "test")):
         write_as(tmp_path / f"hub/data/{split}-00000-of-00001.parquet", pairs(6 + number, number))
-    splits = load_splits(DataConfig(name="hub", hub=HubConfig(name=str(tmp_path / "hub"))))
+    splits = load_splits(SummarizationData(name="hub", hub=HubConfig(name=str(tmp_path / "hub"))))
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (6, 7, 8)
 
 
 def test_offline_the_hub_is_one_line() -> None:
     with pytest.raises(DataError, match="HF_HUB_OFFLINE") as caught:
-        load_splits(DataConfig(name="hub", hub=HubConfig(name="no-such/dataset")))
+        load_splits(SummarizationData(name="hub", hub=HubConfig(name="no-such/dataset")))
     assert len(caught.value.problems) == 1
 
 
 def test_docstrings_are_read_split_and_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmtrain.data.sources.docstrings.PACKAGES", ("networkx", "rich"))
-    first = read_docstrings(DataConfig(cache_dir=str(tmp_path)))
+    first = read_docstrings(SummarizationData(cache_dir=str(tmp_path)))
     assert len(first.train) > 300
     monkeypatch.setattr("llmtrain.data.sources.docstrings._pairs_of_file", None)  # a second read must not extract again
-    assert read_docstrings(DataConfig(cache_dir=str(tmp_path))).train == first.train
+    assert read_docstrings(SummarizationData(cache_dir=str(tmp_path))).train == first.train
     modules = [{e.id.rpartition(":")[0] for e in part} for part in (first.train, first.validation, first.test)]
     assert not modules[0] & modules[1]
     assert not modules[0] & modules[2]
-    keys = [{k for e in part for k in near_keys(e.document, e.summary)}
+    keys = [{k for e in part for k in near_keys(e.source, e.target)}
             for part in (first.train, first.validation + first.test)]
     assert not keys[0] & keys[1]
     for example in first.train[:50]:
-        assert "\n" not in example.summary
+        assert "\n" not in example.target
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +203,7 @@ def test_features_are_cut_counted_and_cached(tiny_base: Path, tmp_path: Path) ->
     tokenizer = load_tokenizer(str(tiny_base))
     first = tokenize(rows, tokenizer, config(cache_dir=str(tmp_path), max_source_tokens=16, max_summary_tokens=4))
     assert max(first.input_ids.lengths) == 16
-    assert first.stats.cut_documents > 0
+    assert first.stats.cut_sources > 0
     assert all(first.labels[i][-1] == tokenizer.sep_token_id for i in range(len(first)))
     made = {p.name for p in (tmp_path / "features").iterdir()}
     again = tokenize(rows, tokenizer, config(cache_dir=str(tmp_path), max_source_tokens=16, max_summary_tokens=4))

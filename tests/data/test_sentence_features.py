@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from helpers import WORDS, Measuring, tiny_tokenizer
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sentence_input import SentenceInput
 from llmtrain.data import sentence_features
 from llmtrain.data.examples import Example
@@ -22,6 +21,7 @@ from llmtrain.data.order import Request
 from llmtrain.data.sentence_features import END, LABELS, START, encode_sentences, label_sentences, token_ranges
 from llmtrain.data.text.sentences import sentence_spans, sentences
 from llmtrain.data.truncation import LONGEST_WHOLE
+from llmtrain.tasks.summarization.options import SummarizationData
 
 DOCUMENT = "Sum the list. Sort a tree! Then find all the path between a node of it."
 
@@ -119,7 +119,7 @@ def test_byte_level_tokens_belong_to_the_sentence_of_their_last_character() -> N
 
 def test_features_hold_labels_of_what_truncation_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     examples = [Example("a", DOCUMENT, "find all path between a node", ()), Example("b", "A list.", "a list", ())]
-    config = DataConfig(cache_dir=str(tmp_path), max_source_tokens=40)
+    config = SummarizationData(cache_dir=str(tmp_path), max_source_tokens=40)
     asked = SentenceInput(labels=2)
     whole = tokenize(examples, tiny_tokenizer(), config, asked)
     assert [list(whole.extra[LABELS][i]) for i in (0, 1)] == [[0, 0, 1], [1]]
@@ -127,7 +127,7 @@ def test_features_hold_labels_of_what_truncation_leaves(tmp_path: Path, monkeypa
     assert list(tokenize(examples, tiny_tokenizer(), config, asked).extra[LABELS][0]) == [0, 0, 1]
     config.max_source_tokens = 10  # the third sentence is gone: the best of the rest is labelled, not nothing
     cut = tokenize(examples, tiny_tokenizer(), config, asked)
-    assert list(cut.extra[LABELS][0]) == [0, 1] and cut.stats.cut_documents == 1
+    assert list(cut.extra[LABELS][0]) == [0, 1] and cut.stats.cut_sources == 1
     assert set(tokenize(examples, tiny_tokenizer(), config, SentenceInput()).extra) == {START, END}
     assert tokenize(examples, tiny_tokenizer(), config).extra == {}
     assert set(tokenize([], tiny_tokenizer(), config, asked).extra) == {START, END, LABELS}
@@ -147,7 +147,7 @@ def test_labels_made_in_processes_are_those_of_one(tmp_path: Path) -> None:
     texts = [". ".join(" ".join(draw.choices(WORDS, k=4)).capitalize() for _ in range(draw.randint(1, 5))) + "."
              for _ in range(60)]
     examples = [Example(str(i), text, draw.choice(sentences(text)), ()) for i, text in enumerate(texts)]
-    one, two = (tokenize(examples, tiny_tokenizer(), DataConfig(cache_dir=str(tmp_path / str(n)), processes=n),
+    one, two = (tokenize(examples, tiny_tokenizer(), SummarizationData(cache_dir=str(tmp_path / str(n)), processes=n),
                          SentenceInput(labels=2)) for n in (1, 2))
     for name in (START, END, LABELS):
         assert [one.extra[name][i].tolist() for i in range(60)] == [two.extra[name][i].tolist() for i in range(60)]
@@ -155,7 +155,7 @@ def test_labels_made_in_processes_are_those_of_one(tmp_path: Path) -> None:
 
 
 def test_a_document_of_empty_sentences_alone_makes_features(tmp_path: Path) -> None:
-    config = DataConfig(cache_dir=str(tmp_path))
+    config = SummarizationData(cache_dir=str(tmp_path))
     made = tokenize([Example("a", " ", "a", ())], tiny_tokenizer(), config, SentenceInput(labels=1))
     assert len(made.extra[LABELS][0]) == 0 and len(made.input_ids[0]) == 2
 

@@ -16,7 +16,6 @@ from helpers import pairs
 from llmtrain.config.load import load_config
 from llmtrain.config.run_id import run_hash
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.terms import Terms
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
@@ -26,6 +25,7 @@ from llmtrain.data.unread_rows import LeaveUnread, rows_of
 from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.objectives.base import Objective
 from llmtrain.objectives.build import transforms_of
+from llmtrain.tasks.summarization.options import SummarizationData
 
 PAIRS, ALONE = 20, 33
 
@@ -87,7 +87,8 @@ def test_the_longest_micro_batch_has_both_kinds_and_grows_with_its_size() -> Non
 def features(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Features:
     examples = [Example(r["id"], r["document"], r["summary"] if number < 4 else "", ())
                 for number, r in enumerate(pairs(12))]
-    return tokenize(examples, load_tokenizer(str(tiny_base)), DataConfig(cache_dir=str(tmp_path_factory.mktemp("c"))))
+    config = SummarizationData(cache_dir=str(tmp_path_factory.mktemp("c")))
+    return tokenize(examples, load_tokenizer(str(tiny_base)), config)
 
 
 def batch_of(features: Features, rows: list[int], *transforms: Any) -> Any:

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 from llmtrain.config.choices import Language, References
-from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.text.language import detect
 from llmtrain.data.text.sentences import sentences
 from llmtrain.data.text.words import words
 from llmtrain.evaluation.confidence import interval, paired
-from llmtrain.evaluation.evaluate import extras, score_split
+from llmtrain.evaluation.evaluate import score_split
 from llmtrain.evaluation.report import build_results, print_report, typical_rows
 from llmtrain.tasks.summarization.baselines import best_lead_length, lead, oracle
+from llmtrain.tasks.summarization.ngrams import shares_of_ngrams as extras
+from llmtrain.tasks.summarization.options import SummarizationEval
 from llmtrain.tasks.summarization.rouge import Rouge, several_asked_in_vain
+from llmtrain.tasks.summarization.task import Summarization
 
 
 def example(document: str, *references: str) -> Example:
@@ -107,8 +109,8 @@ def test_baselines() -> None:
 def test_the_leads_length_comes_from_validation() -> None:
     short = [example("a b c d e f g h i j k l", "a b c d")]
     long = [example("a b c d e f g h i j k l", "a b c d e f g h i j k l")]
-    config = EvalConfig(language=Language.en, bootstrap_samples=10)
-    scores = score_split(long, ["a"], config, decoding="x", lead_from=short)
+    config = SummarizationEval(language=Language.en, bootstrap_samples=10)
+    scores = score_split(Summarization(), long, ["a"], config, decoding="x", validation=short)
     assert "lead 4 words chosen on validation" in scores.signature
     assert scores.baselines["lead"]["rouge1"].value == pytest.approx(50)
 
@@ -122,7 +124,8 @@ def test_extras() -> None:
 
 
 def test_signature_names_what_decides(tmp_path: Path) -> None:
-    scores = score_split([example("a b", "a", "b")], ["a"], EvalConfig(references=References.max), decoding="greedy")
+    config = SummarizationEval(references=References.max)
+    scores = score_split(Summarization(), [example("a b", "a", "b")], ["a"], config, decoding="greedy")
     for part in ("rouge-score", "Porter", "references=max (2 a row)", "greedy", "llmtrain"):
         assert part in scores.signature
 
@@ -163,16 +166,18 @@ def test_the_leads_length_reaches_long_summaries_and_every_small_number() -> Non
 def test_the_table_says_when_rows_were_cut() -> None:
     from rich.console import Console
 
-    scores = score_split([example("a b", "a")], ["a"], EvalConfig(bootstrap_samples=5), decoding="x")
+    config = SummarizationEval(bootstrap_samples=5)
+    scores = score_split(Summarization(), [example("a b", "a")], ["a"], config, decoding="x")
     for whole, told in (({"test": 512, "validation": 1}, "test (1 of 512 rows)"), ({"test": 1}, "test (1 rows)"),
                         (None, "test (1 rows)")):
-        results = build_results(validation=scores, test=scores, whole=whole)
+        results = build_results(Summarization(), validation=scores, test=scores, whole=whole)
         console = Console(width=120, record=True, file=io.StringIO())
         print_report(console, results)
         shown = console.export_text()
         assert told in shown
         assert "validation (1 rows)" in shown
-    assert build_results(validation=None, test=scores, whole={"test": 512})["rows"]["whole"] == {"test": 512}
+    alone = build_results(Summarization(), validation=None, test=scores, whole={"test": 512})
+    assert alone["rows"]["whole"] == {"test": 512}
 
 
 def row(name: str, score: float) -> dict[str, Any]:
@@ -182,23 +187,24 @@ def row(name: str, score: float) -> dict[str, Any]:
 
 def test_the_rows_that_are_shown_stand_at_percentiles_of_the_score() -> None:
     rows = [row(str(i), float(i)) for i in range(1, 101)]
-    found = [(place, one["id"]) for place, one in typical_rows(rows)]
+    found = [(place, one["id"]) for place, one in typical_rows(rows, "rouge1")]
     assert found == [("25th", "25"), ("50th", "50"), ("75th", "75")]
     for shuffled in (rows[::-1], rows[50:] + rows[:50]):
-        assert [(place, one["id"]) for place, one in typical_rows(shuffled)] == found
+        assert [(place, one["id"]) for place, one in typical_rows(shuffled, "rouge1")] == found
     tied = [row(str(i), 5.0) | {"id": "one"} for i in range(9)]
-    assert typical_rows(tied) == typical_rows(tied[::-1])
-    assert [place for place, _ in typical_rows(tied[:1])] == ["25th and 50th and 75th"]
-    assert [(place, one["id"]) for place, one in typical_rows([row("a", 1.0), row("b", 2.0)])] == [
+    assert typical_rows(tied, "rouge1") == typical_rows(tied[::-1], "rouge1")
+    assert [place for place, _ in typical_rows(tied[:1], "rouge1")] == ["25th and 50th and 75th"]
+    assert [(place, one["id"]) for place, one in typical_rows([row("a", 1.0), row("b", 2.0)], "rouge1")] == [
         ("25th and 50th", "a"), ("75th", "b")]
-    assert typical_rows([]) == []
+    assert typical_rows([], "rouge1") == []
 
 
 def test_the_report_shows_each_example_with_its_score() -> None:
     from rich.console import Console
 
-    scores = score_split([example("a b", "a")], ["a"], EvalConfig(bootstrap_samples=5), decoding="x")
-    results = build_results(validation=None, test=scores)
+    config = SummarizationEval(bootstrap_samples=5)
+    scores = score_split(Summarization(), [example("a b", "a")], ["a"], config, decoding="x")
+    results = build_results(Summarization(), validation=None, test=scores)
     console = Console(width=126, record=True, file=io.StringIO())
     print_report(console, results, [row(str(i), 10.0 * i) for i in range(8)])
     shown = console.export_text()

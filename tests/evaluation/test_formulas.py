@@ -13,17 +13,20 @@ import pytest
 from rouge_score import rouge_scorer
 
 from llmtrain.config.choices import Language, References
-from llmtrain.config.schema import EvalConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.examples import Example
-from llmtrain.evaluation.confidence import interval, paired, resampled_means
-from llmtrain.evaluation.evaluate import extras, intervals
+from llmtrain.data.sentence_features import label_sentences
+from llmtrain.evaluation.confidence import interval, paired, resampled
+from llmtrain.evaluation.evaluate import intervals
 from llmtrain.models.heads.extractive.choose import Selection, choose
 from llmtrain.models.heads.extractive.options import ExtractiveHeadConfig
-from llmtrain.tasks.summarization import rouge as scoring
+from llmtrain.tasks.summarization import task
 from llmtrain.tasks.summarization.baselines import LENGTHS, _f1, best_lead_length, lead, oracle
-from llmtrain.tasks.summarization.rouge import METRICS, Rouge, several_asked_in_vain, try_scoring
+from llmtrain.tasks.summarization.ngrams import shares_of_ngrams as extras
+from llmtrain.tasks.summarization.options import SummarizationEval
+from llmtrain.tasks.summarization.rouge import METRICS, Rouge, several_asked_in_vain
 from llmtrain.tasks.summarization.sentence_threshold import tune_selection
+from llmtrain.tasks.summarization.task import Summarization
 
 
 def example(document: str, *references: str) -> Example:
@@ -34,7 +37,7 @@ def test_resampled_means_and_their_interval_are_numpys() -> None:
     values = np.random.default_rng(1).normal(5, 2, 17)
     generator = np.random.default_rng(3)
     exact = np.concatenate([values[generator.integers(0, 17, (n, 17))].mean(1) for n in (100, 100, 50)])
-    assert np.array_equal(resampled_means(values, 250, 3), exact)
+    assert np.array_equal(resampled(values, 250, 3), exact)
     found = interval(values, 250, 3)
     ordered = np.sort(exact)
     for value, share in ((found.low, 0.025), (found.high, 0.975)):
@@ -47,7 +50,7 @@ def test_resampled_means_and_their_interval_are_numpys() -> None:
     none = interval(values, 0)
     assert none.low == none.value == none.high == pytest.approx(values.mean())
     single = interval(values, 1)
-    assert single.low == single.high == pytest.approx(resampled_means(values, 1, 0)[0]) != single.value
+    assert single.low == single.high == pytest.approx(resampled(values, 1, 0)[0]) != single.value
     second = np.random.default_rng(2).normal(5, 2, 17)
     assert paired(values, second, 250, 3) == interval(values - second, 250, 3)
     with pytest.raises(ValueError, match="no values"):
@@ -63,8 +66,8 @@ def test_scores_are_rouge_scores_own() -> None:
     row = example("d", reference)
     found = Rouge(Language.en, References.first, [row]).score(prediction, row)
     assert found == pytest.approx({name: 100 * value.fmeasure for name, value in exact.items()})
-    config = EvalConfig(bootstrap_samples=50)
-    assert intervals([found, found], config)["rouge2"].value == pytest.approx(found["rouge2"])
+    config = SummarizationEval(bootstrap_samples=50)
+    assert intervals(Summarization.metrics, [found, found], config)["rouge2"].value == pytest.approx(found["rouge2"])
 
 
 @pytest.mark.parametrize("rule", [References.first, References.mean, References.max])
@@ -73,7 +76,7 @@ def test_the_lead_is_as_long_as_scores_best(rule: References) -> None:
     rows = [example(" ".join(words), " ".join(words[:5]), " ".join([words[1], words[0], *words[2:8]])),
             example(" ".join(words[3:]), "ddx ffx eex jjx kkx", "ggx hhx")]
     rouge = Rouge(Language.en, rule, rows)
-    totals = [sum(rouge.score(lead(row.document, length, "en"), row)["rouge1"] for row in rows) for length in LENGTHS]
+    totals = [sum(rouge.score(lead(row.source, length, "en"), row)["rouge1"] for row in rows) for length in LENGTHS]
     assert best_lead_length(rows, rouge) == LENGTHS[max(range(len(LENGTHS)), key=lambda i: (round(totals[i], 9), -i))]
     assert best_lead_length([], rouge) == 10
     assert (*range(1, 31), *range(32, 62, 2), *range(65, 105, 5), *range(110, 310, 10)) == LENGTHS
@@ -97,7 +100,7 @@ def test_the_oracle_adds_the_best_sentence_while_it_helps() -> None:
     row = example(" ".join(texts), "The fox ran home late in May")
 
     def score(chosen: tuple[int, ...]) -> float:
-        total, target = 0.0, row.summary.lower().split()
+        total, target = 0.0, row.target.lower().split()
         units = [texts[i].lower().rstrip(".").split() for i in chosen]
         for size in (1, 2):
             own = Counter(tuple(u[i:i + size]) for u in units for i in range(len(u) - size + 1))
@@ -180,6 +183,13 @@ def test_what_validation_chooses_among() -> None:
         assert head.candidates() == []
 
 
+def test_the_printed_oracle_takes_the_sentences_that_labels_name() -> None:
+    row = example("The birds were singing. A fox runs home. Nothing else happened.", "Foxes running to their homes")
+    labels = label_sentences([row.document], [row.summary], [3], "en", 3)[0]
+    assert labels == [0, 1, 0]  # by the stems run and home; as they are written no word is shared
+    assert oracle(row, "en") == "A fox runs home."
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_every_score_is_rouge_scores_own_whichever_text_is_the_reference(seed: int) -> None:
     """ROUGE-Lsum alone is not symmetric."""
@@ -218,10 +228,10 @@ def test_scoring_is_tried_on_one_row_before_it_is_needed(monkeypatch: pytest.Mon
         def tokens(self, text: str) -> list[str]:
             raise ImportError("nltk is in pieces")
 
-    try_scoring(EvalConfig(), rows)
-    monkeypatch.setattr(scoring, "Rouge", Broken)
+    Summarization().try_scoring(SummarizationEval(), rows)
+    monkeypatch.setattr(task, "Rouge", Broken)
     with pytest.raises(ConfigError, match=r"ImportError: nltk is in pieces.*pip install"):
-        try_scoring(EvalConfig(references=References.max), rows)
+        Summarization().try_scoring(SummarizationEval(references=References.max), rows)
     assert tried == [(Language.auto, References.max, rows[:1])]
 
 
@@ -248,13 +258,12 @@ def tuned(seed: int, metric: str, blocking: bool = False, rules: list[Selection]
         chances.append([draw.random() for _ in texts])
     head = SimpleNamespace(candidates=lambda: rules, settle=settled.append,
                            options=SimpleNamespace(trigram_blocking=blocking))
-    config = EvalConfig(language=Language.en, references=References.mean)
-    tune_selection(head, rows, chances, config, metric)  # type: ignore[arg-type]
+    tune_selection(head, rows, chances, Rouge(Language.en, References.mean, rows), metric)  # type: ignore[arg-type]
     theirs, totals = rouge_scorer.RougeScorer(METRICS, use_stemmer=True), []
     for rule in rules:
         total: Counter[str] = Counter()
         for row, chance in zip(rows, chances, strict=True):
-            texts = [f"{text.strip()}." for text in row.document.split(".") if text]
+            texts = [f"{text.strip()}." for text in row.source.split(".") if text]
             taken = choose(chance, texts, rule, blocking)
             for reference in row.references:
                 scores = theirs.score(reference, "\n".join(texts[i] for i in taken))

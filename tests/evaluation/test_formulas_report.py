@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.evaluation import report as told
 from llmtrain.evaluation.evaluate import score_split
 from llmtrain.evaluation.report import build_results, print_report, stored_rows, typical_rows, write_outputs
+from llmtrain.tasks.summarization.options import SummarizationEval
 
 
 def example(document: str, *references: str) -> Example:
@@ -20,7 +20,7 @@ def example(document: str, *references: str) -> Example:
 
 
 def scored(prediction: str, reference: str, samples: int = 5) -> Any:
-    return score_split([example("a b c d e f", reference)], [prediction], EvalConfig(bootstrap_samples=samples),
+    return score_split([example("a b c d e f", reference)], [prediction], SummarizationEval(bootstrap_samples=samples),
                        decoding=prediction)
 
 

@@ -48,7 +48,7 @@ NO_COLUMN = r"no column 'prediction' \(it has 'id', 'summary', 'made'\) at .*:{}
                                             ("p.parquet", 1), ("p.csv.gz", 2)])
 def test_no_other_column_is_taken_for_the_predictions(name: str, line: int, tmp_path: Path) -> None:
     """Whatever kind of file the data's own columns stand in; the one that is named is read."""
-    rows = [{"id": e.id, "summary": e.summary, "made": wanted} for e, wanted in zip(EXAMPLES, WANTED, strict=True)]
+    rows = [{"id": e.id, "summary": e.target, "made": wanted} for e, wanted in zip(EXAMPLES, WANTED, strict=True)]
     path = tmp_path / name
     if name.startswith("p.json"):
         path.write_text(json.dumps(rows) if name == "p.json" else "\n".join(map(json.dumps, rows)))
@@ -84,7 +84,7 @@ def test_a_row_that_its_id_brings_to_another_document_is_refused(tmp_path: Path)
 
 
 def test_ids_that_stand_twice_in_the_data_too_are_matched_by_order(tmp_path: Path) -> None:
-    twice = [Example("same", e.document, e.summary, e.references) for e in EXAMPLES]
+    twice = [Example("same", e.source, e.target, e.references) for e in EXAMPLES]
     path = write_jsonl(tmp_path / "p.jsonl", [{"id": "same", "prediction": p} for p in WANTED])
     assert read_predictions(path, twice) == WANTED
 

@@ -14,11 +14,12 @@ import pytest
 from huggingface_hub import constants
 
 from helpers import pairs, write_jsonl
-from llmtrain.config.sections.data import DataConfig, HubConfig
+from llmtrain.config.sections.data import HubConfig
 from llmtrain.core.errors import ConfigError, LlmtrainError, ResourceError
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.fetch import reach
 from llmtrain.models.backbone.pretrained import load_tokenizer
+from llmtrain.tasks.summarization.options import SummarizationData
 
 NAME = "somebody/base"
 COMMIT = "86b5e0934494bd15c9632b12f734a8a67f723594"
@@ -87,7 +88,7 @@ def test_a_dataset_that_cannot_be_kept_names_hf_home(home: str, kind: type[Llmtr
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     write_jsonl(tmp_path / "train.jsonl", pairs(12))
     cached_at(home, monkeypatch)
-    config = DataConfig(name="hub", hub=HubConfig(name=str(tmp_path)))
+    config = SummarizationData(name="hub", hub=HubConfig(name=str(tmp_path)))
     with pytest.raises(kind, match="cache of the Hugging Face libraries; .* environment variable HF_HOME") as caught:
         load_splits(config)
     assert len(caught.value.problems) == 1

@@ -19,18 +19,18 @@ from llmtrain.inference import predict
 from llmtrain.inference.predict import (
     SPELLING_PROBE,
     Citation,
+    CitedSentence,
+    CopyTrace,
     Documents,
     Generated,
-    Source,
-    Trace,
     batches_of,
     documents_of,
     loses_spelling,
+    predict_batches,
     spell_as_written,
-    summarize_batches,
     tidy,
 )
-from llmtrain.models.output import Choice, Draft
+from llmtrain.models.output import Choice, Output
 
 PADDING = 9
 PLAIN = SimpleNamespace(autocast=nullcontext)
@@ -60,11 +60,11 @@ class Echo(nn.Module):
         self.drawn: list[float] = []
         self.open = False
 
-    def summarize(self, batch: dict[str, Any], config: Any, evidence: bool) -> list[Draft]:
+    def predict(self, batch: dict[str, Any], config: Any, evidence: bool) -> list[Output]:
         assert not self.training and not torch.is_grad_enabled() and self.open
         self.asked.append((batch, config, evidence))
         self.drawn.append(torch.rand(()).item())
-        return [Draft(row[:2], float(mask.sum()), others=(Draft(row[1:2], -1.0),))
+        return [Output(row[:2], float(mask.sum()), others=(Output(row[1:2], -1.0),))
                 for row, mask in zip(batch["input_ids"].tolist(), batch["attention_mask"], strict=True)]
 
     @contextmanager
@@ -83,7 +83,7 @@ def test_summaries_come_in_the_documents_order_and_nothing_else_changes(sampled:
     config = GenerationConfig(do_sample=sampled, batch_tokens=12)
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
-    made = summarize_batches(model, tokenizer, Documents(rows, ["a"] * 4), config, model, progress.append)
+    made = predict_batches(model, tokenizer, Documents(rows, ["a"] * 4), config, model, progress.append)
     assert [one.text for one in made] == [tokenizer.decode(row[:2]) for row in rows]
     assert [[other.text for other in one.others] for one in made] == [[tokenizer.decode(row[1:2])] for row in rows]
     assert [one.score for one in made] == [3.0, 6.0, 5.0, 2.0]
@@ -98,14 +98,14 @@ def test_summaries_come_in_the_documents_order_and_nothing_else_changes(sampled:
             ids, size = rows[i], len(rows[i])
             assert batch["input_ids"][row].tolist() == ids + [PADDING] * (8 - size)
             assert batch["attention_mask"][row].tolist() == [1] * size + [0] * (8 - size)
-    summarize_batches(model, tokenizer, Documents(rows, ["a"] * 4), config, model, evidence=True)
+    predict_batches(model, tokenizer, Documents(rows, ["a"] * 4), config, model, evidence=True)
     assert model.asked[-1][2] is True
 
 
 def test_a_model_that_fails_is_left_in_the_mode_it_was_in() -> None:
     model = Echo().train()
     with pytest.raises(AssertionError):
-        summarize_batches(model, tiny_tokenizer(), Documents([[5]], ["a"]), GenerationConfig(), PLAIN)
+        predict_batches(model, tiny_tokenizer(), Documents([[5]], ["a"]), GenerationConfig(), PLAIN)
     assert model.training
 
 
@@ -114,9 +114,9 @@ def test_drafts_that_are_fewer_than_what_they_belong_to_are_not_given_to_others(
     real = model.summarize
     model.summarize = lambda *asked: real(*asked)[:1]  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="zip"):
-        summarize_batches(model, tokenizer, given, GenerationConfig(), model)
+        predict_batches(model, tokenizer, given, GenerationConfig(), model)
     with pytest.raises(ValueError, match="zip"):
-        predict._generated(Draft([5, 6], copied=[(0.5, 1)]), [], "", [], tokenizer)
+        predict._generated(Output([5, 6], copied=[(0.5, 1)]), [], "", [], tokenizer)
     with pytest.raises(ValueError, match="zip"):
         spell_as_written(tokenizer, ["A", "B"], [Generated("a", [5], 0.0)])
 
@@ -126,29 +126,29 @@ EXTRA = {START: [[1, 4, 8], [1]], END: [[4, 8, 11], [3]]}
 
 
 class Chooses(Echo):
-    def summarize(self, batch: dict[str, Any], config: Any, evidence: bool) -> list[Draft]:
+    def predict(self, batch: dict[str, Any], config: Any, evidence: bool) -> list[Output]:
         self.asked.append((batch, config, evidence))
-        return [Draft(None, 0.5, sentences=[Choice(0, 0.123456), Choice(1, 0.9)] if len(texts) > 1 else None,
+        return [Output(None, 0.5, sentences=[Choice(0, 0.123456), Choice(1, 0.9)] if len(texts) > 1 else None,
                       probabilities=[0.1] * len(texts)) for texts in batch["sentences"]]
 
 
 def test_chosen_sentences_are_the_summary_and_cite_themselves() -> None:
     model, documents = Chooses(), Documents([[5] * 12, [5] * 4], TEXTS, EXTRA)
-    one, other = summarize_batches(model, tiny_tokenizer(), documents, GenerationConfig(), PLAIN)
+    one, other = predict_batches(model, tiny_tokenizer(), documents, GenerationConfig(), PLAIN)
     (batch, _, _), = model.asked
     assert batch["sentence_start"].tolist() == [[1, 4, 8], [1, 0, 0]]
     assert batch["sentence_end"].tolist() == [[4, 8, 11], [3, 0, 0]]
     assert batch["sentences"] == [["Sort a list.", "Read  a file.", "Write it."], ["One line"]]
-    first, second = Source(0, 0, 12, 0.1235), Source(1, 14, 27, 0.9)
+    first, second = CitedSentence(0, 0, 12, 0.1235), CitedSentence(1, 14, 27, 0.9)
     assert one == Generated("Sort a list. Read a file.", [], 0.5, None, [first, second], [0.1] * 3, None, [
-        Citation("Sort a list.", 0, 12, [Source(0, 0, 12, 1.0)]),
-        Citation("Read a file.", 13, 25, [Source(1, 14, 27, 1.0)])])
+        Citation("Sort a list.", 0, 12, [CitedSentence(0, 0, 12, 1.0)]),
+        Citation("Read a file.", 13, 25, [CitedSentence(1, 14, 27, 1.0)])])
     assert one.verbatim
     assert other == Generated("", [], 0.5, None, None, [0.1])
 
 
 def test_a_sentence_that_stands_twice_is_cited_where_it_stands() -> None:
-    draft = Draft(None, sentences=[Choice(0, 1.0), Choice(2, 1.0), Choice(3, 1.0)])
+    draft = Output(None, sentences=[Choice(0, 1.0), Choice(2, 1.0), Choice(3, 1.0)])
     document = "Run it. Stop. Run it. It ran."
     spans = [(0, 7), (8, 13), (14, 21), (22, 29)]
     made = predict._generated(draft, [document[a:b] for a, b in spans], document, spans, tiny_tokenizer())
@@ -161,17 +161,17 @@ def test_written_summaries_tell_what_was_copied_and_traced() -> None:
     tokenizer = tiny_tokenizer()
     ids = tokenizer("sorting lists", add_special_tokens=False)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids) == ["sort", "##ing", "list", "##s"]
-    draft = Draft([*ids, tokenizer.sep_token_id], -0.5, [(0.1 * n, n) for n in range(5)], [Choice(1, 0.7)], None,
+    draft = Output([*ids, tokenizer.sep_token_id], -0.5, [(0.1 * n, n) for n in range(5)], [Choice(1, 0.7)], None,
                   [[0.1, 0.2, 0.0], [0.3, 0.4, 0.0]])
     spans = [(0, 3), (4, 9)]
     made = predict._generated(draft, [], "Sum lists", spans, tokenizer)
     assert made == Generated("sorting lists", [*ids, tokenizer.sep_token_id], -0.5, [
         ("sort", 0.0, 0), ("##ing", 0.1, 1), ("list", 0.2, 2), ("##s", 0.1 * 3, 3), ("[SEP]", 0.4, 4)],
-        [Source(1, 4, 9, 0.7)], None, Trace([[0.1, 0.2], [0.3, 0.4]], spans))
+        [CitedSentence(1, 4, 9, 0.7)], None, CopyTrace([[0.1, 0.2], [0.3, 0.4]], spans))
     assert not made.verbatim
-    nothing = predict._generated(Draft([], -1.0), [], "", [], tokenizer)
+    nothing = predict._generated(Output([], -1.0), [], "", [], tokenizer)
     assert nothing == Generated("", [], -1.0) and not nothing.verbatim
-    assert predict._generated(Draft(None, sentences=[]), [], "", [], tokenizer) == Generated(
+    assert predict._generated(Output(None, sentences=[]), [], "", [], tokenizer) == Generated(
         "", [], 0.0, sentences=[], citations=[])
 
 
@@ -180,7 +180,7 @@ def test_what_is_told_beside_a_summary() -> None:
     assert one.detail() == {} and one.every == [one]
     several = Generated("a", [1], 0.0, others=(Generated("b", [2], 0.0),))
     assert several.detail() == {"summaries": ["a", "b"]}
-    source = Source(2, 3, 4, 0.5)
+    source = CitedSentence(2, 3, 4, 0.5)
     told = Generated("a", [], 0.0, sentences=[source], citations=[Citation("a", 0, 1, [source])], others=several.others)
     row = {"index": 2, "start": 3, "end": 4, "weight": 0.5}
     assert told.detail() == {"summaries": ["a", "b"], "sentences": [row],

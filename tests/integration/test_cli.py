@@ -239,7 +239,7 @@ class OutOfMemoryError(RuntimeError):
 ])
 def test_exhausted_resources_have_a_code_of_their_own(error: Exception, code: int, told: str, tmp_path: Path,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: list[str]) -> int:
+    def fail(*_: object) -> int:
         raise error
 
     monkeypatch.setattr("llmtrain.cli.commands.version.run", fail)
@@ -271,3 +271,24 @@ def test_the_wheel_carries_the_configs(tmp_path: Path) -> None:
                                                           "+experiment=bert_sum_bf16")])
 def test_completion_offers_what_a_command_takes(line: str, offered: str, tmp_path: Path) -> None:
     assert warm_cli("--complete", line, cwd=tmp_path).stdout.split() == offered.split()
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    (["eval", "-m"], "--multirun is for train alone; leave it out"),
+    (["train", "--yes"], "--yes is for clean alone; leave it out"),
+    (["train", "--cfg", "all"], "--cfg shows the job's configuration only; use --cfg job"),
+    (["train", "--foo", "--learning_rate", "3"], "unknown option '--foo'; `llmtrain --help` shows them\n"),
+    (["config", "--files"], "unknown option '--files'; config takes --defaults and overrides"),
+    (["fetch", "--all"], "fetch takes names alone, not '--all'; choose from"),
+    (["version", "--short"], "unknown option '--short'; `llmtrain --help` shows them")])
+def test_an_option_that_a_command_does_not_take_is_refused(arguments: list[str], told: str, tmp_path: Path) -> None:
+    result = warm_cli(*arguments, cwd=tmp_path)
+    assert result.returncode == 2 and f"llmtrain: {told}" in result.stderr
+
+
+def test_help_completion_and_modules_know_the_same_commands(tmp_path: Path) -> None:
+    commands = warm_cli("--help", cwd=tmp_path).stdout.partition("\ncommands:\n")[2].partition("\n\n")[0]
+    told = [line.split()[0] for line in commands.splitlines()]
+    assert warm_cli("--complete", "llmtrain ", cwd=tmp_path).stdout.split() == sorted(told)
+    files = {path.stem.replace("_", "-") for path in (SOURCE / "llmtrain/cli/commands").glob("*.py")}
+    assert set(told) <= files

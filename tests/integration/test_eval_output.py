@@ -16,11 +16,12 @@ from helpers import pairs, warm_cli, write_jsonl
 from llmtrain.config.choices import SplitName
 from llmtrain.config.convert import to_dict
 from llmtrain.config.run_id import by_content, without_late
-from llmtrain.config.schema import EvalConfig, EvaluateConfig, GenerationConfig
-from llmtrain.config.sections.data import DataConfig, HubConfig
+from llmtrain.config.schema import EvaluateConfig, GenerationConfig
+from llmtrain.config.sections.data import HubConfig
 from llmtrain.core import files
 from llmtrain.core.files import write_problem
 from llmtrain.evaluation import report
+from llmtrain.tasks.summarization.options import SummarizationData, SummarizationEval
 from llmtrain.training.run_folder.fingerprints import fingerprints_of_scored
 
 
@@ -54,7 +55,7 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def decoded(*_: Any, **__: Any) -> None:
         raise AssertionError("it was decoded")
 
-    monkeypatch.setattr("llmtrain.inference.predict.summarize_batches", decoded)
+    monkeypatch.setattr("llmtrain.inference.predict.predict_batches", decoded)
 
 
 def test_a_run_that_may_not_be_written_is_told_before_it_is_decoded(run: Path, tmp_path: Path,
@@ -197,7 +198,7 @@ def test_a_run_may_validate_greedily_and_publish_beams(run: Path, tiny_base: Pat
 
 def test_where_results_go_by_default_does_not_change_with_new_keys() -> None:
     """The folder's name is made of the settings; keys that came later count where they are set."""
-    names = set(without_late(EvalConfig())) | set(without_late(GenerationConfig()))
+    names = set(without_late(SummarizationEval())) | set(without_late(GenerationConfig()))
     assert not names & {"prediction", "top_k", "early_stopping", "repetition_penalty", "num_return_sequences"}
     assert without_late(GenerationConfig(top_k=3)) == without_late(GenerationConfig()) | {"top_k": 3}
     assert "top_k" in to_dict(GenerationConfig())
@@ -231,7 +232,7 @@ def test_what_the_leads_length_is_chosen_on_counts_too(tmp_path: Path) -> None:
     data = {name: str(tmp_path / f"{name}.jsonl") for name in ("test", "validation", "train")}
 
     def keys(split: str = "test", lead: int | None = None, baselines: bool = True, **given: str | None) -> list[str]:
-        config = EvaluateConfig(data=DataConfig(name="files", **given), eval=EvalConfig(
+        config = EvaluateConfig(data=SummarizationData(name="files", **given), eval=SummarizationEval(
             split=SplitName(split), lead=lead, baselines=baselines))
         return sorted(fingerprints_of_scored(config))
 
@@ -241,7 +242,7 @@ def test_what_the_leads_length_is_chosen_on_counts_too(tmp_path: Path) -> None:
     assert keys("validation", **data) == ["data.validation"]
     assert keys(**data | {"test": None}, baselines=False) == ["data.train"]
     assert keys(test=data["test"]) == ["data.test"]
-    hub = DataConfig(name="hub", hub=HubConfig(name="somebody/rows"))
+    hub = SummarizationData(name="hub", hub=HubConfig(name="somebody/rows"))
     assert fingerprints_of_scored(EvaluateConfig(data=hub)) == {"data.hub.name": "somebody/rows"}
     assert fingerprints_of_scored(EvaluateConfig()) == {}
 

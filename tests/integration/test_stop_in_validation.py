@@ -43,7 +43,7 @@ from llmtrain.cli.main import main
 from llmtrain.training import validate
 
 at, ranks, name, step = int(sys.argv[1]), sys.argv[2], sys.argv[3], []
-place = {"eval_batches": validate, "summarize_batches": predict}[name]
+place = {"eval_batches": validate, "predict_batches": predict}[name]
 losses, real = validate.held_out_losses, getattr(place, name)
 
 def noting(run, *rest):
@@ -116,7 +116,7 @@ def test_it_is_left_and_made_up_for(program: str, at: int, more: tuple[str, ...]
         compare(straight / "checkpoints" / one["folder"], stopped / "checkpoints" / two["folder"])
 
 
-@pytest.mark.parametrize(("ranks", "name"), [("01", "eval_batches"), ("1", "summarize_batches")])
+@pytest.mark.parametrize(("ranks", "name"), [("01", "eval_batches"), ("1", "predict_batches")])
 def test_two_ranks_leave_it_together(ranks: str, name: str, command: list[str], tmp_path: Path) -> None:
     assert [code for code, _ in two_ranks(tmp_path, "-m", "llmtrain", *command, "run.name=straight")] == [0, 0]
     started = time.monotonic()

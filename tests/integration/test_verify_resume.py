@@ -17,6 +17,7 @@ from llmtrain.core.errors import ResourceError
 from llmtrain.training.diagnostics.state_trace import state_of
 from running import Runs
 from torture.bench import changed_source
+from torture.mutants import MUTANTS
 from warm.libraries import python
 
 pytestmark = pytest.mark.usefixtures("warm_children")
@@ -70,8 +71,7 @@ def test_what_a_killed_one_leaves_is_known_to_clean(command: list[str], tmp_path
 
 def test_it_names_what_a_broken_resume_loses(command: list[str], tmp_path: Path,
                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    forgetful = "    parts.append(RandomPart(accelerator))\n"
-    with changed_source(tmp_path / "broken", "training/build_state.py", forgetful, "") as source:
+    with changed_source(tmp_path / "broken", MUTANTS["random-state-forgotten"].change) as source:
         monkeypatch.setenv("PYTHONPATH", str(source))  # of the runs
         done = warm_cli(*command, "precision=fp32", cwd=tmp_path)
     assert done.returncode == 4, done.stderr

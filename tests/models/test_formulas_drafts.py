@@ -18,7 +18,7 @@ from llmtrain.models.heads.ext_abs.head import ExtAbsHead
 from llmtrain.models.heads.ext_abs.options import ExtAbsHeadConfig
 from llmtrain.models.heads.transformer.head import TransformerHead
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
-from llmtrain.models.output import Draft
+from llmtrain.models.output import Output
 from llmtrain.models.text_generation import WritingModel, as_transformers
 
 END, PADDING = 15, 0
@@ -69,7 +69,7 @@ def test_evidence_of_a_batch_is_that_of_each_summary_alone(kind: str) -> None:
         assert draft.token_ids == row and type(draft.score) is float
         assert draft.score == pytest.approx(score, rel=1e-5)
         if kind == "no gate":
-            assert draft == Draft(row, draft.score)
+            assert draft == Output(row, draft.score)
             continue
         gates, places = (found[0].tolist() for found in head.copy_evidence(labels, states))
         assert draft.copied is not None and len(draft.copied) == len(row)
@@ -130,13 +130,13 @@ def test_summaries_are_what_generate_gives_up_to_the_end_token(cites: bool) -> N
 
     model.generate = generate
     config = GenerationConfig(num_beams=2, num_return_sequences=2, max_new_tokens=3)
-    made = model.summarize(model.batch, config)
-    assert made == [Draft([5], others=(Draft([6, 7, 8]),)), Draft([], others=(Draft([9]),))]
+    made = model.predict(model.batch, config)
+    assert made == [Output([5], others=(Output([6, 7, 8]),)), Output([], others=(Output([9]),))]
     assert asked.pop("generation_config").to_dict() == as_transformers(config, model.config).to_dict()
     assert asked == {name: value for name, value in model.batch.items() if cites or not name.startswith("sentence")}
-    model.explain = lambda batch, rows: [Draft(row, score=float(len(row))) for row in rows]
-    made = model.summarize(model.batch, config, evidence=True)
-    assert made == [Draft([5], 1.0, others=(Draft([6, 7, 8], 3.0),)), Draft([], 0.0, others=(Draft([9], 1.0),))]
+    model.explain = lambda batch, rows: [Output(row, score=float(len(row))) for row in rows]
+    made = model.predict(model.batch, config, evidence=True)
+    assert made == [Output([5], 1.0, others=(Output([6, 7, 8], 3.0),)), Output([], 0.0, others=(Output([9], 1.0),))]
 
 
 ODD = {"temperature": 0.3, "top_k": 7, "top_p": 0.2, "length_penalty": 2.5, "early_stopping": True,

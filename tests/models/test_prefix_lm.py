@@ -81,7 +81,7 @@ def test_writing_step_by_step_equals_one_pass(bases: dict[str, Path], family: st
 
 def test_likelihood_is_that_of_the_words_one_after_the_other(bases: dict[str, Path]) -> None:
     model, rows = sharpened(bases["bert"], copy_gate=True), batch()
-    total, count = model.summary_nll(model.read(rows), rows)
+    total, count = model.task_nll(model.read(rows), rows)
     by_hand = 0.0
     for row in range(4):
         length, prefix = int(rows["attention_mask"][row].sum()), [model.config.decoder_start_token_id]
@@ -119,7 +119,7 @@ def test_it_has_no_new_layers_and_starts_from_the_masked_lm_head(tmp_path: Path)
 def test_a_batch_without_summaries_gives_a_connected_zero(bases: dict[str, Path]) -> None:
     model, rows = build(bases["bert"], copy_gate=True), batch()
     rows["labels"].fill_(-100)
-    total, count = model.summary_nll(model.read(rows), rows)
+    total, count = model.task_nll(model.read(rows), rows)
     total.backward()
     assert (float(total), int(count)) == (0.0, 0)
     assert all(p.grad is not None for p in model.head.parameters())
@@ -128,9 +128,9 @@ def test_a_batch_without_summaries_gives_a_connected_zero(bases: dict[str, Path]
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_low_precision_is_near_fp32(bases: dict[str, Path], dtype: torch.dtype) -> None:
     model, rows = build(bases["bert"]), batch()
-    exact = float(model.summary_nll(model.read(rows), rows)[0])
+    exact = float(model.task_nll(model.read(rows), rows)[0])
     with torch.autocast("cpu", dtype):
-        near, _ = model.summary_nll(model.read(rows), rows)
+        near, _ = model.task_nll(model.read(rows), rows)
     near.backward()
     assert near.dtype == torch.float32
     assert float(near) == pytest.approx(exact, rel=0.02)

@@ -17,7 +17,7 @@ from llmtrain.config.load import load_config
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.hf import load
-from llmtrain.inference.predict import Documents, summarize_batches
+from llmtrain.inference.predict import Documents, predict_batches
 from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
@@ -169,7 +169,7 @@ def test_several_summaries_of_a_document_follow_the_best(model: LlmtrainForSeq2S
     several = replace(BEAMS, num_return_sequences=3)
 
     def made(config: GenerationConfig) -> Any:
-        return summarize_batches(model, tokenizer, documents, config, _Fp32(), evidence=True)
+        return predict_batches(model, tokenizer, documents, config, _Fp32(), evidence=True)
 
     alone, all_of_them = made(BEAMS), made(several)
     for one, found in zip(alone, all_of_them, strict=True):

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from helpers import pairs
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.config.sections.objective import objective_schema, terms_of
 from llmtrain.data.batch import Context
@@ -27,6 +26,7 @@ from llmtrain.objectives.joint_module import JointModule
 from llmtrain.objectives.mlm import MaskedLm, MaskTokens
 from llmtrain.objectives.options import MlmConfig, SelectConfig
 from llmtrain.objectives.weighting.fixed import Fixed
+from llmtrain.tasks.summarization.options import SummarizationData
 
 VOCABULARY = Vocabulary(200, 4, frozenset(range(5)), torch.zeros(200, dtype=torch.bool))
 
@@ -34,7 +34,8 @@ VOCABULARY = Vocabulary(200, 4, frozenset(range(5)), torch.zeros(200, dtype=torc
 @pytest.fixture(scope="module")
 def features(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Features:
     examples = [Example(r["id"], r["document"], r["summary"], (r["summary"],)) for r in pairs(24)]
-    return tokenize(examples, load_tokenizer(str(tiny_base)), DataConfig(cache_dir=str(tmp_path_factory.mktemp("c"))))
+    config = SummarizationData(cache_dir=str(tmp_path_factory.mktemp("c")))
+    return tokenize(examples, load_tokenizer(str(tiny_base)), config)
 
 
 def joint(base: Path, name: str, **options: Any) -> JointModule:

@@ -143,9 +143,9 @@ def signal_in(phase: str, number: int, again: float | None, group: bool, tell: s
         case "evaluation":
             before(validate, "held_out_losses", lambda run, *_: run.state.progress.step == late)
         case "generation":
-            before(validate, "generate_and_score", lambda *_, **__: True)
+            before(validate, "predict_and_score", lambda *_, **__: True)
         case "scoring":
-            before(final_evaluation, "generate_and_score", lambda *_, **__: True)
+            before(final_evaluation, "predict_and_score", lambda *_, **__: True)
 
 
 def spoil_row(term: str, row: int, value: float) -> None:

@@ -33,12 +33,12 @@ def test_the_facts_of_a_run_are_its_own_and_do_not_change(runs: Runs, tiny_base:
     assert [term.name for term in spec.terms.every] == ["mlm", "select", "summary"]
     assert spec.terms.base == ("mlm", "select") and spec.terms.own_pass == ("mlm",)
     assert spec.terms.trains_task and spec.terms.needs_targets and spec.terms.leaves_unread
-    assert spec.task_term == "summary" and spec.sentence_input is None
+    assert spec.task.name == "summarization" and spec.sentence_input is None
     assert (spec.base.width, spec.base.positions, spec.base.family.causal) == (32, 128, False)
     assert spec.base.folder == tiny_base and spec.start.base is spec.base and spec.start.model is None
     assert (spec.source_limit, spec.positions_needed) == (128, 100)
     with pytest.raises(FrozenInstanceError):
-        spec.task_term = "other"  # type: ignore[misc]
+        spec.behind_document = 1  # type: ignore[misc]
 
 
 def written_behind(config: TrainConfig) -> TrainConfig:

@@ -6,12 +6,12 @@ the model that shortens its documents.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from llmtrain import plugins
 from llmtrain.checkpoint.manifest import JSON_LIMIT
+from llmtrain.checkpoint.untrusted import record_problems
 from llmtrain.core.errors import CheckpointError
 from llmtrain.core.files import read_json
 from llmtrain.core.logging import warn
@@ -31,37 +31,9 @@ def read_model_config(model_dir: Path | str) -> dict[str, Any]:
     body = read_json(path, JSON_LIMIT)
     if not isinstance(body, dict):
         raise CheckpointError(f"no JSON object at {path}; use another checkpoint")
-    if problems := list(_problems(body)):
+    if problems := list(record_problems(body)):
         raise CheckpointError(f"{problem} at {path}; use another checkpoint" for problem in problems)
     return body
-
-
-def _problems(body: dict[str, Any]) -> Iterator[str]:
-    step, config = body.get("step"), body.get("config")
-    if type(step) is not int or step < 0:
-        yield f"step is {str(step)[:40]}, which is no number of steps,"
-    if not _are_plugins(body.get("plugins", [])):
-        yield "plugins is no list of names, digests and parts"
-    model = config.get("model") if isinstance(config, dict) else None
-    if not isinstance(config, dict) or not isinstance(model, dict) or not isinstance(model.get("path"), str):
-        yield "no configuration of a training run"
-    elif _opens_files(config.get("data")):
-        yield "data.preprocess names a file to be read, where a run stores the words themselves,"
-
-
-def _are_plugins(found: object) -> bool:
-    """As ``plugins.records`` makes them."""
-    return isinstance(found, list) and all(
-        isinstance(one, dict) and isinstance(one.get("name"), str) and isinstance(one.get("sha256"), str | None)
-        and isinstance(one.get("parts"), list) and all(isinstance(part, str) for part in one["parts"])
-        for one in found)
-
-
-def _opens_files(data: object) -> bool:
-    """A run reads such a file once and stores what it held (``config.preprocess.settled``)."""
-    steps = data.get("preprocess") if isinstance(data, dict) else None
-    steps = steps if isinstance(steps, list) else [steps]
-    return any(isinstance(step, dict) and step.get("file") is not None for step in steps)
 
 
 def check_plugins(stored: dict[str, Any], at: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
+from llmtrain.cli.command_table import COMMANDS, SHARED, Command
 from llmtrain.cli.commands.list import kinds
+from llmtrain.cli.options import CONFIG_DIR, split_options
 from llmtrain.config.compose import config_dir
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.paths import expand
 from llmtrain.config.reference import keys
+from llmtrain.core.errors import ConfigError
 from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 
 BASH = r"""_llmtrain() {
@@ -24,11 +26,6 @@ BASH = r"""_llmtrain() {
     [[ ${#COMPREPLY[@]} -eq 1 && "${COMPREPLY[0]}" != *= ]] || compopt -o nospace 2>/dev/null
 }
 complete -o default -F _llmtrain llmtrain"""  # paths where nothing else is offered
-COMMANDS = ("train", "eval", "summarize", "verify", "verify-resume", "clean", "fetch", "data", "list", "config",
-            "version")
-OPTIONS = {"clean": ("--yes",), "verify-resume": ("--steps=", "--stop="), "train": ("--cfg=job", "--multirun"),
-           "eval": ("--cfg=job",), "summarize": ("--cfg=job",), "config": ("--defaults",)}
-COMPOSED = ("--config-dir=", "--plugin=")  # of what reads a configuration
 
 
 def candidates(arguments: list[str]) -> list[str]:
@@ -36,16 +33,17 @@ def candidates(arguments: list[str]) -> list[str]:
     words = (arguments[0] if arguments else "").split(" ")
     current, before = words[-1], [w for w in words[1:-1] if w]
     if not before:
-        return [name for name in COMMANDS if name.startswith(current)]
+        return sorted(name for name in COMMANDS if name.startswith(current))
+    command = COMMANDS.get(before[0], Command(""))
     if before[0] == "list":
         return [name for name in kinds() if name.startswith(current)]
     if before[0] == "fetch":
         return [name for name in PACKAGED_BASES if name.startswith(current)]
-    if before[-1] in ("--config-dir", "--plugin"):
+    if before[-1] in {option.name for option in SHARED}:
         return []  # a path
     if current.startswith("-"):
-        shared = () if before[0] in ("verify", "clean", "version") else COMPOSED
-        return [name for name in (*OPTIONS.get(before[0], ()), *shared) if name.startswith(current)]
+        offered = (*command.options, *(SHARED if command.composes else ()))
+        return [option.completed for option in offered if option.completed.startswith(current) and not option.hidden]
     if before[0] in ("verify", "clean"):
         return []  # a path
     with config_files.using(_folders(before)):
@@ -54,9 +52,11 @@ def candidates(arguments: list[str]) -> list[str]:
 
 def _folders(words: list[str]) -> list[str]:
     """The folders of own files that the line names so far."""
-    found = [word.removeprefix("--config-dir=") for word in words if word.startswith("--config-dir=")]
-    found += [name for option, name in pairwise(words) if option == "--config-dir"]
-    return [name for name in found if Path(expand(name)).is_dir()]
+    try:
+        given, _ = split_options(words, (CONFIG_DIR,))
+    except ConfigError:  # the line is half written
+        return []
+    return [name for name in given.get(CONFIG_DIR, []) if Path(expand(name)).is_dir()]
 
 
 def _overrides(before: list[str], current: str) -> list[str]:

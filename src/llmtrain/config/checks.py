@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 from llmtrain import registry
 from llmtrain.config.bounds import out_of_range
-from llmtrain.config.choices import Language, LongMode, ScheduleName, TuningName
+from llmtrain.config.choices import LongMode, ScheduleName, TuningName
 from llmtrain.config.decode_checks import decoding_problems
 from llmtrain.config.presets import LENGTHS
 from llmtrain.config.schema import Config, TrainConfig
 from llmtrain.config.sections.objective import (
     base_terms_of,
-    needs_summaries,
+    needs_targets,
     problems_of_terms,
     reads_documents_alone,
     terms_apart,
@@ -147,10 +146,10 @@ def _data(config: TrainConfig) -> Iterator[str]:
     if config.fingerprints is not None:
         yield "fingerprints is what train itself notes of the files it reads; leave it out"
     if data.unlabelled is not None and not reads_documents_alone(config.objective):
-        able = [part.name for part in registry.parts("objective") if not part.requires.get("reads_summary")]
+        able = [part.name for part in registry.parts("objective") if not part.requires.get("reads_target")]
         yield (f"data.unlabelled needs a base term that reads documents alone; use an objective.base of "
                f"{', '.join(able)}, or leave data.unlabelled out")
-    if data.unlabelled is not None and needs_summaries(config.objective) and config.trainer.batch_size < 2:
+    if data.unlabelled is not None and needs_targets(config.objective) and config.trainer.batch_size < 2:
         yield ("data.unlabelled needs room in a step for a pair and a document alone; set trainer.batch_size to 2 or "
                "more")
     if data.name == "files" and not data.train:
@@ -182,9 +181,7 @@ def _held_out(config: Config) -> Iterator[str]:
 
 
 def _scoring(config: Config) -> Iterator[str]:
-    if config.eval.language is Language.zh_words and find_spec("jieba") is None:
-        yield ("eval.language=zh_words needs the package jieba, which is not installed; run: pip install "
-               "'llmtrain[chinese]', or use eval.language=cjk for characters")
+    yield from _own(config.eval)
 
 
 def _l1_text(config: TrainConfig, step: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from llmtrain import registry
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.objective import objective_schema
 from llmtrain.config.sections.optim import optim_schema
+from llmtrain.config.sections.task import chosen_task, sections_of
 from llmtrain.core.errors import ConfigError, LlmtrainError
 
 LARGEST = 10**300  # of whole numbers that are taken for a float, which ends a little later
@@ -176,7 +177,15 @@ def head_type(values: Any) -> type:
 
 def part_sections(values: dict[str, Any]) -> dict[str, type]:
     """Types of the sections of a plain train configuration that come from the registry."""
-    return {"head": head_type(values.get("head")), "objective": objective_schema(), "optim": optim_schema()}
+    return task_sections(values) | {
+        "head": head_type(values.get("head")), "objective": objective_schema(chosen_task(values).name),
+        "optim": optim_schema()}
+
+
+def task_sections(values: dict[str, Any]) -> dict[str, type]:
+    """Types of the sections of any command's plain configuration that its task decides."""
+    task = chosen_task(values)
+    return {"task": task.options} | sections_of(task)
 
 
 def from_dict(stored: dict[str, Any], at: str | None = None, error: type[LlmtrainError] = ConfigError,
@@ -192,7 +201,8 @@ def from_dict(stored: dict[str, Any], at: str | None = None, error: type[Llmtrai
         if not isinstance(stored, dict):
             raise ConfigError("a configuration is a group of keys")
         here = {name: _here(stored.get(name), schema, scoring)
-                for name, schema in (("objective", objective_schema()), ("optim", optim_schema()))}
+                for name, schema in (("objective", objective_schema(chosen_task(stored).name)),
+                                     ("optim", optim_schema()))}
         config: TrainConfig = build(TrainConfig, stored | here, "", **part_sections(stored))
     except ConfigError as problem:
         raise error(f"stored configuration{where} does not fit this version: {line}" for line in problem.problems

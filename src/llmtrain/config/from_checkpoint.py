@@ -74,13 +74,14 @@ def _replace(result: dict[str, Any], values: dict[str, Any], path: list[str]) ->
         result.pop(path[-1], None)
 
 
-def refuse_fixed(overrides: list[str], command: str) -> None:
+def refuse_fixed(overrides: list[str], command: str, stored: Stored | None) -> None:
     """Raise ConfigError with one line for each override of a key that the checkpoint fixes."""
+    fixed = FIXED if stored is None else ("task", *FIXED)
     problems = []
     for override in overrides:
         name = override.lstrip("+~").partition("=")[0].partition("@")[0].strip()
         section = name.replace("/", ".").partition(".")[0]
-        if section in FIXED or name in FIXED_KEYS:
+        if section in fixed or name in FIXED_KEYS:
             problems.append(f"{name} is fixed by the checkpoint and cannot be given to {command}; leave it out")
         elif section in ("experiment", "debug"):
             problems.append(f"{override} configures a training run and cannot be given to {command}; leave it out, or "

@@ -11,6 +11,7 @@ from llmtrain.config.reference import SCHEMAS
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.objective import objective_schema
 from llmtrain.config.sections.optim import optim_schema
+from llmtrain.config.sections.task import shared_sections
 from llmtrain.core.errors import ConfigError
 
 TYPES, NAMES = "llmtrain types", "llmtrain names"  # who stored a node: a schema, or the name of a part without a yaml
@@ -26,29 +27,39 @@ def register_schemas(folder: Path, command: str) -> None:
     from hydra.core.config_store import ConfigStore
 
     if command != "train":
-        _store(f"{command}_schema", SCHEMAS[command], TYPES)
+        _store(f"{command}_schema", _with_sections(SCHEMAS[command], shared_sections()), TYPES)
+        _store_names("task", "task", folder)
         return
     repo: dict[str, Any] = ConfigStore.instance().repo
     for group, kind in ((repo.get("head"), "head"), (repo.get("schema", {}).get("head"), "head"),
-                        (repo.get("optim"), "optimizer")):
+                        (repo.get("optim"), "optimizer"), (repo.get("task"), "task")):
         known = {f"{part.name}.yaml" for part in registry.parts(kind)}
         for file in [file for file, node in (group or {}).items()
                      if file not in known and getattr(node, "provider", None) in (TYPES, NAMES)]:
             del group[file]  # type: ignore[index]
-    sections = {"objective": objective_schema(), "optim": optim_schema()}
-    # a head is typed by the chosen one's own schema: its group's
-    schema = make_dataclass("TrainSchema", [("head", Any, field(default=None)),
-                                            *((name, section, field(default_factory=section))
-                                              for name, section in sections.items())],
-                            bases=(TrainConfig,), kw_only=True)
-    _store("train_schema", schema, TYPES)
+    sections = shared_sections() | {"objective": objective_schema(), "optim": optim_schema()}
+    _store("train_schema", _with_sections(TrainConfig, sections, ("head",)), TYPES)
     for part in registry.parts("head"):
         _store(part.name, part.options, TYPES, "schema/head")
         if not (folder / "head" / f"{part.name}.yaml").is_file():
             _store(part.name, part.options, TYPES, "head")
-    for part in registry.parts("optimizer"):
-        if not (folder / "optim" / f"{part.name}.yaml").is_file():
-            _store(part.name, {"name": part.name}, NAMES, "optim")
+    _store_names("optim", "optimizer", folder)
+    _store_names("task", "task", folder)
+
+
+def _with_sections(schema: type, sections: dict[str, type], typed_later: tuple[str, ...] = ()) -> type:
+    """The schema with some of its sections of these classes, and others typed by the schema of the chosen option."""
+    return make_dataclass(f"{schema.__name__}Schema", [
+        *((name, Any, field(default=None)) for name in typed_later),
+        *((name, section, field(default_factory=section)) for name, section in sections.items())],
+        bases=(schema,), kw_only=True)
+
+
+def _store_names(group: str, kind: str, folder: Path) -> None:
+    """Make an option of a group of every part that has no yaml."""
+    for part in registry.parts(kind):
+        if not (folder / group / f"{part.name}.yaml").is_file():
+            _store(part.name, {"name": part.name}, NAMES, group)
 
 
 def _store(name: str, node: Any, provider: str, group: str | None = None) -> None:

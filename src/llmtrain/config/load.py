@@ -7,12 +7,13 @@ from typing import Any, Literal, overload
 
 from llmtrain.config.checks import problems_of
 from llmtrain.config.compose import compose, to_container
-from llmtrain.config.convert import build, part_sections
+from llmtrain.config.convert import build, part_sections, task_sections
 from llmtrain.config.from_checkpoint import Stored, changed_by, refuse_fixed
 from llmtrain.config.presets import settle_best_metric
 from llmtrain.config.reference import SCHEMAS
 from llmtrain.config.schema import Config, EvaluateConfig, SummarizeCommandConfig, TrainConfig
 from llmtrain.config.sections.preprocess import settled
+from llmtrain.config.sections.task import chosen_task, with_own_keys
 from llmtrain.core.errors import ConfigError
 
 
@@ -68,7 +69,7 @@ def load_config(command: str, overrides: list[str], stored: Stored | None = None
         CheckpointError: ``stored`` does not fit the schema.
     """
     if command != "train":
-        refuse_fixed(overrides, command)
+        refuse_fixed(overrides, command, stored)
     loaded = load(command, overrides, stored, multirun=multirun)
     if loaded.problems:
         raise ConfigError(loaded.problems)
@@ -96,7 +97,9 @@ def _typed(command: str, values: dict[str, Any]) -> Config:
     Raises:
         ConfigError: With one line for each key that the schema, or the chosen head, does not have.
     """
-    config: Config = build(SCHEMAS[command], values, "", **(part_sections(values) if command == "train" else {}))
+    values = with_own_keys(values, chosen_task(values))
+    sections = part_sections(values) if command == "train" else task_sections(values)
+    config: Config = build(SCHEMAS[command], values, "", **sections)
     if isinstance(config, TrainConfig):
         settle_best_metric(config)
     config.data.preprocess = settled(config.data.preprocess)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmtrain import registry
 from llmtrain.config.choices import ScheduleName
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.sections.objective import moves_lambda, trains_summary
+from llmtrain.config.sections.objective import moves_lambda, trains_task
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -61,6 +62,8 @@ def apply_presets(config: DictConfig, parsed: list[Any], experiment: str | None)
 
 
 def settle_best_metric(config: TrainConfig) -> None:
-    """Fill in what ``trainer.best_metric=auto`` stands for: rouge1, or loss.total where no summary is trained."""
+    """Fill in what ``trainer.best_metric=auto`` stands for: the task's first metric, or loss.total where
+    the base alone is trained."""
     if config.trainer.best_metric == "auto":
-        config.trainer.best_metric = "rouge1" if trains_summary(config.objective) else "loss.total"
+        metric: str = registry.get("task", config.task.name).requires["metrics"][0]
+        config.trainer.best_metric = metric if trains_task(config.objective) else "loss.total"

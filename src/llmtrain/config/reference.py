@@ -15,6 +15,7 @@ from llmtrain.config.keys import RESULTS
 from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
 from llmtrain.config.sections.objective import objective_schema
 from llmtrain.config.sections.optim import optim_schema
+from llmtrain.config.sections.task import shared_sections
 
 SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summarize": SummarizeCommandConfig}
 
@@ -57,6 +58,8 @@ class Key:
             return ["none", *(part.name for part in registry.parts("objective"))]
         if self.path == "optim.name":
             return [part.name for part in registry.parts("optimizer")]
+        if self.path == "task.name":
+            return [part.name for part in registry.parts("task")]
         if self.path == "objective.weighting":
             return [part.name for part in registry.parts("weighting")]
         return []
@@ -99,12 +102,13 @@ def _walk(schema: type, prefix: str, sections: dict[str, type]) -> Iterator[Key]
 
 def keys(command: str, head: str | None = None) -> dict[str, Key]:
     """All keys of a command by dotted path; ``head`` limits head options to one head (default: every head's)."""
+    shared = shared_sections()
     if command != "train":
-        return {key.path: key for key in _walk(SCHEMAS[command], "", {})}
+        return {key.path: key for key in _walk(SCHEMAS[command], "", shared)}
     found: dict[str, Key] = {}
     names = [part.name for part in registry.parts("head")] if head is None else [head]
     for name in names:
-        sections = {"head": registry.get("head", name).options, "objective": objective_schema(),
+        sections = shared | {"head": registry.get("head", name).options, "objective": objective_schema(),
                     "optim": optim_schema()}
         found |= {key.path: key for key in _walk(TrainConfig, "", sections) if key.path not in found}
     return found

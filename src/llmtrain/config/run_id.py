@@ -19,7 +19,7 @@ from llmtrain.config.convert import plain
 from llmtrain.config.keys import CONTENT, RESULTS
 from llmtrain.config.reference import keys
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.sections.objective import base_terms_of, needs_summaries, terms_of
+from llmtrain.config.sections.objective import base_terms_of, needs_targets, terms_of
 
 HASH_LENGTH = 8
 LONG_OPTIONS = {  # the mode of data.long that reads each
@@ -48,7 +48,7 @@ def result_dict(config: Any, by_path: bool = False) -> dict[str, Any]:
         for name in ("base", "lam", "terms"):
             del flat[f"objective.{name}"]
         flat |= {f"objective.lam.{term.name}": term.lam for term in terms_of(config.objective)}
-        if config.data.unlabelled is None or not needs_summaries(config.objective):
+        if config.data.unlabelled is None or not needs_targets(config.objective):
             unused.append("data.unlabelled_share")
         if config.tuning.name is not TuningName.lora:
             unused.append("tuning.")

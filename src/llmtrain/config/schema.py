@@ -7,10 +7,8 @@ from typing import Protocol
 
 from llmtrain.config.choices import (
     DataSplit,
-    Language,
     OnUnsupported,
     PrecisionName,
-    References,
     Resume,
     SplitName,
     SummaryFormat,
@@ -20,6 +18,7 @@ from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.config.sections.objective import ObjectiveConfig
 from llmtrain.config.sections.optim import OptimConfig, ScheduleConfig
+from llmtrain.config.sections.task import default_section, default_task
 from llmtrain.config.sections.trainer import TrainerConfig
 from llmtrain.config.sections.tuning import TuningConfig
 
@@ -64,17 +63,17 @@ class GenerationConfig:
     top_k: int = key(50, "sampling draws from so many of the likeliest tokens (0: from all)", "tokens", late=True,
                      min=0)
     top_p: float = key(1.0, "nucleus sampling mass", "probability", min=0, max=1)
-    max_new_tokens: int = key(32, "longest summary", "tokens", min=1)
-    min_new_tokens: int = key(0, "shortest summary", "tokens", min=0)
+    max_new_tokens: int = key(32, "longest output", "tokens", min=1)
+    min_new_tokens: int = key(0, "shortest output", "tokens", min=0)
     length_penalty: float = key(1.0, "beam search: exponent of the length", min=-100,
                                 max=100)  # beyond it powers of a length are no numbers any more
-    early_stopping: bool | str = key(False, "beam search ends: true, with num_beams finished summaries; false, when a "
+    early_stopping: bool | str = key(False, "beam search ends: true, with num_beams finished outputs; false, when a "
                                      "better one is unlikely; never, when none can be better", late=True)
     no_repeat_ngram_size: int = key(3, "no n-gram of this size twice (0: off)", "tokens", min=0)
     repetition_penalty: float = key(1.0, "divides the probability of tokens that are written already: more than 1, "
                                     "fewer repetitions (1: off)", late=True, above=0)
-    num_return_sequences: int = key(1, "summaries of each document, at most num_beams or else sampled; scores are the "
-                                    "first's, with beams the best", "summaries", late=True, min=1, max=1000)
+    num_return_sequences: int = key(1, "outputs for each row, at most num_beams or else sampled; scores are the "
+                                    "first's, with beams the best", "outputs", late=True, min=1, max=1000)
     batch_tokens: int = key(8192, "source tokens decoded together, padding included", "tokens", affects=SPEED, min=1)
 
 
@@ -84,15 +83,8 @@ class EvalConfig:
     output: str | None = key(None, "folder for results.json and predictions.jsonl; default: inside the run",
                              affects=WHERE)
     prediction: str = key("prediction", "column of predictions=FILE that holds them", late=True)
-    references: References = key(References.first, "first (the summary), mean, max (of each metric), best_rouge1")
-    language: Language = key(Language.auto, "ROUGE tokenizer: en (stemmed), cjk (characters, Latin words "
-                             "whole, no marks), characters (every one, as it stands), zh_words (Chinese words by "
-                             "jieba), other (Unicode words); auto is one of en, cjk, other")
     bootstrap_samples: int = key(1000, "resamples behind the 95 % intervals", "samples", min=0, max=1_000_000)
-    baselines: bool = key(True, "also score the lead and extractive-oracle baselines")
-    lead: int | None = key(None, "length of the lead baseline; default: the best on validation rows; without "
-                           "checkpoint and predictions the lead itself is scored", "words, or characters for CJK",
-                           min=1)
+    baselines: bool = key(True, "also score the task's trivial baselines")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -120,23 +112,33 @@ class HeadConfig(Protocol):
     name: str
 
 
+class TaskConfig(Protocol):
+    """The options of a registered task."""
+
+    name: str
+
+
 @dataclass(kw_only=True, slots=True)
 class _Shared:
+    task: TaskConfig = key(default_task, "what is learnt: summarization, or another registered task", late=True)
     run: RunConfig = key(RunConfig, "run folder, seed, resume")
     model: ModelConfig = key(ModelConfig, "base model")
-    data: DataConfig = key(DataConfig, "documents and summaries")
+    data: DataConfig = key(lambda: default_section("data"), "rows to train on and to score")
     precision: PrecisionConfig = key(PrecisionConfig, "number format")
     generation: GenerationConfig = key(GenerationConfig, "decoding")
-    eval: EvalConfig = key(EvalConfig, "scoring")
+    eval: EvalConfig = key(lambda: default_section("eval"), "scoring")
     trainer: TrainerConfig = key(TrainerConfig, "lengths, batches, saving")
 
 
 @dataclass(kw_only=True, slots=True)
 class TrainConfig(_Shared):
-    """The whole configuration of ``llmtrain train``. ``head``, ``objective`` and ``optim`` are typed from the
-    registry."""
+    """The whole configuration of ``llmtrain train``.
 
-    head: HeadConfig = key(None, "summary head; options depend on head.name")
+    ``task``, ``head``, ``objective`` and ``optim`` are typed from the registry; so are the keys of ``data`` and
+    ``eval`` that the task adds to :class:`DataConfig` and :class:`EvalConfig`.
+    """
+
+    head: HeadConfig = key(None, "what stands on the base; options depend on head.name")
     objective: ObjectiveConfig = key(None, "joint loss")
     optim: OptimConfig = key(None, "optimizer")
     schedule: ScheduleConfig = key(ScheduleConfig, "learning-rate schedule")

@@ -9,11 +9,11 @@ from llmtrain.config.sections.objective import (
     ObjectiveConfig,
     Term,
     base_terms_of,
-    needs_summaries,
+    needs_targets,
     reads_documents_alone,
     terms_apart,
     terms_of,
-    trains_summary,
+    trains_task,
 )
 
 
@@ -43,5 +43,5 @@ class Terms:
         """The terms that ``objective.terms``, or ``base`` and ``lam``, name."""
         own_pass = terms_apart(objective)
         return cls(every=terms_of(objective), base=base_terms_of(objective), own_pass=own_pass,
-                   trains_task=trains_summary(objective), needs_targets=needs_summaries(objective),
+                   trains_task=trains_task(objective), needs_targets=needs_targets(objective),
                    leaves_unread=bool(own_pass) and not reads_documents_alone(objective, but=own_pass))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from llmtrain import registry
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.sections.objective import SUMMARY, terms_of
+from llmtrain.config.sections.objective import terms_of
 from llmtrain.core.errors import LlmtrainError
 
 
@@ -19,9 +19,9 @@ def problems_of_weighting(config: TrainConfig) -> Iterator[str]:
         yield f"objective.weighting: {error}"
         return
     facts, terms, chosen = part.requires, terms_of(objective), f"objective.weighting={objective.weighting}"
-    names = {term.name for term in terms}
-    if facts.get("joint") and (len(terms) < 2 or SUMMARY not in names):
-        yield f"{chosen} needs the summary and a base term beside it; add one to objective.base or objective.terms"
+    if facts.get("joint") and (len(terms) < 2 or not any(term.of_task for term in terms)):
+        yield (f"{chosen} needs the {objective.task_term} and a base term beside it; add one to objective.base or "
+               "objective.terms")
     elif len(terms) < facts.get("terms", 0):
         yield (f"{chosen} weighs at least {facts['terms']} terms and there are {len(terms)}; add one, or use "
                "objective.weighting=fixed")

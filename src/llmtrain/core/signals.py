@@ -91,7 +91,7 @@ def ignore_in_worker(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-class Left(BaseException):
+class StopInterrupt(BaseException):
     """A stop in the middle of what may be left at any moment (:meth:`StopSignals.leaving`). No Exception: whoever
     turns failures into other ones must not turn this."""
 
@@ -123,12 +123,12 @@ class StopSignals:
 
     @contextmanager
     def leaving(self, allowed: bool) -> Iterator[None]:
-        """Inside, a request to stop raises :class:`Left` at once, where that is allowed. Nothing there may change what
-        is saved."""
+        """Inside, a request to stop raises :class:`StopInterrupt` at once, where that is allowed. Nothing there may
+        change what is saved."""
         try:
             self._leaving = allowed
             if allowed and self.requested is not None:
-                raise Left
+                raise StopInterrupt
             yield
         finally:
             self._leaving = False
@@ -155,6 +155,6 @@ class StopSignals:
                     # not print: the handler may have interrupted one
                     os.write(2, b"llmtrain: stopping after this step; a second signal ends at once, without saving\n")
             if self._leaving:
-                raise Left
+                raise StopInterrupt
         elif now - self._first_at >= self._again_after:
             os._exit(128 + number)

@@ -1,4 +1,4 @@
-"""Which sentences a selector should choose: the greedy oracle behind extraction labels.
+"""Which sentences a selector should choose: the greedy oracle behind extraction labels and the extractive baseline.
 
 After Nallapati, Zhai and Zhou 2017, "SummaRuNNer", and Liu and Lapata 2019, "Text Summarization with Pretrained
 Encoders": sentences are added one by one, each time the one that raises ROUGE-1 F1 + ROUGE-2 F1 against the summary
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -46,6 +47,12 @@ class TokenIds:
             stem = self._stemmer.tokenize(word)[0]
             known = self._word_ids[word] = self._ids.setdefault(stem, len(self._ids))
         return known
+
+
+@cache  # each process stems a word once
+def token_ids_of(language: str) -> TokenIds:
+    """The ids of a language's tokens, shared by all who ask in this process."""
+    return TokenIds(language)
 
 
 def greedy_oracle(sentences: Sequence[Sequence[int]], summary: Sequence[int], most: int) -> list[int]:

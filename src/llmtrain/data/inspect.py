@@ -28,7 +28,7 @@ Shorten = Callable[[list[str]], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class RowAsRead:
     """One row as the model reads it: texts after preprocessing, their tokens, and which of the document's are kept."""
 
     document: str
@@ -72,15 +72,15 @@ class Reader:
         self._pipeline = Pipeline(config.preprocess)
         self._cut = cut_of(tokenizer, config)
 
-    def read(self, example: Example) -> Reading:
-        (chosen,) = self._shorten([clean(example.document)])
-        document = self._pipeline.document(chosen)
-        summary = self._pipeline.summary(clean(example.summary))
+    def read(self, example: Example) -> RowAsRead:
+        (chosen,) = self._shorten([clean(example.source)])
+        document = self._pipeline.source(chosen)
+        summary = self._pipeline.target(clean(example.target))
         ids = token_ids(document, self._tokenizer)
         written = self._tokenizer(summary, add_special_tokens=False, verbose=False)["input_ids"]
-        l1 = self._pipeline.l1_document(chosen) if self._pipeline.has_l1 else None
-        return Reading(document, l1, summary, self._named(ids), self._cut(list(range(len(ids)))), self._named(written),
-                       min(len(written), self._config.max_summary_tokens - 1))
+        l1 = self._pipeline.l1_source(chosen) if self._pipeline.has_l1 else None
+        return RowAsRead(document, l1, summary, self._named(ids), self._cut(list(range(len(ids)))),
+                         self._named(written), min(len(written), self._config.max_target_tokens - 1))
 
     def _named(self, ids: list[int]) -> list[str]:
         """Tokens as texts: byte-level ones are decoded, since their own names are no letters."""
@@ -93,11 +93,11 @@ class Reader:
         if not examples:
             none, nothing = np.zeros(0, np.int64), np.zeros(0)
             return Profile(none, none, none, nothing, nothing)
-        texts = [clean(e.document) for e in examples]
-        documents = [self._pipeline.document(text) for text in texts]
-        given = [row for row, e in enumerate(examples) if e.summary]
-        summaries = [self._pipeline.summary(clean(examples[row].summary)) for row in given]
-        shown = [self._pipeline.document(text) for text in self._shorten(texts)]
+        texts = [clean(e.source) for e in examples]
+        documents = [self._pipeline.source(text) for text in texts]
+        given = [row for row, e in enumerate(examples) if e.target]
+        summaries = [self._pipeline.target(clean(examples[row].target)) for row in given]
+        shown = [self._pipeline.source(text) for text in self._shorten(texts)]
         written = self._tokenizer(summaries, add_special_tokens=False, verbose=False)["input_ids"] if given else []
         of_row = dict(zip(given, written, strict=True))
         controls = finder(self._tokenizer)
@@ -145,22 +145,22 @@ def overlaps_with_train(splits: Splits) -> list[Overlap]:
     others = [(name, getattr(splits, name)) for name in ("validation", "test") if getattr(splits, name)]
     if not splits.train or not others:
         return []
-    language = detect(e.document for e in splits.train)
-    documents = {e.document for e in splits.train}
-    summaries = {e.summary for e in splits.train if e.summary}
+    language = detect(e.source for e in splits.train)
+    documents = {e.source for e in splits.train}
+    summaries = {e.target for e in splits.train if e.target}
     known: set[int] = set()
     looked_at = 0
     for example in splits.train:
         if len(known) > NEAR_GRAMS:
             break
-        known |= grams(example.document, language)
+        known |= grams(example.source, language)
         looked_at += 1
     found = []
     for name, examples in others:
-        own = [grams(e.document, language) for e in examples]
-        found.append(Overlap(name, len(examples), sum(e.document in documents for e in examples),
+        own = [grams(e.source, language) for e in examples]
+        found.append(Overlap(name, len(examples), sum(e.source in documents for e in examples),
                              sum(len(some & known) > NEAR_SHARE * len(some) for some in own),
-                             sum(e.summary in summaries for e in examples), looked_at))
+                             sum(e.target in summaries for e in examples), looked_at))
     return found
 
 

@@ -8,13 +8,12 @@ Shapes: N sentences of a document that count, S source tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from llmtrain.core.errors import ConfigError
-from llmtrain.data.extractive_oracle import TokenIds, greedy_oracle
+from llmtrain.data.extractive_oracle import greedy_oracle, token_ids_of
 from llmtrain.data.text.sentences import Span, sentence_spans
 from llmtrain.data.truncation import Cut, bounded, frame
 
@@ -101,15 +100,10 @@ def _mark(ids: list[int], ranges: list[Span], begin: int, end: int, limit: int) 
 def label_sentences(documents: Sequence[str], summaries: Sequence[str], counts: Sequence[int], language: str,
                     most: int) -> list[list[int]]:
     """1 for the sentences that the greedy oracle takes of each document's first ``counts``, 0 for the rest."""
-    ids = _token_ids(language)
+    ids = token_ids_of(language)
     rows = []
     for document, summary, count in zip(documents, summaries, counts, strict=True):
         spans = sentence_spans(document)[:count]
         chosen = set(greedy_oracle([ids(document[start:end]) for start, end in spans], ids(summary), most))
         rows.append([int(index in chosen) for index in range(count)])
     return rows
-
-
-@cache  # each process stems a word once
-def _token_ids(language: str) -> TokenIds:
-    return TokenIds(language)

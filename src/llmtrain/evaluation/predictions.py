@@ -75,7 +75,7 @@ def told_of_predictions(config: EvaluateConfig, texts: list[str], examples: list
     if named:
         lines.append(f"eval.prediction={column} is also {named[0]}; if the file is the data itself, its own texts are "
                      "scored, and no model's")
-    if texts and all(text in (e.summary, *e.references) for text, e in zip(texts, examples, strict=True)):
+    if texts and all(text in (e.target, *e.references) for text, e in zip(texts, examples, strict=True)):
         lines.append(f"each of the {len(texts)} predictions is a reference word for word; see that the file holds what "
                      "a model wrote")
     return lines
@@ -151,8 +151,8 @@ def _by_id(rows: list[Row]) -> dict[str, Row]:
 def _check_documents(rows: list[Row], examples: list[Example]) -> None:
     """Refuse a prediction that stands beside another row's document. One that the data do not hold tells nothing: it
     may be shortened."""
-    known = {e.document for e in examples}
+    known = {e.source for e in examples}
     for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
-        if row.document is not None and row.document != example.document and row.document in known:
+        if row.document is not None and row.document != example.source and row.document in known:
             raise DataError(f"the prediction at {row.place} stands beside another document than row {number} of the "
                             f"data (id {shown(example.id)}); sort the file as the data, or give both the same ids")

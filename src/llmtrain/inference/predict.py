@@ -22,7 +22,7 @@ from llmtrain.data.sentence_features import END, START
 from llmtrain.data.text.sentences import Span, sentence_spans
 from llmtrain.data.text.spelling import CJK, speller
 from llmtrain.models.heads.extractive.choose import joined
-from llmtrain.models.output import Draft
+from llmtrain.models.output import Output
 
 CJK_GAP = re.compile(rf"(?<={CJK}) (?={CJK})")
 Row = Sequence[int] | NDArray[np.int64]
@@ -45,7 +45,7 @@ class Documents:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CitedSentence:
     """A sentence of the document, ``document[start:end]``, and how much it had to do with the summary (0 to 1)."""
 
     index: int
@@ -61,11 +61,11 @@ class Citation:
     text: str
     start: int
     end: int
-    sources: list[Source]
+    sources: list[CitedSentence]
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class CopyTrace:
     """How much each token of a summary was copied from each sentence of its document: (T, N), and (N) their places."""
 
     weights: list[list[float]]
@@ -92,9 +92,9 @@ class Generated:
     token_ids: list[int]
     score: float
     copied: list[tuple[str, float, int]] | None = None
-    sentences: list[Source] | None = None
+    sentences: list[CitedSentence] | None = None
     probabilities: list[float | None] | None = None
-    traced: Trace | None = None
+    traced: CopyTrace | None = None
     citations: list[Citation] | None = None
     others: tuple[Generated, ...] = ()
 
@@ -127,7 +127,7 @@ def documents_of(features: Features, texts: Sequence[str], rows: Sequence[int]) 
 
 
 @torch.no_grad()
-def summarize_batches(model: Any, tokenizer: Any, documents: Documents, config: GenerationConfig, precision: Any,
+def predict_batches(model: Any, tokenizer: Any, documents: Documents, config: GenerationConfig, precision: Any,
                       progress: Callable[[int], None] | None = None, evidence: bool = False) -> list[Generated]:
     """Summaries of tokenised documents, in their order. Training mode and random state are left as found.
 
@@ -144,7 +144,7 @@ def summarize_batches(model: Any, tokenizer: Any, documents: Documents, config: 
         with fork, precision.autocast():
             for rows in batches_of([len(ids) for ids in documents.input_ids], config.batch_tokens):
                 batch, spans = _batch(documents, rows, model.config.pad_token_id, device)
-                drafts = model.summarize(batch, config, evidence)
+                drafts = model.predict(batch, config, evidence)
                 for row, (i, draft, places) in enumerate(zip(rows, drafts, spans, strict=True)):
                     sentences = batch["sentences"][row] if "sentences" in batch else []
                     first, *others = (_generated(one, sentences, documents.texts[i], places, tokenizer)
@@ -183,7 +183,7 @@ def _batch(documents: Documents, rows: list[int], padding: int, device: Any) -> 
     return batch, spans
 
 
-def _generated(draft: Draft, sentences: list[str], document: str, spans: list[Span], tokenizer: Any) -> Generated:
+def _generated(draft: Output, sentences: list[str], document: str, spans: list[Span], tokenizer: Any) -> Generated:
     """A draft as text; ``sentences`` are its document's, for a head that chooses them."""
     text = joined([sentences[choice.index] for choice in draft.sentences or []]) if draft.token_ids is None else tidy(
         tokenizer.decode(draft.token_ids, skip_special_tokens=True))
@@ -193,14 +193,14 @@ def _generated(draft: Draft, sentences: list[str], document: str, spans: list[Sp
         copied = [(token, gate, place) for token, (gate, place)
                   in zip(tokenizer.convert_ids_to_tokens(row), draft.copied, strict=True)]
     if draft.sentences is not None:
-        sources = [Source(c.index, *spans[c.index], round(c.probability, 4)) for c in draft.sentences]
-    traced = None if draft.traced is None else Trace([weights[:len(spans)] for weights in draft.traced], spans)
+        sources = [CitedSentence(c.index, *spans[c.index], round(c.probability, 4)) for c in draft.sentences]
+    traced = None if draft.traced is None else CopyTrace([weights[:len(spans)] for weights in draft.traced], spans)
     chosen = sources is not None and draft.token_ids is None
     own = _of_themselves(text, sources or [], document) if chosen else None
     return Generated(text, row, draft.score, copied, sources, draft.probabilities, traced, own)
 
 
-def _of_themselves(text: str, chosen: list[Source], document: str) -> list[Citation]:
+def _of_themselves(text: str, chosen: list[CitedSentence], document: str) -> list[Citation]:
     """Chosen sentences as a summary that cites them."""
     found, end = [], 0
     for source in chosen:

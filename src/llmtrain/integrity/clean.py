@@ -38,7 +38,7 @@ REMOVED = (f"{STAGED}pruned-", f"{STAGED}old-")
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Leftover:
     """One thing that was left: a file or folder, its bytes, and what it is. ``run`` is the folder whose lock guards
     it."""
 
@@ -48,7 +48,7 @@ class Left:
     run: Path | None = None
 
 
-def leftovers(root: Path) -> Iterator[Left]:
+def leftovers(root: Path) -> Iterator[Leftover]:
     """Everything below ``root``, in the order of the folders.
 
     A run that is in use, and what may not be read, are told and left alone. What another ``clean`` takes away meanwhile
@@ -127,33 +127,34 @@ def _came_to_nothing(run: Path) -> bool:
             and all(name.startswith(STAGED) for name in _names(saves)))
 
 
-def _of_run(run: Path) -> list[Left]:
+def _of_run(run: Path) -> list[Leftover]:
     with _held(run) as held:
         if not held:
             return []
         if _came_to_nothing(run):
             what = "the lock of a fetch that was stopped" if run.name.startswith(".fetch-") else (
                 "a run that came to no checkpoint")
-            return [Left(run, folder_size(run), what, run)]
-        return [Left(folder / name, _size(folder / name), "an old checkpoint half removed" if name.startswith(REMOVED)
-                     else "a write that was stopped", run)
+            return [Leftover(run, folder_size(run), what, run)]
+        return [Leftover(folder / name, _size(folder / name),
+                         "an old checkpoint half removed" if name.startswith(REMOVED) else "a write that was stopped",
+                         run)
                 for folder in (run, run / CHECKPOINTS) for name in sorted(_names(folder)) if name.startswith(STAGED)]
 
 
-def _of_comparison(folder: Path) -> list[Left]:
+def _of_comparison(folder: Path) -> list[Leftover]:
     with ExitStack() as locks:  # its runs' too: they outlive a command that was killed alone
         for guarded in (folder, *(path.parent for path in folder.glob(f"*/{LOCK_NAME}"))):
             if not locks.enter_context(_held(guarded)):
                 return []
-        return [Left(folder, folder_size(folder), "the runs of a verify-resume that was killed", folder)]
+        return [Leftover(folder, folder_size(folder), "the runs of a verify-resume that was killed", folder)]
 
 
-def _of_cache(folder: Path, names: list[str]) -> Iterator[Left]:
+def _of_cache(folder: Path, names: list[str]) -> Iterator[Leftover]:
     before = time.time() - RESTED
     for path in (folder / name for name in names):
         with _passing_over():
             if _is_half_written(path) and os.lstat(path).st_mtime < before:
-                yield Left(path, _size(path), "a cache half written")
+                yield Leftover(path, _size(path), "a cache half written")
 
 
 def _is_half_written(path: Path) -> bool:
@@ -176,7 +177,7 @@ def _size(path: Path) -> int:
     return folder_size(path) if path.is_dir() and not path.is_symlink() else os.lstat(path).st_size
 
 
-def take_away(left: Left) -> bool:
+def take_away(left: Leftover) -> bool:
     """Remove it; False where its run came into use meanwhile, or is gone.
 
     Raises:

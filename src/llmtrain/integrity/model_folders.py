@@ -10,7 +10,7 @@ from typing import Any
 
 from llmtrain.checkpoint import SELECTOR, check_plugins, read_model_config, verify
 from llmtrain.config.convert import from_dict
-from llmtrain.config.sections.objective import trains_summary
+from llmtrain.config.sections.objective import trains_task
 from llmtrain.core.errors import CheckpointError, shorten
 from llmtrain.integrity.finding import ADVICE, Finding
 from llmtrain.models.backbone.load_errors import check_kinds, refusing
@@ -26,7 +26,7 @@ def model_folder(found: Finding) -> None:
     at = str(found.path / "llmtrain.json")
     config = from_dict(stored["config"], at, CheckpointError, scoring=True)
     check_plugins(stored, found.path)
-    if not trains_summary(config.objective):
+    if not trains_task(config.objective):
         base(found)
         found.good_for = ("model.init_from", "model.path")
         return
@@ -47,7 +47,7 @@ def _weights(found: Finding, head: str) -> None:
     from llmtrain.data.control_tokens import text_only
     from llmtrain.data.special_tokens import misfits, special_ids
     from llmtrain.models.architectures import class_of
-    from llmtrain.models.backbone.pretrained import probe
+    from llmtrain.models.backbone.tokenizer_checks import probe
     from llmtrain.models.backbone.untrusted import check_published
 
     check_published(found.path)

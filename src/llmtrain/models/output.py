@@ -1,4 +1,4 @@
-"""What a model makes of one document before it is text: the answer of :meth:`SummaryModel.summarize`."""
+"""What a model makes of one document before it is text: the answer of :meth:`TaskModel.predict`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class Output:
     """A summary as tokens that the model wrote, or as sentences that it chose.
 
     Attributes:
@@ -33,4 +33,4 @@ class Draft:
     sentences: list[Choice] | None = None
     probabilities: list[float | None] | None = None
     traced: list[list[float]] | None = None
-    others: tuple[Draft, ...] = ()
+    others: tuple[Output, ...] = ()

@@ -1,4 +1,4 @@
-"""The prefix topology: the base itself writes behind the document it has read, without new layers.
+"""The prefix architecture: the base itself writes behind the document it has read, without new layers.
 
 An encoder gets UniLM's mask (Dong et al. 2019, "Unified Language Model Pre-training", section 2.3): document tokens
 see the document, summary tokens the document and the summary before them. A decoder goes on causally. Document tokens
@@ -69,7 +69,7 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
 
     @classmethod
     def from_base(cls, base: Base, head: Any) -> Self:
-        """See :meth:`SummaryModel.from_base`; settles what ``head.prompt`` and ``head.mlm_transform`` leave open.
+        """See :meth:`TaskModel.from_base`; settles what ``head.prompt`` and ``head.mlm_transform`` leave open.
 
         Raises:
             ConfigError: ``head.mlm_transform=true`` and the base has no masked-LM head.

@@ -21,7 +21,7 @@ from llmtrain.core.errors import ConfigError, shorten
 from llmtrain.models.backbone.families import family_of, mlm_head_names
 from llmtrain.models.backbone.lora import load_plain, merged_state
 from llmtrain.models.backbone.untrusted import WEIGHTS, check_published
-from llmtrain.models.task_model import SummaryModel
+from llmtrain.models.task_model import TaskModel
 
 ONLY_SAMPLED, ONLY_BEAMS = ("temperature", "top_p", "top_k"), ("length_penalty", "early_stopping")
 OFF_AT_0 = ("min_new_tokens", "no_repeat_ngram_size")
@@ -49,7 +49,7 @@ def publish_base(trunk: Any, folder: Path, mlm_head: dict[str, Tensor] | None) -
               folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def publish_generation(model: SummaryModel, config: GenerationConfig, folder: Path) -> None:
+def publish_generation(model: TaskModel, config: GenerationConfig, folder: Path) -> None:
     """Write ``generation_config.json``, so that a plain ``generate()`` decodes as the run does.
 
     Every setting that transformers knows under the same name is one of its, but for those that a way of decoding does
@@ -84,7 +84,7 @@ def load_base(trunk: Any, folder: Path) -> None:
     load_plain(trunk, inner)
 
 
-def load_weights(model: SummaryModel, folder: Path) -> None:
+def load_weights(model: TaskModel, folder: Path) -> None:
     """Put a published model's weights into ``model``, whose adapters then add nothing.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The extractive topology: a pretrained trunk reads, a head chooses sentences; nothing is written.
+"""The extractive architecture: a pretrained trunk reads, a head chooses sentences; nothing is written.
 
 It loads with ``import llmtrain.hf; AutoModel.from_pretrained(folder)``; :class:`llmtrain.Summarizer` splits documents
 into sentences and gives the chosen ones as text.
@@ -21,9 +21,9 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.models.heads.base import EncoderStates, Sentences
 from llmtrain.models.heads.extractive.choose import choose
 from llmtrain.models.hf_config import LlmtrainExtractionConfig
-from llmtrain.models.output import Choice, Draft
+from llmtrain.models.output import Choice, Output
 from llmtrain.models.padding import right_padded
-from llmtrain.models.task_model import SummaryModel, sentences_of
+from llmtrain.models.task_model import TaskModel, sentences_of
 from llmtrain.nn.attention import tracing
 
 
@@ -35,7 +35,7 @@ class ExtractionOutput(ModelOutput):
     logits: Tensor | None = None
 
 
-class LlmtrainForExtraction(SummaryModel):
+class LlmtrainForExtraction(TaskModel):
     config_class = LlmtrainExtractionConfig
 
     def __init__(self, config: Any) -> None:
@@ -76,10 +76,10 @@ class LlmtrainForExtraction(SummaryModel):
         hidden_BSD = self.trunk(input_ids=ids_BS, attention_mask=mask_BS, token_type_ids=segments_BS).last_hidden_state
         return EncoderStates(hidden_BSD, mask_BS, ids_BS, self.input_embedding_VD, sentences=sentences)
 
-    def summary_count(self, batch: dict[str, Any]) -> Tensor:
+    def task_count(self, batch: dict[str, Any]) -> Tensor:
         return Sentences(batch["sentence_start"], batch["sentence_end"]).mask_BN.sum()
 
-    def summary_nll(self, states: EncoderStates, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    def task_nll(self, states: EncoderStates, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         found: tuple[Tensor, Tensor] = self.head.sentence_nll(states)
         return found
 
@@ -87,7 +87,7 @@ class LlmtrainForExtraction(SummaryModel):
         blocking = ", trigram blocking" if self.head.options.trigram_blocking else ""
         return f"{self.head.selection.describe()}{blocking}"
 
-    def summarize(self, batch: dict[str, Any], config: GenerationConfig, evidence: bool = False) -> list[Draft]:
+    def predict(self, batch: dict[str, Any], config: GenerationConfig, evidence: bool = False) -> list[Output]:
         states = self.read(batch)
         assert states.sentences is not None
         chances = torch.sigmoid(self.head.scorer(states)).tolist()
@@ -95,8 +95,8 @@ class LlmtrainForExtraction(SummaryModel):
         return [self._draft([p if there else None for p, there in zip(*row, strict=True)], texts)
                 for *row, texts in zip(chances, real, batch["sentences"], strict=True)]
 
-    def _draft(self, probabilities: list[float | None], texts: list[str]) -> Draft:
+    def _draft(self, probabilities: list[float | None], texts: list[str]) -> Output:
         chosen = choose(probabilities, texts, self.head.selection, self.head.options.trigram_blocking)
         choices = [Choice(index, chance) for index in chosen if (chance := probabilities[index]) is not None]
         score = sum(math.log(max(c.probability, 1e-9)) for c in choices) / max(1, len(choices))
-        return Draft(None, score, sentences=choices, probabilities=probabilities)
+        return Output(None, score, sentences=choices, probabilities=probabilities)

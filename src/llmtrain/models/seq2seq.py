@@ -1,4 +1,4 @@
-"""The sequence-to-sequence topology: a pretrained trunk reads, a head writes.
+"""The sequence-to-sequence architecture: a pretrained trunk reads, a head writes.
 
 It loads with ``import llmtrain.hf; AutoModelForSeq2SeqLM.from_pretrained(folder)`` and generates as any other; it
 carries no training code beyond the head's own likelihood.

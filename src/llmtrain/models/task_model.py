@@ -1,6 +1,6 @@
 """What training, scoring and publishing ask of every model: a pretrained trunk and a summary head on its states.
 
-One class a topology derives from it (``topology.py``), since ``generate`` treats each in its own way.
+One class a architecture derives from it (``architectures.py``), since ``generate`` treats each in its own way.
 
 Shapes: B rows, S source tokens, D width of the trunk, V vocabulary.
 """
@@ -34,7 +34,7 @@ from llmtrain.models.backbone.families import (
 from llmtrain.models.backbone.long_context import embedded, encode_windows
 from llmtrain.models.backbone.pretrained import load_trunk, with_weights
 from llmtrain.models.heads.base import BaseParts, EncoderStates, Sentences, Sizes
-from llmtrain.models.output import Draft
+from llmtrain.models.output import Output
 from llmtrain.nn.attention import NAME, hiding, tracing
 from llmtrain.nn.dropout import cheapen_dropout
 from llmtrain.nn.linear import cheapen_linear
@@ -42,8 +42,8 @@ from llmtrain.nn.linear import cheapen_linear
 MOST_POSITIONS = 1024  # rows of a head's own position table: a base may read 100,000 tokens, a summary has fewer
 
 
-class SummaryModel(PreTrainedModel):
-    """Trunk and head of any topology; built by transformers from a config with ``base`` and ``head``."""
+class TaskModel(PreTrainedModel):
+    """Trunk and head of any architecture; built by transformers from a config with ``base`` and ``head``."""
 
     base_model_prefix = "trunk"
     main_input_name = "input_ids"
@@ -151,21 +151,21 @@ class SummaryModel(PreTrainedModel):
         return cast(Tensor, out.last_hidden_state)
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
-        """The trunk's states of a batch, which every term shares; a topology may read more of the batch."""
+        """The trunk's states of a batch, which every term shares; a architecture may read more of the batch."""
         states = self.encode(batch["input_ids"], batch["attention_mask"])
         states.sentences = sentences_of(batch)
         return states
 
-    def summary_count(self, batch: dict[str, Any]) -> Tensor:
+    def task_count(self, batch: dict[str, Any]) -> Tensor:
         """How many items of a batch the summary term l2 counts; needs no forward pass."""
         return cast(Tensor, (batch["labels"] != IGNORED).sum())
 
-    def summary_nll(self, states: EncoderStates, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    def task_nll(self, states: EncoderStates, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """(sum, count) of the summary term l2, fp32 and 0-dim."""
         return cast(tuple[Tensor, Tensor], self.head.nll(states, batch["labels"]))
 
-    def summarize(self, batch: dict[str, Any], config: GenerationConfig, evidence: bool = False) -> list[Draft]:
-        """Summaries of a batch of documents, as each topology makes them: written or chosen.
+    def predict(self, batch: dict[str, Any], config: GenerationConfig, evidence: bool = False) -> list[Output]:
+        """Summaries of a batch of documents, as each architecture makes them: written or chosen.
 
         Args:
             batch: input_ids and attention_mask (B, S); with a head that reads sentences also sentence_start and
@@ -195,7 +195,7 @@ class SummaryModel(PreTrainedModel):
             cast(Any, module).start()
 
 
-def head_part(name: str) -> registry.Part:
+def head_part(name: str) -> registry.RegisteredPart:
     """The registered head behind a model. Raises ConfigError, which tells how a plugin's head is made known."""
     if name not in {part.name for part in registry.parts("head")}:
         raise ConfigError(f"the model's head {name!r} is unknown; if a plugin file has it, add --plugin FILE, or in "

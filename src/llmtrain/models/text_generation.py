@@ -17,12 +17,12 @@ from llmtrain.config.decode_checks import acting_settings
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.data.batch import pad
 from llmtrain.models.heads.base import EncoderStates
-from llmtrain.models.output import Choice, Draft
-from llmtrain.models.task_model import SummaryModel, sentences_of
+from llmtrain.models.output import Choice, Output
+from llmtrain.models.task_model import TaskModel, sentences_of
 
 
-class WritingModel(SummaryModel, GenerationMixin):
-    """A topology whose head writes: it has ``generate``, and its head gives next-token log-probabilities."""
+class WritingModel(TaskModel, GenerationMixin):
+    """A architecture whose head writes: it has ``generate``, and its head gives next-token log-probabilities."""
 
     def describe_decoding(self, config: GenerationConfig) -> str:
         beams = [f"beam {config.num_beams}"] if config.num_beams > 1 else []
@@ -31,10 +31,10 @@ class WritingModel(SummaryModel, GenerationMixin):
         first = [f"the {'best' if beams else 'first'} of {several}"] if several > 1 else []
         return ", ".join([*how, *(f"{name} {value}" for name, value in acting_settings(config).items()), *first])
 
-    def summarize(self, batch: dict[str, Any], config: GenerationConfig, evidence: bool = False) -> list[Draft]:
+    def predict(self, batch: dict[str, Any], config: GenerationConfig, evidence: bool = False) -> list[Output]:
         rows = [_cut(row, self.config.eos_token_id) for row in self.write(batch, config)]
         several = config.num_return_sequences
-        drafts = [self.explain(batch, rows[i::several]) if evidence else [Draft(row) for row in rows[i::several]]
+        drafts = [self.explain(batch, rows[i::several]) if evidence else [Output(row) for row in rows[i::several]]
                   for i in range(several)]
         return [replace(first, others=tuple(others)) for first, *others in zip(*drafts, strict=True)]
 
@@ -46,7 +46,7 @@ class WritingModel(SummaryModel, GenerationMixin):
                                      generation_config=as_transformers(config, self.config), **sentences)
         return [row[1:] for row in sequences_BT.tolist()]
 
-    def explain(self, batch: dict[str, Any], rows: list[list[int]]) -> list[Draft]:
+    def explain(self, batch: dict[str, Any], rows: list[list[int]]) -> list[Output]:
         """Score and copy evidence of finished summaries, by one forced pass: generate() returns no outputs of ours."""
         end, padding = self.config.eos_token_id, self.config.pad_token_id
         labels_BT = pad([[*row, end] for row in rows], padding).to(batch["input_ids"].device)
@@ -59,10 +59,10 @@ class WritingModel(SummaryModel, GenerationMixin):
             gate_BT, place_BT = found
             copied = [list(zip(gates[:len(row)], places[:len(row)], strict=True))
                       for row, gates, places in zip(rows, gate_BT.tolist(), place_BT.tolist(), strict=True)]
-        drafts = [Draft(row, score, evidence) for row, score, evidence in zip(rows, scores, copied, strict=True)]
+        drafts = [Output(row, score, evidence) for row, score, evidence in zip(rows, scores, copied, strict=True)]
         return self._trace(drafts, states, labels_BT) if self.head.cites else drafts
 
-    def _trace(self, drafts: list[Draft], states: EncoderStates, labels_BT: Tensor) -> list[Draft]:
+    def _trace(self, drafts: list[Output], states: EncoderStates, labels_BT: Tensor) -> list[Output]:
         """The drafts with the sentences that steered them, and how much of each token comes from which sentence."""
         sentences = states.sentences
         assert sentences is not None

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from llmtrain.data.batch import Batch, Context
 from llmtrain.models.heads.base import EncoderStates
-from llmtrain.models.task_model import SummaryModel
+from llmtrain.models.task_model import TaskModel
 
 Transform = Callable[[Batch, Context], None]
 
@@ -39,7 +39,7 @@ class Objective(nn.Module):
 
     name: str
 
-    def __init__(self, model: SummaryModel, options: Any, vocabulary: Vocabulary,
+    def __init__(self, model: TaskModel, options: Any, vocabulary: Vocabulary,
                  base_folder: Path | None) -> None:
         super().__init__()
 
@@ -58,7 +58,7 @@ class Objective(nn.Module):
         """How many items the batch gives this term (0-dim, no gradient)."""
         raise NotImplementedError
 
-    def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+    def forward(self, model: TaskModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
         """The term's sum over the batch (0-dim, fp32), connected to its parameters also when the count is 0."""
         raise NotImplementedError
 

@@ -16,13 +16,13 @@ from llmtrain.data.unread_rows import LeaveUnread
 from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import layers
 from llmtrain.models.heads.base import Head
-from llmtrain.models.task_model import SummaryModel
+from llmtrain.models.task_model import TaskModel
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
 from llmtrain.objectives.joint_module import JointModule
 from llmtrain.objectives.weighting.base import Weighting
 
 
-def build_objectives(names: tuple[str, ...], options: ObjectiveConfig, model: SummaryModel, base: Base,
+def build_objectives(names: tuple[str, ...], options: ObjectiveConfig, model: TaskModel, base: Base,
                      ) -> dict[str, Objective]:
     """The named base terms, under torch's current seed.
 

@@ -19,7 +19,7 @@ from llmtrain.data.batch import IGNORED, Batch, Context
 from llmtrain.models.backbone.families import pretrained_lm_head
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.heads.copy import gold_log_probability
-from llmtrain.models.task_model import SummaryModel
+from llmtrain.models.task_model import TaskModel
 from llmtrain.nn.linear import linear
 from llmtrain.objectives.base import Objective, Transform, Vocabulary, connected_zero, row_generator
 from llmtrain.objectives.options import ClmConfig
@@ -50,7 +50,7 @@ class NextTokens:
 class CausalLm(Objective):
     name = "clm"
 
-    def __init__(self, model: SummaryModel, options: ClmConfig, vocabulary: Vocabulary,
+    def __init__(self, model: TaskModel, options: ClmConfig, vocabulary: Vocabulary,
                  base_folder: Path | None) -> None:
         super().__init__(model, options, vocabulary, base_folder)
         self.options = options
@@ -63,7 +63,7 @@ class CausalLm(Objective):
     def count(self, batch: Batch) -> Tensor:
         return (batch["clm_labels"] != IGNORED).sum()
 
-    def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+    def forward(self, model: TaskModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
         labels_BS = batch["clm_labels"]
         at_N = (labels_BS != IGNORED).reshape(-1).nonzero().squeeze(1)
         if at_N.numel() == 0:

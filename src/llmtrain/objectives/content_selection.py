@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from llmtrain.data.batch import IGNORED, Batch
 from llmtrain.models.heads.base import EncoderStates
-from llmtrain.models.task_model import SummaryModel
+from llmtrain.models.task_model import TaskModel
 from llmtrain.nn.linear import Linear
 from llmtrain.objectives.base import Objective, Vocabulary
 from llmtrain.objectives.options import SelectConfig
@@ -24,7 +24,7 @@ class ContentSelection(Objective):
     positive_weight: Tensor
     special: Tensor
 
-    def __init__(self, model: SummaryModel, options: SelectConfig, vocabulary: Vocabulary,
+    def __init__(self, model: TaskModel, options: SelectConfig, vocabulary: Vocabulary,
                  base_folder: Path | None) -> None:
         super().__init__(model, options, vocabulary, base_folder)
         self.scorer = Linear(model.hidden_size, 1)
@@ -42,7 +42,7 @@ class ContentSelection(Objective):
     def count(self, batch: Batch) -> Tensor:
         return self._counted_BS(batch).sum()
 
-    def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+    def forward(self, model: TaskModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
         logits_BS = self.scorer(states.hidden_BSD).squeeze(-1).float()
         chosen_BS = (batch["input_ids"].unsqueeze(2) == batch["labels"].unsqueeze(1)).any(dim=2)
         loss_BS = nn.functional.binary_cross_entropy_with_logits(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from llmtrain.data.batch import Batch
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.heads.extractive.scorer import SentenceScorer, sentence_nll
-from llmtrain.models.task_model import SummaryModel, sentences_of, sizes_of
+from llmtrain.models.task_model import TaskModel, sentences_of, sizes_of
 from llmtrain.objectives.base import Objective, Vocabulary
 from llmtrain.objectives.options import ExtractionConfig
 
@@ -23,7 +23,7 @@ from llmtrain.objectives.options import ExtractionConfig
 class Extraction(Objective):
     name = "extraction"
 
-    def __init__(self, model: SummaryModel, options: ExtractionConfig, vocabulary: Vocabulary,
+    def __init__(self, model: TaskModel, options: ExtractionConfig, vocabulary: Vocabulary,
                  base_folder: Path | None) -> None:
         super().__init__(model, options, vocabulary, base_folder)
         self.positive_weight = options.positive_weight
@@ -44,7 +44,7 @@ class Extraction(Objective):
         assert sentences is not None, "features without sentences; the options ask for them"
         return sentences.mask_BN.sum()
 
-    def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+    def forward(self, model: TaskModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
         assert states.sentences is not None
         scores_BN = self.scorer(states) if hasattr(self, "scorer") else model.head.sentence_scores(states)
         return sentence_nll(scores_BN, states.sentences, self.positive_weight)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from llmtrain.config.sections.objective import SUMMARY
 from llmtrain.data.batch import Batch
-from llmtrain.models.task_model import SummaryModel
+from llmtrain.models.task_model import TaskModel
 from llmtrain.objectives.base import Objective, connected_zero
 from llmtrain.objectives.weighting.base import Weighting
 
@@ -20,20 +19,20 @@ class JointModule(nn.Module):
 
     Args:
         model: Trunk and head.
-        objectives: Base objectives by name; the summary term is the head's own ``nll``.
-        weighting: The terms of the joint loss, and how they are weighed. Without a summary term the head is not
+        objectives: Base objectives by name; the task's term is the head's own ``nll``.
+        weighting: The terms of the joint loss, and how they are weighed. Without the task's term the head is not
             trained: its parameters stay as they are and need no gradient.
     """
 
-    def __init__(self, model: SummaryModel, objectives: dict[str, Objective], weighting: Weighting) -> None:
+    def __init__(self, model: TaskModel, objectives: dict[str, Objective], weighting: Weighting) -> None:
         super().__init__()
         self.model = model
         self.objectives = nn.ModuleDict(objectives)
         self.weighting = weighting
-        self.terms = weighting.names
-        for _, objective in self._base_terms() if SUMMARY in self.terms else ():
+        self.terms, self.task_term = weighting.names, weighting.task_term
+        for _, objective in self._base_terms() if self.task_term else ():
             objective.share(model.head)
-        if SUMMARY not in self.terms:  # DDP would wait for a gradient that never comes
+        if not self.task_term:  # DDP would wait for a gradient that never comes
             trunk = {id(parameter) for parameter in model.trunk.parameters()}
             for parameter in model.parameters():
                 if id(parameter) not in trunk:
@@ -42,8 +41,8 @@ class JointModule(nn.Module):
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Items each term counts in a batch; needs no forward pass."""
         counts = {name: objective.count(batch) for name, objective in self._base_terms()}
-        if SUMMARY in self.terms:
-            counts[SUMMARY] = self.model.summary_count(batch)
+        if self.task_term:
+            counts[self.task_term] = self.model.task_count(batch)
         return counts
 
     def forward(self, batch: Batch, step: int, idle: frozenset[str] = frozenset()) -> dict[str, Tensor]:
@@ -52,13 +51,13 @@ class JointModule(nn.Module):
         states.shared = {}
         sums = {name: connected_zero(objective, states.hidden_BSD) if name in idle
                 else objective(self.model, states, batch, step) for name, objective in self._base_terms()}
-        if SUMMARY in self.terms and SUMMARY not in idle:
-            sums[SUMMARY], _count = self.model.summary_nll(states, batch)
+        if self.task_term and self.task_term not in idle:
+            sums[self.task_term], _count = self.model.task_nll(states, batch)
             return sums
-        # only the summary is sure to reach the whole model: a fresh masked-LM head first learns on detached states
+        # only the task's term is sure to reach the whole model: a fresh masked-LM head first learns on detached states
         zero = connected_zero(self.model, states.hidden_BSD)
-        if SUMMARY in self.terms:
-            return sums | {SUMMARY: zero}
+        if self.task_term:
+            return sums | {self.task_term: zero}
         return {name: value + zero for name, value in sums.items()}
 
     def _base_terms(self) -> list[tuple[str, Objective]]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from llmtrain.data.batch import IGNORED, L1, Batch, Context
 from llmtrain.models.backbone.families import pretrained_mlm_head
 from llmtrain.models.heads.base import EncoderStates
-from llmtrain.models.task_model import SummaryModel
+from llmtrain.models.task_model import TaskModel
 from llmtrain.nn.linear import Linear, linear
 from llmtrain.objectives.base import Objective, Transform, Vocabulary, connected_zero, row_generator
 from llmtrain.objectives.options import MlmConfig
@@ -119,7 +119,7 @@ class MlmHead(nn.Module):
 class MaskedLm(Objective):
     name = "mlm"
 
-    def __init__(self, model: SummaryModel, options: MlmConfig, vocabulary: Vocabulary,
+    def __init__(self, model: TaskModel, options: MlmConfig, vocabulary: Vocabulary,
                  base_folder: Path | None) -> None:
         super().__init__(model, options, vocabulary, base_folder)
         self.options = options
@@ -136,7 +136,7 @@ class MaskedLm(Objective):
     def count(self, batch: Batch) -> Tensor:
         return (batch[f"{self.name}_labels"] != IGNORED).sum()
 
-    def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+    def forward(self, model: TaskModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
         labels_BS = batch[f"{self.name}_labels"]
         at = (labels_BS != IGNORED).reshape(-1).nonzero().squeeze(1)
         if at.numel() == 0:
@@ -149,7 +149,7 @@ class MaskedLm(Objective):
         logits_MV = self.predict(model, hidden_BSD, at, step)
         return nn.functional.cross_entropy(logits_MV, labels_BS.reshape(-1).index_select(0, at), reduction="sum")
 
-    def predict(self, model: SummaryModel, hidden_BSD: Tensor, at_M: Tensor, step: int) -> Tensor:
+    def predict(self, model: TaskModel, hidden_BSD: Tensor, at_M: Tensor, step: int) -> Tensor:
         """(M, V) fp32 logits at the flattened places ``at_M``."""
         hidden_MD = hidden_BSD.reshape(-1, hidden_BSD.shape[-1]).index_select(0, at_M)
         embedding_VD = model.input_embedding_VD

@@ -82,7 +82,7 @@ register("objective", "denoise", DenoiseConfig, "llmtrain.objectives.denoise:Den
          "masked spans (Joshi et al. 2020), or the same prediction under noise (R3F); encoders only", own_pass=True,
          causal=False, mask_token=True, predicts_tokens=True)
 register("objective", "extraction", ExtractionConfig, "llmtrain.objectives.extraction:Extraction",
-         "is this sentence in the oracle's summary (Liu and Lapata 2019)", reads_summary=True)
+         "is this sentence in the oracle's summary (Liu and Lapata 2019)", reads_target=True)
 register("objective", "mlm", MlmConfig, "llmtrain.objectives.mlm:MaskedLm",
          "masked language modelling (Devlin et al. 2019); encoders only", own_pass=True,
          causal=False, mask_token=True,
@@ -91,4 +91,4 @@ register("objective", "clm", ClmConfig, "llmtrain.objectives.clm:CausalLm",
          "the next token of the document (Radford et al. 2018); decoders only", causal=True,
          predicts_tokens=True)
 register("objective", "select", SelectConfig, "llmtrain.objectives.content_selection:ContentSelection",
-         "is this source token in the summary (Gehrmann et al. 2018)", reads_summary=True)
+         "is this source token in the summary (Gehrmann et al. 2018)", reads_target=True)

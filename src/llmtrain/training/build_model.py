@@ -15,7 +15,7 @@ from llmtrain.models.backbone.families import freeze, observed_layer
 from llmtrain.models.backbone.long_context import read_long
 from llmtrain.models.backbone.pretrained import with_weights
 from llmtrain.models.publish import load_weights
-from llmtrain.models.task_model import SummaryModel
+from llmtrain.models.task_model import TaskModel
 from llmtrain.nn.precision import Precision
 from llmtrain.objectives.base import Transform
 from llmtrain.objectives.build import build_objectives, build_weighting, transforms_of
@@ -45,7 +45,7 @@ class RunModel:
     transforms: list[Transform]
 
     @property
-    def task_model(self) -> SummaryModel:
+    def task_model(self) -> TaskModel:
         """The model that is published."""
         return self.module.model
 
@@ -89,7 +89,7 @@ def build_model(spec: RunSpec, accelerator: Accelerator, precision: Precision) -
     return RunModel(module=module, wrapped=wrapped, frozen=frozen, transforms=transforms_of(spec.terms, module))
 
 
-def _start_from(model: SummaryModel, start: StartingPoint, spec: RunSpec) -> None:
+def _start_from(model: TaskModel, start: StartingPoint, spec: RunSpec) -> None:
     """Let the model read documents as long as they may be, and put an earlier one's weights into it."""
     if start.model is not None and not start.stretched:
         load_weights(model, start.model)
@@ -98,7 +98,7 @@ def _start_from(model: SummaryModel, start: StartingPoint, spec: RunSpec) -> Non
         load_weights(model, start.model)
 
 
-def _hold_still(model: SummaryModel, spec: RunSpec) -> list[nn.Parameter]:
+def _hold_still(model: TaskModel, spec: RunSpec) -> list[nn.Parameter]:
     """The parameters that ``model.freeze`` names; those that are so for good need no gradient."""
     until, choice = spec.config.model.freeze_until_step, spec.config.model.freeze
     frozen = freeze(model.trunk, "all" if until and choice == "none" else choice)
@@ -107,7 +107,7 @@ def _hold_still(model: SummaryModel, spec: RunSpec) -> list[nn.Parameter]:
     return frozen
 
 
-def _tell_of_writing(model: SummaryModel, spec: RunSpec) -> None:
+def _tell_of_writing(model: TaskModel, spec: RunSpec) -> None:
     if spec.terms.trains_task and (beyond := model.beyond_positions(spec.target_lengths)):
         warn(beyond)
     if not model.can_generate():

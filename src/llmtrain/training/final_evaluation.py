@@ -1,6 +1,6 @@
 """After the last step: score the best checkpoint on validation and test, once, and write results.json.
 
-A base that was trained alone writes no summaries; its held-out losses are told instead.
+A base that was trained alone predicts nothing; its held-out losses are told instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from llmtrain.config.convert import to_dict
 from llmtrain.core.logging import say
 from llmtrain.core.memory import peak_memory_bytes
 from llmtrain.data.features import tokenize
-from llmtrain.evaluation.evaluate import SplitScores, generate_and_score
+from llmtrain.evaluation.evaluate import SplitScores, predict_and_score
 from llmtrain.evaluation.report import build_results, write_outputs
 from llmtrain.models.publish import load_weights
 from llmtrain.tasks.summarization.selector import as_read
@@ -59,6 +59,7 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
     averaged = publish_average(run) if run.config.optim.average_last else None
     best_step = load_best(run, averaged)
     run.model.module.eval()
+    task = run.spec.task
     scores: dict[str, SplitScores | None] = dict.fromkeys(("validation", "test"))
     losses: dict[str, dict[str, float]] = {}
     for split in scores:
@@ -67,22 +68,23 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
             continue
         weights = f"average of {len(averaged)} checkpoints" if averaged else f"checkpoint of step {best_step}"
         say(f"scoring {len(examples)} {split} documents with the {weights}")
-        summarizes = run.spec.terms.trains_task
+        trained = run.spec.terms.trains_task
         # a loss may need sentences where the head needs none
-        asked = run.model.task_model.sentence_input if summarizes else run.spec.sentence_input
+        asked = run.model.task_model.sentence_input if trained else run.spec.sentence_input
         documents, _ = as_read(examples, run.data.selector, run.spec.base.tokenizer, run.config.data)
-        features = tokenize(documents, run.spec.base.tokenizer, run.config.data, asked)
+        features = tokenize(documents, run.spec.base.tokenizer, run.config.data, asked, task.encoder)
         for note in features.stats.notes(split) if split == "test" else ():  # those of validation are told already
             say(f"data: {note}")
-        if summarizes:
-            scores[split] = generate_and_score(
-                run.model.task_model, run.spec.base.tokenizer, examples, features, run.config, run.precision,
-                accelerator=run.accelerator, baselines=run.config.eval.baselines, lead_from=run.data.splits.validation)
+        if trained:
+            scores[split] = predict_and_score(
+                task, run.model.task_model, run.spec.base.tokenizer, examples, features, run.config, run.precision,
+                accelerator=run.accelerator, baselines=run.config.eval.baselines, validation=run.data.splits.validation)
         else:
             losses[split] = held_out_losses(run, features)
     progress = run.state.progress
     run.precision.observe(run.model.module.parameters(), run.optimization.optimizer)
     results = build_results(
+        task,
         precision=run.precision.report(),
         validation=scores["validation"], test=scores["test"], whole=run.data.splits.whole, steps=progress.step,
         skipped_steps=progress.skipped, seconds=progress.seconds,

@@ -13,7 +13,6 @@ from llmtrain.data.features import Features, tokenize
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.models.backbone.long_context import describe as describe_long
 from llmtrain.nn.precision import DTYPES, Precision
-from llmtrain.tasks.summarization.rouge import try_scoring
 from llmtrain.tasks.summarization.selector import Selector, as_read, selector_of
 from llmtrain.training.spec import RunSpec
 
@@ -52,9 +51,9 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> 
         if not splits.validation:
             raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
         documents, told = as_read(splits.training, selector, tokenizer, config.data)
-        train = tokenize(documents, tokenizer, config.data, spec.sentence_input)
+        train = tokenize(documents, tokenizer, config.data, spec.sentence_input, spec.task.encoder)
         documents, _ = as_read(splits.validation[:config.trainer.eval_rows], selector, tokenizer, config.data)
-        validation = tokenize(documents, tokenizer, config.data, spec.sentence_input)
+        validation = tokenize(documents, tokenizer, config.data, spec.sentence_input, spec.task.encoder)
     if selector is not None:
         selector.forget()
         splits.content_hash = digest(splits.content_hash + selector.digest)
@@ -67,7 +66,7 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> 
         say(describe_long(config.data, spec.base.config, int(train.input_ids.lengths.max()), rows,
                           DTYPES[config.precision.name.value], accelerator.device.type))
     if spec.terms.trains_task:
-        try_scoring(config.eval, splits.validation)
+        spec.task.try_scoring(config.eval, splits.validation)
     return Rows(splits=splits, train=train, validation=validation, selector=selector)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from llmtrain.checkpoint import locate_model, read_model_config
 from llmtrain.config.choices import TuningName
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.sections.objective import SUMMARY
 from llmtrain.config.sentence_input import sentence_input
 from llmtrain.config.terms import Terms
 from llmtrain.core.errors import CheckpointError, ConfigError, LlmtrainError
@@ -24,6 +23,7 @@ from llmtrain.models.backbone.pretrained import open_base, skeleton
 from llmtrain.models.publish import is_base
 from llmtrain.objectives.base_fit import fit_problems
 from llmtrain.objectives.build import frozen_problems
+from llmtrain.tasks.task import task_named
 from llmtrain.training.spec import RunSpec, StartingPoint
 
 MANY = 1 << 30  # positions, of a base that has no end
@@ -42,8 +42,8 @@ def resolve(config: TrainConfig, fresh: bool = True) -> RunSpec:
     """
     base = open_base(config.model)
     architecture = class_of(config.head.name)
-    longest = max(config.data.max_summary_tokens, config.generation.max_new_tokens)
-    spec = RunSpec(config=config, task_term=SUMMARY, terms=Terms.of(config.objective), base=base,
+    longest = max(config.data.max_target_tokens, config.generation.max_new_tokens)
+    spec = RunSpec(config=config, task=task_named(config.task.name), terms=Terms.of(config.objective), base=base,
                    start=StartingPoint(base), architecture=architecture, sentence_input=sentence_input(config),
                    behind_document=MANY - architecture.source_limit(MANY, longest))
     damaged = misfits(base.tokenizer, base.vocabulary, base.path)

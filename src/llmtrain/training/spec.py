@@ -12,7 +12,8 @@ from llmtrain.config.terms import Terms
 
 if TYPE_CHECKING:
     from llmtrain.models.backbone.base_facts import Base
-    from llmtrain.models.task_model import SummaryModel
+    from llmtrain.models.task_model import TaskModel
+    from llmtrain.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class RunSpec:
 
     Attributes:
         config: The typed configuration.
-        task_term: Name of the task's own loss term.
+        task: What is learnt, scored and shown.
         terms: The terms of the joint loss.
         base: ``model.path``: its tokenizer reads the data, and its limits hold.
         start: What the weights of a new run are.
@@ -46,11 +47,11 @@ class RunSpec:
     """
 
     config: TrainConfig
-    task_term: str
+    task: Task
     terms: Terms
     base: Base
     start: StartingPoint
-    architecture: type[SummaryModel]
+    architecture: type[TaskModel]
     sentence_input: SentenceInput | None
     behind_document: int
 
@@ -67,5 +68,5 @@ class RunSpec:
     @property
     def target_lengths(self) -> dict[str, int]:
         """How long targets may be, by the key that says so."""
-        return {"data.max_summary_tokens": self.config.data.max_summary_tokens,
+        return {self.config.data.target_limit: self.config.data.max_target_tokens,
                 "generation.max_new_tokens": self.config.generation.max_new_tokens}

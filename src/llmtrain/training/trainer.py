@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from llmtrain.core.errors import Stopped
 from llmtrain.core.logging import Progress, say, warn
-from llmtrain.core.signals import Left, StopSignals
+from llmtrain.core.signals import StopInterrupt, StopSignals
 from llmtrain.data.batch import Batch
 from llmtrain.data.workers import losses_told
 from llmtrain.training.build import Training
@@ -198,7 +198,7 @@ def evaluate(run: Training, signals: StopSignals) -> bool:
     started, epoch = time.perf_counter(), run.state.progress.owed
     try:
         scores = validate(run, signals)
-    except Left:
+    except StopInterrupt:
         stop(run, run.optimization.step.agree_stop(signals.requested or 0))
     run.state.progress.owed = None
     best = note_best(run, scores)

@@ -1,4 +1,4 @@
-"""Scoring a run while it trains: every loss term and ROUGE on the same held-out rows each time.
+"""Scoring a run while it trains: every loss term and the task's metrics on the same held-out rows each time.
 
 Nothing here draws random numbers: masks are functions of the row, decoding is as configured (greedy by default).
 """
@@ -13,13 +13,11 @@ from typing import Any
 import torch
 
 from llmtrain.config.schema import GenerationConfig, TrainConfig
-from llmtrain.core.signals import Left, StopSignals
-from llmtrain.data.examples import Example
+from llmtrain.core.signals import StopInterrupt, StopSignals
 from llmtrain.data.features import Features
 from llmtrain.data.loader import eval_batches
-from llmtrain.evaluation.evaluate import Share, at_once, generate_and_score
-from llmtrain.inference.predict import documents_of, summarize_batches
-from llmtrain.tasks.summarization.sentence_threshold import tune_selection
+from llmtrain.evaluation.evaluate import predict_and_score, shared_out
+from llmtrain.tasks.task import Share, at_once
 from llmtrain.training.build import Training
 from llmtrain.training.save import averaged_weights
 
@@ -56,31 +54,11 @@ def _own_sums(run: Training, rows: Features) -> torch.Tensor:
     return totals
 
 
-def tune(run: Training, rows: list[Example], share: Share = at_once) -> None:
-    """Let a head whose selection is tuned settle it on these rows, the same on every process."""
-    model = run.model.task_model
-    if not getattr(model.head, "candidates", list)():
-        return
-    rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    mine = list(range(rank, len(rows), world))
-    documents = documents_of(run.data.validation, [rows[i].document for i in mine], mine)
-    made = share(lambda: summarize_batches(model, run.spec.base.tokenizer, documents, run.config.generation,
-                                           run.precision))
-    found = [(i, one.probabilities) for i, one in zip(mine, made, strict=True)]
-    if world > 1:
-        from accelerate.utils import gather_object
-
-        found = gather_object(found)
-    found.sort(key=lambda row: row[0])
-    tune_selection(model.head, rows, [probabilities or [] for _, probabilities in found], run.config.eval,
-                   run.config.trainer.best_metric)
-
-
 def validate(run: Training, signals: StopSignals) -> dict[str, Any]:
     """:func:`score` of the weights that are published at this step.
 
     Raises:
-        Left: A stop ended it, on every process: never while anything is exchanged.
+        StopInterrupt: A stop ended it, on every process: never while anything is exchanged.
     """
     alone = run.accelerator.num_processes == 1
     with averaged_weights(run), signals.leaving(alone):
@@ -91,15 +69,15 @@ def leave_together(run: Training, signals: StopSignals, work: Callable[[], Any])
     """What ``work`` gives, this process's own share of something. A stop that any process saw ends all of them here,
     before they exchange what they have. Collective."""
     made = None
-    with suppress(Left), signals.leaving(True):
+    with suppress(StopInterrupt), signals.leaving(True):
         made = work()
     if run.optimization.step.agree_stop(signals.requested or 0):
-        raise Left
+        raise StopInterrupt
     return made
 
 
 def while_training(config: TrainConfig) -> GenerationConfig:
-    """How held-out documents are summarized before the run ends: with ``trainer.eval_num_beams`` where it is set."""
+    """How held-out rows are decoded before the run ends: with ``trainer.eval_num_beams`` where it is set."""
     beams = config.trainer.eval_num_beams or config.generation.num_beams
     most = beams if beams > 1 or not config.generation.do_sample else config.generation.num_return_sequences
     return replace(config.generation, num_beams=beams,
@@ -107,19 +85,19 @@ def while_training(config: TrainConfig) -> GenerationConfig:
 
 
 def score(run: Training, share: Share = at_once) -> dict[str, Any]:
-    """Held-out losses of the weights as they are, and ROUGE where a summary is trained; the model is back in training
-    mode afterwards."""
+    """Held-out losses of the weights as they are, and the task's metrics where it is trained; the model is back in
+    training mode afterwards."""
     rows = run.data.splits.validation[:run.config.trainer.eval_rows]
     run.model.module.eval()
     try:
         losses = held_out_losses(run, run.data.validation, share)
         if not run.spec.terms.trains_task:
             return losses
-        tune(run, rows, share)
+        task, made_of = run.spec.task, (run.model.task_model, run.spec.base.tokenizer, rows, run.data.validation)
+        task.tune(*made_of, run.config, run.precision, shared_out(len(rows), run.accelerator, share))
         config = replace(run.config, generation=while_training(run.config))
-        scores = generate_and_score(run.model.task_model, run.spec.base.tokenizer, rows, run.data.validation, config,
-                                    run.precision, accelerator=run.accelerator, baselines=False,
-                                    citations=False, share=share)
+        scores = predict_and_score(task, *made_of, config, run.precision, accelerator=run.accelerator,
+                                   baselines=False, evidence=False, share=share)
     finally:
         run.model.module.train()
     return losses | {name: interval.value for name, interval in scores.metrics.items()}

@@ -15,36 +15,37 @@ import zstandard
 
 from helpers import pairs, write_jsonl
 from llmtrain.config.choices import OnBadRow
-from llmtrain.config.sections.data import DataConfig, HubConfig
+from llmtrain.config.sections.data import HubConfig
 from llmtrain.core.errors import ConfigError, DataError, shown
 from llmtrain.data.examples import Example
 from llmtrain.data.sources.docstrings import read_docstrings
 from llmtrain.data.sources.readers import read_bytes, read_rows
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.evaluation.predictions import read_predictions
+from llmtrain.tasks.summarization.options import SummarizationData
 
 ROWS = "".join(json.dumps(row) + "\n" for row in pairs(12))
 
 
-def refused(config: DataConfig) -> str:
+def refused(config: SummarizationData) -> str:
     with pytest.raises(DataError) as caught:
         load_splits(config)
     assert all(len(problem) < 400 and "\n" not in problem for problem in caught.value.problems)
     return caught.value.problems[0]
 
 
-def files(path: Path, **values: Any) -> DataConfig:
-    return DataConfig(name="files", train=str(path), **values)
+def files(path: Path, **values: Any) -> SummarizationData:
+    return SummarizationData(name="files", train=str(path), **values)
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SummarizationData:
     """A good folder in the hub's layout, beside a file that is none of its."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     (tmp_path / "hub").mkdir()
     for name in ("hub/t.jsonl", "outside.jsonl"):
         (tmp_path / name).write_text(ROWS)
-    return DataConfig(name="hub", hub=HubConfig(name=str(tmp_path / "hub")))
+    return SummarizationData(name="hub", hub=HubConfig(name=str(tmp_path / "hub")))
 
 
 @pytest.mark.parametrize("path", [
@@ -52,7 +53,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
     "file:OUT/outside.jsonl", "data/{..}/outside.jsonl", "zip://x.jsonl::http://127.0.0.1:9/x.zip",
     "[t.jsonl, ../o.csv]"])
 @pytest.mark.parametrize("start", ["---\n", "\ufeff---\n", "\r\n ---\r\n"])
-def test_a_hub_folders_readme_leads_nowhere_else(path: str, start: str, hub: DataConfig, tmp_path: Path) -> None:
+def test_a_hub_folders_readme_leads_nowhere_else(path: str, start: str, hub: SummarizationData, tmp_path: Path) -> None:
     text = f"configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {path}\n---\n"
     (tmp_path / "hub/README.md").write_bytes((start + text.replace("OUT", str(tmp_path))).encode())
     assert f"leads out of the folder at {tmp_path / 'hub/README.md'}" in refused(hub)
@@ -74,7 +75,7 @@ def test_a_hub_datasets_readme_leads_nowhere_else(path: str, tmp_path: Path, mon
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     monkeypatch.setattr("llmtrain.data.sources.hub._check_reachable", lambda _name: None)
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail("the dataset was loaded"))
-    told = refused(DataConfig(name="hub", hub=HubConfig(name="some/data")))
+    told = refused(SummarizationData(name="hub", hub=HubConfig(name="some/data")))
     assert "leads out of the dataset 'some/data' at" in told and str(card) in told
 
 
@@ -86,20 +87,20 @@ def test_a_hub_datasets_readme_leads_nowhere_else(path: str, tmp_path: Path, mon
     (lambda hub: (hub / "u.jsonl").symlink_to(hub.parent / "outside.jsonl"), "a link leads out of the folder at"),
     (lambda hub: (hub / "u").symlink_to(hub), "a link to a folder at"),
     (lambda hub: os.mkfifo(hub / "u.jsonl"), "no regular file at")])
-def test_what_else_a_hub_folder_may_hold(make: Callable[[Path], Any], told: str, hub: DataConfig,
+def test_what_else_a_hub_folder_may_hold(make: Callable[[Path], Any], told: str, hub: SummarizationData,
                                          tmp_path: Path) -> None:
     assert len(load_splits(hub).train) > 5
     make(tmp_path / "hub")
     assert told in refused(hub)
 
 
-def test_files_of_the_hubs_cache_are_links(hub: DataConfig, tmp_path: Path) -> None:
+def test_files_of_the_hubs_cache_are_links(hub: SummarizationData, tmp_path: Path) -> None:
     snapshot, blobs = tmp_path / "datasets--a--b/snapshots/0f", tmp_path / "datasets--a--b/blobs"
     for folder in (snapshot, blobs):
         folder.mkdir(parents=True)
     (blobs / "1").write_text(ROWS)
     (snapshot / "t.jsonl").symlink_to("../../blobs/1")
-    assert load_splits(DataConfig(name="hub", hub=HubConfig(name=str(snapshot)))).train
+    assert load_splits(SummarizationData(name="hub", hub=HubConfig(name=str(snapshot)))).train
 
 
 def odd_column(path: Path, name: str, kind: Any, value: int) -> Path:
@@ -114,7 +115,7 @@ def odd_column(path: Path, name: str, kind: Any, value: int) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["date32", "timestamp us", "timestamp ms", "duration s"])
-def test_values_that_python_cannot_hold(kind: str, hub: DataConfig, tmp_path: Path) -> None:
+def test_values_that_python_cannot_hold(kind: str, hub: SummarizationData, tmp_path: Path) -> None:
     import pyarrow
 
     name, *unit = kind.split()
@@ -183,7 +184,7 @@ def test_a_cache_folder_that_is_a_file_is_one_line(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("llmtrain.data.sources.docstrings.PACKAGES", ("rich",))
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot write at"):
-        read_docstrings(DataConfig(cache_dir=str(tmp_path / "file/cache")))
+        read_docstrings(SummarizationData(cache_dir=str(tmp_path / "file/cache")))
 
 
 @pytest.mark.parametrize(("path", "told"), [
@@ -191,7 +192,7 @@ def test_a_cache_folder_that_is_a_file_is_one_line(tmp_path: Path, monkeypatch: 
     ("x\udcff", "is not UTF-8 at 'x\\udcff'; rename it")])
 def test_paths_where_nothing_can_be(path: str, told: str) -> None:
     for key, config in {"train": files(Path(path)), "folder": files(Path("x"), folder=path),
-                        "hub.name": DataConfig(name="hub", hub=HubConfig(name=path)),
-                        "cache_dir": DataConfig(cache_dir=path)}.items():
+                        "hub.name": SummarizationData(name="hub", hub=HubConfig(name=path)),
+                        "cache_dir": SummarizationData(cache_dir=path)}.items():
         problem = refused(config)
         assert told in problem and f"the path in data.{key} " in problem

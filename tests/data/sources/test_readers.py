@@ -15,7 +15,6 @@ import pytest
 from helpers import pairs, write_jsonl
 from llmtrain.cli.commands.summarize import batches_of_lines
 from llmtrain.config.choices import OnBadRow
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import DataError
 from llmtrain.data.examples import Example
 from llmtrain.data.sources.cells import Reading
@@ -24,6 +23,7 @@ from llmtrain.data.sources.readers import read_rows
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.data.text.preprocess.stopword_lists import read_list
 from llmtrain.evaluation.predictions import read_predictions
+from llmtrain.tasks.summarization.options import SummarizationData
 
 ROWS = [{"document": row["document"], "summary": row["summary"]} for row in pairs(12)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
@@ -36,8 +36,8 @@ def read(path: Path, content: str | bytes, **how: Any) -> tuple[list[Any], list[
     return [row for _, row in read_rows(path, reading)], reading.notes
 
 
-def files(path: Path, **values: Any) -> DataConfig:
-    return DataConfig(name="files", train=str(path), **values)
+def files(path: Path, **values: Any) -> SummarizationData:
+    return SummarizationData(name="files", train=str(path), **values)
 
 
 def refused(path: Path, content: str | bytes, **values: Any) -> list[str]:
@@ -100,16 +100,16 @@ def test_nested_columns_are_named_with_dots_and_a_literal_dot_wins(tmp_path: Pat
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(nested), tmp_path / "t.parquet")
     for name in ("t.jsonl", "t.parquet"):
         found = load_splits(files(tmp_path / name, document="article.text"))
-        assert {e.document for e in found.train} < {row["document"] for row in ROWS}
+        assert {e.source for e in found.train} < {row["document"] for row in ROWS}
     write_jsonl(tmp_path / "t.jsonl", [row | {"article.text": f"own {row['summary']}"} for row in nested])
-    assert all(e.document.startswith("own ")
+    assert all(e.source.startswith("own ")
                for e in load_splits(files(tmp_path / "t.jsonl", document="article.text")).train)
 
 
 def test_lists_of_paragraphs_are_joined_and_told(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "t.jsonl", [row | {"document": [row["document"], "end"]} for row in ROWS])
     found = load_splits(files(tmp_path / "t.jsonl"))
-    assert all(e.document.endswith(".\nend") for e in found.train)
+    assert all(e.source.endswith(".\nend") for e in found.train)
     assert sum("joined by line breaks" in note for note in found.notes) == 1
 
 
@@ -258,10 +258,10 @@ def test_xz_and_bz2_are_read_within_the_same_bounds(name: str, pack: Any, tmp_pa
 
 def test_texts_that_stand_for_no_value_are_the_same_in_json(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"document": "a b", "summary": "N/A"}\n{"document": "a N/A", "summary": "c"}\n')
-    config = DataConfig(on_bad_row=OnBadRow.skip)
+    config = SummarizationData(on_bad_row=OnBadRow.skip)
     notes: list[str] = []
     (kept,) = examples_of(read_rows(tmp_path / "t.jsonl"), config, "train", notes)
-    assert kept.document == "a N/A"
+    assert kept.source == "a N/A"
     assert "texts of train taken as empty: 1 'N/A' (data.empty_cells)" in notes
     config.empty_cells = []
     assert len(examples_of(read_rows(tmp_path / "t.jsonl"), config, "train", [])) == 2
@@ -271,10 +271,10 @@ def test_texts_that_stand_for_no_value_are_the_same_in_json(tmp_path: Path) -> N
 def test_a_nul_is_seen_in_names_and_references_too(row: dict[str, object], tmp_path: Path) -> None:
     rows = [(f"t:{number}", {"document": "a", "summary": "b", **row}) for number in (1, 2)]
     with pytest.raises(DataError, match="holds a NUL character"):
-        examples_of(rows, DataConfig(references="references" if "references" in row else None), "train", [])
+        examples_of(rows, SummarizationData(references="references" if "references" in row else None), "train", [])
 
 
 def test_an_unclear_delimiter_is_hinted_at(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("document;summary\na;b\nc;d;e\n")
     with pytest.raises(DataError, match="if the table is cut by ';', set data.delimiter"):
-        examples_of(read_rows(tmp_path / "t.csv"), DataConfig(), "train", [])
+        examples_of(read_rows(tmp_path / "t.csv"), SummarizationData(), "train", [])

@@ -14,17 +14,18 @@ from huggingface_hub import constants
 
 from helpers import pairs, write_jsonl
 from llmtrain.config.choices import OnBadRow
-from llmtrain.config.sections.data import DataConfig, HubConfig
+from llmtrain.config.sections.data import HubConfig
 from llmtrain.core.errors import DataError
 from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.fetch import reach
+from llmtrain.tasks.summarization.options import SummarizationData
 
 
 def load(tmp_path: Path, rows: list[dict[str, Any]], only: str | None = None, **values: Any) -> Splits:
     path = write_jsonl(tmp_path / "t.jsonl", rows)
-    return load_splits(DataConfig(name="files", train=str(path), **values), only)
+    return load_splits(SummarizationData(name="files", train=str(path), **values), only)
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 9, 20, 40])
@@ -47,13 +48,13 @@ def test_too_few_rows_for_three_splits_are_one_line(count: int, tmp_path: Path) 
 def test_equal_documents_go_to_the_same_side(tmp_path: Path) -> None:
     rows = [{"document": row["document"], "summary": str(n)} for n in range(3) for row in pairs(12)]
     splits = load(tmp_path, rows)
-    parts = [{e.document for e in part} for part in (splits.train, splits.validation, splits.test)]
+    parts = [{e.source for e in part} for part in (splits.train, splits.validation, splits.test)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 12
     assert not any("stand in both" in note for note in splits.notes)
 
 
 def test_no_rows_make_empty_features(tmp_path: Path) -> None:
-    features = tokenize([], None, DataConfig(cache_dir=str(tmp_path)))
+    features = tokenize([], None, SummarizationData(cache_dir=str(tmp_path)))
     assert isinstance(features, Features)
     assert len(features) == len(features.labels) == 0
     assert "0.0 %" in features.stats.describe()
@@ -66,7 +67,7 @@ def test_references_are_found_where_every_row_lists_them(tmp_path: Path) -> None
     rows = [{"document": f"d{i}", "summary": "s", "references": REFERENCES} for i in range(5)]
     splits = load(tmp_path, rows)
     assert {e.references for e in splits.train} == {tuple(REFERENCES)}
-    assert {e.summary for e in splits.train} == {"s"}
+    assert {e.target for e in splits.train} == {"s"}
     assert any("the summary is not one of the references" in note for note in splits.notes)
     for broken in ("text", [], None, [1]):
         splits = load(tmp_path, [*rows, {"document": "d9", "summary": "s", "references": broken}])
@@ -76,7 +77,7 @@ def test_references_are_found_where_every_row_lists_them(tmp_path: Path) -> None
 
 def test_rows_may_have_references_and_no_summary(tmp_path: Path) -> None:
     splits = load(tmp_path, [{"document": f"d{i}", "references": REFERENCES} for i in range(5)])
-    assert {e.summary for e in splits.train} == {"x y"}
+    assert {e.target for e in splits.train} == {"x y"}
     with pytest.raises(DataError, match=r"column 'references' is not a list of texts at .*:5"):
         load(tmp_path, [{"document": f"d{i}", "summary": "s", "references": ["a"] * (i < 4)} for i in range(5)],
              references="references")
@@ -85,7 +86,7 @@ def test_rows_may_have_references_and_no_summary(tmp_path: Path) -> None:
 def test_ids_are_kept_whatever_they_are(tmp_path: Path) -> None:
     rows = [{"id": identity, "document": f"d{i}", "summary": "s"} for i, identity in enumerate([0, "", None, "x", 7])]
     path = write_jsonl(tmp_path / "u.jsonl", rows)
-    found = load_splits(DataConfig(name="files", train=str(path), validation=str(path), test=str(path))).test
+    found = load_splits(SummarizationData(name="files", train=str(path), validation=str(path), test=str(path))).test
     assert [e.id for e in found] == ["0", "test-1", "test-2", "x", "7"]
 
 
@@ -95,7 +96,7 @@ def test_half_a_character_is_a_bad_row(row: dict[str, str], tmp_path: Path) -> N
     path = write_jsonl(tmp_path / "t.jsonl", pairs(30))
     path.write_text(path.read_text() + json.dumps(row) + "\n")
     with pytest.raises(DataError, match=r"surrogate.* at .*t\.jsonl:31"):
-        load_splits(DataConfig(name="files", train=str(path)))
+        load_splits(SummarizationData(name="files", train=str(path)))
 
 
 def test_a_nan_spoils_only_the_row_that_needs_it(tmp_path: Path) -> None:
@@ -104,9 +105,9 @@ def test_a_nan_spoils_only_the_row_that_needs_it(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_text(json.dumps(rows))
     with pytest.raises(DataError, match=r"'document' is empty.* at .*t\.json:5") as caught:
-        load_splits(DataConfig(name="files", train=str(path)))
+        load_splits(SummarizationData(name="files", train=str(path)))
     assert len(caught.value.problems) == 1
-    splits = load_splits(DataConfig(name="files", train=str(path), on_bad_row=OnBadRow.skip))
+    splits = load_splits(SummarizationData(name="files", train=str(path), on_bad_row=OnBadRow.skip))
     assert len(splits.train) + len(splits.validation) + len(splits.test) == 19
 
 
@@ -115,11 +116,11 @@ def test_zst_files_are_read_to_the_end_of_the_last_frame(tmp_path: Path) -> None
     whole = zstandard.compress(b"".join(lines[:1000])) + zstandard.compress(b"".join(lines[1000:]))
     path = tmp_path / "t.jsonl.zst"
     path.write_bytes(whole)
-    splits = load_splits(DataConfig(name="files", train=str(path), validation=str(path), test=str(path)))
+    splits = load_splits(SummarizationData(name="files", train=str(path), validation=str(path), test=str(path)))
     assert len(splits.train) == 2000
     path.write_bytes(whole[:-100])
     with pytest.raises(DataError, match=r"damaged \.zst data file at .*middle of a frame"):
-        load_splits(DataConfig(name="files", train=str(path)))
+        load_splits(SummarizationData(name="files", train=str(path)))
 
 
 def test_a_glob_below_a_folder_with_brackets(tmp_path: Path) -> None:
@@ -128,7 +129,8 @@ def test_a_glob_below_a_folder_with_brackets(tmp_path: Path) -> None:
     for name in ("x1", "x2", "y"):
         write_jsonl(folder / f"{name}.jsonl", pairs(5, ord(name[-1])))
     pattern = str(tmp_path / "data[1]" / "**" / "x*.jsonl")
-    assert len(load_splits(DataConfig(name="files", train=pattern, validation=pattern, test=pattern)).train) == 10
+    config = SummarizationData(name="files", train=pattern, validation=pattern, test=pattern)
+    assert len(load_splits(config).train) == 10
 
 
 def test_whole_counts_stand_beside_cut_splits(tmp_path: Path) -> None:
@@ -151,15 +153,15 @@ def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_hub_dataset_with_train_alone_gives_the_other_splits(hub_folder: Path) -> None:
-    splits = load_splits(DataConfig(name="hub", hub=HubConfig(name=str(hub_folder))))
+    splits = load_splits(SummarizationData(name="hub", hub=HubConfig(name=str(hub_folder))))
     assert splits.validation
     assert splits.test
     assert len(splits.train) + len(splits.validation) + len(splits.test) == 40
     assert sum("taken from train" in note for note in splits.notes) == 2
-    again = load_splits(DataConfig(name="hub", hub=HubConfig(name=str(hub_folder))), "test")
+    again = load_splits(SummarizationData(name="hub", hub=HubConfig(name=str(hub_folder))), "test")
     assert again.test == splits.test
     with pytest.raises(DataError, match="no split 'tset'"):
-        load_splits(DataConfig(name="hub", hub=HubConfig(name=str(hub_folder), test_split="tset")))
+        load_splits(SummarizationData(name="hub", hub=HubConfig(name=str(hub_folder), test_split="tset")))
 
 
 @pytest.mark.parametrize("damaged", [slice(0, None), slice(10, 900)])  # the whole file, or some of its pages
@@ -169,7 +171,7 @@ def test_a_damaged_hub_file_is_one_line(damaged: slice, hub_folder: Path) -> Non
     content[damaged] = b"\xff" * len(content[damaged])
     file.write_bytes(content)
     with pytest.raises(DataError, match="cannot load the dataset") as caught:
-        load_splits(DataConfig(name="hub", hub=HubConfig(name=str(hub_folder))))
+        load_splits(SummarizationData(name="hub", hub=HubConfig(name=str(hub_folder))))
     assert len(caught.value.problems) == 1
     assert "\n" not in caught.value.problems[0]
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import DataError, LlmtrainError
 from llmtrain.data.examples import Example
 from llmtrain.data.sources.cells import TWICE, Reading, Unusable, names_in, shown
-from llmtrain.data.sources.columns import Columns, columns_of, near_names
+from llmtrain.data.sources.columns import Columns, near_names
 from llmtrain.data.sources.own_files import examples_of, paths_of, text_of
 from llmtrain.data.sources.readers import read_rows
 from llmtrain.data.text.preprocess.stopword_lists import read_list
 from llmtrain.evaluation.predictions import read_predictions
+from llmtrain.tasks.summarization.options import SummarizationData
 
 ROW = {"document": "a b", "summary": "c"}
 LINE = json.dumps(ROW)
@@ -146,9 +146,11 @@ def test_names_that_nearly_fit() -> None:
     assert near_names({7: "a", None: "b", "7": "c"}, "7") == ["7"]  # type: ignore[dict-item]
     assert find({"Document": "a", "DOCUMENT": "b"}, document="document")[0].get("document") is None
     notes: list[str] = []
-    row = columns_of(DataConfig(references="Gold Texts"), notes).find(ROW | {"gold_texts": ["a"]})
+    named = SummarizationData(references="Gold Texts").columns().named()
+    row = Columns(named, notes).find(ROW | {"gold_texts": ["a"]})
     assert row["Gold Texts"] == ["a"] and "data.references" in notes[0]
-    assert columns_of(DataConfig(), []).find({"document": 1, "summary": 2, "REFERENCES": 3}).get("references") is None
+    columns = Columns(SummarizationData().columns().named(), [])
+    assert columns.find({"document": 1, "summary": 2, "REFERENCES": 3}).get("references") is None
 
 
 def test_names_in_messages_are_short_and_hold_no_secret() -> None:
@@ -206,7 +208,7 @@ def problems_of(*rows: Any, **values: Any) -> tuple[list[Example], list[str]]:
     notes: list[str] = []
     placed = [(f"t:{number}", row) for number, row in enumerate(rows, 1)]
     try:
-        return examples_of(placed, DataConfig(**values), "train", notes), notes
+        return examples_of(placed, SummarizationData(**values), "train", notes), notes
     except DataError as error:
         return [], error.problems
 
@@ -227,15 +229,16 @@ def test_what_makes_a_row_unusable_is_told() -> None:
 def test_a_row_without_a_summary_is_held_to_the_same() -> None:
     def alone(row: dict[str, Any]) -> list[str]:
         with pytest.raises(DataError) as caught:
-            examples_of([("t:1", {"document": "x"}), ("t:2", row)], DataConfig(), "unlabelled", [], labelled=False)
+            rows: list[Any] = [("t:1", {"document": "x"}), ("t:2", row)]
+            examples_of(rows, SummarizationData(), "unlabelled", [], labelled=False)
         return caught.value.problems
 
     for row, told in (({"document": "\ud83d"}, "half a character"), ({"document": "a", "id": TWICE}, "stands twice"), (
             {"document": "a", "id": "\ud83d"}, "half a character"), ({"document": "", "summary": " "}, "is empty"), (
             {"document": "a", "summary": TWICE}, "column 'summary' stands twice")):
         assert told in alone(row)[0]
-    (example,) = examples_of([("t:1", {"document": "a", "summary": " "})], DataConfig(), "x", [], labelled=False)
-    assert (example.summary, example.references, example.id) == ("", (), "x-0")
+    (example,) = examples_of([("t:1", {"document": "a", "summary": " "})], SummarizationData(), "x", [], labelled=False)
+    assert (example.target, example.references, example.id) == ("", (), "x-0")
 
 
 def test_references_count_where_every_row_has_them() -> None:
@@ -249,7 +252,7 @@ def test_references_count_where_every_row_has_them() -> None:
     (note,) = problems_of(ROW | {"references": ["d"]})[1]
     assert "in 1 of 1 rows of train the summary is not one of the references" in note
     (example,) = problems_of({"document": "a", "references": ["d"], "id": ""})[0]
-    assert (example.summary, example.id) == ("d", "train-0")
+    assert (example.target, example.id) == ("d", "train-0")
 
 
 def test_only_texts_stand_for_no_value() -> None:

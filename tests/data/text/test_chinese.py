@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from helpers import warm_cli, write_jsonl
-from llmtrain.config import checks
 from llmtrain.config.choices import Language, References
 from llmtrain.config.load import load_config
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.data.examples import Example, Splits, near_key
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.data.text import chinese
 from llmtrain.data.text.sentences import sentences
 from llmtrain.data.text.words import words
+from llmtrain.tasks.summarization import options
+from llmtrain.tasks.summarization.options import SummarizationData
 from llmtrain.tasks.summarization.rouge import Rouge
 
 TOPICS = "水火土木金山河海天地日月星云雨雪风雷电光"
@@ -35,7 +35,7 @@ def rows(count: int) -> list[dict[str, Any]]:
 
 def held_out(tmp_path: Path, data: list[dict[str, Any]], wanted: int, **values: Any) -> Splits:
     path = write_jsonl(tmp_path / "t.jsonl", data)
-    return load_splits(DataConfig(name="files", train=str(path), test=str(path), validation_from_train=wanted,
+    return load_splits(SummarizationData(name="files", train=str(path), test=str(path), validation_from_train=wanted,
                                   **values))
 
 
@@ -56,7 +56,7 @@ def test_near_copies_stay_on_one_side(tmp_path: Path) -> None:
             for i in range(20) for end in ("。", "！又", "x")]
     splits = held_out(tmp_path, data, 10)
     assert len(splits.validation) == 9  # three groups of three; the tenth row would part a group
-    assert not {near_key(e.document) for e in splits.train} & {near_key(e.document) for e in splits.validation}
+    assert not {near_key(e.source) for e in splits.train} & {near_key(e.source) for e in splits.validation}
     assert any("9 rows of 10 asked for" in note for note in splits.notes)
 
 
@@ -119,7 +119,7 @@ def test_every_character_by_hand() -> None:
 
 
 def test_without_jieba_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(options, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"zh_words needs the package jieba.*llmtrain\[chinese\]"):
         load_config("train", ["eval.language=zh_words"])
 

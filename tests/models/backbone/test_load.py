@@ -116,7 +116,8 @@ def test_a_sentencepiece_file_alone_names_the_package(tmp_path: Path, monkeypatc
     folder = make_tiny_base(tmp_path / "base")
     (folder / "tokenizer.json").unlink()
     (folder / "spiece.model").write_bytes(b"x")
-    monkeypatch.setattr("llmtrain.models.backbone.pretrained._importable", lambda module: module != "sentencepiece")
+    monkeypatch.setattr("llmtrain.models.backbone.tokenizer_checks._importable",
+                        lambda module: module != "sentencepiece")
     with pytest.raises(ConfigError, match="pip install sentencepiece"):
         load_tokenizer(str(folder))
 

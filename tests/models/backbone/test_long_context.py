@@ -20,7 +20,6 @@ from llmtrain.config.convert import to_dict
 from llmtrain.config.from_checkpoint import Stored
 from llmtrain.config.load import load_config
 from llmtrain.config.run_id import run_hash
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.examples import Example
 from llmtrain.data.inspect import Reader
@@ -28,6 +27,7 @@ from llmtrain.data.truncation import LONGEST_WHOLE, Cut, bounded, frame
 from llmtrain.models.backbone.families import family_of, positions
 from llmtrain.models.backbone.long_context import plan_windows, stretch_positions
 from llmtrain.models.backbone.pretrained import load_tokenizer
+from llmtrain.tasks.summarization.options import SummarizationData
 from llmtrain.tasks.summarization.summarizer import Summarizer
 from running import Runs, take
 
@@ -344,7 +344,7 @@ def test_a_very_long_document_is_measured_in_pieces(kind: str) -> None:
     plain = tiny_tokenizer() if kind == "wordpiece" else decoder_tokenizer(begins=True)
     tokenizer, text = Measuring(plain), " ".join(random.Random(1).choices(WORDS, k=30_000))
     example = Example("a", text, "red blue", ("red blue",))
-    reader = Reader(tokenizer, DataConfig(max_source_tokens=64))
+    reader = Reader(tokenizer, SummarizationData(max_source_tokens=64))
     profile, read = reader.profile([example, example]), reader.read(example)
     assert tokenizer.longest <= LONGEST_WHOLE < len(text)
     whole = plain(text, verbose=False)["input_ids"]

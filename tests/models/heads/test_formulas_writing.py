@@ -172,7 +172,7 @@ def test_probabilities_of_16_bit_logits_are_fp32(gate: bool, smoothing: float) -
         scores = scores.float() * 5 ** -0.5
         follows = inputs.unsqueeze(2) == F.pad(states.input_ids_BS[:, :-1], (1, 0), value=-1).unsqueeze(1)
         scores = scores + head.pointer_match(head.given).float() * follows
-        scores = scores.masked_fill(states.attention_mask_BS[:, None] == 0, -1e9).flatten(0, 1)
+        scores = scores.masked_fill(states.attention_mask_BS[:, None] == 0, -1e30).flatten(0, 1)
         near(head.pointer_scores(head.given, inputs, states), scores)
         copied = torch.sigmoid(head.gate(head.given).double()).flatten(0, 1)
         chance = chance * (1 - copied)

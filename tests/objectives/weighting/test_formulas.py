@@ -19,7 +19,7 @@ from llmtrain.objectives.weighting.gradnorm import GradNorm
 from llmtrain.objectives.weighting.linear_lambda import LinearLambda
 from llmtrain.objectives.weighting.micro_batches import Work, added
 from llmtrain.objectives.weighting.pcgrad import projected
-from llmtrain.objectives.weighting.two_stage import Step
+from llmtrain.objectives.weighting.two_stage import TwoStage
 from llmtrain.objectives.weighting.uncertainty import Uncertainty
 
 TERMS = (Term("mlm", 2.0), Term("select", 1.0), Term("summary", 0.5))
@@ -63,11 +63,11 @@ def test_lambda_goes_its_way(kind: Any, share: Any) -> None:
 
 
 def test_two_stages_meet_at_a_step_or_a_share() -> None:
-    made = weighting(Step, step={"steps": 3, "rest": 0.25})
+    made = weighting(TwoStage, step={"steps": 3, "rest": 0.25})
     assert made.weights(2) == losses(2.0, 1.0, 0.0)
     assert made.weights(3) == losses(0.5, 0.25, 0.5)
     assert made.idle(2) == {"summary"} and made.idle(3) == frozenset()
-    made = weighting(Step, step={"steps": None, "share": 0.4, "rest": 0.0})
+    made = weighting(TwoStage, step={"steps": None, "share": 0.4, "rest": 0.0})
     made.total = 9
     assert [made.idle(step) for step in (3, 4)] == [{"summary"}, {"mlm", "select"}]
 

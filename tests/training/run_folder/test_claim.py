@@ -77,7 +77,7 @@ def test_a_refused_claim_leaves_somebodys_folder_as_it_is(tmp_path: Path) -> Non
 
 def test_a_folder_named_as_the_trackers_keeps_what_no_tracker_wrote(tmp_path: Path) -> None:
     """A start that was killed left its lock in somebody's folder, say one that holds this program's source."""
-    source = tmp_path / "run/llmtrain/core/files.py"
+    source = tmp_path / "run/llmtrain/files.py"
     source.parent.mkdir(parents=True)
     source.write_text("theirs")
     killed(tmp_path)

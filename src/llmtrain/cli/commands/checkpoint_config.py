@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmtrain.cli.commands.print_configuration import print_configuration
+from llmtrain.config.convert import to_dict
 from llmtrain.config.decode_checks import idle_settings
 from llmtrain.config.from_checkpoint import Stored
 from llmtrain.config.load import load_config
@@ -40,8 +42,8 @@ def idle_told(config: Config, overrides: list[str], writes: bool) -> list[str]:
     return [line for line in lines if writes or any(line.partition("=")[0] in override for override in overrides)]
 
 
-def configuration(overrides: list[str], command: str) -> Config:
-    """What ``--cfg job`` shows: over the checkpoint's own where one is named, else the command's defaults."""
-    if path_value(overrides, "checkpoint") is not None:
-        return open_stored(overrides, command)[2]
-    return load_config(command, overrides)
+def show_configuration(overrides: list[str], command: str) -> int:
+    """Print what ``--cfg job`` asks for: over the checkpoint's own where one is named, else the command's defaults."""
+    named = path_value(overrides, "checkpoint") is not None
+    config = open_stored(overrides, command)[2] if named else load_config(command, overrides)
+    return print_configuration(to_dict(config))

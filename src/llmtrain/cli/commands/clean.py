@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from llmtrain.cli.command_table import TAKES_A_FOLDER
+from llmtrain.cli.options import YES, Given
 from llmtrain.core.errors import ConfigError, one_line
 from llmtrain.core.logging import keep_going
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
-def run(arguments: list[str]) -> int:
-    """Show each leftover, or remove it."""
+def run(paths: list[str], given: Given) -> int:
+    """Show each leftover, or remove it with ``--yes``."""
     from llmtrain.integrity.clean import leftovers, take_away
 
-    paths = [one for one in arguments if one != "--yes"]
-    if len(paths) != 1 or not paths[0] or paths[0].startswith("-"):  # an empty one would be the current folder
-        raise ConfigError("clean takes one folder and --yes; use llmtrain clean runs")
+    if len(paths) != 1 or not paths[0]:  # an empty one would be the current folder
+        raise ConfigError(TAKES_A_FOLDER)
     root = Path(paths[0]).expanduser()
     if not root.is_dir():
         raise ConfigError(f"no folder at {root}; name one that holds runs, a run, or a cache")
@@ -25,13 +26,13 @@ def run(arguments: list[str]) -> int:
     keep_going()
     count = total = 0
     for left in leftovers(root):
-        if "--yes" in arguments and not take_away(left):
+        if YES in given and not take_away(left):
             continue
         print(one_line(f"{left.path}  {readable(left.size)}  {left.what}"), flush=True)
         count, total = count + 1, total + left.size
     if not count:
         print(f"nothing was left below {root}")
-    elif "--yes" in arguments:
+    elif YES in given:
         print(f"{count} removed, {readable(total)} freed")
     else:
         print(f"{count} left, {readable(total)}; llmtrain clean {root} --yes removes them")

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmtrain.cli.options import DEFAULTS, Given
 from llmtrain.config.compose import config_dir, parse, session, take_in_files
 from llmtrain.config.hydra_store import TYPES
 from llmtrain.config.load import load
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.texts import quote_overrides
 from llmtrain.config.reference import SCHEMAS, Key, keys
-from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import warn
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], given: Given) -> int:
     """Print the configuration of ``train`` (or the command named first) with the given overrides.
 
     ``--defaults`` adds what set each key. What does not go together is told after it and is no failure here.
     """
     command = arguments[0] if arguments and arguments[0] in SCHEMAS else "train"
-    files = "--defaults" in arguments
-    overrides = [a for a in arguments[arguments[:1] == [command]:] if a != "--defaults"]
-    if unknown := [a for a in overrides if a.startswith("-")]:
-        raise ConfigError(f"unknown option {unknown[0]!r}; config takes --defaults and overrides")
+    files, overrides = DEFAULTS in given, arguments[arguments[:1] == [command]:]
     loaded = load(command, overrides)
     values, origins = loaded.values, _origins(command, overrides) | loaded.origins if files else {}
     for key in keys(command, values["head"]["name"] if command == "train" else None).values():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from llmtrain.cli.options import Given
 from llmtrain.config.bounds import out_of_range
 from llmtrain.config.choices import LongMode
 from llmtrain.config.compose import parse, refuse_sweeps
@@ -13,7 +14,7 @@ from llmtrain.config.convert import build
 from llmtrain.config.load import load_config
 from llmtrain.config.overrides.paths import path_value
 from llmtrain.config.schema import ShowConfig
-from llmtrain.config.sections.objective import needs_summaries
+from llmtrain.config.sections.objective import needs_targets
 from llmtrain.core.errors import ConfigError, DataError, one_line
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from llmtrain.config.sections.data import DataConfig
     from llmtrain.data.examples import Splits
-    from llmtrain.data.inspect import Overlap, Profile, Reading, Shorten
+    from llmtrain.data.inspect import Overlap, Profile, RowAsRead, Shorten
 
 BINS = 16
 FRAME = 2  # special tokens that end a document, at most
@@ -32,7 +33,7 @@ SHOWN_CHARACTERS = 600
 SPLITS = ("train", "validation", "test")
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], _given: Given) -> int:
     """``data show [OVERRIDE ...]``: train's overrides, or ``checkpoint=PATH`` and eval's; ``show.*`` are its own."""
     if not arguments or arguments[0] != "show":
         raise ConfigError(f"unknown command data {' '.join(arguments[:1])!r}; use llmtrain data show [OVERRIDE ...]")
@@ -73,7 +74,7 @@ def run(arguments: list[str]) -> int:
     _print_histogram(console, show.split.value, profiles[show.split.value], config.data.max_source_tokens)
     _print_overlaps(console, overlaps_with_train(splits) if show.near else [], len(splits.train))
     for example in subset(examples, show.rows):
-        _print_row(console, example.id, example.document, example.summary, reader.read(example))
+        _print_row(console, example.id, example.source, example.target, reader.read(example))
     return 0
 
 
@@ -110,13 +111,13 @@ def _configuration(overrides: list[str]) -> tuple[Any, tuple[str, str | None], b
         stored.data.selector = str(folder / SELECTOR)
         return stored, (str(folder), None), True
     config = load_config("train", overrides)
-    return config, (config.model.path, config.model.revision), needs_summaries(config.objective)
+    return config, (config.model.path, config.model.revision), needs_targets(config.objective)
 
 
 def _print_head(console: Console, splits: Splits) -> None:
     from llmtrain.data.text.language import detect
 
-    language = detect(example.document for name in SPLITS for example in getattr(splits, name))
+    language = detect(example.source for name in SPLITS for example in getattr(splits, name))
     console.print(one_line(f"data: {splits.source}, content {splits.content_hash[:12]}, language {language}"),
                   markup=False)
     for note in splits.notes:
@@ -186,7 +187,7 @@ def _print_overlaps(console: Console, overlaps: list[Overlap], train_rows: int) 
                       f"{one.summaries} summaries ({one.summaries / one.rows:.1%})", markup=False)
 
 
-def _print_row(console: Console, name: str, document: str, summary: str, read: Reading) -> None:
+def _print_row(console: Console, name: str, document: str, summary: str, read: RowAsRead) -> None:
     """Texts as they are and as they are read, tokens with ``‖`` where they are cut."""
     console.print(f"\nrow {one_line(name)}", style="bold", markup=False)
     lines = [("document", document), ("read as", read.document if read.document != document else None),

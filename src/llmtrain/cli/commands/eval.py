@@ -8,35 +8,46 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored
+from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored, show_configuration
+from llmtrain.cli.options import CFG, Given
 from llmtrain.config.choices import SplitName
 from llmtrain.config.load import load_config
 from llmtrain.config.overrides.paths import path_value
 from llmtrain.config.run_id import by_content
 from llmtrain.config.schema import EvalConfig, EvaluateConfig
+from llmtrain.config.sections.task import asks_without_model, key_without_model
 from llmtrain.core.errors import CheckpointError, ConfigError, DataError, ResourceError, one_line
 from llmtrain.core.files import IN_THE_WAY, write_problem
-from llmtrain.core.logging import quiet_libraries, warn
+from llmtrain.core.logging import keep_going, quiet_libraries, warn
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.sources.cells import Reading
 from llmtrain.data.sources.splits import load_splits
 
-NEEDED = "eval needs one of checkpoint=PATH and predictions=FILE, or eval.lead=N alone; name one of them"
+if TYPE_CHECKING:
+    from llmtrain.tasks.task import Task
+
+NEEDED = "eval needs one of checkpoint=PATH and predictions=FILE"
 
 OWN = ("config.yaml", "checkpoints", "manifest.json")  # what tells that a folder is a run's or a checkpoint's
 
 
-def run(overrides: list[str]) -> int:
-    """Score what the overrides name: ``checkpoint=PATH``, ``predictions=FILE``, or the lead by ``eval.lead=N``."""
+def run(overrides: list[str], given: Given) -> int:
+    """Score what the overrides name: ``checkpoint=PATH``, ``predictions=FILE``, or what the
+    task gives without a model (summarization: the lead by ``eval.lead=N``)."""
+    if CFG in given:
+        return show_configuration(overrides, "eval")
+    keep_going()
     predictions, checkpoint = path_value(overrides, "predictions"), path_value(overrides, "checkpoint")
     if predictions is not None and checkpoint is not None:
-        raise ConfigError(NEEDED)
+        raise ConfigError(f"{NEEDED}; name one of them")
     if checkpoint is None:
         config = load_config("eval", overrides)
-        if predictions is None and config.eval.lead is None:
-            raise ConfigError(NEEDED)
+        alone = asks_without_model(config)
+        if predictions is None and not alone:
+            key = key_without_model(config.task.name)
+            raise ConfigError(NEEDED + (f", or eval.{key}=N alone" if key else "") + "; name one of them")
         _check_output(config, None)
         for line in _without_model(config, predictions):
             warn(line)
@@ -44,25 +55,33 @@ def run(overrides: list[str]) -> int:
     return _score_checkpoint(overrides)
 
 
+def _task(config: EvaluateConfig) -> Task:
+    from llmtrain.tasks.task import task_named
+
+    return task_named(config.task.name)
+
+
 def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
-    """Score the file's predictions; without a file, the first eval.lead words or characters of each document."""
-    from llmtrain.evaluation.evaluate import leads, score_split
+    """Score the file's predictions; without a file, what the task gives without a model."""
+    from llmtrain.evaluation.evaluate import score_split
     from llmtrain.evaluation.predictions import read_predictions, told_of_predictions
     from llmtrain.evaluation.report import build_results
 
     split = config.eval.split
-    splits, examples = _examples(config)
+    task = _task(config)
+    splits, examples = _examples(config, task)
     if path is None:
-        texts = leads(examples, config.eval)
+        texts = task.predictions_without_model(config.eval, examples)
+        assert texts is not None
     else:
         how = Reading(empty_cells=frozenset(config.data.empty_cells))
-        texts = read_predictions(path, examples, config.eval.prediction, config.data.document, how)
+        texts = read_predictions(path, examples, config.eval.prediction, config.data.columns().source, how)
         for line in (*how.notes, *told_of_predictions(config, texts, examples)):
             warn(line)
-    made = "predictions are the lead" if path is None else f"predictions from {path.name}"
-    scores = score_split(examples, texts, config.eval, lead_from=_validation(config), decoding=made,
+    made = f"predictions {f'are the {key_without_model(config.task.name)}' if path is None else f'from {path.name}'}"
+    scores = score_split(task, examples, texts, config.eval, validation=_validation(config), decoding=made,
                          baselines=config.eval.baselines)
-    results = build_results(validation=scores if split is SplitName.validation else None,
+    results = build_results(task, validation=scores if split is SplitName.validation else None,
                             test=scores if split is SplitName.test else None, whole=splits.whole)
     if not config.eval.output:
         warn("the scores are printed only; eval.output=DIR stores them")
@@ -77,19 +96,19 @@ def _score_checkpoint(overrides: list[str]) -> int:
     if config.eval.prediction != EvalConfig().prediction:
         warn(f"eval.prediction={config.eval.prediction} does nothing without predictions=FILE")
     split = config.eval.split
-    splits, examples = _examples(config)
+    task = _task(config)
+    splits, examples = _examples(config, task)
     validation = _validation(config)
 
     from llmtrain.core.memory import peak_memory_bytes
     from llmtrain.data.features import tokenize
-    from llmtrain.evaluation.evaluate import generate_and_score
+    from llmtrain.evaluation.evaluate import predict_and_score
     from llmtrain.evaluation.report import build_results
-    from llmtrain.tasks.summarization.rouge import try_scoring
     from llmtrain.tasks.summarization.selector import as_read
     from llmtrain.tasks.summarization.summarizer import load_published
 
     quiet_libraries()
-    try_scoring(config.eval, examples)
+    task.try_scoring(config.eval, examples)
     loaded = load_published(folder, config.precision, config.trainer.device)
     for line in idle_told(config, overrides, writes=not loaded.chooses):
         warn(line)
@@ -103,14 +122,14 @@ def _score_checkpoint(overrides: list[str]) -> int:
     documents, told = as_read(examples, loaded.selector, loaded.tokenizer, config.data)
     if told is not None:
         warn(told)
-    features = tokenize(documents, loaded.tokenizer, config.data, loaded.model.sentence_input)
+    features = tokenize(documents, loaded.tokenizer, config.data, loaded.model.sentence_input, task.encoder)
     for note in features.stats.notes(split.value):
         print(one_line(f"data: {note}"), file=sys.stderr)
     loaded.precision.watch(loaded.first_linear())
     loaded.precision.observe(loaded.model.parameters())
-    scores = generate_and_score(loaded.model, loaded.tokenizer, examples, features, config, loaded.precision,
-                                baselines=config.eval.baselines, lead_from=validation)
-    results = build_results(validation=scores if split is SplitName.validation else None,
+    scores = predict_and_score(task, loaded.model, loaded.tokenizer, examples, features, config, loaded.precision,
+                               baselines=config.eval.baselines, validation=validation)
+    results = build_results(task, validation=scores if split is SplitName.validation else None,
                             test=scores if split is SplitName.test else None, whole=splits.whole,
                             precision=loaded.precision.report(), seconds=scores.seconds,
                             peak_memory_bytes=peak_memory_bytes(loaded.model.device))
@@ -120,10 +139,8 @@ def _score_checkpoint(overrides: list[str]) -> int:
     return 0
 
 
-def _examples(config: EvaluateConfig) -> tuple[Splits, list[Example]]:
+def _examples(config: EvaluateConfig, task: Task) -> tuple[Splits, list[Example]]:
     """The rows to score, and the splits they come from."""
-    from llmtrain.tasks.summarization.rouge import several_asked_in_vain
-
     split = config.eval.split.value
     if getattr(config.data, f"max_{split}_rows") == 0:
         raise DataError(f"data.max_{split}_rows=0 hides the {split} rows; set data.max_{split}_rows=null to score them")
@@ -131,7 +148,7 @@ def _examples(config: EvaluateConfig) -> tuple[Splits, list[Example]]:
     examples: list[Example] = getattr(splits, split)
     if not examples:
         raise DataError(f"no {split} rows in {splits.source}; choose eval.split or name data.{split}")
-    vain = several_asked_in_vain(config.eval.references, examples)
+    vain = task.told_before_scoring(config.eval, examples)
     for note in splits.notes:
         print(one_line(f"data: {note}"), file=sys.stderr)
     if vain:
@@ -140,15 +157,15 @@ def _examples(config: EvaluateConfig) -> tuple[Splits, list[Example]]:
 
 
 def _validation(config: EvaluateConfig) -> list[Example] | None:
-    """Rows that choose the lead baseline's length, where the data have them: those the run itself validated on."""
+    """Rows that choose the baselines' settings, where the data have them: those the run itself validated on."""
     data = config.data
-    if config.eval.split is SplitName.validation or not config.eval.baselines or config.eval.lead or (
+    if config.eval.split is SplitName.validation or not config.eval.baselines or asks_without_model(config) or (
             data.name == "files" and not (data.validation or data.train)):
         return None
     try:
         return load_splits(data, "validation").validation or None
     except DataError as error:
-        warn(f"no validation rows choose the lead's length: {error.problems[0]}")
+        warn(f"no validation rows choose the baselines' settings: {error.problems[0]}")
         return None
 
 

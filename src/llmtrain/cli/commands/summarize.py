@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored
+from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored, show_configuration
+from llmtrain.cli.options import CFG, Given
 from llmtrain.config.choices import SummaryFormat
 from llmtrain.config.schema import SummarizeCommandConfig
 from llmtrain.core.errors import ConfigError, DataError
@@ -28,8 +29,10 @@ SHOWN_CUTS = 5
 Batch = list[tuple[str, str]]  # (place, document)
 
 
-def run(overrides: list[str]) -> int:
+def run(overrides: list[str], given: Given) -> int:
     """Summarize stdin, one document a line, or ``input=PATH``: a text file as one document, or a data file's rows."""
+    if CFG in given:
+        return show_configuration(overrides, "summarize")
     folder, _, stored = open_stored(overrides, "summarize")
     config = cast(SummarizeCommandConfig, stored)
     batches = _input(config)  # a missing file is told before any weight is read
@@ -125,17 +128,18 @@ def _documents(path: Path, config: DataConfig) -> Batch:
     from llmtrain.data.sources.readers import read_rows
 
     how = Reading.of(config, [])
-    columns = Columns({"data.document": config.document}, how.notes)
+    named = config.columns()
+    columns = Columns({named.source_key: named.source}, how.notes)
     found = []
     for place, row in read_rows(path, how):
         if isinstance(row, str):
             raise DataError(f"bad row: {row} at {place}; {SAVE_AS if row == NOT_UTF8 else 'mend it'}")
-        row = columns.join(columns.find(row), "data.document")
-        text, problem = text_of(row, config.document)
-        if isinstance(row.get(config.document), str) and not row[config.document].strip():
+        row = columns.join(columns.find(row), named.source_key)
+        text, problem = text_of(row, named.source)
+        if isinstance(row.get(named.source), str) and not row[named.source].strip():
             text, problem = "", ""  # an empty document has an empty summary, in its place
         if problem:
-            raise DataError(f"bad row: {problem} at {place}; mend it, or name the column by data.document")
+            raise DataError(f"bad row: {problem} at {place}; mend it, or name the column by {named.source_key}")
         found.append((place, text))
     for note in how.notes:
         warn(note)

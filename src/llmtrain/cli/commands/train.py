@@ -7,17 +7,36 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from llmtrain.config.schema import TrainConfig
+from llmtrain.cli.commands.print_configuration import print_configuration
+from llmtrain.cli.options import CFG, MULTIRUN, Given
 from llmtrain.core.errors import Terminated
-from llmtrain.core.signals import handle, stops, tell_unhandled
+from llmtrain.core.logging import is_main, keep_going, say
+from llmtrain.core.signals import await_save_requests, handle, stops, tell_unhandled
 
 if TYPE_CHECKING:
+    from llmtrain.config.schema import TrainConfig
     from llmtrain.training.run_folder.claim import RunFolder
 
 
-def run(config: TrainConfig) -> int:
-    """Train as configured; the same command resumes an unfinished run and reprints a finished one."""
-    from llmtrain.core.logging import is_main, say
+def run(overrides: list[str], given: Given) -> int:
+    """Train as configured, or show the configuration; ``--multirun`` does so for each of many."""
+    await_save_requests()  # before anything that takes time
+    if MULTIRUN in given:
+        from llmtrain.cli.commands import sweep
+
+        keep_going()
+        return sweep.show(overrides) if CFG in given else sweep.run(overrides)
+    from llmtrain.config.load import load, load_config
+
+    if CFG in given:
+        return print_configuration(load("train", overrides, multirun=True).values)
+    config = load_config("train", overrides, multirun=True)
+    keep_going()
+    return start_or_go_on(config)
+
+
+def start_or_go_on(config: TrainConfig) -> int:
+    """Train in the run's folder; an unfinished run is gone on with, a finished one printed again."""
     from llmtrain.training.run_folder.claim import RunFolder
 
     for number in stops():

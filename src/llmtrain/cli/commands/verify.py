@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmtrain.cli.command_table import TAKES_A_PATH
+from llmtrain.cli.options import Given
 from llmtrain.core.errors import CheckpointError, ConfigError, one_line
 
 
-def run(arguments: list[str]) -> int:
+def run(paths: list[str], _given: Given) -> int:
     """Check the one path wholly; a line for each thing found, then one for each problem (exit 3)."""
-    if len(arguments) != 1 or not arguments[0] or arguments[0].startswith("-"):
-        raise ConfigError("verify takes one path; use llmtrain verify RUN, a checkpoint, a pointer, a model or a base "
-                          "folder")
+    if len(paths) != 1 or not paths[0]:
+        raise ConfigError(TAKES_A_PATH)
     from llmtrain.core.logging import quiet_libraries
     from llmtrain.integrity.verify import look
 
     quiet_libraries()
     problems: list[str] = []
-    for found in look(Path(arguments[0]).expanduser()):
+    for found in look(Path(paths[0]).expanduser()):
         print(one_line(found.describe()), flush=True)
         problems += found.problems
     if problems:

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtrain import plugins
+from llmtrain.cli.options import STEPS, STOP, TRACE, Given
 from llmtrain.config.load import load_config
 from llmtrain.config.overrides import config_files
 from llmtrain.config.schema import TrainConfig
-from llmtrain.core.errors import ConfigError, LlmtrainError, NumericsError, ResourceError, Stopped, shorten
+from llmtrain.core.errors import ConfigError, LlmtrainError, NumericsError, ResourceError, Stopped
 from llmtrain.core.lock import FolderLock
 
 if TYPE_CHECKING:
     from llmtrain.training.diagnostics.state_trace import State
 
-STEPS, STOP = 6, 3
 STOPPED = 143
 ROWS = 4  # validated on at the end: the comparison needs no score
 # in the order in which one thing follows from another; parts of other names come last
@@ -35,12 +35,11 @@ ORDER = ("row order", "masks and other inputs", "random", "progress", "precision
 NAMES = {"random": "random state", "precision": "loss scaler and format", "average": "average of the weights"}
 
 
-def run(arguments: list[str]) -> int:
+def run(overrides: list[str], given: Given) -> int:
     """Compare; 0 when everything is alike, NumericsError (exit 4) with what differs first."""
-    options, overrides = _options(arguments)
-    steps, stop = int(options.get("--steps", STEPS)), int(options.get("--stop", STOP))
-    if "--trace" in options:
-        return _traced(overrides, Path(options["--trace"]), stop if "--stop" in options else None)
+    steps, stop = (int(given.get(option, [default])[-1]) for option, default in ((STEPS, "6"), (STOP, "3")))
+    if TRACE in given:
+        return _traced(overrides, Path(given[TRACE][-1]), stop if STOP in given else None)
     if not 0 < stop < steps:
         raise ConfigError(f"--stop {stop} must be more than 0 and less than --steps {steps}; change one of them")
     config = load_config("train", [*overrides, *_fixed(steps)])
@@ -50,24 +49,6 @@ def run(arguments: list[str]) -> int:
             return _compare(_Trials(folder, config, [*overrides, *_fixed(steps)]), steps, stop)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _options(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
-    found: dict[str, str] = {}
-    overrides: list[str] = []
-    waiting = iter(arguments)
-    for argument in waiting:
-        name, equals, value = argument.partition("=")
-        if name in ("--steps", "--stop", "--trace"):
-            found[name] = value if equals else next(waiting, "")
-            if name != "--trace" and not (found[name].isdecimal() and len(found[name]) < 10):
-                raise ConfigError(f"{name} needs a number of steps, not {shorten(found[name], 40)!r}; use {name} "
-                                  f"{STEPS}")
-        elif argument.startswith("-"):
-            raise ConfigError(f"unknown option {argument!r}; use --steps N and --stop N")
-        else:
-            overrides.append(argument)
-    return found, overrides
 
 
 def _fixed(steps: int) -> list[str]:
@@ -196,14 +177,14 @@ def first_difference(trials: Any, one: str, other: str) -> str | None:
 
 def _traced(overrides: list[str], path: Path, stop: int | None) -> int:
     """One start of a run, traced: what the processes that :class:`_Trials` makes do."""
-    from llmtrain.training.diagnostics.state_trace import Trace
+    from llmtrain.training.diagnostics.state_trace import StateTrace
     from llmtrain.training.run_folder.claim import RunFolder
     from llmtrain.training.start import start_processes, start_training
     from llmtrain.training.trainer import ended, train
 
     config = load_config("train", overrides)
     rank = os.environ.get("RANK", "0")
-    trace = Trace(path.with_name(path.name + (rank if rank != "0" else "")), stop)
+    trace = StateTrace(path.with_name(path.name + (rank if rank != "0" else "")), stop)
     folder = RunFolder.claim(config)
     try:
         training = start_training(config, folder, start_processes(config, folder))

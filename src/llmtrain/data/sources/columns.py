@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import shown
 
 GAPS = re.compile(r"[\s_\-]+")
@@ -51,11 +50,6 @@ class Columns:
         if (key, by) not in self._told:
             self._told.add((key, by))
             self._notes.append(line)
-
-
-def columns_of(config: DataConfig, notes: list[str]) -> Columns:
-    named = {"data.document": config.document, "data.summary": config.summary}
-    return Columns(named | ({} if config.references is None else {"data.references": config.references}), notes)
 
 
 def near_names(row: dict[str, Any], name: str) -> list[str]:

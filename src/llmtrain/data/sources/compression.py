@@ -1,4 +1,4 @@
-"""A data file's bytes, unpacked from .gz, .zst, .xz or .bz2, and never more than a text would unpack to."""
+"""A data file's bytes, unpacked from .gz, .zst, .xz or .bz2."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.core.errors import DataError
+from llmtrain.data.sources.unpacking_limits import bounded
 
 PIECE = 1 << 20  # bytes unpacked at a time
-LARGE, DENSE = 256 << 20, 100  # bytes, and times the packed size: no text packs like that
-THIN = 2000  # the same of what its lines and items take in memory; tables and logs as texts come to 200
-ROW, ITEM = 200, 32  # bytes that a row takes beside its texts, and a number in a list
-OPENING = (b"\n", b"{", b"[")  # what a row begins with
 XZ_MEMORY = 256 << 20  # bytes for an .xz file's dictionary; xz -9 takes 65 MiB
 PACKED = (".gz", ".zst", ".xz", ".bz2")
 
@@ -38,12 +35,12 @@ def read_bytes(path: Path) -> bytes:
         packed = kind_of(path)[1]
         if packed == ".gz":
             with gzip.open(path) as file:
-                return b"".join(_bounded(path, iter(lambda: file.read(PIECE), b"")))
+                return b"".join(bounded(path, iter(lambda: file.read(PIECE), b"")))
         if packed == ".zst":
-            return b"".join(_bounded(path, _unpack_zst(path)))
+            return b"".join(bounded(path, _unpack_zst(path)))
         if packed:
             make = bz2.BZ2Decompressor if packed == ".bz2" else _xz
-            return b"".join(_bounded(path, _unpack_streams(path, make)))
+            return b"".join(bounded(path, _unpack_streams(path, make)))
         return path.read_bytes()
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"cannot read the data file at {path} ({error}); check or restore it") from error
@@ -69,30 +66,6 @@ def _unpack_streams(path: Path, make: Callable[[], Any]) -> Iterator[bytes]:
             while waiting and not waiting.strip(b"\0"):
                 waiting = file.read(PIECE)
             waiting = waiting.lstrip(b"\0")
-
-
-def _bounded(path: Path, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of an unpacked file. Raises DataError for one that unpacks to far more than any text would.
-
-    What a reader makes of it counts too: a hundred million short lines, or empty lists, take few bytes, but more memory
-    than there is, and hours to be looked at.
-    """
-    total = made = 0
-    for piece in pieces:
-        total += len(piece)
-        made += ROW * sum(map(piece.count, OPENING)) + ITEM * piece.count(b",")
-        check_bound(path, total)
-        if made > LARGE and made > THIN * (packed := path.stat().st_size):
-            raise DataError(f"the data file at {path} holds more lines or items than any text of {packed:,} packed "
-                            "bytes would; unpack it yourself if you trust it")
-        yield piece
-
-
-def check_bound(path: Path, unpacked: int) -> None:
-    """Raises DataError for more bytes than any text of the file's packed size would hold."""
-    if unpacked > LARGE and unpacked > DENSE * (packed := path.stat().st_size):
-        raise DataError(f"the data file at {path} unpacks to more than {DENSE} times its {packed:,} bytes, as no text "
-                        "does; unpack it yourself if you trust it")
 
 
 def _unpack_zst(path: Path) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""data=files: a user's own documents and summaries."""
+"""data=files: a user's own rows."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.config.choices import OnBadRow
-from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sections.data import DataConfig, RowColumns
 from llmtrain.core.errors import DataError, shown
 from llmtrain.core.files import SURROGATE
 from llmtrain.core.paths import given_path
 from llmtrain.data.examples import Example, Splits, take_from_train
 from llmtrain.data.sources.cells import Reading, Unusable
-from llmtrain.data.sources.columns import columns_of, near_names
+from llmtrain.data.sources.columns import Columns, near_names
 from llmtrain.data.sources.encodings import NOT_UTF8, NUL, SAVE_AS
 from llmtrain.data.sources.readers import read_rows
 from llmtrain.data.sources.tables import DELIMITERS
@@ -81,46 +81,50 @@ def rows_of(paths: list[Path], how: Reading) -> Iterable[tuple[str, Any]]:
 
 def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str, notes: list[str],
                 labelled: bool = True) -> list[Example]:
-    """Checked examples of parsed rows; a row may lack a summary where they need not be ``labelled``.
+    """Checked examples of parsed rows; a row may lack a target where they need not be ``labelled``.
 
     Raises:
         DataError: Bad rows under ``data.on_bad_row=error`` (the first few, a line each), or no good row at all.
     """
     read: list[tuple[str, Example | str, Example | str | None]] = []
     place = split
-    columns = columns_of(config, notes)
+    named = config.columns()
+    columns = Columns(named.named(), notes)
     absent: Counter[str] = Counter()
     for number, (place, row) in enumerate(rows):
         if not isinstance(row, str):
-            row = _emptied(columns.join(columns.find(row), "data.document"), config, absent)
-        if not labelled and isinstance(row, dict) and not _has_text(row, config.summary):
-            read.append((place, _document_alone(row, config, f"{split}-{number}"), None))
+            row = _emptied(columns.join(columns.find(row), named.source_key), config, absent)
+        if not labelled and isinstance(row, dict) and not _has_text(row, named.target):
+            read.append((place, _source_alone(row, named, f"{split}-{number}"), None))
             continue
-        plain = row if isinstance(row, str) else _example(row, config, f"{split}-{number}", config.references)
-        look = not isinstance(row, str) and config.references is None and REFERENCES in row
-        read.append((place, plain, _example(row, config, f"{split}-{number}", REFERENCES) if look else None))
+        plain = row if isinstance(row, str) else _example(row, named, f"{split}-{number}", named.references)
+        look = not isinstance(row, str) and named.references is None and REFERENCES in row
+        read.append((place, plain, _example(row, named, f"{split}-{number}", REFERENCES) if look else None))
     if absent:
         told = ", ".join(f"{count} {shown(text, 16)}" for text, count in absent.most_common(6))
         notes.append(f"texts of {split} taken as empty: {told} (data.empty_cells)")
-    chosen = _with_references(read, config, split, notes)
+    chosen = _with_references(read, named, split, notes)
     examples = [one for _, one in chosen if isinstance(one, Example)]
     problems = [(one, place) for place, one in chosen if isinstance(one, str)]
     if not examples and (config.on_bad_row is not OnBadRow.error or not problems):
         problem, place = problems[0] if problems else ("no rows", place)
-        todo = SAVE_AS if problem == NOT_UTF8 else "rows need the columns of data.document and data.summary"
+        todo = SAVE_AS if problem == NOT_UTF8 else (
+            f"rows need the columns of {named.source_key} and {named.target_key}")
         raise DataError(f"no usable row among {len(chosen)} of {split}: {problem} at {place}; {todo}")
     if problems and config.on_bad_row is OnBadRow.error:
         raise DataError(_told(problems, split))
     if problems:
         notes.append(f"{len(problems)} bad rows skipped in {split}, first: {problems[0][0]} at {problems[0][1]}")
-    if apart := sum(bool(e.summary) and e.summary not in e.references for e in examples):
-        notes.append(f"in {apart} of {len(examples)} rows of {split} the summary is not one of the references")
+    if apart := sum(bool(e.target) and e.target not in e.references for e in examples):
+        what = named.target_key.rpartition(".")[2]
+        notes.append(f"in {apart} of {len(examples)} rows of {split} the {what} is not one of the references")
     return examples
 
 
 def _emptied(row: dict[str, Any], config: DataConfig, absent: Counter[str]) -> dict[str, Any]:
     """The row with nothing where a text is one that stands for no value; a table's cells were looked at before."""
-    found = {name: row[name] for name in (config.document, config.summary)
+    columns = config.columns()
+    found = {name: row[name] for name in (columns.source, columns.target)
              if isinstance(row.get(name), str) and row[name] in config.empty_cells}
     absent.update(found.values())
     return row | dict.fromkeys(found) if found else row
@@ -146,17 +150,17 @@ def _has_text(row: dict[str, Any], column: str) -> bool:
     return isinstance(value, Unusable) or (isinstance(value, str) and bool(value.strip()))
 
 
-def _document_alone(row: dict[str, Any], config: DataConfig, number: str) -> Example | str:
-    """The row as an example without a summary, or what is wrong with it."""
-    document, problem = text_of(row, config.document)
+def _source_alone(row: dict[str, Any], columns: RowColumns, number: str) -> Example | str:
+    """The row as an example without a target, or what is wrong with it."""
+    source, problem = text_of(row, columns.source)
     name, unusable = _name(row, number)
     problem = problem or unusable
-    if not problem and any(SURROGATE.search(text) for text in (name, document)):
+    if not problem and any(SURROGATE.search(text) for text in (name, source)):
         problem = HALF
-    return problem or Example(name, document, "", ())
+    return problem or Example(name, source, "", ())
 
 
-def _with_references(read: list[tuple[str, Example | str, Example | str | None]], config: DataConfig, split: str,
+def _with_references(read: list[tuple[str, Example | str, Example | str | None]], columns: RowColumns, split: str,
                      notes: list[str]) -> list[tuple[str, Example | str]]:
     """Each row by its column ``references`` where every usable row has a list of texts there, else without it."""
     usable = [listed for _, plain, listed in read if isinstance(plain, Example) or isinstance(listed, Example)]
@@ -165,13 +169,13 @@ def _with_references(read: list[tuple[str, Example | str, Example | str | None]]
         return [(place, plain if listed is None else listed) for place, plain, listed in read]
     if having:
         notes.append(f"column {REFERENCES!r} is a list of texts in {having} of {len(usable)} rows of {split} and was "
-                     f"left out; data.references={REFERENCES} asks for it in every row")
+                     f"left out; {columns.references_key}={REFERENCES} asks for it in every row")
     return [(place, plain) for place, plain, _ in read]
 
 
-def _example(row: dict[str, Any], config: DataConfig, number: str, column: str | None) -> Example | str:
+def _example(row: dict[str, Any], columns: RowColumns, number: str, column: str | None) -> Example | str:
     """The row as an example with the references listed in ``column``, or what is wrong with it."""
-    document, problem = text_of(row, config.document)
+    source, problem = text_of(row, columns.source)
     if problem:
         return problem
     references: tuple[str, ...] = ()
@@ -180,19 +184,19 @@ def _example(row: dict[str, Any], config: DataConfig, number: str, column: str |
         if not isinstance(listed, list) or not listed or not all(isinstance(r, str) and r.strip() for r in listed):
             return f"column {shown(column)} is not a list of texts"
         references = tuple(listed)
-    summary = references[0] if references else ""
-    if not references or row.get(config.summary) is not None:
-        summary, problem = text_of(row, config.summary)
+    target = references[0] if references else ""
+    if not references or row.get(columns.target) is not None:
+        target, problem = text_of(row, columns.target)
         if problem:
             return problem
     name, problem = _name(row, number)
     if problem:
         return problem
-    if any(SURROGATE.search(text) for text in (name, document, summary, *references)):
+    if any(SURROGATE.search(text) for text in (name, source, target, *references)):
         return HALF
     if any("\0" in text for text in (name, *references)):
         return f"column {shown('id' if chr(0) in name else column or REFERENCES)} {NUL}"
-    return Example(name, document, summary, references or (summary,))
+    return Example(name, source, target, references or (target,))
 
 
 def _name(row: dict[str, Any], number: str) -> tuple[str, str]:

@@ -9,10 +9,11 @@ from typing import Any
 
 from llmtrain.core.errors import DataError, shorten
 from llmtrain.data.sources.cells import TWICE, UNREADABLE, Reading, names_in
-from llmtrain.data.sources.compression import LARGE, PACKED, ROW, check_bound, kind_of, read_bytes
+from llmtrain.data.sources.compression import PACKED, kind_of, read_bytes
 from llmtrain.data.sources.encodings import NOT_UTF8, as_utf8, check_kind, decoded
 from llmtrain.data.sources.json_rows import lines_of, read_json, read_lines
 from llmtrain.data.sources.tables import read_table
+from llmtrain.data.sources.unpacking_limits import LARGE, ROW, check_bound
 
 __all__ = ["SUFFIXES", "kind_of", "read_bytes", "read_rows", "read_text", "rows_of_batch"]
 

@@ -20,7 +20,7 @@ def load_splits(config: DataConfig, only: str | None = None, labelled: bool = Tr
 
     Args:
         only: Read just this split ("validation" or "test") where the source allows it.
-        labelled: Every row must have a summary; else one without is a document alone.
+        labelled: Every row must have a target; else one without is a document alone.
 
     Raises:
         DataError: Rows or files that cannot be used.
@@ -56,10 +56,10 @@ def _leave_out(splits: Splits, pipeline: Pipeline) -> None:
 
 
 def _unlabelled(config: DataConfig, notes: list[str], pipeline: Pipeline) -> list[Example]:
-    """The documents of data.unlabelled, any summaries beside them left out."""
+    """The documents of data.unlabelled, any targets beside them left out."""
     rows = rows_of(paths_of(config.unlabelled, "data.unlabelled", config.folder), Reading.of(config, notes))
     found = examples_of(rows, config, "unlabelled", notes, False)
-    found = [replace(example, summary="", references=()) for example in found]
+    found = [replace(example, target="", references=()) for example in found]
     kept, _ = pipeline.kept(found, "train")
     notes.append(f"{len(kept)} documents of data.unlabelled are read by the base's own term alone")
     return kept
@@ -79,18 +79,18 @@ def subset(examples: list[Example], limit: int | None) -> list[Example]:
     """At most ``limit`` examples, chosen by a hash of the document and kept in their order."""
     if limit is None or len(examples) <= limit:
         return examples
-    order = sorted(range(len(examples)), key=lambda i: (digest(examples[i].document), i))
+    order = sorted(range(len(examples)), key=lambda i: (digest(examples[i].source), i))
     return [examples[i] for i in sorted(order[:limit])]
 
 
 def content_hash(splits: Splits, preprocessing: str = "") -> str:
-    """sha256 over every split's ids, documents, summaries and references, in order, and what is done to them."""
+    """sha256 over every split's ids, sources, targets and references, in order, and what is done to them."""
     total = hashlib.sha256(preprocessing.encode())
     for name, examples in (("train", splits.training), ("validation", splits.validation), ("test", splits.test)):
         total.update(name.encode())
         for example in examples:
-            apart = () if example.summary in example.references[:1] else (example.summary,)
-            for text in (example.id, example.document, *apart, *example.references):
+            apart = () if example.target in example.references[:1] else (example.target,)
+            for text in (example.id, example.source, *apart, *example.references):
                 total.update(text.encode("utf-8", "surrogatepass"))
                 total.update(b"\0")
     return total.hexdigest()
@@ -99,7 +99,7 @@ def content_hash(splits: Splits, preprocessing: str = "") -> str:
 def _overlaps(splits: Splits) -> list[str]:
     """One note for each pair of splits that share exact documents."""
     notes = []
-    seen = {name: {digest(e.document) for e in getattr(splits, name)} for name in ("train", "validation", "test")}
+    seen = {name: {digest(e.source) for e in getattr(splits, name)} for name in ("train", "validation", "test")}
     for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if shared := len(seen[first] & seen[second]):
             notes.append(f"warning: {shared} documents stand in both {first} and {second}")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmtrain.core.errors import CheckpointError, LlmtrainError, shorten
 from llmtrain.models.backbone.untrusted import WEIGHTS, weight_files
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PANIC = "PanicException"  # of Rust code, the tokenizers' above all; it is no Exception and not to be imported
 SHOWN = 150  # characters
@@ -60,3 +63,10 @@ def check_kinds(folder: Path) -> None:
                 if name.endswith(LEARNT) and not name.endswith(MASK) and not kind.startswith(("F", "BF")):
                     raise CheckpointError(f"{shorten(name, 100)} is stored as {kind} at {file} and not in floating "
                                           "point; restore the model's own weights, or use another model")
+
+
+def check_finite(trunk: nn.Module, path: str) -> None:
+    """Raise CheckpointError for a base with a weight that is NaN or infinite."""
+    if spoilt := next((name for name, value in trunk.named_parameters() if not bool(value.isfinite().all())), None):
+        raise CheckpointError(f"the base at {path} holds a NaN or an infinity in {spoilt}; restore it, or use another "
+                              "base")

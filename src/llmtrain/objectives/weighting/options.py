@@ -73,7 +73,7 @@ _register("linear", NoOptions, "linear_lambda:LinearLambda", "lambda from lam_st
           joint=True, moves=True, course=True)
 _register("cosine", NoOptions, "cosine_lambda:CosineLambda", "lambda from lam_start to lam along half a cosine",
           joint=True, moves=True, course=True)
-_register("step", StepConfig, "two_stage:Step", "two stages: the base terms alone, then the summary",
+_register("step", StepConfig, "two_stage:TwoStage", "two stages: the base terms alone, then the summary",
           joint=True, moves=True)
 _register("uncertainty", UncertaintyConfig, "uncertainty:Uncertainty",
           "learned log-variances (Kendall, Gal and Cipolla 2018)", terms=2, positive=True, moves=True)

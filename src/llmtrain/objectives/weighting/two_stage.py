@@ -6,11 +6,10 @@ the run's: never a time.
 
 from __future__ import annotations
 
-from llmtrain.config.sections.objective import SUMMARY
 from llmtrain.objectives.weighting.base import Weighting, added_up
 
 
-class Step(Weighting):
+class TwoStage(Weighting):
     name = "step"
 
     @property
@@ -26,7 +25,7 @@ class Step(Weighting):
         first = step < self.switch
         rest = 1.0 if first else self.config.step.rest
         weights = {name: lam * rest for name, lam in self.lams.items()}
-        return weights | {SUMMARY: 0.0 if first else self.lams[SUMMARY]}
+        return weights | {self.task_term: 0.0 if first else self.lams[self.task_term]}
 
     def idle(self, step: int) -> frozenset[str]:
         return frozenset(name for name, weight in self.weights(step).items() if weight == 0.0)

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 from llmtrain.data.text.sentences import sentence_spans
-from llmtrain.inference.predict import Citation, Generated, Source, Trace
+from llmtrain.inference.predict import Citation, CitedSentence, CopyTrace, Generated
 
 
 def cite(tokenizer: Any, made: Sequence[Generated], least: float) -> list[Generated]:
@@ -30,7 +30,7 @@ def numbered(sentences: Iterable[tuple[str, Iterable[int]]]) -> str:
     return " ".join(f"{text} [{', '.join(str(index + 1) for index in sources)}]" for text, sources in sentences)
 
 
-def _citations(tokenizer: Any, one: Generated, traced: Trace, least: float) -> list[Citation]:
+def _citations(tokenizer: Any, one: Generated, traced: CopyTrace, least: float) -> list[Citation]:
     spans = sentence_spans(one.text)
     if not spans or not traced.spans:
         return [Citation(one.text[start:end], start, end, []) for start, end in spans]
@@ -41,11 +41,11 @@ def _citations(tokenizer: Any, one: Generated, traced: Trace, least: float) -> l
             for (start, end), total in zip(spans, totals, strict=True)]
 
 
-def _sources(total: list[float], traced: Trace, least: float) -> list[Source]:
+def _sources(total: list[float], traced: CopyTrace, least: float) -> list[CitedSentence]:
     whole = sum(total)
     shares = sorted(((weight / whole if whole > 0 else 0.0, -index) for index, weight in enumerate(total)),
                     reverse=True)
-    return [Source(-negative, *traced.spans[-negative], round(share, 4))
+    return [CitedSentence(-negative, *traced.spans[-negative], round(share, 4))
             for rank, (share, negative) in enumerate(shares) if rank == 0 or share >= least]
 
 

@@ -5,16 +5,18 @@ rouge-score's own tokenizer keeps [a-z0-9] only, so that two identical Chinese t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from llmtrain.config.choices import Language, References
-from llmtrain.config.schema import EvalConfig
 from llmtrain.core.errors import ConfigError, LlmtrainError, shorten
 from llmtrain.data.examples import Example
 from llmtrain.data.text.language import detect
 from llmtrain.data.text.sentences import sentences
 from llmtrain.data.text.words import words
+from llmtrain.tasks.summarization.ngrams import shares_of_ngrams
+from llmtrain.tasks.task import Scorer
 
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 TOKENIZERS = {"en": "a-z0-9 words, Porter stemmer", "cjk": "characters", "characters": "every character as it stands",
@@ -32,7 +34,7 @@ class UnicodeTokenizer:
         return words(text, self.language)
 
 
-class Rouge:
+class Rouge(Scorer):
     """A scorer of predictions against one or several references.
 
     Args:
@@ -43,7 +45,7 @@ class Rouge:
         examples: What will be scored.
     """
 
-    def __init__(self, language: Language, rule: References, examples: list[Example]) -> None:
+    def __init__(self, language: Language, rule: References, examples: Sequence[Example]) -> None:
         from rouge_score import rouge_scorer, tokenizers
 
         self.rule = rule
@@ -52,7 +54,7 @@ class Rouge:
         self._scorer: Any = rouge_scorer.RougeScorer(list(METRICS), use_stemmer=own is None, tokenizer=own)
         self._tokenizer: Any = own or tokenizers.DefaultTokenizer(use_stemmer=True)
         self._counts = sorted({len(self.wanted(e)) for e in examples})
-        self._by_summary = all(e.references == (e.summary,) for e in examples)
+        self._by_summary = all(e.references == (e.target,) for e in examples)
 
     @property
     def signature(self) -> str:
@@ -64,7 +66,7 @@ class Rouge:
 
     def wanted(self, example: Example) -> tuple[str, ...]:
         """The references that count under the rule."""
-        return (example.summary,) if self.rule is References.first else example.references
+        return (example.target,) if self.rule is References.first else example.references
 
     def tokens(self, text: str) -> list[str]:
         """The units that are compared."""
@@ -81,6 +83,9 @@ class Rouge:
             return max(rows, key=lambda row: row["rouge1"])
         return {name: self.join([row[name] for row in rows]) for name in METRICS}
 
+    def extras(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
+        return shares_of_ngrams(examples, predictions, self.language)
+
     def _pair(self, prediction: str, reference: str) -> Scores:
         # rougeL ignores line breaks and rougeLsum reads one sentence a line
         found = self._scorer.score("\n".join(sentences(reference)), "\n".join(sentences(prediction)))
@@ -90,14 +95,14 @@ class Rouge:
         return {name: 100 * found[name].fmeasure for name in METRICS}
 
 
-def try_scoring(config: EvalConfig, examples: list[Example]) -> None:
-    """Load what scoring needs, before the work whose result is scored.
+def load_rouge(make: Callable[[], Rouge]) -> None:
+    """Make a scorer and try it.
 
     Raises:
         ConfigError: rouge-score, the nltk below it, or jieba cannot be loaded.
     """
     try:
-        Rouge(config.language, config.references, examples[:1]).tokens("one word")
+        make().tokens("one word")
     except LlmtrainError:
         raise
     except Exception as error:  # whatever a package raises while it is imported
@@ -105,7 +110,7 @@ def try_scoring(config: EvalConfig, examples: list[Example]) -> None:
                           "run: pip install --force-reinstall rouge-score nltk") from error
 
 
-def several_asked_in_vain(rule: References, examples: list[Example]) -> str | None:
+def several_asked_in_vain(rule: References, examples: Sequence[Example]) -> str | None:
     """What to tell where a rule for several references meets rows of one reference each."""
     if rule is References.first or any(len(e.references) > 1 for e in examples):
         return None

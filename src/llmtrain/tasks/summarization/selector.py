@@ -208,7 +208,7 @@ def as_read(examples: list[Example], selector: Selector | None, tokenizer: Any, 
     """The examples with the documents a writer reads, and a line about them; without a selector as they are."""
     if selector is None or not examples:
         return examples, None
-    found = selector.shorten([clean(example.document) for example in examples], tokenizer, data.max_source_tokens,
+    found = selector.shorten([clean(example.source) for example in examples], tokenizer, data.max_source_tokens,
                              data)
-    made = [replace(example, document=text) for example, text in zip(examples, found.texts, strict=True)]
+    made = [replace(example, source=text) for example, text in zip(examples, found.texts, strict=True)]
     return made, found.describe()

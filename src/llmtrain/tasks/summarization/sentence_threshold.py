@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.features import clean
 from llmtrain.data.text.sentences import sentences
@@ -14,7 +14,7 @@ from llmtrain.tasks.summarization.rouge import METRICS, Rouge
 FALLBACK = "rouge1"  # where a loss picks the best checkpoint
 
 
-def tune_selection(head: Any, examples: list[Example], probabilities: list[list[float | None]], config: EvalConfig,
+def tune_selection(head: Any, examples: Sequence[Example], probabilities: list[list[float | None]], rouge: Rouge,
                    metric: str) -> None:
     """Let an extractive head select as scores best on these examples; equal scores go to the first rule.
 
@@ -23,8 +23,7 @@ def tune_selection(head: Any, examples: list[Example], probabilities: list[list[
         metric: The ROUGE that decides; another name: ROUGE-1.
     """
     metric = metric if metric in METRICS else FALLBACK
-    rouge = Rouge(config.language, config.references, examples)
-    texts = [sentences(clean(example.document)) for example in examples]
+    texts = [sentences(clean(example.source)) for example in examples]
     known: dict[tuple[int, tuple[int, ...]], float] = {}  # several rules often choose alike
     totals = []
     for selection in head.candidates():

@@ -20,7 +20,7 @@ from llmtrain.config.decode_checks import idle_settings
 from llmtrain.config.python_arguments import Arguments, arguments
 from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
 from llmtrain.config.sections.data import DataConfig
-from llmtrain.config.sections.objective import trains_summary
+from llmtrain.config.sections.objective import trains_task
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.core.logging import warn
 from llmtrain.data.features import clean
@@ -28,7 +28,7 @@ from llmtrain.data.python_texts import given_texts
 from llmtrain.data.sentence_features import END, START, encode_sentences
 from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.data.truncation import Cut, bounded, cut_of
-from llmtrain.inference.predict import Documents, Generated, spell_as_written, summarize_batches
+from llmtrain.inference.predict import Documents, Generated, predict_batches, spell_as_written
 from llmtrain.models.backbone.families import observed_layer, positions
 from llmtrain.nn.precision import Precision
 from llmtrain.plugins import load as load_plugin
@@ -109,14 +109,14 @@ class Published:
         pipeline = Pipeline(data.preprocess)
         cleaned = [clean(text) for text in texts]
         selected = None if self.selector is None else self.selector.shorten(cleaned, self.tokenizer, limit)
-        read = [pipeline.document(text) for text in (cleaned if selected is None else selected.texts)]
+        read = [pipeline.source(text) for text in (cleaned if selected is None else selected.texts)]
         wanted = [i for i, text in enumerate(read) if text.strip()]
         begun = [bounded(read[i], self.tokenizer, cut) for i in wanted]
         whole = self._encode(begun, evidence and self.tokenizer.is_fast)
         documents, was_cut = self._documents(begun, whole, cut)
-        made = summarize_batches(self.model, self.tokenizer, documents, generation, self.precision,
+        made = predict_batches(self.model, self.tokenizer, documents, generation, self.precision,
                                  evidence=evidence or self.cites)
-        made = spell_as_written(self.tokenizer, [cleaned[i] for i in wanted], made, pipeline.summary)
+        made = spell_as_written(self.tokenizer, [cleaned[i] for i in wanted], made, pipeline.target)
         if self.cites:
             made = cite(self.tokenizer, made, self.model.head.options.cite)
         empty = Generated("", [], 0.0)
@@ -193,7 +193,7 @@ def load_published(folder: Path, precision: PrecisionConfig, device: Device = De
 def check_writes(stored: dict[str, Any], folder: Path) -> None:
     """Raise CheckpointError for a base that was trained alone: it writes no summaries."""
     config = from_dict(stored["config"], str(folder / "llmtrain.json"), CheckpointError, scoring=True)
-    if not trains_summary(config.objective):
+    if not trains_task(config.objective):
         raise CheckpointError(f"the model at {folder} is a base that was trained alone and writes no summaries; start "
                               f"a summarizer from it: llmtrain train model.init_from={folder}")
 

@@ -28,7 +28,7 @@ FEW = 16  # numbers of a tensor that are shown whole
 State = dict[str, dict[str, str]]
 
 
-class Trace:
+class StateTrace:
     """Writes a process's own trace; the loop calls it before each step.
 
     Args:

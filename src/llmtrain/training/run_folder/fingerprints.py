@@ -14,6 +14,7 @@ from llmtrain.checkpoint.locate import digest_of, read_pointer, step_folders
 from llmtrain.checkpoint.manifest import MANIFEST, record_of
 from llmtrain.config.choices import LongMode, SplitName
 from llmtrain.config.schema import EvaluateConfig, TrainConfig
+from llmtrain.config.sections.task import asks_without_model
 from llmtrain.core.errors import CheckpointError, ConfigError, LlmtrainError
 from llmtrain.core.paths import given_path
 from llmtrain.data.sources.hub_folder import METADATA
@@ -37,7 +38,7 @@ def fingerprints_of(config: TrainConfig) -> tuple[dict[str, str], list[LlmtrainE
 def fingerprints_of_scored(config: EvaluateConfig) -> dict[str, str]:
     """The fingerprint of each path that scoring has read, by its key; a dataset of the hub has its name.
 
-    Scoring reads a split's own file, or train where it is split off, and as much for the lead's length.
+    Scoring reads a split's own file, or train where it is split off, and as much for the baselines' settings.
     """
     data, split = config.data, config.eval.split
     if data.name == "hub" and data.hub.name is not None:
@@ -45,7 +46,8 @@ def fingerprints_of_scored(config: EvaluateConfig) -> dict[str, str]:
         return _read([("data.hub.name", lambda: _of_hub_folder(name) or name)])[0]
     if data.name != "files":
         return {}
-    splits = {split.value} | ({SplitName.validation.value} if config.eval.baselines and not config.eval.lead else set())
+    splits = {split.value} | ({SplitName.validation.value}
+                              if config.eval.baselines and not asks_without_model(config) else set())
     keys = sorted({name if getattr(data, name) is not None else "train" for name in splits})
     return _read((f"data.{name}", partial(_of_files, getattr(data, name), f"data.{name}", data.folder))
                  for name in keys if getattr(data, name) is not None)[0]

@@ -21,7 +21,6 @@ from llmtrain.config.convert import to_dict
 from llmtrain.config.from_checkpoint import Stored
 from llmtrain.config.load import load_config
 from llmtrain.config.run_id import result_dict, run_hash
-from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.preprocess import settled
 from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.data.batch import Context
@@ -32,22 +31,24 @@ from llmtrain.data.order import Request
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.data.text.chinese import segments
 from llmtrain.data.text.preprocess import stopword_lists
-from llmtrain.data.text.preprocess.base import Step
+from llmtrain.data.text.preprocess.base import PreprocessStep
 from llmtrain.data.text.preprocess.options import TextOptions
 from llmtrain.data.text.preprocess.pipeline import Pipeline
-from llmtrain.evaluation.evaluate import generate_and_score
-from llmtrain.inference import predict
+from llmtrain.evaluation.evaluate import predict_and_score
 from llmtrain.inference.predict import Generated
 from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.objectives.base import Vocabulary
 from llmtrain.objectives.mlm import MaskTokens
 from llmtrain.objectives.options import MlmConfig
+from llmtrain.tasks.summarization import task
+from llmtrain.tasks.summarization.options import SummarizationData
+from llmtrain.tasks.summarization.task import Summarization
 
 OWN = {"name": "stopwords", "words": ["red", "the"]}
 
 
 def document(steps: list[Any], text: str) -> str:
-    return Pipeline(settled(steps)).document(text)
+    return Pipeline(settled(steps)).source(text)
 
 
 @pytest.mark.parametrize(("steps", "text", "wanted"), [
@@ -74,8 +75,8 @@ def test_what_steps_do(steps: list[Any], text: str, wanted: str) -> None:
 def test_summaries_change_where_asked_and_lose_no_stop_words() -> None:
     pipeline = Pipeline(settled(["lowercase", {"name": "replace", "pattern": "x", "by": "y", "apply": "summary"},
                                  {"name": "replace", "pattern": "z", "by": "w", "apply": "document"}, OWN]))
-    assert pipeline.summary("The X Z") == "the y z"
-    assert pipeline.document("The X Z") == "x w"
+    assert pipeline.target("The X Z") == "the y z"
+    assert pipeline.source("The X Z") == "x w"
 
 
 @pytest.mark.parametrize(("step", "told"), [
@@ -122,7 +123,7 @@ def test_a_pattern_that_never_ends_stops_the_run() -> None:
     pipeline = Pipeline([{"name": "replace", "pattern": r"(a|aa)+$", "timeout": 0.2}])
     started = time.perf_counter()
     with pytest.raises(DataError, match="takes more than 0.2 s on a text of 61 characters"):
-        pipeline.document("a" * 60 + "!")
+        pipeline.source("a" * 60 + "!")
     assert time.perf_counter() - started < 2
 
 
@@ -200,19 +201,19 @@ def test_rows_left_out_are_counted_and_told(tmp_path: Path) -> None:
     rows = [{"document": f"{'word ' * n}{n}", "summary": "a b c"} for n in range(1, 31)]
     path = str(write_jsonl(tmp_path / "t.jsonl", rows))
     step = {"name": "length", "max_document_words": 20, "min_document_words": 6}
-    data = DataConfig(name="files", train=path, validation=path, test=path, preprocess=[step])
+    data = SummarizationData(name="files", train=path, validation=path, test=path, preprocess=[step])
     splits = load_splits(data)
     assert len(splits.train) == 15 and len(splits.validation) == len(splits.test) == 30
     assert ("data.preprocess left out 15 of 30 rows of train: 4 for a document of less than 6 words, 11 for a document "
             "of more than 20 words") in splits.notes
     assert splits.whole["train"] == 15
     # measured on what the steps before made of the text
-    shorter = load_splits(DataConfig(name="files", train=path, validation=path, test=path, preprocess=[
+    shorter = load_splits(SummarizationData(name="files", train=path, validation=path, test=path, preprocess=[
         {"name": "replace", "pattern": "word ", "apply": "document"},
         {"name": "length", "min_document_words": 1, "max_document_words": 1}]))
     assert len(shorter.train) == 30
     with pytest.raises(DataError, match="left out every row of train"):
-        load_splits(DataConfig(name="files", train=path, validation=path, preprocess=[
+        load_splits(SummarizationData(name="files", train=path, validation=path, preprocess=[
             {"name": "length", "min_summary_characters": 100}]))
 
 
@@ -221,10 +222,10 @@ def test_features_and_data_hash_follow_the_steps(tiny_base: Path, tmp_path: Path
     path = str(write_jsonl(tmp_path / "t.jsonl", pairs(12)))
 
     def made(*steps: Any) -> tuple[str, list[list[int]], list[list[int]]]:
-        data = DataConfig(name="files", train=path, validation=path, test=path, preprocess=list(steps),
+        data = SummarizationData(name="files", train=path, validation=path, test=path, preprocess=list(steps),
                           cache_dir=str(tmp_path / "cache"), processes=2)
         splits = load_splits(data)
-        assert splits.train[0].document == pairs(1)[0]["document"]  # scoring and spelling read the original
+        assert splits.train[0].source == pairs(1)[0]["document"]  # scoring and spelling read the original
         found = tokenize(splits.train, tokenizer, data)
         return (splits.content_hash, [found.input_ids[i].tolist() for i in range(12)],
                 [found.labels[i].tolist() for i in range(12)])
@@ -240,7 +241,7 @@ def test_features_and_data_hash_follow_the_steps(tiny_base: Path, tmp_path: Path
 def test_l1_reads_its_own_text(tiny_base: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(str(tiny_base))
     rows = [Example(str(i), "the red layer of the table " * 3, "red table", ("red table",)) for i in range(4)]
-    data = DataConfig(name="files", preprocess=[{**OWN, "apply": "l1"}], cache_dir=str(tmp_path))
+    data = SummarizationData(name="files", preprocess=[{**OWN, "apply": "l1"}], cache_dir=str(tmp_path))
     features = tokenize(rows, tokenizer, data)
     mask = MaskTokens(MlmConfig(fraction=1.0), Vocabulary(len(tokenizer), tokenizer.mask_token_id,
                                                          frozenset(tokenizer.all_special_ids),
@@ -255,7 +256,7 @@ def test_l1_reads_its_own_text(tiny_base: Path, tmp_path: Path) -> None:
     assert batch["mlm_input_ids"].shape[1] < before.shape[1]
 
 
-class Swap(Step):
+class Swap(PreprocessStep):
     def change(self, text: str) -> str:
         return text.swapcase()
 
@@ -313,11 +314,11 @@ class Plain:
 def test_scored_summaries_get_back_the_case_that_preprocessing_took(steps: list[str], wanted: str,
                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config("train", ["eval.baselines=false", f"data.preprocess=[{','.join(steps)}]"])
-    monkeypatch.setattr(predict, "summarize_batches", lambda *_, **__: [Generated("wi-fi router", [], 0.0)])
+    monkeypatch.setattr(task, "predict_batches", lambda *_, **__: [Generated("wi-fi router", [], 0.0)])
     examples = [Example("0", "A Wi-Fi Router for all.", "Router", ("Router",))]
     model = SimpleNamespace(describe_decoding=lambda _: "greedy", can_generate=lambda: True,
                             head=SimpleNamespace(cites=False))
     features = SimpleNamespace(input_ids=[[1]], extra={})
-    scores = generate_and_score(model, Plain(), examples, features, config, None)
+    scores = predict_and_score(Summarization(), model, Plain(), examples, features, config, None)
     assert scores.rows[0]["prediction"] == wanted
     assert ("the document's spelling" in scores.signature) == bool(steps)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from helpers import tiny_tokenizer
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
-from llmtrain.inference.predict import Generated, Source, Trace
+from llmtrain.inference.predict import CitedSentence, CopyTrace, Generated
 from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.heads.ext_abs.options import ExtAbsHeadConfig
@@ -134,7 +134,7 @@ def test_generation_is_steered_and_does_not_depend_on_the_batch(tiny_base: Path,
                            do_sample=False, max_new_tokens=6, no_repeat_ngram_size=3)
     assert plain.shape[0] == 3  # the ordinary call works, without steering
     if beams == 1:  # each token is the likeliest of one steered teacher-forced pass
-        (draft, *_) = model.summarize(batch(), config, evidence=True)
+        (draft, *_) = model.predict(batch(), config, evidence=True)
         states = model.read(batch())
         row = together[0]
         log_TV = model.head.log_probabilities(torch.tensor([[model.head.start_id, *row[:-1]]] * 3), states)[0]
@@ -165,14 +165,14 @@ def test_each_summary_sentence_cites_by_its_own_tokens() -> None:
     ids = tokenizer("sort the list. read a file.", add_special_tokens=False)["input_ids"]
     assert len(ids) == 8
     weights = [[0.1, 0.5, 0.2]] * 4 + [[0.7, 0.02, 0.1]] * 4
-    one = Generated("Sort the List. Read a file.", ids, 0.0, traced=Trace(weights, [(0, 5), (6, 9), (9, 20)]))
+    one = Generated("Sort the List. Read a file.", ids, 0.0, traced=CopyTrace(weights, [(0, 5), (6, 9), (9, 20)]))
     (made,) = cite(tokenizer, [one], 0.2)
     assert made.citations is not None
     assert [c.text for c in made.citations] == ["Sort the List.", "Read a file."]
-    assert made.citations[0].sources == [Source(1, 6, 9, 0.625), Source(2, 9, 20, 0.25)]
-    assert made.citations[1].sources == [Source(0, 0, 5, 0.8537)]
+    assert made.citations[0].sources == [CitedSentence(1, 6, 9, 0.625), CitedSentence(2, 9, 20, 0.25)]
+    assert made.citations[1].sources == [CitedSentence(0, 0, 5, 0.8537)]
     assert [made.text[c.start:c.end] for c in made.citations] == [c.text for c in made.citations]
     (strict,) = cite(tokenizer, [one], 1.0)
     assert [[s.index for s in c.sources] for c in strict.citations or []] == [[1], [0]]
-    (nothing,) = cite(tokenizer, [replace(one, traced=Trace([[]] * 8, []))], 0.2)
+    (nothing,) = cite(tokenizer, [replace(one, traced=CopyTrace([[]] * 8, []))], 0.2)
     assert [c.sources for c in nothing.citations or []] == [[], []]

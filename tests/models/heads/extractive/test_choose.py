@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from llmtrain.config.schema import EvalConfig
+from llmtrain.config.choices import Language, References
 from llmtrain.data.examples import Example
 from llmtrain.models.heads.extractive.choose import Selection, choose, joined
+from llmtrain.tasks.summarization.rouge import Rouge
 from llmtrain.tasks.summarization.sentence_threshold import tune_selection
 
 SENTENCES = ["The red table reads a file.", "Blue layers write.", "A red table reads a word.", "Nothing else."]
@@ -78,6 +79,7 @@ def test_validation_settles_the_rule_that_scores_best(summaries: list[str], sett
     documents = ["The red table reads a file. Grey birds sing. Nothing else.", "Blue layers write. The end."]
     probabilities: list[list[float | None]] = [[0.9, 0.1, 0.6], [0.8, 0.4]]
     head = Head()
-    tune_selection(head, [Example(str(i), document, summary, (summary,)) for i, (document, summary) in
-                          enumerate(zip(documents, summaries, strict=True))], probabilities, EvalConfig(), "rouge1")
+    examples = [Example(str(i), document, summary, (summary,))
+                for i, (document, summary) in enumerate(zip(documents, summaries, strict=True))]
+    tune_selection(head, examples, probabilities, Rouge(Language.auto, References.first, examples), "rouge1")
     assert head.settled == settled

@@ -16,7 +16,7 @@ from llmtrain.models.heads.rnn import recurrence
 from llmtrain.models.heads.rnn.head import GruHead, LstmHead, RecurrentHead
 from llmtrain.models.heads.rnn.options import GruHeadConfig, LstmHeadConfig
 from llmtrain.models.heads.rnn.recurrence import recur
-from llmtrain.models.heads.rnn.source_attention import Attention
+from llmtrain.models.heads.rnn.source_attention import SourceAttention
 
 
 def cell_of(rnn: Any, layer: int) -> Any:
@@ -126,7 +126,7 @@ def test_which_layers_have_no_16_bit_kernel(known: bool, monkeypatch: pytest.Mon
 def test_additive_scores_in_blocks_are_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from llmtrain.models.heads.rnn import source_attention as rooms
 
-    part = drawn(Attention("additive", 6))
+    part = drawn(SourceAttention("additive", 6))
     state, memory = numbers(B, T, 6).requires_grad_(), numbers(B, S, 6, seed=1)
     once = part(state, part.keys(memory), memory, None)
     (gradient,) = torch.autograd.grad(once.sum(), state)

@@ -18,7 +18,7 @@ from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.models.heads.rnn import source_attention
 from llmtrain.models.heads.rnn.options import GruHeadConfig, LstmHeadConfig
 from llmtrain.models.heads.rnn.recurrence import State, recur
-from llmtrain.models.heads.rnn.source_attention import Attention
+from llmtrain.models.heads.rnn.source_attention import SourceAttention
 from llmtrain.models.publish import load_weights
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 from reference_decode import beam, greedy, log_next
@@ -253,7 +253,7 @@ def test_a_step_repeats_bitwise_and_16_bits_follow_fp32(options: dict[str, Any],
 def test_attention_is_the_published_formula(kind: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_attention, "BLOCK_ELEMENTS", 2 * 3 * 7 * 6)  # additive scores in two blocks
     torch.manual_seed(0)
-    layer = Attention(kind, 6)
+    layer = SourceAttention(kind, 6)
     state, memory = torch.randn(3, 4, 6, requires_grad=True), torch.randn(3, 7, 6, requires_grad=True)
     mask = torch.ones(3, 7, dtype=torch.bool)
     mask[1, 4:] = False

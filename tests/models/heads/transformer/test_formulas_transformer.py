@@ -10,14 +10,14 @@ from transformers import DynamicCache, EncoderDecoderCache
 
 from formulas import SIZES, B, Doubled, S, T, document, drawn, fill, labels, near, numbers, torchs_layer
 from llmtrain.models.heads.base import Sizes
-from llmtrain.models.heads.transformer.decoder import Attention, DecoderLayer
+from llmtrain.models.heads.transformer.decoder import DecoderLayer, MultiHeadAttention
 from llmtrain.models.heads.transformer.head import TransformerHead
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_is_torchs_multi_head_attention(masked: bool) -> None:
-    ours, theirs = drawn(Attention(6, 2)), nn.MultiheadAttention(6, 2, batch_first=True)
+    ours, theirs = drawn(MultiHeadAttention(6, 2)), nn.MultiheadAttention(6, 2, batch_first=True)
     fill(theirs, ours)
     x, memory, mask = numbers(B, T, 6), numbers(B, S, 6, seed=1), document().attention_mask_BS.bool()
     made = ours(x, *ours.key_value(memory), mask[:, None, None, :] if masked else None, False)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-DOCUMENT, SUMMARY, L1 = "document", "summary", "l1"
+DOCUMENT, TARGET, L1 = "document", "summary", "l1"  # the words of a step's option ``apply``
 
 
-class Step:
+class PreprocessStep:
     """One step. A subclass changes texts, or leaves rows out, or both; it must be picklable.
 
-    ``options.apply`` says which texts: document, summary, both, or l1 (the base's own term alone).
+    ``options.apply`` says which texts: document (the source), summary (the target), both, or l1 (the source as the
+    base's own term alone reads it).
 
     Args:
         options: The step's typed options.
@@ -21,15 +22,15 @@ class Step:
 
     @property
     def fields(self) -> frozenset[str]:
-        """Which of document, summary and l1 the step changes. What changes the document changes l1's text too."""
+        """Which of source, target and l1 text the step changes. What changes the document changes l1's text too."""
         apply = getattr(self.options, "apply", "")
-        return {"both": frozenset({DOCUMENT, SUMMARY, L1}), DOCUMENT: frozenset({DOCUMENT, L1}),
-                SUMMARY: frozenset({SUMMARY}), L1: frozenset({L1})}.get(apply, frozenset())
+        return {"both": frozenset({DOCUMENT, TARGET, L1}), DOCUMENT: frozenset({DOCUMENT, L1}),
+                TARGET: frozenset({TARGET}), L1: frozenset({L1})}.get(apply, frozenset())
 
     def change(self, text: str) -> str:
         """The text after this step; a pure function of the text. Raises DataError for one it cannot take."""
         return text
 
-    def refuse(self, document: str, summary: str, split: str) -> str | None:
+    def refuse(self, source: str, target: str, split: str) -> str | None:
         """Why a row is left out of a split, in a few words; None keeps it."""
         return None

@@ -141,6 +141,6 @@ _register("nfc", TextOptions, "steps:Nfc", "Unicode composition: e + accent is o
 _register("nfkc", TextOptions, "steps:Nfkc", "Unicode compatibility composition: full-width, ligatures too (NFKC)")
 _register("lowercase", TextOptions, "steps:Lowercase", "small letters")
 _register("replace", ReplaceOptions, "steps:Replace", "a regular expression replaced by a text")
-_register("sentences", SentencesOptions, "steps:Sentences", "one sentence a line, or the first few alone")
+_register("sentences", SentencesOptions, "steps:JoinSentences", "one sentence a line, or the first few alone")
 _register("length", LengthOptions, "steps:Length", "rows outside length limits left out, counted and told")
 _register("stopwords", StopwordsOptions, "stopwords:Stopwords", "stop words removed from documents, or from l1's text")

@@ -9,13 +9,13 @@ from typing import Any
 from llmtrain import registry
 from llmtrain.config.sections.preprocess import KIND, given, typed_steps
 from llmtrain.data.examples import Example
-from llmtrain.data.text.preprocess.base import DOCUMENT, L1, SUMMARY, Step
+from llmtrain.data.text.preprocess.base import DOCUMENT, L1, TARGET, PreprocessStep
 
 FORMAT = 1  # raise when a built-in step changes what it does: cached features are made anew
 
 
 class Pipeline:
-    """What ``data.preprocess`` does to documents and training summaries. Picklable.
+    """What ``data.preprocess`` does to the sources and the targets of examples. Picklable.
 
     Args:
         steps: ``data.preprocess``, settled.
@@ -26,10 +26,10 @@ class Pipeline:
 
     def __init__(self, steps: Any) -> None:
         typed = typed_steps(steps)
-        self._steps: list[Step] = [registry.resolve(KIND, name)(options) for name, options in typed]
+        self._steps: list[PreprocessStep] = [registry.resolve(KIND, name)(options) for name, options in typed]
         self._named = [[name, given(options)] for name, options in typed]
         self.has_l1 = any(step.fields == {L1} for step in self._steps)
-        self.filters = any(type(step).refuse is not Step.refuse for step in self._steps)
+        self.filters = any(type(step).refuse is not PreprocessStep.refuse for step in self._steps)
 
     def __bool__(self) -> bool:
         return bool(self._steps)
@@ -38,17 +38,17 @@ class Pipeline:
         """All that shapes what the steps do, for cache keys and hashes; empty without steps."""
         return json.dumps([FORMAT, self._named], ensure_ascii=True) if self._steps else ""
 
-    def document(self, text: str) -> str:
-        """The document as the model reads it."""
+    def source(self, text: str) -> str:
+        """The source as the model reads it."""
         return self._changed(text, DOCUMENT)
 
-    def l1_document(self, text: str) -> str:
-        """The document as the base's own term reads it; the model's where no step is for l1 alone."""
+    def l1_source(self, text: str) -> str:
+        """The source as the base's own term reads it; the model's where no step is for l1 alone."""
         return self._changed(text, L1)
 
-    def summary(self, text: str) -> str:
-        """The training summary as the model learns to write it."""
-        return self._changed(text, SUMMARY)
+    def target(self, text: str) -> str:
+        """The target as the model learns to write it."""
+        return self._changed(text, TARGET)
 
     def _changed(self, text: str, field: str) -> str:
         for step in self._steps:
@@ -65,10 +65,10 @@ class Pipeline:
                 Counter(reason for reason in reasons if reason is not None))
 
     def _reason(self, example: Example, split: str) -> str | None:
-        document, summary = example.document, example.summary
+        source, target = example.source, example.target
         for step in self._steps:
-            document = step.change(document) if DOCUMENT in step.fields else document
-            summary = step.change(summary) if SUMMARY in step.fields else summary
-            if reason := step.refuse(document, summary, split):
+            source = step.change(source) if DOCUMENT in step.fields else source
+            target = step.change(target) if TARGET in step.fields else target
+            if reason := step.refuse(source, target, split):
                 return reason
         return None

@@ -8,29 +8,29 @@ import regex
 
 from llmtrain.core.errors import DataError
 from llmtrain.data.text.language import CJK
-from llmtrain.data.text.preprocess.base import Step
+from llmtrain.data.text.preprocess.base import PreprocessStep
 from llmtrain.data.text.preprocess.options import LengthOptions, ReplaceOptions, SentencesOptions
 from llmtrain.data.text.sentences import sentences
 
 UNIT = regex.compile(rf"{CJK.pattern}|(?:(?!{CJK.pattern})[\p{{L}}\p{{M}}\p{{N}}])++")
 
 
-class Nfc(Step):
+class Nfc(PreprocessStep):
     def change(self, text: str) -> str:
         return unicodedata.normalize("NFC", text)
 
 
-class Nfkc(Step):
+class Nfkc(PreprocessStep):
     def change(self, text: str) -> str:
         return unicodedata.normalize("NFKC", text)
 
 
-class Lowercase(Step):
+class Lowercase(PreprocessStep):
     def change(self, text: str) -> str:
         return text.lower()
 
 
-class Replace(Step):
+class Replace(PreprocessStep):
     options: ReplaceOptions
 
     def __init__(self, options: ReplaceOptions) -> None:
@@ -47,20 +47,20 @@ class Replace(Step):
         return changed
 
 
-class Sentences(Step):
+class JoinSentences(PreprocessStep):
     options: SentencesOptions
 
     def change(self, text: str) -> str:
         return self.options.separator.join(sentences(text)[:self.options.max])
 
 
-class Length(Step):
+class Length(PreprocessStep):
     options: LengthOptions
 
-    def refuse(self, document: str, summary: str, split: str) -> str | None:
+    def refuse(self, source: str, target: str, split: str) -> str | None:
         if split not in self.options.splits:
             return None
-        for name, text in (("document", document), *([("summary", summary)] if summary else [])):
+        for name, text in (("document", source), *([("summary", target)] if target else [])):
             for unit, size in (("words", count_words(text)), ("characters", len(text))):
                 low = getattr(self.options, f"min_{name}_{unit}")
                 high = getattr(self.options, f"max_{name}_{unit}")

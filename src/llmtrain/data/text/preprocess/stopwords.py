@@ -6,7 +6,7 @@ import regex
 
 from llmtrain.data.text.chinese import segments
 from llmtrain.data.text.language import CJK, detect
-from llmtrain.data.text.preprocess.base import Step
+from llmtrain.data.text.preprocess.base import PreprocessStep
 from llmtrain.data.text.preprocess.options import StopwordsOptions
 from llmtrain.data.text.preprocess.stopword_lists import check, segmenter, words_of
 
@@ -14,7 +14,7 @@ WORD = regex.compile(r"[\p{L}\p{M}\p{N}]++(?:['’][\p{L}\p{M}]++)*+")
 GAP = regex.compile(r"[^\S\n]++")
 
 
-class Stopwords(Step):
+class Stopwords(PreprocessStep):
     """Words between spaces and marks; Chinese ones by jieba, or as the longest matches in the list."""
 
     options: StopwordsOptions

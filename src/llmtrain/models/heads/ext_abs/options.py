@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtrain.config.keys import key
-from llmtrain.config.sections.objective import base_terms_of, trains_summary
+from llmtrain.config.sections.objective import base_terms_of, trains_task
 from llmtrain.config.sentence_input import LAST, MEAN, SentenceInput
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.registry import register
@@ -43,7 +43,7 @@ class ExtAbsHeadConfig(TransformerHeadConfig):
 
     def problems_in(self, config: Any) -> Iterator[str]:
         """One line for each option that the rest of the configuration rules out."""
-        if self.steer == TOP_K and trains_summary(config.objective) and EXTRACTION not in base_terms_of(
+        if self.steer == TOP_K and trains_task(config.objective) and EXTRACTION not in base_terms_of(
                 config.objective):
             yield ("head.steer=top_k learns which sentences to read by the extraction loss alone; add it "
                    "(objective.base=extraction, or a term of objective.terms), or use head.steer=soft")

@@ -45,4 +45,4 @@ class ExtractiveHeadConfig:
 
 register("head", "extractive", ExtractiveHeadConfig, "llmtrain.models.heads.extractive.head:ExtractiveHead",
          "chooses the document's own sentences by an inter-sentence transformer (Liu and Lapata 2019)",
-         topology="extractive", trains=("extraction",))
+         architecture="sentence_extraction", trains=("extraction",))

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from llmtrain.config.sentence_input import CLS, LAST
 from llmtrain.core.errors import ConfigError
 from llmtrain.models.heads.base import EncoderStates, Sentences, Sizes
-from llmtrain.models.heads.transformer.decoder import Attention
+from llmtrain.models.heads.transformer.decoder import MultiHeadAttention
 from llmtrain.nn.dropout import Dropout
 from llmtrain.nn.linear import Linear, product
 
@@ -47,7 +47,7 @@ class SentenceLayer(nn.Module):
     def __init__(self, width: int, heads: int, ffn: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width, eps=1e-6)
-        self.attention = Attention(width, heads)
+        self.attention = MultiHeadAttention(width, heads)
         self.ffn_norm = nn.LayerNorm(width, eps=1e-6)
         self.up, self.down = Linear(width, ffn), Linear(ffn, width)
         self.dropout = Dropout(dropout)

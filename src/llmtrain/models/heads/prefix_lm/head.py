@@ -39,7 +39,7 @@ class PrefixLmHead(WritingHead):
 
     def decode(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:
         """(B, T, D) the trunk's own states behind the document."""
-        assert states.go_on is not None, "the prefix topology makes these states"
+        assert states.go_on is not None, "the prefix architecture makes these states"
         return states.go_on(input_ids_BT, cache)
 
     def log_probabilities(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:

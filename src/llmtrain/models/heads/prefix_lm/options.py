@@ -25,4 +25,4 @@ class PrefixLmHeadConfig:
 
 register("head", "prefix_lm", PrefixLmHeadConfig, "llmtrain.models.heads.prefix_lm.head:PrefixLmHead",
          "the base itself writes behind the document it has read (UniLM's mask on an encoder)", writes=True,
-         topology="prefix", windows=False)
+         architecture="prefix_lm", windows=False)

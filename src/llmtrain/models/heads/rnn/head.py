@@ -18,7 +18,7 @@ from llmtrain.models.heads.base import BaseParts, EncoderStates, Sizes
 from llmtrain.models.heads.rnn.options import GruHeadConfig
 from llmtrain.models.heads.rnn.recurrence import State, recur
 from llmtrain.models.heads.rnn.recurrent_cache import document_parts, read_fed, read_state, write_fed, write_state
-from llmtrain.models.heads.rnn.source_attention import Attention
+from llmtrain.models.heads.rnn.source_attention import SourceAttention
 from llmtrain.models.heads.transformer.warm_start import attention_parts
 from llmtrain.models.heads.writer import WritingHead
 from llmtrain.nn.attention import hiding
@@ -45,7 +45,7 @@ class RecurrentHead(WritingHead):
         self.initial = Linear(sizes.width, self.state_parts * options.layers * width)
         inputs = 2 * width if options.input_feeding else width
         self.rnn = self.make_layers(inputs, width, options.layers, options.dropout if options.layers > 1 else 0.0)
-        self.attention = Attention(options.attention, width)
+        self.attention = SourceAttention(options.attention, width)
         self.combine = Linear(2 * width, width)
         self.add_output(width, sizes)
 

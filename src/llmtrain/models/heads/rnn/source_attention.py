@@ -18,7 +18,7 @@ from llmtrain.nn.linear import Linear, product
 BLOCK_ELEMENTS = 1 << 26  # activations of additive scores that exist at once
 
 
-class Attention(nn.Module):
+class SourceAttention(nn.Module):
     """softmax(score(state, document)) document, with one of the scores ``general``, ``dot`` and ``additive``."""
 
     def __init__(self, kind: str, width: int) -> None:

@@ -16,7 +16,7 @@ from llmtrain.nn.dropout import Dropout
 from llmtrain.nn.linear import Linear
 
 
-class Attention(nn.Module):
+class MultiHeadAttention(nn.Module):
     """Multi-head attention through torch's fused kernel (no attention dropout: it would leave the fused CPU path)."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -44,9 +44,9 @@ class DecoderLayer(nn.Module):
     def __init__(self, width: int, heads: int, ffn: int, dropout: float, index: int) -> None:
         super().__init__()
         self.index = index
-        self.self_attention = Attention(width, heads)
+        self.self_attention = MultiHeadAttention(width, heads)
         self.self_norm = nn.LayerNorm(width, eps=1e-12)
-        self.cross_attention = Attention(width, heads)
+        self.cross_attention = MultiHeadAttention(width, heads)
         self.cross_norm = nn.LayerNorm(width, eps=1e-12)
         self.up = Linear(width, ffn)
         self.down = Linear(ffn, width)

@@ -1,0 +1,109 @@
+"""Summarization: a document's summary, written token by token or chosen from its sentences, scored by ROUGE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, cast
+
+from llmtrain.config.schema import EvalConfig
+from llmtrain.data.examples import Example
+from llmtrain.data.features import Features
+from llmtrain.data.text.preprocess.pipeline import Pipeline
+from llmtrain.inference.predict import documents_of, loses_spelling, predict_batches, spell_as_written
+from llmtrain.tasks.metric import Metric
+from llmtrain.tasks.summarization.baselines import best_lead_length, lead, lead_unit, oracle
+from llmtrain.tasks.summarization.citations import cite, numbered
+from llmtrain.tasks.summarization.options import SummarizationEval
+from llmtrain.tasks.summarization.rouge import METRICS, Rouge, load_rouge, several_asked_in_vain
+from llmtrain.tasks.summarization.sentence_threshold import tune_selection
+from llmtrain.tasks.task import Baseline, Gathered, Prediction, Scorer, Share, Task, at_once
+
+
+class Summarization(Task):
+    name: ClassVar[str] = "summarization"
+    title: ClassVar[str] = "ROUGE F1"
+    metrics: ClassVar[tuple[Metric, ...]] = tuple(
+        Metric(name, heading, "F1, 0 to 100")
+        for name, heading in zip(METRICS, ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"), strict=True))
+    baseline_labels: ClassVar[dict[str, str]] = {"lead": "lead baseline", "oracle": "extractive oracle"}
+
+    def scorer(self, config: EvalConfig, examples: Sequence[Example]) -> Rouge:
+        own = _own(config)
+        return Rouge(own.language, own.references, examples)
+
+    def try_scoring(self, config: EvalConfig, examples: Sequence[Example]) -> None:
+        load_rouge(lambda: self.scorer(config, examples[:1]))
+
+    def told_before_scoring(self, config: EvalConfig, examples: Sequence[Example]) -> str | None:
+        return several_asked_in_vain(_own(config).references, examples)
+
+    def baselines(self, config: EvalConfig, scorer: Scorer, examples: Sequence[Example],
+                  validation: Sequence[Example] | None) -> list[Baseline]:
+        own, rouge = _own(config), cast(Rouge, scorer)
+        length = own.lead or best_lead_length(validation or examples, rouge)
+        source = "as asked" if own.lead else f"chosen on {'validation' if validation else 'the scored rows'}"
+        return [Baseline("lead", [lead(e.source, length, rouge.language) for e in examples],
+                         f"lead {length} {lead_unit(rouge.language)} {source}"),
+                Baseline("oracle", [oracle(e, rouge.language) for e in examples])]
+
+    def predictions_without_model(self, config: EvalConfig, examples: Sequence[Example]) -> list[str] | None:
+        """The first ``eval.lead`` words or characters of each document."""
+        length = _own(config).lead
+        if length is None:
+            return None
+        language = self.scorer(config, examples).language
+        return [lead(example.source, length, language) for example in examples]
+
+    def predict(self, model: Any, tokenizer: Any, examples: Sequence[Example], features: Features,
+                rows: Sequence[int], config: Any, precision: Any, *, progress: Callable[[int], None],
+                share: Share = at_once, evidence: bool = True) -> list[Prediction]:
+        cites = evidence and bool(model.head.cites)
+        texts = [examples[i].source for i in rows]
+        documents = documents_of(features, texts, rows)
+        found = share(lambda: predict_batches(model, tokenizer, documents, config.generation, precision,
+                                              progress=progress, evidence=cites))
+        found = spell_as_written(tokenizer, texts, found, Pipeline(config.data.preprocess).target)
+        if cites:
+            found = cite(tokenizer, found, model.head.options.cite)
+        return [Prediction(one.text, one.detail()) for one in found]
+
+    def describe_decoding(self, model: Any, tokenizer: Any, config: Any) -> str:
+        told = str(model.describe_decoding(config.generation))
+        if model.can_generate():
+            told += f", seed {config.run.seed}" if config.generation.do_sample else ""
+            lost = loses_spelling(tokenizer, Pipeline(config.data.preprocess).target)
+            told += ", the document's spelling" if lost else ""
+        return told
+
+    def tune(self, model: Any, tokenizer: Any, examples: Sequence[Example], features: Features, config: Any,
+             precision: Any, gathered: Gathered) -> None:
+        if not getattr(model.head, "candidates", list)():
+            return
+
+        def probabilities(rows: Sequence[int]) -> list[Any]:
+            documents = documents_of(features, [examples[i].source for i in rows], rows)
+            made = predict_batches(model, tokenizer, documents, config.generation, precision)
+            return [one.probabilities or [] for one in made]
+
+        tune_selection(model.head, examples, gathered(probabilities), self.scorer(config.eval, examples),
+                       config.trainer.best_metric)
+
+    def columns_of(self, example: Example) -> dict[str, Any]:
+        return {"document": example.source, "references": list(example.references)}
+
+    def shown(self, row: dict[str, Any]) -> dict[str, str]:
+        prediction = row["prediction"]
+        if row.get("citations"):
+            prediction = numbered((cited["text"], [source["index"] for source in cited["sources"]])
+                                  for cited in row["citations"])
+        return {"document": row["document"], "reference": row["references"][0], "prediction": prediction}
+
+    def describe_extras(self, extras: dict[str, float]) -> str:
+        return (f"length ratio {extras['length_ratio']:.2f}, repeated trigrams {extras['repeated_trigrams']:.1%}, "
+                f"novel words {extras['novel_unigrams']:.1%}, novel bigrams {extras['novel_bigrams']:.1%}, empty "
+                f"{extras['empty_outputs']:.0f}")
+
+
+def _own(config: EvalConfig) -> SummarizationEval:
+    assert isinstance(config, SummarizationEval)
+    return config
