@@ -17,7 +17,7 @@ from typing import Any
 
 from llmtrain.core.errors import ConfigError
 
-KINDS = ("task", "architecture", "head", "objective", "weighting", "optimizer", "preprocess")
+KINDS = ("head", "objective", "weighting", "optimizer", "preprocess", "task", "architecture")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
 BUILTIN_MODULES = (  # torch-free, imported late
     "llmtrain.tasks.summarization.options", "llmtrain.models.architectures",
