@@ -18,6 +18,7 @@ from typing import Any
 from llmtrain.core.errors import ConfigError
 
 KINDS = ("head", "objective", "weighting", "optimizer", "preprocess", "task", "architecture")
+FACTS = {"task": ("term", "head", "data", "eval", "metrics")}  # what a kind must be registered with
 ENTRY_POINT_GROUP = "llmtrain.plugins"
 BUILTIN_MODULES = (  # torch-free, imported late
     "llmtrain.tasks.summarization.options", "llmtrain.models.architectures",
@@ -70,6 +71,9 @@ def register(
         raise ConfigError(f"{kind} {name!r} cannot be named on the command line; use letters, digits and _")
     if (problem := _options_problem(kind, name, options)) is not None:
         raise ConfigError(f"options of {kind} {name!r} {problem}")
+    if missing := [fact for fact in FACTS.get(kind, ()) if not requires.get(fact)]:
+        raise ConfigError(f"{kind} {name!r} is registered without {' and '.join(missing)}; add "
+                          f"{', '.join(f'{fact}=...' for fact in missing)} to its register line")
     if isinstance(target, type):
         target = f"{target.__module__}:{target.__qualname__}"
     part = RegisteredPart(kind, name, options, target, summary, requires, _origin or _package_of(target))

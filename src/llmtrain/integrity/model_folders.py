@@ -11,12 +11,14 @@ from typing import Any
 from llmtrain.checkpoint import SELECTOR, check_plugins, read_model_config, verify
 from llmtrain.config.convert import from_dict
 from llmtrain.config.sections.objective import trains_task
+from llmtrain.config.sections.task import DEFAULT
 from llmtrain.core.errors import CheckpointError, shorten
 from llmtrain.integrity.finding import ADVICE, Finding
 from llmtrain.models.backbone.load_errors import check_kinds, refusing
 from llmtrain.models.backbone.untrusted import weight_files
 
-WRITES, READS = ("eval", "summarize", "model.init_from"), ("eval", "summarize", "data.selector")
+SUMMARIZES = "summarize"  # good for this is a model of that task alone
+WRITES, CHOOSES = ("eval", SUMMARIZES, "model.init_from"), ("eval", SUMMARIZES, "data.selector")
 
 
 def model_folder(found: Finding) -> None:
@@ -24,13 +26,15 @@ def model_folder(found: Finding) -> None:
     verify(found.path)
     stored = read_model_config(found.path)
     at = str(found.path / "llmtrain.json")
-    config = from_dict(stored["config"], at, CheckpointError, scoring=True)
     check_plugins(stored, found.path)
+    config = from_dict(stored["config"], at, CheckpointError, scoring=True)
     if not trains_task(config.objective):
         base(found)
         found.good_for = ("model.init_from", "model.path")
         return
     _weights(found, config.head.name)
+    if config.task.name != DEFAULT:
+        found.good_for = tuple(use for use in found.good_for if use != SUMMARIZES)
     selector = found.path / SELECTOR
     if selector.is_dir():
         inner = Finding(selector, "")
@@ -68,7 +72,7 @@ def _weights(found: Finding, head: str) -> None:
                               f"{ids.eos} and {ids.pad}, the model with {', '.join(map(str, own))}; restore the "
                               "model's own")
     found.what = f"head {head} on {config.base.get('model_type')}, {count} finite tensors, {len(tokenizer):,} tokens"
-    found.good_for = WRITES if model.can_generate() else READS
+    found.good_for = WRITES if model.can_generate() else CHOOSES
 
 
 def base(found: Finding) -> None:

@@ -23,7 +23,8 @@ def run(arguments: list[str], given: Given) -> int:
     files, overrides = DEFAULTS in given, arguments[arguments[:1] == [command]:]
     loaded = load(command, overrides)
     values, origins = loaded.values, _origins(command, overrides) | loaded.origins if files else {}
-    for key in keys(command, values["head"]["name"] if command == "train" else None).values():
+    head = values["head"]["name"] if command == "train" else None
+    for key in keys(command, head, values["task"]["name"]).values():
         print(_line(key, _at(values, key.path), origins.get(key.path, "schema default") if files else None))
     for problem in loaded.problems:
         warn(problem)

@@ -35,11 +35,13 @@ def run(overrides: list[str], given: Given) -> int:
         return show_configuration(overrides, "summarize")
     folder, _, stored = open_stored(overrides, "summarize")
     config = cast(SummarizeCommandConfig, stored)
+
+    from llmtrain.tasks.summarization.summarizer import check_summarizes, load_published
+
+    check_summarizes(config.task.name, folder)
     batches = _input(config)  # a missing file is told before any weight is read
 
     import torch
-
-    from llmtrain.tasks.summarization.summarizer import load_published
 
     quiet_libraries()
     loaded = load_published(folder, config.precision, config.trainer.device)

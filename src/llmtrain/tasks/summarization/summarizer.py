@@ -15,12 +15,14 @@ from torch import nn
 
 from llmtrain.checkpoint import SELECTOR, check_plugins, locate_model, read_model_config
 from llmtrain.config.choices import Device, PrecisionName
-from llmtrain.config.convert import from_dict, plain
+from llmtrain.config.convert import from_dict
 from llmtrain.config.decode_checks import idle_settings
+from llmtrain.config.plain import plain
 from llmtrain.config.python_arguments import Arguments, arguments
 from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.objective import trains_task
+from llmtrain.config.sections.task import DEFAULT
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.core.logging import warn
 from llmtrain.data.features import clean
@@ -198,6 +200,13 @@ def check_writes(stored: dict[str, Any], folder: Path) -> None:
                               f"a summarizer from it: llmtrain train model.init_from={folder}")
 
 
+def check_summarizes(task: str, folder: Path) -> None:
+    """Raise ConfigError for a model of another task."""
+    if task != DEFAULT:
+        raise ConfigError(f"the model at {folder} was trained with task={task} and writes no summaries; score it with "
+                          f"llmtrain eval checkpoint={folder}")
+
+
 @lru_cache(maxsize=1)
 def _kept(folder: Path, precision: PrecisionName, device: Device) -> Published:
     """The last model that a copy loaded: a pool of processes unpickles one for every piece of work."""
@@ -241,6 +250,7 @@ class Summarizer:
         check_writes(stored, self.folder)
         self.config: TrainConfig = from_dict(stored["config"], str(self.folder / "llmtrain.json"), CheckpointError,
                                              scoring=True)
+        check_summarizes(self.config.task.name, self.folder)
         self.generation = self.config.generation = given.over(self.config.generation)
         self.published = load(self.folder, PrecisionConfig(name=given.precision), given.device)
         self._given = replace(given, folder=self.folder, plugins=tuple(file.resolve() for file in given.plugins))
