@@ -38,7 +38,7 @@ class RegisteredPart:
         name: The name used on the command line.
         options: Dataclass *type* of its options (all with defaults; no torch import needed to load it).
         target: ``"module:Class"``.
-        summary: One line for ``llmtrain list``.
+        about: One line for ``llmtrain list``.
         requires: Facts other parts check before any weight is read, e.g. ``{"writes": True}`` for a head.
         origin: Where it comes from: "" for our own, else a plugin file's name or ``"distribution version"``.
     """
@@ -47,7 +47,7 @@ class RegisteredPart:
     name: str
     options: type
     target: str
-    summary: str
+    about: str
     requires: dict[str, Any] = field(default_factory=dict)
     origin: str = ""
 
@@ -58,7 +58,7 @@ _origin = ""
 
 
 def register(
-    kind: str, name: str, options: type, target: str | type, summary: str, **requires: Any
+    kind: str, name: str, options: type, target: str | type, about: str, **requires: Any
 ) -> RegisteredPart:
     """Register a part. ``target`` is ``"module:Class"``, or the class itself where importing torch first is no matter.
 
@@ -72,7 +72,7 @@ def register(
         raise ConfigError(f"options of {kind} {name!r} {problem}")
     if isinstance(target, type):
         target = f"{target.__module__}:{target.__qualname__}"
-    part = RegisteredPart(kind, name, options, target, summary, requires, _origin or _package_of(target))
+    part = RegisteredPart(kind, name, options, target, about, requires, _origin or _package_of(target))
     known = _parts.get((kind, name))
     if known is not None and known.target != target:
         raise ConfigError(

@@ -138,7 +138,7 @@ def objective_schema(task: str = DEFAULT) -> type:
     Args:
         task: The registered task, which names its own term.
     """
-    options = tuple((f"objective.{kind}={p.name}", p.name, p.options, p.summary)
+    options = tuple((f"objective.{kind}={p.name}", p.name, p.options, p.about)
                     for kind, parts in (("base", registry.parts("objective")),
                                         ("weighting", registry.parts("weighting")))
                     for p in parts if fields(p.options))
@@ -150,11 +150,11 @@ def _objective_schema(task_term: str, parts: tuple[tuple[str, str, type, str], .
     taken = {field.name: "a key of its own" for field in fields(ObjectiveConfig)}
     taken |= {"none": "no objective at all", task_term: "the task's own term"}
     made = []
-    for chosen, name, options, summary in parts:
+    for chosen, name, options, about in parts:
         if name in taken:
             raise ConfigError(f"the options of {chosen} would stand under objective.{name}, which is {taken[name]}; "
                               "register it under another name")
         taken[name] = f"for those of {chosen}"
-        made.append((name, options, key(options, f"options of {chosen}: {summary}")))
+        made.append((name, options, key(options, f"options of {chosen}: {about}")))
     return make_dataclass("ObjectiveSchema", made, bases=(ObjectiveConfig,), kw_only=True,
                           namespace={"task_term": task_term})

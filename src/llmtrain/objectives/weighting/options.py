@@ -64,8 +64,8 @@ class FamoConfig:
     decay: float = key(0.001, "weight decay of the logits", min=0)
 
 
-def _register(name: str, options: type, target: str, summary: str, **requires: object) -> None:
-    register("weighting", name, options, f"llmtrain.objectives.weighting.{target}", summary, **requires)
+def _register(name: str, options: type, target: str, about: str, **requires: object) -> None:
+    register("weighting", name, options, f"llmtrain.objectives.weighting.{target}", about, **requires)
 
 
 _register("fixed", NoOptions, "fixed:Fixed", "every term's own lam throughout")

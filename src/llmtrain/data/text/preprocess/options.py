@@ -133,8 +133,8 @@ class StopwordsOptions:
             self.list_digest = stopword_lists.digest_of(self.language)
 
 
-def _register(name: str, options: Any, target: str, summary: str) -> None:
-    register("preprocess", name, options, f"llmtrain.data.text.preprocess.{target}", summary)
+def _register(name: str, options: Any, target: str, about: str) -> None:
+    register("preprocess", name, options, f"llmtrain.data.text.preprocess.{target}", about)
 
 
 _register("nfc", TextOptions, "steps:Nfc", "Unicode composition: e + accent is one character (NFC)")
