@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.config.reference import SCHEMAS, Key, keys, section_keys
-from llmtrain.config.schema import ShowConfig
+from llmtrain.config.reference import Key, keys, section_keys
+from llmtrain.config.schema import SCHEMAS, ShowConfig
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TARGET, COMBINATIONS = DOCS / "configuration.md", DOCS / "combinations.json"

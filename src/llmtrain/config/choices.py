@@ -98,6 +98,6 @@ class Tracker(Enum):
     tensorboard = "tensorboard"
 
 
-class SummaryFormat(Enum):
+class OutputFormat(Enum):
     text = "text"
     jsonl = "jsonl"

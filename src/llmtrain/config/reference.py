@@ -12,12 +12,10 @@ from llmtrain import registry
 from llmtrain.config.bounds import OPEN, Bounds, bounds_of
 from llmtrain.config.convert import hints, plain
 from llmtrain.config.keys import RESULTS
-from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
+from llmtrain.config.schema import SCHEMAS, TrainConfig
 from llmtrain.config.sections.objective import objective_schema
 from llmtrain.config.sections.optim import optim_schema
 from llmtrain.config.sections.task import shared_sections
-
-SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summarize": SummarizeCommandConfig}
 
 
 @dataclass(frozen=True, slots=True)

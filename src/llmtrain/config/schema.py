@@ -8,10 +8,10 @@ from typing import Protocol
 from llmtrain.config.choices import (
     DataSplit,
     OnUnsupported,
+    OutputFormat,
     PrecisionName,
     Resume,
     SplitName,
-    SummaryFormat,
 )
 from llmtrain.config.keys import CONTENT, SPEED, WHERE, key
 from llmtrain.config.sections.data import DataConfig
@@ -89,7 +89,7 @@ class EvalConfig:
 
 @dataclass(kw_only=True, slots=True)
 class SummarizeConfig:
-    format: SummaryFormat = key(SummaryFormat.text, "text: one summary a line; jsonl: with scores and copied words",
+    format: OutputFormat = key(OutputFormat.text, "text: one summary a line; jsonl: with scores and copied words",
                                 affects=WHERE)
     cite: bool = key(False, "text: number the document's sentences behind each sentence of the summary that comes from "
                             "them (head=ext_abs, extractive)", affects=WHERE)
@@ -168,3 +168,5 @@ class SummarizeCommandConfig(_Shared):
 
 
 Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig
+SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summarize": SummarizeCommandConfig}
+FROM_CHECKPOINT = tuple(name for name in SCHEMAS if name != "train")  # that start from a checkpoint's own configuration

@@ -10,13 +10,14 @@ from typing import Any
 
 from llmtrain.checkpoint import SELECTOR, check_plugins, read_model_config, verify
 from llmtrain.config.convert import from_dict
+from llmtrain.config.schema import FROM_CHECKPOINT
 from llmtrain.config.sections.objective import trains_task
 from llmtrain.core.errors import CheckpointError, shorten
 from llmtrain.integrity.finding import ADVICE, Finding
 from llmtrain.models.backbone.load_errors import check_kinds, refusing
 from llmtrain.models.backbone.untrusted import weight_files
 
-WRITES, READS = ("eval", "summarize", "model.init_from"), ("eval", "summarize", "data.selector")
+WRITES, READS = (*FROM_CHECKPOINT, "model.init_from"), (*FROM_CHECKPOINT, "data.selector")
 
 
 def model_folder(found: Finding) -> None:
@@ -59,7 +60,7 @@ def _weights(found: Finding, head: str) -> None:
             output_loading_info=True, ignore_mismatched_sizes=True)
         tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
         probe(tokenizer)
-        text_only(tokenizer)  # as eval and summarize read with it
+        text_only(tokenizer)  # as commands read with it
     count = _against(found, told)
     ids, own = special_ids(tokenizer), (config.bos_token_id, config.eos_token_id, config.pad_token_id)
     found.problems += misfits(tokenizer, int(model.input_embedding_VD.shape[0]), found.path)

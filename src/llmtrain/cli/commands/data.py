@@ -84,7 +84,7 @@ def _shortener(data: DataConfig, tokenizer: Any) -> Shorten | None:
         return None
     import torch
 
-    from llmtrain.tasks.summarization.selector import selector_of
+    from llmtrain.inference.selector import selector_of
 
     selector = selector_of(data, torch.device("cpu"), None)
     assert selector is not None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored, show_configuration
 from llmtrain.cli.options import CFG, Given
-from llmtrain.config.choices import SummaryFormat
+from llmtrain.config.choices import OutputFormat
 from llmtrain.config.schema import SummarizeCommandConfig
 from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.core.logging import quiet_libraries, warn
@@ -39,7 +39,8 @@ def run(overrides: list[str], given: Given) -> int:
 
     import torch
 
-    from llmtrain.tasks.summarization.summarizer import load_published
+    from llmtrain.inference.published import load_published
+    from llmtrain.tasks.summarization.summarizer import summarize
 
     quiet_libraries()
     loaded = load_published(folder, config.precision, config.trainer.device)
@@ -57,12 +58,12 @@ def run(overrides: list[str], given: Given) -> int:
                           "or train head=ext_abs or extractive")
     for line in idle_told(config, overrides, writes=not loaded.chooses):
         warn(line)
-    as_json = config.summarize.format is SummaryFormat.jsonl
+    as_json = config.summarize.format is OutputFormat.jsonl
     done = "cut" if loaded.selector is None else "read by the sentences that the selector chooses"
     any_character = write_data()
     cut = told = 0
     for batch in batches:
-        made = loaded.summarize([text for _, text in batch], config.data, config.generation, evidence=as_json)
+        made = summarize(loaded, [text for _, text in batch], config.data, config.generation, evidence=as_json)
         if made.cut and not cut:
             told = len(made.cut)
             warn(f"{told} documents are longer than {limit} and are {done}: {_places(batch, made)}")
