@@ -13,14 +13,16 @@ from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pkgutil import iter_modules
 from typing import Any
 
 from llmtrain.core.errors import ConfigError
 
 KINDS = ("task", "architecture", "head", "objective", "weighting", "optimizer", "preprocess")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
-BUILTIN_MODULES = (  # torch-free, imported late
-    "llmtrain.tasks.summarization.options", "llmtrain.models.architectures",
+TASKS = "llmtrain.tasks"
+BUILTIN_MODULES = (  # torch-free, imported late; tasks are found by their folders
+    "llmtrain.models.architectures",
     "llmtrain.models.heads.transformer.options", "llmtrain.models.heads.rnn.options",
     "llmtrain.models.heads.prefix_lm.options",
     "llmtrain.models.heads.extractive.options", "llmtrain.models.heads.ext_abs.options",
@@ -122,7 +124,7 @@ def _load() -> None:
     if _loaded:
         return
     _loaded = True
-    for module in BUILTIN_MODULES:
+    for module in (*_modules_of_tasks(), *BUILTIN_MODULES):
         import_module(module)
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         try:
@@ -133,6 +135,12 @@ def _load() -> None:
         except (Exception, SystemExit) as error:
             raise ConfigError(f"plugin {entry.name!r} at {entry.value} cannot be imported ({type(error).__name__}: "
                               f"{error}); repair or uninstall it") from error
+
+
+def _modules_of_tasks() -> list[str]:
+    """tasks/NAME/options.py of every task: a task is a folder, and nothing outside it names one."""
+    folders = import_module(TASKS).__path__
+    return [f"{TASKS}.{found.name}.options" for found in iter_modules(folders) if found.ispkg]
 
 
 def _named(entry: EntryPoint) -> str:

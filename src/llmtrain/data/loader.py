@@ -40,7 +40,7 @@ class Collate:
     """Rows of features to a batch: example_id (B,), input_ids and attention_mask (B, S), labels (B, T), extras (B, N).
 
     Where preprocessing makes a text for l1 alone, l1_input_ids and l1_attention_mask (B, S') hold it. ``tokens`` is the
-    number of the rows' tokens, summaries' included.
+    number of the rows' tokens, targets' included.
 
     No rows at all make a dummy of row 0 that counts for nothing: a process without rows must still take part.
     """

@@ -68,9 +68,9 @@ def read_predictions(path: Path, examples: list[Example], column: str = "predict
 
 def told_of_predictions(config: EvaluateConfig, texts: list[str], examples: list[Example]) -> list[str]:
     """What to tell of predictions that may be the data's own texts."""
-    column, data = config.eval.prediction, config.data
-    named = [f"data.{name}={column}" for name in ("summary", "references", "document")
-             if getattr(data, name) == column]
+    column, read = config.eval.prediction, config.data.columns()
+    keys = ((read.target_key, read.target), (read.references_key, read.references), (read.source_key, read.source))
+    named = [f"{key}={column}" for key, name in keys if name == column]
     lines = []
     if named:
         lines.append(f"eval.prediction={column} is also {named[0]}; if the file is the data itself, its own texts are "

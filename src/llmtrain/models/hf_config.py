@@ -1,4 +1,4 @@
-"""Configurations of published summarizers: the base's own, the head's options, and what generation needs to know."""
+"""Configurations of published models: the base's own, the head's options, and what generation needs to know."""
 
 from __future__ import annotations
 

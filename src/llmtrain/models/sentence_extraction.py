@@ -1,6 +1,6 @@
 """The extractive architecture: a pretrained trunk reads, a head chooses sentences; nothing is written.
 
-It loads with ``import llmtrain.hf; AutoModel.from_pretrained(folder)``; :class:`llmtrain.Summarizer` splits documents
+It loads with ``import llmtrain.hf; AutoModel.from_pretrained(folder)``; what llmtrain opens it with splits documents
 into sentences and gives the chosen ones as text.
 
 Shapes: B rows, S source tokens, N sentences.
@@ -52,7 +52,7 @@ class LlmtrainForExtraction(TaskModel):
             input_ids: Padded on either side; rows padded on the left are moved first.
             sentence_start: (B, N) first token of each sentence, 0 for padding; it counts from the row's first column.
             sentence_end: (B, N) token behind its last, 0 for padding.
-            labels: (B, N) 1 for sentences of the summary.
+            labels: (B, N) 1 for sentences of the target.
         """
         if not tracing():
             self.warn_if_padding_and_no_attention_mask(input_ids, attention_mask)

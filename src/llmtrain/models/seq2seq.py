@@ -3,7 +3,7 @@
 It loads with ``import llmtrain.hf; AutoModelForSeq2SeqLM.from_pretrained(folder)`` and generates as any other; it
 carries no training code beyond the head's own likelihood.
 
-Shapes: B rows, S source tokens, T summary tokens, D width of the trunk, V vocabulary.
+Shapes: B rows, S source tokens, T target tokens, D width of the trunk, V vocabulary.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class LlmtrainForSeq2SeqLM(WritingModel):
                              self.input_embedding_VD, steering_BS=source.steering)
 
     def written(self, cache: Any) -> int:
-        """How many of the summary's tokens, the start token included, the cache has seen."""
+        """How many of the target's tokens, the start token included, the cache has seen."""
         return 0 if cache is None else int(cache.get_seq_length())
 
     def forward(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,

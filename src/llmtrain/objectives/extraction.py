@@ -1,4 +1,4 @@
-"""Sentence extraction: is this sentence part of the greedy oracle's summary (Nallapati et al. 2017; Liu and Lapata
+"""Sentence extraction: is this sentence one that the greedy oracle takes (Nallapati et al. 2017; Liu and Lapata
 2019), on the trunk's states while another head writes.
 
 Sentences are where the document has them; no token is added, so every other term reads the same ids.

@@ -12,9 +12,9 @@ from llmtrain.registry import register
 
 @dataclass(kw_only=True, slots=True)
 class MlmConfig:
-    fraction: float = key(0.25, "share of the rows with a summary that take the second, masked pass; documents "
+    fraction: float = key(0.25, "share of the rows with a target that take the second, masked pass; documents "
                                "alone all do", "share of rows", min=0, max=1)
-    shared_pass: bool = key(False, "mask the one document that the summary also reads (the naive way)")
+    shared_pass: bool = key(False, "mask the one document that the task term also reads (the naive way)")
     mask_probability: float = key(0.15, "share of tokens predicted", "probability", min=0, max=1)
     whole_word: bool = key(False, "mask all pieces of a word together")
     warm_steps: int = key(100, "a fresh masked-LM head learns alone for this many steps before it moves the trunk",
@@ -29,7 +29,7 @@ NORMAL, UNIFORM = "normal", "uniform"
 class DenoiseConfig:
     mode: str = key(SPANS, "spans: predict masked spans; consistency: predict masked tokens alike under noise on the "
                            "input embeddings")
-    fraction: float = key(0.25, "share of the rows with a summary that take the denoising pass or passes; "
+    fraction: float = key(0.25, "share of the rows with a target that take the denoising pass or passes; "
                                "documents alone all do", "share of rows", min=0, max=1)
     mask_probability: float = key(0.15, "share of tokens predicted", "probability", min=0, max=1)
     span_length: float = key(3.0, "mode=spans: mean length of a span", "tokens", min=1)
@@ -59,7 +59,7 @@ class ClmConfig:
 
 @dataclass(kw_only=True, slots=True)
 class SelectConfig:
-    positive_weight: float = key(1.0, "weight of the tokens that are in the summary", above=0)
+    positive_weight: float = key(1.0, "weight of the tokens that are in the target", above=0)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -82,7 +82,7 @@ register("objective", "denoise", DenoiseConfig, "llmtrain.objectives.denoise:Den
          "masked spans (Joshi et al. 2020), or the same prediction under noise (R3F); encoders only", own_pass=True,
          causal=False, mask_token=True, predicts_tokens=True)
 register("objective", "extraction", ExtractionConfig, "llmtrain.objectives.extraction:Extraction",
-         "is this sentence in the oracle's summary (Liu and Lapata 2019)", reads_target=True)
+         "is this sentence one that the oracle takes (Liu and Lapata 2019)", reads_target=True)
 register("objective", "mlm", MlmConfig, "llmtrain.objectives.mlm:MaskedLm",
          "masked language modelling (Devlin et al. 2019); encoders only", own_pass=True,
          causal=False, mask_token=True,
@@ -91,4 +91,4 @@ register("objective", "clm", ClmConfig, "llmtrain.objectives.clm:CausalLm",
          "the next token of the document (Radford et al. 2018); decoders only", causal=True,
          predicts_tokens=True)
 register("objective", "select", SelectConfig, "llmtrain.objectives.content_selection:ContentSelection",
-         "is this source token in the summary (Gehrmann et al. 2018)", reads_target=True)
+         "is this source token in the target (Gehrmann et al. 2018)", reads_target=True)

@@ -35,7 +35,7 @@ OWN = ("config.yaml", "checkpoints", "manifest.json")  # what tells that a folde
 
 def run(overrides: list[str], given: Given) -> int:
     """Score what the overrides name: ``checkpoint=PATH``, ``predictions=FILE``, or what the
-    task gives without a model (summarization: the lead by ``eval.lead=N``)."""
+    task gives without a model (such as a lead by ``eval.lead=N``)."""
     if CFG in given:
         return show_configuration(overrides, "eval")
     keep_going()

@@ -81,6 +81,7 @@ def _places(batch: Batch, made: Summarized) -> str:
 
 def _write(made: Summarized, as_json: bool, cite: bool, any_character: bool) -> None:
     from llmtrain.tasks.summarization.citations import numbered
+    from llmtrain.tasks.summarization.options import EVERY
 
     for one, copied, read in zip(made.summaries, made.copied, made.read, strict=True):
         row: dict[str, Any] = {"summary": one.text, "score": one.score}
@@ -88,7 +89,7 @@ def _write(made: Summarized, as_json: bool, cite: bool, any_character: bool) -> 
         if copied is not None:
             row["copied"] = [asdict(word) | {"probability": round(word.probability, 4)} for word in copied]
             row |= {} if read is None else {"read": read}  # the text that start and end are places in
-        row |= one.detail()
+        row |= one.detail(EVERY)
         lines = [each.text if not cite else numbered(
             (cited.text, [source.index for source in cited.sources]) for cited in each.citations or [])
             for each in one.every]

@@ -29,6 +29,17 @@ class RowColumns:
     source_key: str = "data.source"
     target_key: str = "data.target"
     references_key: str = "data.references"
+    targets: str = "targets"  # several of what the target column holds, in the task's word
+
+    @property
+    def source_word(self) -> str:
+        """What a source is called where it is shown: as its key."""
+        return self.source_key.rpartition(".")[2]
+
+    @property
+    def target_word(self) -> str:
+        """What a target is called where it is shown: as its key."""
+        return self.target_key.rpartition(".")[2]
 
     def named(self) -> dict[str, str]:
         """The columns that were asked for, by the key that names each."""

@@ -15,7 +15,7 @@ from llmtrain.core.errors import ConfigError
 
 @dataclass(kw_only=True, slots=True)
 class TermConfig:
-    name: str = key("", "a registered objective, or the task's term (summary): the head's own loss")
+    name: str = key("", "a registered objective, or the task's own term: the head's loss")
     lam: float = key(1.0, "weight of the term's mean loss", "ratio", min=0)
 
 
@@ -30,7 +30,7 @@ class ObjectiveConfig:
 
     base: str | None = key("select", "base model's own loss l1: none, or a registered objective")
     lam: float | None = key(0.5, "lambda: weight of l2 relative to l1; null: l1 alone", "ratio", min=0)
-    terms: list[TermConfig] | None = key(None, "every term with its weight, [{name: mlm, lam: 1}, {name: summary, "
+    terms: list[TermConfig] | None = key(None, "every term with its weight, [{name: mlm, lam: 1}, {name: TASK_TERM, "
                                                "lam: 0.5}]; what base and lam are the short form of")
     weighting: str = key("fixed", "how the terms are weighed: fixed, or a registered weighting")
     lam_start: float | None = key(None, "weighting=linear or cosine: lambda at step 0; default there: 0", "ratio",

@@ -31,7 +31,7 @@ class TrainerConfig:
     log_every: int = key(10, "steps between log lines", "steps", affects=WHERE, min=1)
     keep_last: int = key(2, "checkpoints kept besides the best", affects=WHERE, min=1)
     best_metric: str = key("auto", "what picks the best checkpoint: a ROUGE, loss.total, loss.TERM[.weighted]; auto: "
-                                   "rouge1, or loss.total where no summary is trained")
+                                   "the task's first score, or loss.total where the task is not trained")
     best_mode: BestMode | None = key(None, "which best_metric is best; default: min of a loss, max of a ROUGE")
     patience: int | None = key(None, "stop after this many validations without a better best_metric", "validations",
                                min=1)

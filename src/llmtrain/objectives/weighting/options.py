@@ -3,7 +3,7 @@
 Facts that a weighting registers, checked before any weight is read:
 
     terms       least number of terms it needs
-    joint       the summary must be one of them, with another beside it
+    joint       the task term must be one of them, with another beside it
     positive    every lam must be more than 0: it is where a weight starts
     trunk       it reads gradients of the base, of which a part must be trained
     last_layer  and of that the last layer alone
@@ -73,7 +73,7 @@ _register("linear", NoOptions, "linear_lambda:LinearLambda", "lambda from lam_st
           joint=True, moves=True, course=True)
 _register("cosine", NoOptions, "cosine_lambda:CosineLambda", "lambda from lam_start to lam along half a cosine",
           joint=True, moves=True, course=True)
-_register("step", StepConfig, "two_stage:TwoStage", "two stages: the base terms alone, then the summary",
+_register("step", StepConfig, "two_stage:TwoStage", "two stages: the base terms alone, then the task term",
           joint=True, moves=True)
 _register("uncertainty", UncertaintyConfig, "uncertainty:Uncertainty",
           "learned log-variances (Kendall, Gal and Cipolla 2018)", terms=2, positive=True, moves=True)

@@ -13,6 +13,8 @@ from llmtrain.config.schema import EvalConfig
 from llmtrain.config.sections.data import DataConfig, RowColumns
 from llmtrain.registry import register
 
+EVERY = "summaries"  # in predictions.jsonl: all that were asked for, where those are several
+
 
 @dataclass(kw_only=True, slots=True)
 class SummarizationConfig:
@@ -29,7 +31,8 @@ class SummarizationData(DataConfig):
     target_limit: ClassVar[str] = "data.max_summary_tokens"
 
     def columns(self) -> RowColumns:
-        return RowColumns(self.document, self.summary, self.references, "data.document", "data.summary")
+        return RowColumns(self.document, self.summary, self.references, "data.document", "data.summary",
+                          targets="summaries")
 
     @property
     def max_target_tokens(self) -> int:

@@ -13,7 +13,7 @@ from llmtrain.inference.predict import documents_of, loses_spelling, predict_bat
 from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.summarization.baselines import best_lead_length, lead, lead_unit, oracle
 from llmtrain.tasks.summarization.citations import cite, numbered
-from llmtrain.tasks.summarization.options import SummarizationEval
+from llmtrain.tasks.summarization.options import EVERY, SummarizationEval
 from llmtrain.tasks.summarization.rouge import METRICS, Rouge, load_rouge, several_asked_in_vain
 from llmtrain.tasks.summarization.sentence_threshold import tune_selection
 from llmtrain.tasks.task import Baseline, Gathered, Prediction, Scorer, Share, Task, at_once
@@ -65,7 +65,7 @@ class Summarization(Task):
         found = spell_as_written(tokenizer, texts, found, Pipeline(config.data.preprocess).target)
         if cites:
             found = cite(tokenizer, found, model.head.options.cite)
-        return [Prediction(one.text, one.detail()) for one in found]
+        return [Prediction(one.text, one.detail(EVERY)) for one in found]
 
     def describe_decoding(self, model: Any, tokenizer: Any, config: Any) -> str:
         told = str(model.describe_decoding(config.generation))

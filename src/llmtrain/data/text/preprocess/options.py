@@ -12,7 +12,8 @@ from llmtrain.config.keys import key
 from llmtrain.data.text.preprocess import stopword_lists
 from llmtrain.registry import register
 
-TEXTS = ("both", "document", "summary")
+DOCUMENT, TARGET, L1 = "document", "summary", "l1"  # values of ``apply``; stored configurations hold them
+TEXTS = ("both", DOCUMENT, TARGET)
 SPLITS = ("train", "validation", "test")
 
 
@@ -110,11 +111,11 @@ class StopwordsOptions:
     list_digest: str | None = key(None, "filled in: names the library's list, so that a checkpoint notices another")
 
     def problems(self) -> Iterator[str]:
-        if self.apply in ("summary", "both") or self.apply.startswith("reference"):
+        if self.apply in (TARGET, "both") or self.apply.startswith("reference"):
             yield (f"apply={self.apply} would take words from what the model is to write or is scored against; use "
                    "document or l1")
         else:
-            yield from _choice("apply", self.apply, ("document", "l1"))
+            yield from _choice("apply", self.apply, (DOCUMENT, L1))
         yield from _choice("segment", self.segment, ("auto", *stopword_lists.SEGMENTERS))
         if self.file is not None and self.words:
             yield "file and words are both given; give one of them"

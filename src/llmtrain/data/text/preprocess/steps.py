@@ -9,7 +9,7 @@ import regex
 from llmtrain.core.errors import DataError
 from llmtrain.data.text.language import CJK
 from llmtrain.data.text.preprocess.base import PreprocessStep
-from llmtrain.data.text.preprocess.options import LengthOptions, ReplaceOptions, SentencesOptions
+from llmtrain.data.text.preprocess.options import DOCUMENT, TARGET, LengthOptions, ReplaceOptions, SentencesOptions
 from llmtrain.data.text.sentences import sentences
 
 UNIT = regex.compile(rf"{CJK.pattern}|(?:(?!{CJK.pattern})[\p{{L}}\p{{M}}\p{{N}}])++")
@@ -60,7 +60,7 @@ class Length(PreprocessStep):
     def refuse(self, source: str, target: str, split: str) -> str | None:
         if split not in self.options.splits:
             return None
-        for name, text in (("document", source), *([("summary", target)] if target else [])):
+        for name, text in ((DOCUMENT, source), *([(TARGET, target)] if target else [])):
             for unit, size in (("words", count_words(text)), ("characters", len(text))):
                 low = getattr(self.options, f"min_{name}_{unit}")
                 high = getattr(self.options, f"max_{name}_{unit}")

@@ -1,4 +1,4 @@
-"""Which sentences make up the summary, given how likely each is."""
+"""Which sentences make up the output, given how likely each is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The extractive head: a score for each sentence, and which scores make the summary.
+"""The extractive head: a score for each sentence, and which scores make the output.
 
 Shapes: B rows, N sentences.
 """

@@ -1,6 +1,6 @@
 """The transformer head: an autoregressive decoder over the trunk's states.
 
-Shapes: B rows, S source tokens, T summary tokens, W width of the head.
+Shapes: B rows, S source tokens, T target tokens, W width of the head.
 """
 
 from __future__ import annotations
