@@ -11,6 +11,8 @@ from llmtrain.core.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class SpecialIds:
+    """Ids of the tokens that a text begins with, ends with and is padded with."""
+
     bos: int
     eos: int
     pad: int

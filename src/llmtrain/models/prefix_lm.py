@@ -59,6 +59,8 @@ class Behind(Cache):
 
 
 class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
+    """A base that reads the document and writes behind it, as transformers knows it."""
+
     config_class = LlmtrainPrefixConfig  # type: ignore[assignment]
 
     def __init__(self, config: LlmtrainPrefixConfig) -> None:

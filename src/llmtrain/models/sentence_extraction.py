@@ -36,6 +36,8 @@ class ExtractionOutput(ModelOutput):
 
 
 class LlmtrainForExtraction(TaskModel):
+    """A base that reads and a head that chooses sentences, as transformers knows it."""
+
     config_class = LlmtrainExtractionConfig
 
     def __init__(self, config: Any) -> None:

@@ -51,6 +51,8 @@ class Encoder:
 
 
 class LlmtrainForSeq2SeqLM(WritingModel):
+    """A base that reads and a head that writes, as transformers knows it."""
+
     config_class = LlmtrainSeq2SeqConfig
 
     def encode_source(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,

@@ -1,6 +1,6 @@
 """What training, scoring and publishing ask of every model: a pretrained trunk and a head on its states.
 
-One class a architecture derives from it (``architectures.py``), since ``generate`` treats each in its own way.
+One class for each architecture derives from it (``architectures.py``), since ``generate`` treats each in its own way.
 
 Shapes: B rows, S source tokens, D width of the trunk, V vocabulary.
 """
@@ -151,7 +151,7 @@ class TaskModel(PreTrainedModel):
         return cast(Tensor, out.last_hidden_state)
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
-        """The trunk's states of a batch, which every term shares; a architecture may read more of the batch."""
+        """The trunk's states of a batch, which every term shares; an architecture may read more of the batch."""
         states = self.encode(batch["input_ids"], batch["attention_mask"])
         states.sentences = sentences_of(batch)
         return states

@@ -48,6 +48,8 @@ class NextTokens:
 
 
 class CausalLm(Objective):
+    """The base term that predicts the next token of the document."""
+
     name = "clm"
 
     def __init__(self, model: TaskModel, options: ClmConfig, vocabulary: Vocabulary,

@@ -20,6 +20,8 @@ from llmtrain.objectives.options import SelectConfig
 
 
 class ContentSelection(Objective):
+    """The base term that predicts whether a source token is in the target."""
+
     name = "select"
     positive_weight: Tensor
     special: Tensor

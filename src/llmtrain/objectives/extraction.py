@@ -21,6 +21,8 @@ from llmtrain.objectives.options import ExtractionConfig
 
 
 class Extraction(Objective):
+    """The base term that predicts which sentences the greedy oracle takes."""
+
     name = "extraction"
 
     def __init__(self, model: TaskModel, options: ExtractionConfig, vocabulary: Vocabulary,

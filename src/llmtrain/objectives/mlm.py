@@ -117,6 +117,8 @@ class MlmHead(nn.Module):
 
 
 class MaskedLm(Objective):
+    """The base term that predicts masked tokens of the document."""
+
     name = "mlm"
 
     def __init__(self, model: TaskModel, options: MlmConfig, vocabulary: Vocabulary,

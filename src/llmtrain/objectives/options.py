@@ -12,6 +12,8 @@ from llmtrain.registry import register
 
 @dataclass(kw_only=True, slots=True)
 class MlmConfig:
+    """Options of masked language modelling."""
+
     fraction: float = key(0.25, "share of the rows with a target that take the second, masked pass; documents "
                                "alone all do", "share of rows", min=0, max=1)
     shared_pass: bool = key(False, "mask the one document that the task term also reads (the naive way)")
@@ -27,6 +29,8 @@ NORMAL, UNIFORM = "normal", "uniform"
 
 @dataclass(kw_only=True, slots=True)
 class DenoiseConfig:
+    """Options of denoising: masked spans, or consistency under noise."""
+
     mode: str = key(SPANS, "spans: predict masked spans; consistency: predict masked tokens alike under noise on the "
                            "input embeddings")
     fraction: float = key(0.25, "share of the rows with a target that take the denoising pass or passes; "
@@ -52,6 +56,8 @@ class DenoiseConfig:
 
 @dataclass(kw_only=True, slots=True)
 class ClmConfig:
+    """Options of causal language modelling."""
+
     fraction: float = key(1.0, "share of each step's rows whose tokens are predicted", "share of rows", min=0, max=1)
     chunk_tokens: int = key(4096, "document tokens whose vocabulary logits exist at once", "tokens", affects=SPEED,
                             min=1)
@@ -59,11 +65,15 @@ class ClmConfig:
 
 @dataclass(kw_only=True, slots=True)
 class SelectConfig:
+    """Options of content selection."""
+
     positive_weight: float = key(1.0, "weight of the tokens that are in the target", above=0)
 
 
 @dataclass(kw_only=True, slots=True)
 class ExtractionConfig:
+    """Options of sentence extraction."""
+
     sentence: str = key(MEAN, "what stands for a sentence: the mean of its tokens, or its last token")
     layers: int = key(1, "transformer layers over the sentences of a document (0: each is scored alone)", "layers",
                       min=0, max=1000)

@@ -49,6 +49,8 @@ class RowColumns:
 
 @dataclass(kw_only=True, slots=True)
 class DocstringsConfig:
+    """Keys of data=docstrings."""
+
     stdlib: bool = key(False, "also read the standard library (differs between Python versions)")
     min_document_words: int = key(12, "shorter documents are left out", "words", min=0)
     max_document_words: int = key(400, "longer documents are left out", "words", min=1)
@@ -58,6 +60,8 @@ class DocstringsConfig:
 
 @dataclass(kw_only=True, slots=True)
 class HubConfig:
+    """Keys of data=hub."""
+
     name: str | None = key(None, "Hugging Face dataset name, or a local folder in the hub's layout", affects=CONTENT)
     config: str | None = key(None, "dataset configuration")
     revision: str | None = key(None, "dataset revision")

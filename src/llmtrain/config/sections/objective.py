@@ -15,6 +15,8 @@ from llmtrain.core.errors import ConfigError
 
 @dataclass(kw_only=True, slots=True)
 class TermConfig:
+    """One entry of ``objective.terms``."""
+
     name: str = key("", "a registered objective, or the task's own term: the head's loss")
     lam: float = key(1.0, "weight of the term's mean loss", "ratio", min=0)
 

@@ -49,6 +49,8 @@ def _optim_schema(parts: tuple[tuple[str, type, str], ...]) -> type:
 
 @dataclass(kw_only=True, slots=True)
 class ScheduleConfig:
+    """Keys of the learning rate's course."""
+
     name: ScheduleName = key(ScheduleName.linear, "course of the learning rate after the warm-up")
     warmup_steps: int = key(40, "linear warm-up", "steps", min=0)
     base_warmup_steps: int | None = key(None, "warm-up of the base's rate; default: warmup_steps", "steps", min=0)

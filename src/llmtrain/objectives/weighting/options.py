@@ -28,6 +28,8 @@ class NoOptions:
 
 @dataclass(kw_only=True, slots=True)
 class StepConfig:
+    """Options of weighting=step."""
+
     share: float = key(0.5, "share of the run's steps that the base terms learn alone", "share of steps", min=0, max=1)
     steps: int | None = key(None, "the same in steps, instead of share", "steps", min=1)
     rest: float = key(0.0, "what is left of the base terms' weights after that (0: they are not computed any more)",
@@ -42,11 +44,15 @@ class StepConfig:
 
 @dataclass(kw_only=True, slots=True)
 class UncertaintyConfig:
+    """Options of weighting=uncertainty."""
+
     lr: float = key(0.01, "learning rate of the log-variances (Adam, no decay, no schedule)", above=0)
 
 
 @dataclass(kw_only=True, slots=True)
 class DwaConfig:
+    """Options of weighting=dwa."""
+
     window: int = key(50, "steps over which a loss is averaged before it is compared with the average before", "steps",
                       min=1)
     temperature: float = key(2.0, "softness of the weights: high brings them together", above=0)
@@ -54,12 +60,16 @@ class DwaConfig:
 
 @dataclass(kw_only=True, slots=True)
 class GradnormConfig:
+    """Options of weighting=gradnorm."""
+
     alpha: float = key(1.5, "how much more gradient a term gets that learns more slowly (0: all norms alike)", min=0)
     lr: float = key(0.025, "learning rate of the weights (Adam)", above=0)
 
 
 @dataclass(kw_only=True, slots=True)
 class FamoConfig:
+    """Options of weighting=famo."""
+
     lr: float = key(0.025, "learning rate of the weights' logits (Adam)", above=0)
     decay: float = key(0.001, "weight decay of the logits", min=0)
 

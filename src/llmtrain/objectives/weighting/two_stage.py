@@ -10,6 +10,8 @@ from llmtrain.objectives.weighting.base import Weighting, added_up
 
 
 class TwoStage(Weighting):
+    """Trains the base terms alone first, then the task term."""
+
     name = "step"
 
     @property

@@ -18,11 +18,15 @@ EVERY = "summaries"  # in predictions.jsonl: all that were asked for, where thos
 
 @dataclass(kw_only=True, slots=True)
 class SummarizationConfig:
+    """Keys of the section ``task``."""
+
     name: str = key("summarization", "registered name of the task")
 
 
 @dataclass(kw_only=True, slots=True)
 class SummarizationData(DataConfig):
+    """Keys of ``data``: the columns of a document, its summary and its references."""
+
     document: str = key("document", "column that holds the document")
     summary: str = key("summary", "column that holds the summary")
     references: str | None = key(None, "column of several references; default: references, if every row lists texts")
@@ -41,6 +45,8 @@ class SummarizationData(DataConfig):
 
 @dataclass(kw_only=True, slots=True)
 class SummarizationEval(EvalConfig):
+    """Keys of ``eval``: how ROUGE is computed, and the lead baseline."""
+
     references: References = key(References.first, "first (the summary), mean, max (of each metric), best_rouge1")
     language: Language = key(Language.auto, "ROUGE tokenizer: en (stemmed), cjk (characters, Latin words "
                              "whole, no marks), characters (every one, as it stands), zh_words (Chinese words by "

@@ -20,6 +20,8 @@ from llmtrain.tasks.task import Baseline, Gathered, Prediction, Scorer, Share, T
 
 
 class Summarization(Task):
+    """Writes or chooses a document's summary and scores it by ROUGE."""
+
     name: ClassVar[str] = "summarization"
     title: ClassVar[str] = "ROUGE F1"
     metrics: ClassVar[tuple[Metric, ...]] = tuple(

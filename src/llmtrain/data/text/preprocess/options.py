@@ -32,6 +32,8 @@ def _apply(value: str, choices: tuple[str, ...]) -> Iterator[str]:
 
 @dataclass(kw_only=True, slots=True)
 class TextOptions:
+    """Options of a step that changes a text and has no setting of its own."""
+
     apply: str = key("both", "both, document or summary (the training summary; references stay as they are)")
 
     def problems(self) -> Iterator[str]:
@@ -40,6 +42,8 @@ class TextOptions:
 
 @dataclass(kw_only=True, slots=True)
 class ReplaceOptions:
+    """Options of the step that replaces what a regular expression matches."""
+
     pattern: str = key("", "regular expression in the syntax of the regex package (\\p{L} too)")
     by: str = key("", "what stands instead; \\1 or \\g<name> is a group")
     ignore_case: bool = key(False, "capitals and small letters are the same")
@@ -67,6 +71,8 @@ class ReplaceOptions:
 
 @dataclass(kw_only=True, slots=True)
 class LengthOptions:
+    """Options of the step that leaves out rows with too short or too long texts."""
+
     min_document_words: int = key(0, "shorter documents are left out", "words", min=0)
     max_document_words: int | None = key(None, "longer documents are left out", "words", min=0)
     min_summary_words: int = key(0, "rows of shorter summaries are left out", "words", min=0)
@@ -91,6 +97,8 @@ class LengthOptions:
 
 @dataclass(kw_only=True, slots=True)
 class SentencesOptions:
+    """Options of the step that puts a text's sentences on lines of their own, or keeps the first."""
+
     max: int | None = key(None, "keep the first sentences alone; default: all", "sentences", min=1)
     separator: str = key("\n", "what stands between two sentences")
     apply: str = key("document", "document, summary (the training summary) or both")
@@ -101,6 +109,8 @@ class SentencesOptions:
 
 @dataclass(kw_only=True, slots=True)
 class StopwordsOptions:
+    """Options of the step that removes stop words."""
+
     language: str = key("auto", "ISO code of the list (en, zh, de ...); auto: en or zh by each text; other "
                                 "languages keep their words")
     file: str | None = key(None, "own list instead, one word a line; read once and kept as words")

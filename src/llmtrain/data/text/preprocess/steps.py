@@ -16,21 +16,29 @@ UNIT = regex.compile(rf"{CJK.pattern}|(?:(?!{CJK.pattern})[\p{{L}}\p{{M}}\p{{N}}
 
 
 class Nfc(PreprocessStep):
+    """Composes characters (Unicode NFC)."""
+
     def change(self, text: str) -> str:
         return unicodedata.normalize("NFC", text)
 
 
 class Nfkc(PreprocessStep):
+    """Composes characters and replaces compatibility forms (Unicode NFKC)."""
+
     def change(self, text: str) -> str:
         return unicodedata.normalize("NFKC", text)
 
 
 class Lowercase(PreprocessStep):
+    """Writes a text in small letters."""
+
     def change(self, text: str) -> str:
         return text.lower()
 
 
 class Replace(PreprocessStep):
+    """Replaces what a regular expression matches."""
+
     options: ReplaceOptions
 
     def __init__(self, options: ReplaceOptions) -> None:
@@ -48,6 +56,8 @@ class Replace(PreprocessStep):
 
 
 class JoinSentences(PreprocessStep):
+    """Joins a text's sentences, or the first few, by a separator."""
+
     options: SentencesOptions
 
     def change(self, text: str) -> str:
@@ -55,6 +65,8 @@ class JoinSentences(PreprocessStep):
 
 
 class Length(PreprocessStep):
+    """Leaves out rows with texts outside the limits."""
+
     options: LengthOptions
 
     def refuse(self, source: str, target: str, split: str) -> str | None:

@@ -17,6 +17,8 @@ SOFT, TOP_K = "soft", "top_k"
 
 @dataclass(kw_only=True, slots=True)
 class ExtAbsHeadConfig(TransformerHeadConfig):
+    """Options of the head that chooses sentences and writes."""
+
     name: str = key("ext_abs", "registered name of the head")
     sentence: str = key(MEAN, "what stands for a sentence: the mean of its tokens, or its last token")
     sentence_layers: int = key(2, "transformer layers over the sentences of a document (0: each is scored alone)",

@@ -10,6 +10,8 @@ from llmtrain.registry import register
 
 @dataclass(kw_only=True, slots=True)
 class PrefixLmHeadConfig:
+    """Options of the head by which the base itself writes."""
+
     name: str = key("prefix_lm", "registered name of the head")
     prompt: str | None = key(None, "text between document and target; default: 'TL;DR:' on a line of its own for a "
                                    "decoder (Radford et al. 2019), nothing for an encoder, whose document has an end; "

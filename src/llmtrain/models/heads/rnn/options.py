@@ -13,6 +13,8 @@ ATTENTIONS = ("general", "dot", "additive")
 
 @dataclass(kw_only=True, slots=True)
 class GruHeadConfig:
+    """Options of the GRU decoder."""
+
     name: str = key("gru", "registered name of the head")
     layers: int = key(1, "recurrent layers", "layers", min=1, max=1000)
     width: int | None = key(None, "hidden width; default: the base's (another width is projected)", "features", min=1,
@@ -39,6 +41,8 @@ class GruHeadConfig:
 
 @dataclass(kw_only=True, slots=True)
 class LstmHeadConfig(GruHeadConfig):
+    """Options of the LSTM decoder: those of the GRU's."""
+
     name: str = key("lstm", "registered name of the head")
 
 

@@ -11,6 +11,8 @@ from llmtrain.registry import register
 
 @dataclass(kw_only=True, slots=True)
 class TransformerHeadConfig:
+    """Options of the transformer decoder."""
+
     name: str = key("transformer", "registered name of the head")
     layers: int = key(3, "decoder layers", "layers", min=1, max=1000)
     width: int | None = key(None, "hidden width; default: the base's (another width is projected)", "features", min=1,
