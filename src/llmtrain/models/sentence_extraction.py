@@ -94,10 +94,10 @@ class LlmtrainForExtraction(TaskModel):
         assert states.sentences is not None
         chances = torch.sigmoid(self.head.scorer(states)).tolist()
         real = states.sentences.mask_BN.tolist()
-        return [self._draft([p if there else None for p, there in zip(*row, strict=True)], texts)
+        return [self._output([p if there else None for p, there in zip(*row, strict=True)], texts)
                 for *row, texts in zip(chances, real, batch["sentences"], strict=True)]
 
-    def _draft(self, probabilities: list[float | None], texts: list[str]) -> Output:
+    def _output(self, probabilities: list[float | None], texts: list[str]) -> Output:
         chosen = choose(probabilities, texts, self.head.selection, self.head.options.trigram_blocking)
         choices = [Choice(index, chance) for index in chosen if (chance := probabilities[index]) is not None]
         score = sum(math.log(max(c.probability, 1e-9)) for c in choices) / max(1, len(choices))
