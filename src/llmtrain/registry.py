@@ -18,7 +18,7 @@ from typing import Any
 
 from llmtrain.core.errors import ConfigError
 
-KINDS = ("task", "architecture", "head", "objective", "weighting", "optimizer", "preprocess")
+KINDS = ("head", "objective", "weighting", "optimizer", "preprocess", "task", "architecture")
 ENTRY_POINT_GROUP = "llmtrain.plugins"
 TASKS = "llmtrain.tasks"
 BUILTIN_MODULES = (  # torch-free, imported late; tasks are found by their folders

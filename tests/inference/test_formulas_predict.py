@@ -111,8 +111,8 @@ def test_a_model_that_fails_is_left_in_the_mode_it_was_in() -> None:
 
 def test_drafts_that_are_fewer_than_what_they_belong_to_are_not_given_to_others() -> None:
     model, tokenizer, given = Echo(), tiny_tokenizer(), Documents([[5], [6]], ["a", "b"])
-    real = model.summarize
-    model.summarize = lambda *asked: real(*asked)[:1]  # type: ignore[method-assign]
+    real = model.predict
+    model.predict = lambda *asked: real(*asked)[:1]  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="zip"):
         predict_batches(model, tokenizer, given, GenerationConfig(), model)
     with pytest.raises(ValueError, match="zip"):
