@@ -18,7 +18,7 @@ COLUMNS = ("example_id", "input_ids", "attention_mask", "labels", START, END, LA
 
 @dataclass(frozen=True, slots=True)
 class LeaveUnread:
-    """A transform that takes rows out of the shared pass; which ones they were stays under unread_id (B',).
+    """Takes rows that no term reads out of the shared pass; which ones they were stays under unread_id (B',).
 
     It stands behind the transforms of the terms that read in a pass of their own. One row is left in any case, of no
     weight where none has a target: every process must run the model.

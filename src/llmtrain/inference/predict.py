@@ -74,7 +74,7 @@ class CopyTrace:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One output.
+    """One output as text, its score, and what is known of where it comes from.
 
     Attributes:
         text: The output as text.

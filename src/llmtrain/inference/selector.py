@@ -65,7 +65,9 @@ class Selected:
 
 
 class Selector:
-    """An extractive model that shortens documents. Its weights are read the first time they are needed.
+    """Shortens documents to the sentences that an extractive model chooses.
+
+    Its weights are read the first time they are needed.
 
     Args:
         path: A run, pointer, step or model folder.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A sentence of the document, by its index, and the probability that it belongs to the output."""
+    """A chosen sentence: its index in the document, and the probability that it belongs to the output."""
 
     index: int
     probability: float
@@ -15,7 +15,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """An output as tokens that the model wrote, or as sentences that it chose.
+    """What a model gives for one document: tokens that it wrote, or sentences that it chose.
 
     Attributes:
         token_ids: Its tokens without the start, end and padding tokens; None where the sentences are the output.

@@ -35,14 +35,20 @@ DECODER_PROMPT = "\nTL;DR:"
 
 @dataclass
 class ReadOutput(SourceOutput):
-    """The document as the trunk's attention sees it from behind; None for a trunk that keeps no keys and values."""
+    """What reading a document leaves for writing behind it: its keys and values.
+
+    They are None for a trunk that keeps none.
+    """
 
     keys_BLHSK: Tensor | None = None
     values_BLHSK: Tensor | None = None
 
 
 class Behind(Cache):
-    """A layer's keys and values: the document's, then those of what is written, which live in generate's own cache."""
+    """A cache that puts the document's keys and values in front of those of what is written.
+
+    The latter live in generate's own cache.
+    """
 
     def __init__(self, read: ReadOutput, written: Cache) -> None:
         super().__init__(layers=[])

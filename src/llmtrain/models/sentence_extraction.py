@@ -29,7 +29,12 @@ from llmtrain.nn.attention import tracing
 
 @dataclass
 class ExtractionOutput(ModelOutput):
-    """``loss`` is the mean binary cross-entropy of sentences, where labels are given; ``logits`` (B, N) are fp32."""
+    """What scoring a batch's sentences gives.
+
+    Attributes:
+        loss: Mean binary cross-entropy of the sentences, where labels are given.
+        logits: (B, N) fp32, one a sentence.
+    """
 
     loss: Tensor | None = None
     logits: Tensor | None = None

@@ -26,8 +26,15 @@ from llmtrain.nn.attention import tracing
 
 @dataclass
 class SourceOutput(BaseModelOutput):
-    """The encoder's output in generation; what the head reads besides rides along, beam expansion included: the source
-    ids for the copy gate, with their mask, and what steers attention. All of it is padded on the right."""
+    """The encoder's output in generation, with what the head reads besides: beam expansion takes it along.
+
+    All of it is padded on the right.
+
+    Attributes:
+        source_ids: What a copy gate points at.
+        source_mask: 1 for real tokens.
+        steering: Added to the attention scores of a head that is steered.
+    """
 
     source_ids: Tensor | None = None
     source_mask: Tensor | None = None
@@ -35,7 +42,7 @@ class SourceOutput(BaseModelOutput):
 
 
 class Encoder:
-    """What ``generate`` calls as the encoder; no Module, since the model already owns the trunk."""
+    """Reads the documents when ``generate`` asks for the encoder; no Module, since the model already owns the trunk."""
 
     def __init__(self, model: LlmtrainForSeq2SeqLM) -> None:
         self._model = model

@@ -43,7 +43,10 @@ MOST_POSITIONS = 1024  # rows of a head's own position table: a base may read 10
 
 
 class TaskModel(PreTrainedModel):
-    """Trunk and head of any architecture; built by transformers from a config with ``base`` and ``head``."""
+    """A published model: a pretrained trunk with a head on its states.
+
+    transformers builds it from a configuration with ``base`` and ``head``.
+    """
 
     base_model_prefix = "trunk"
     main_input_name = "input_ids"

@@ -22,7 +22,7 @@ from llmtrain.models.task_model import TaskModel, sentences_of
 
 
 class WritingModel(TaskModel, GenerationMixin):
-    """An architecture whose head writes: it has ``generate``, and its head gives next-token log-probabilities."""
+    """A model that writes token by token: it has ``generate``, and its head gives next-token log-probabilities."""
 
     def describe_decoding(self, config: GenerationConfig) -> str:
         beams = [f"beam {config.num_beams}"] if config.num_beams > 1 else []

@@ -18,7 +18,7 @@ class MuonAdjust(Enum):
 
 @dataclass(kw_only=True, slots=True)
 class AdamwConfig:
-    """All its keys are shared ones."""
+    """Options of AdamW: none but the shared ones."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -151,7 +151,7 @@ def _print_table(console: Console, splits: Splits, profiles: dict[str, Profile],
                       f"{profile.sentences.mean():.1f}", *targets[2:])
     console.print(table)
     console.print(f"cut: longer than data.max_source_tokens={data.max_source_tokens}, {data.target_limit}="
-                  f"{data.max_target_tokens}; copied: share of a {target}'s tokens that stand in its {source}"
+                  f"{data.max_target_tokens}; copied: share of the {target}'s tokens that stand in its {source}"
                   + (f"; measured on {', '.join(sampled)} rows (show.sample)" if sampled else ""), markup=False)
 
 

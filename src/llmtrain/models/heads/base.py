@@ -97,9 +97,16 @@ class BaseParts:
 
 
 class Head(nn.Module):
-    """A head, made as ``Class(options, sizes)``; raises ConfigError for options that do not fit the sizes.
+    """What stands on the trunk and makes the task's output.
 
     A new head writes ``nll`` and ``log_probabilities``; the rest has defaults.
+
+    Args:
+        options: Typed options of the registered head.
+        sizes: Of the base.
+
+    Raises:
+        ConfigError: The options do not fit the sizes.
     """
 
     cache_layers = 1  # generation sizes its key-value cache by these two

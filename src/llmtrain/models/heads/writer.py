@@ -26,7 +26,7 @@ MATCH_START = 4.0  # pointer logits; 2 and 4 did alike
 
 
 class WritingHead(Head):
-    """An autoregressive head; its options have tie_embeddings, copy_gate, label_smoothing and chunk_tokens.
+    """A head that writes token by token; its options have tie_embeddings, copy_gate, label_smoothing and chunk_tokens.
 
     The copy gate's pointer has, besides its learnt attention, a learnt weight on source tokens that follow an
     occurrence of the token just written: copied phrases go on where they stand (docs/log.md: the largest single gain in

@@ -24,7 +24,7 @@ State = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 class Weighting(nn.Module):
-    """Weights that stay as they are; a method overrides what it does differently.
+    """Weighs the terms of a step and does its backward pass; a method overrides what it does differently.
 
     Args:
         config: The ``objective`` section, with the method's own options under its name.

@@ -23,7 +23,7 @@ from llmtrain.registry import register
 
 @dataclass(kw_only=True, slots=True)
 class NoOptions:
-    """Nothing of its own."""
+    """Options of a weighting that has none."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -16,7 +16,7 @@ FORMAT = 1  # raise when a built-in step changes what it does: cached features a
 
 
 class Pipeline:
-    """What ``data.preprocess`` does to the sources and the targets of examples. Picklable.
+    """Applies ``data.preprocess`` to the sources and the targets of examples. Picklable.
 
     Args:
         steps: ``data.preprocess``, settled.

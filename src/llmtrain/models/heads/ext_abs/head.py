@@ -23,7 +23,7 @@ from llmtrain.nn.attention import NEVER
 
 
 class ExtAbsHead(TransformerHead):
-    """A :class:`TransformerHead` that reads by a :class:`SentenceScorer`.
+    """Writes as a :class:`TransformerHead`, steered by the sentences that a :class:`SentenceScorer` finds likely.
 
     Documents whose sentences are not told (``states.sentences`` is None) are read without steering.
     """

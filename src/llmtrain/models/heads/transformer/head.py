@@ -22,7 +22,7 @@ from llmtrain.nn.linear import Linear
 
 
 class TransformerHead(WritingHead):
-    """Decoder layers under the writing head's output."""
+    """Writes by decoder layers that read the document through cross-attention."""
 
     def __init__(self, options: TransformerHeadConfig, sizes: Sizes) -> None:
         super().__init__(options, sizes)
