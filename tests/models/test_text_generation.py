@@ -175,8 +175,8 @@ def test_several_summaries_of_a_document_follow_the_best(model: LlmtrainForSeq2S
         assert (found.text, found.token_ids) == (one.text, one.token_ids)
         assert found.score == pytest.approx(one.score, abs=1e-5)
         assert len(found.every) == 3
-        assert found.detail()["summaries"] == [each.text for each in found.every]
-        assert "summaries" not in one.detail()
+        assert found.detail("summaries")["summaries"] == [each.text for each in found.every]
+        assert "summaries" not in one.detail("summaries")
         assert len({tuple(each.token_ids) for each in found.every}) == 3
         assert all(each.score < 0 for each in found.every)
 

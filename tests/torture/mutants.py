@@ -207,7 +207,7 @@ MUTANTS: dict[str, Mutant] = {
 
     # documents
     "order-lost": Mutant("a document without text shifts the summaries behind it",
-                         swap("tasks.summarization.summarizer:Published._summarize",
+                         swap("tasks.summarization.summarizer:_summarize",
                               """
                               for row, (i, one) in enumerate(_1):
                                   summaries[i] = one

@@ -11,6 +11,11 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 
 SHARED = (CONFIG_DIR, PLUGIN)  # any command takes them
+EXAMPLES = """\
+  llmtrain train +experiment=bert_sum_fp16
+  llmtrain train +experiment=bert_sum_bf16 objective.lam=0.3 trainer.max_minutes=30
+  llmtrain eval checkpoint=runs/NAME/checkpoints/best
+  echo "text" | llmtrain summarize checkpoint=runs/NAME/checkpoints/best"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from llmtrain.core.errors import ConfigError, LlmtrainError
 
 
 def problems_of(config: Config) -> list[str]:
-    """What is out of range or does not go together, one line each: of train's all, of eval's and summarize's what
+    """What is out of range or does not go together, one line each: of train's all, of other commands' what
     those can change."""
     if not isinstance(config, TrainConfig):
         return [*_ranges(config), *decoding_problems(config.generation), *_held_out(config), *_scoring(config)]
@@ -192,9 +192,9 @@ def _l1_text(config: TrainConfig, step: str) -> Iterator[str]:
         yield (f"data.preprocess: {step} with apply=l1 shapes the text of the base's own term and objective.base=none "
                "has none; use apply=document, or choose objective.base")
     elif not set(used) & set(able):
-        yield (f"{another} objective.base={','.join(used)} reads the summary's; use apply=document, or an "
+        yield (f"{another} objective.base={','.join(used)} reads the task's; use apply=document, or an "
                f"objective.base of {', '.join(able)}")
     elif not terms_apart(config.objective):
         name = next(name for name in used if name in able)
-        yield (f"{another} objective.{name}.shared_pass=true reads the summary's; use apply=document, or "
+        yield (f"{another} objective.{name}.shared_pass=true reads the task's; use apply=document, or "
                "shared_pass=false")

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.config.reference import SCHEMAS
-from llmtrain.config.schema import TrainConfig
+from llmtrain.config.schema import SCHEMAS, TrainConfig
 from llmtrain.config.sections.objective import objective_schema
 from llmtrain.config.sections.optim import optim_schema
 from llmtrain.config.sections.task import shared_sections

@@ -20,7 +20,7 @@ OTHERS = ("precision", "device", "plugins")  # arguments beside the decode setti
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """Checked arguments of :class:`llmtrain.Summarizer`."""
+    """Checked arguments of a published model as Python opens it."""
 
     folder: Path
     precision: PrecisionName

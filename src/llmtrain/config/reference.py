@@ -13,12 +13,10 @@ from llmtrain.config.bounds import OPEN, Bounds, bounds_of
 from llmtrain.config.convert import hints
 from llmtrain.config.keys import RESULTS
 from llmtrain.config.plain import plain
-from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
+from llmtrain.config.schema import SCHEMAS, TrainConfig
 from llmtrain.config.sections.objective import objective_schema
 from llmtrain.config.sections.optim import optim_schema
 from llmtrain.config.sections.task import sections_of, shared_sections
-
-SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summarize": SummarizeCommandConfig}
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ Shorten = Callable[[list[str]], list[str]]
 class RowAsRead:
     """One row as the model reads it: texts after preprocessing, their tokens, and which of the source's are kept."""
 
-    source: str
-    l1_source: str | None
+    document: str
+    l1_document: str | None
     target: str
     tokens: list[str]
     kept: list[int]

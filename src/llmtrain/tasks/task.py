@@ -1,7 +1,7 @@
 """What a task is: the one place that knows how its rows are read, learnt, predicted, scored and shown.
 
 The loop, the step, checkpoints, evaluation and the commands ask a task and name none. A task is registered with its
-torch-free facts (``registry.register("task", NAME, OPTIONS, CLASS, SUMMARY, ...)``) and gives the rest by its class:
+torch-free facts (``registry.register("task", NAME, OPTIONS, CLASS, ABOUT, ...)``) and gives the rest by its class:
 
     term      the name of its loss, the task term of the joint loss
     head      the head that a run of it has where none is chosen

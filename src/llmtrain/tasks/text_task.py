@@ -18,9 +18,11 @@ class TextTask(Task):
     Attributes:
         spelled_as_source: Words of a prediction that its source has too are written as they stand there: in their case,
             with their accents and spaces, where the base's tokenizer loses them.
+        every: In predictions.jsonl, the key of all predictions of a row, where several were asked for.
     """
 
     spelled_as_source: ClassVar[bool] = False
+    every: ClassVar[str] = "predictions"
 
     def explain(self, model: Any, tokenizer: Any, made: list[Generated]) -> list[Generated]:
         """The texts with what a head that cites can tell of where they come from; by default as they are."""
@@ -38,7 +40,7 @@ class TextTask(Task):
             found = spell_as_written(tokenizer, texts, found, Pipeline(config.data.preprocess).target)
         if explains:
             found = self.explain(model, tokenizer, found)
-        return [Prediction(one.text, one.detail()) for one in found]
+        return [Prediction(one.text, one.detail(self.every)) for one in found]
 
     def describe_decoding(self, model: Any, tokenizer: Any, config: Any) -> str:
         told = super().describe_decoding(model, tokenizer, config)

@@ -10,7 +10,8 @@ from llmtrain.config.hydra_store import TYPES
 from llmtrain.config.load import load
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.texts import quote_overrides
-from llmtrain.config.reference import SCHEMAS, Key, keys
+from llmtrain.config.reference import Key, keys
+from llmtrain.config.schema import SCHEMAS
 from llmtrain.core.logging import warn
 
 

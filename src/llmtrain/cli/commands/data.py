@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from llmtrain.config.sections.data import DataConfig
+    from llmtrain.config.sections.data import DataConfig, RowColumns
     from llmtrain.data.examples import Example, Splits
     from llmtrain.data.inspect import Overlap, Profile, RowAsRead, Shorten
 
@@ -71,11 +71,12 @@ def run(arguments: list[str], _given: Given) -> int:
     for name, profile in profiles.items():
         for note in notes_of(name, len(profile.source_tokens), profile.spelled, profile.unwritable):
             console.print(one_line(note), markup=False)
-    _print_histogram(console, show.split.value, words_of(config.data)[0], profiles[show.split.value],
+    _print_histogram(console, show.split.value, config.data.columns().source_word, profiles[show.split.value],
                      config.data.max_source_tokens)
-    _print_overlaps(console, overlaps_with_train(splits) if show.near else [], len(splits.train))
+    _print_overlaps(console, overlaps_with_train(splits) if show.near else [], len(splits.train),
+                    config.data.columns().targets)
     for example in subset(examples, show.rows):
-        _print_row(console, example, words_of(config.data), reader.read(example))
+        _print_row(console, example, reader.read(example), config.data.columns())
     return 0
 
 
@@ -85,7 +86,7 @@ def _shortener(data: DataConfig, tokenizer: Any) -> Shorten | None:
         return None
     import torch
 
-    from llmtrain.tasks.summarization.selector import selector_of
+    from llmtrain.inference.selector import selector_of
 
     selector = selector_of(data, torch.device("cpu"), None)
     assert selector is not None
@@ -128,7 +129,8 @@ def _print_head(console: Console, splits: Splits) -> None:
 def _print_table(console: Console, splits: Splits, profiles: dict[str, Profile], data: Any) -> None:
     from rich.table import Table
 
-    source, target = words_of(data)
+    words = data.columns()
+    source, target = words.source_word, words.target_word
     table = Table(title="as the model reads them; tokens: median, 90th percentile, longest")
     for heading in ("", "rows", f"{source} tokens", "cut", f"{target} tokens", "cut", "sentences", "copied",
                     "of what is read"):
@@ -150,14 +152,8 @@ def _print_table(console: Console, splits: Splits, profiles: dict[str, Profile],
                       f"{profile.sentences.mean():.1f}", *targets[2:])
     console.print(table)
     console.print(f"cut: longer than data.max_source_tokens={data.max_source_tokens}, {data.target_limit}="
-                  f"{data.max_target_tokens}; copied: share of the {target} tokens that are among the {source} tokens"
+                  f"{data.max_target_tokens}; copied: share of the {target}'s tokens that stand in its {source}"
                   + (f"; measured on {', '.join(sampled)} rows (show.sample)" if sampled else ""), markup=False)
-
-
-def words_of(data: DataConfig) -> tuple[str, str]:
-    """What the task calls a source and a target: its keys of the columns."""
-    columns = data.columns()
-    return columns.source_key.rpartition(".")[2], columns.target_key.rpartition(".")[2]
 
 
 def _spread(values: NDArray[np.int64]) -> str:
@@ -184,7 +180,7 @@ def _print_histogram(console: Console, split: str, source: str, profile: Profile
         console.print(f"{name} {bar:<{BAR}} {count}{mark}", markup=False, style="red" if low > limit else None)
 
 
-def _print_overlaps(console: Console, overlaps: list[Overlap], train_rows: int) -> None:
+def _print_overlaps(console: Console, overlaps: list[Overlap], train_rows: int, targets: str) -> None:
     if overlaps:
         console.print()
     for one in overlaps:
@@ -192,17 +188,18 @@ def _print_overlaps(console: Console, overlaps: list[Overlap], train_rows: int) 
         console.print(f"{one.split} in train: {one.documents} of {one.rows} documents "
                       f"({one.documents / one.rows:.1%}), "
                       f"{one.near} with more than 80 % of their 8-grams there ({one.near / one.rows:.1%}{looked}), "
-                      f"{one.targets} targets ({one.targets / one.rows:.1%})", markup=False)
+                      f"{one.targets} {targets} ({one.targets / one.rows:.1%})", markup=False)
 
 
-def _print_row(console: Console, example: Example, words: tuple[str, str], read: RowAsRead) -> None:
+def _print_row(console: Console, example: Example, read: RowAsRead, words: RowColumns) -> None:
     """Texts as they are and as they are read, tokens with ``‖`` where they are cut."""
     console.print(f"\nrow {one_line(example.id)}", style="bold", markup=False)
-    source, target = example.source, example.target
-    lines = [(words[0], source), ("read as", read.source if read.source != source else None),
-             ("l1 reads", read.l1_source), ("tokens", _cut_tokens(read.tokens, read.kept)),
-             (words[1], target or None), ("learnt as", read.target if read.target != target else None),
-             ("tokens", _tokens(read.target_tokens, read.kept_target) if target else None)]
+    lines = [(words.source_word, example.source),
+             ("read as", read.document if read.document != example.source else None),
+             ("l1 reads", read.l1_document), ("tokens", _cut_tokens(read.tokens, read.kept)),
+             (words.target_word, example.target or None),
+             ("learnt as", read.target if read.target != example.target else None),
+             ("tokens", _tokens(read.target_tokens, read.kept_target) if example.target else None)]
     for label, text in lines:
         if text is not None:
             console.print(f"{label + ':':<11}{_short(text)}", markup=False)

@@ -19,12 +19,12 @@ from llmtrain.config.overrides.config_yaml import OwnFile
 from llmtrain.config.overrides.defaults_list import EXPERIMENT, normalise_defaults
 from llmtrain.config.overrides.names import Names
 from llmtrain.config.overrides.paths import expand
+from llmtrain.config.schema import SCHEMAS
 from llmtrain.core.errors import ConfigError
 
 SCHEME, SUFFIXES = "own", (".yaml", ".yml")
 LONGEST_RECORD = 1 << 16  # characters of a file's text in a checkpoint
 GLOBAL = "_global_"
-COMMANDS = ("train", "eval", "summarize")
 
 
 @dataclass(slots=True)
@@ -185,7 +185,7 @@ def _load(config_path: str) -> OwnFile:
     path = _find(config_path)
     assert path is not None and _state.names is not None
     if config_path not in _state.files and (_state.ours / f"{config_path}.yaml").is_file():
-        if config_path in COMMANDS:
+        if config_path in SCHEMAS:
             raise ConfigError(f"{config_path}.yaml at {path} has the name of what llmtrain itself starts from; put "
                               f"what you change into {path.parent / EXPERIMENT}/NAME.yaml and choose +experiment=NAME")
         raise ConfigError(f"another {config_path} than llmtrain's own at {path}; give the file another name")

@@ -10,6 +10,8 @@ from llmtrain.config.keys import SPEED, WHERE, key
 
 @dataclass(kw_only=True, slots=True)
 class TrainerConfig:
+    """Keys of the training loop: its length, its batches, when it validates, logs and saves."""
+
     max_steps: int | None = key(None, "optimizer steps to train", "steps", min=1)
     max_epochs: float | None = key(None, "passes over the training rows", "epochs", above=0)
     max_minutes: float | None = key(None, "minutes spent in training steps, resumes included", "minutes", above=0)

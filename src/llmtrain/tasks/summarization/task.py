@@ -12,7 +12,7 @@ from llmtrain.inference.predict import Generated, documents_of, predict_batches
 from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.summarization.baselines import best_lead_length, lead, lead_unit, oracle
 from llmtrain.tasks.summarization.citations import cite, numbered
-from llmtrain.tasks.summarization.options import SummarizationEval
+from llmtrain.tasks.summarization.options import EVERY, SummarizationEval
 from llmtrain.tasks.summarization.rouge import METRICS, Rouge, load_rouge, several_asked_in_vain
 from llmtrain.tasks.summarization.sentence_threshold import tune_selection
 from llmtrain.tasks.task import Baseline, Gathered, Scorer
@@ -20,6 +20,8 @@ from llmtrain.tasks.text_task import TextTask
 
 
 class Summarization(TextTask):
+    """Writes or chooses a document's summary and scores it by ROUGE."""
+
     name: ClassVar[str] = "summarization"
     title: ClassVar[str] = "ROUGE F1"
     metrics: ClassVar[tuple[Metric, ...]] = tuple(
@@ -27,6 +29,7 @@ class Summarization(TextTask):
         for name, heading in zip(METRICS, ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"), strict=True))
     baseline_labels: ClassVar[dict[str, str]] = {"lead": "lead baseline", "oracle": "extractive oracle"}
     spelled_as_source: ClassVar[bool] = True
+    every: ClassVar[str] = EVERY
 
     def scorer(self, config: EvalConfig, examples: Sequence[Example]) -> Rouge:
         own = _own(config)
