@@ -1,4 +1,5 @@
-"""docs/configuration.md, from the schema that the program checks against, and docs/combinations.md, from its run."""
+"""docs/configuration.md, from the schema that the program checks against, and docs/records/combinations.md, from its
+run."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from llmtrain.config.reference import Key, keys, section_keys
 from llmtrain.config.schema import SCHEMAS, ShowConfig
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-TARGET, COMBINATIONS = DOCS / "configuration.md", DOCS / "combinations.json"
+TARGET, COMBINATIONS = DOCS / "configuration.md", DOCS / "records" / "combinations.json"
 HEADER = """# Every key
 
 Written by `scripts/make_docs`; a test compares it with the schema. *Changes*: `results` keys make another run (they are
@@ -68,7 +69,7 @@ each time.
 
 
 def combinations() -> str:
-    """The text of docs/combinations.md."""
+    """The text of docs/records/combinations.md."""
     content = json.loads(COMBINATIONS.read_text(encoding="utf-8"))
     columns = [*content["factors"], "outcome"]
     rows = [f"| {' | '.join(row[column] for column in columns)} |" for row in content["rows"]]

@@ -1,7 +1,7 @@
 """Every combination trains, resumes bitwise and is scored, or is refused with the reason before any weight is read.
 
-The whole of docs/combinations.md is `scripts/combinations`; here each value stands in some row, and some refusals of
-that page are asked for again.
+The whole of docs/records/combinations.md is `scripts/combinations`; here each value stands in some row, and some
+refusals of that page are asked for again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llmtrain.cli.commands.sweep import checked, jobs_of
 from llmtrain.config.compose import config_dir
 from llmtrain.core.errors import ConfigError
 
-PAGE: dict[str, Any] = json.loads((Path(__file__).resolve().parents[2] / "docs/combinations.json").read_text())
+PAGE: dict[str, Any] = json.loads((Path(__file__).resolve().parents[2] / "docs/records/combinations.json").read_text())
 REFUSED: list[Cell] = [entry["cell"] for entry in PAGE["refused"]]
 ROWS = covering(PAGE["factors"], 1, REFUSED, seed=1)[0]
 SEVERAL = [*covering(PAGE["factors"], 2, [*REFUSED, {"processes": "1"}], seed=2)[0][:2],

@@ -5,7 +5,7 @@ trim thresholds of glibc avoid them. Anywhere but on glibc that does nothing.
 
 oneDNN compiles a kernel for every shape of a 16-bit matrix product and, like torch above it, keeps the last 1024:
 batches of many widths then hold hundreds of megabytes that a fixed width would not, about 0.5 MiB a shape. One step's
-shapes recur within the step, so a much smaller cache serves it (docs/log.md has both figures).
+shapes recur within the step, so a much smaller cache serves it (docs/records/log.md has both figures).
 """
 
 from __future__ import annotations

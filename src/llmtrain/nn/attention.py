@@ -2,8 +2,8 @@
 
 torch's fused CPU kernel misses oneDNN's 16-bit products: forward and backward of 32 rows of 88 tokens, 12 heads of
 32, took one core 86 ms in bf16 and 158 ms in fp16, against 29 ms in fp32 and 16 ms for the batched bf16 products
-below (docs/log.md). So on a CPU bf16 trains by those products, fp16 (whose batched products are slower still) by the
-fused kernel in fp32; the projections around it, which are most of the work, stay 16-bit. The products keep the
+below (docs/records/log.md). So on a CPU bf16 trains by those products, fp16 (whose batched products are slower still)
+by the fused kernel in fp32; the projections around it, which are most of the work, stay 16-bit. The products keep the
 probabilities (B, H, T, S) for the backward pass; where that is much memory the fused kernel, which keeps none, is used.
 
 Shapes: B rows, H heads, T queries, S keys, K width of a head.

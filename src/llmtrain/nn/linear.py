@@ -1,9 +1,9 @@
 """fp16 matrix products on CPUs that have no fp16 arithmetic.
 
 torch computes them there by a reference kernel: for 2816 x 384 x 1536 one core took 190 ms forward and 1490 ms
-backward, where fp32 took 38 and 68 (docs/log.md). Here operands and results are rounded to fp16 and the products are
-summed in fp32, which is what an fp16 matrix unit does: the same rounding, the same overflow to inf, fp16 activations in
-memory. CPUs with fp16 arithmetic, other formats and other devices use torch's own products.
+backward, where fp32 took 38 and 68 (docs/records/log.md). Here operands and results are rounded to fp16 and the
+products are summed in fp32, which is what an fp16 matrix unit does: the same rounding, the same overflow to inf, fp16
+activations in memory. CPUs with fp16 arithmetic, other formats and other devices use torch's own products.
 """
 
 from __future__ import annotations

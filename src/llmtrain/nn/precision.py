@@ -23,7 +23,7 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.nn.linear import cpu_has_fp16, linear
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-PROBE_ROWS = {"cpu": 256}  # more tell a CPU nothing new (docs/log.md); with so few a GPU would be timed on launches
+PROBE_ROWS = {"cpu": 256}  # more tell a CPU nothing new (docs/records/log.md); so few would time a GPU on launches
 
 
 @dataclass(frozen=True, slots=True)

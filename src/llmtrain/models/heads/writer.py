@@ -29,8 +29,8 @@ class WritingHead(Head):
     """A head that writes token by token; its options have tie_embeddings, copy_gate, label_smoothing and chunk_tokens.
 
     The copy gate's pointer has, besides its learnt attention, a learnt weight on source tokens that follow an
-    occurrence of the token just written: copied phrases go on where they stand (docs/log.md: the largest single gain in
-    early training).
+    occurrence of the token just written: copied phrases go on where they stand (docs/records/log.md: the largest single
+    gain in early training).
     """
 
     def add_output(self, width: int, sizes: Sizes) -> None:

@@ -40,7 +40,7 @@ from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.objectives.base import Vocabulary
 from llmtrain.objectives.mlm import MaskTokens
 from llmtrain.objectives.options import MlmConfig
-from llmtrain.tasks.summarization import task
+from llmtrain.tasks import text_task
 from llmtrain.tasks.summarization.options import SummarizationData
 from llmtrain.tasks.summarization.task import Summarization
 
@@ -314,7 +314,7 @@ class Plain:
 def test_scored_summaries_get_back_the_case_that_preprocessing_took(steps: list[str], wanted: str,
                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config("train", ["eval.baselines=false", f"data.preprocess=[{','.join(steps)}]"])
-    monkeypatch.setattr(task, "predict_batches", lambda *_, **__: [Generated("wi-fi router", [], 0.0)])
+    monkeypatch.setattr(text_task, "predict_batches", lambda *_, **__: [Generated("wi-fi router", [], 0.0)])
     examples = [Example("0", "A Wi-Fi Router for all.", "Router", ("Router",))]
     model = SimpleNamespace(describe_decoding=lambda _: "greedy", can_generate=lambda: True,
                             head=SimpleNamespace(cites=False))

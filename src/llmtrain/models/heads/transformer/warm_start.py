@@ -2,8 +2,8 @@
 
 After Rothe, Narayan and Severyn 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks":
 self-attention and feed-forward layers are the base's, cross-attention starts fresh (started as the same layer's
-self-attention it learnt more slowly, docs/log.md). The copy gate's pointer starts as the attention of the base's last
-layer, and the output transform as the base's masked-LM head, where it has one.
+self-attention it learnt more slowly, docs/records/log.md). The copy gate's pointer starts as the attention of the
+base's last layer, and the output transform as the base's masked-LM head, where it has one.
 """
 
 from __future__ import annotations
