@@ -30,7 +30,7 @@ class Reading:
     delimiter: str | None = None
     empty_cells: frozenset[str] = frozenset(EMPTY_CELLS)
     notes: list[str] = field(default_factory=list)
-    pair: tuple[str, str] = ("document", "summary")
+    pair: tuple[str, str] = ("source", "target")
 
     @classmethod
     def of(cls, config: DataConfig, notes: list[str]) -> Reading:
