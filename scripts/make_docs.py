@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.config.reference import SCHEMAS, Key, keys, section_keys
-from llmtrain.config.schema import ShowConfig
+from llmtrain.config.reference import Key, keys, section_keys
+from llmtrain.config.schema import SCHEMAS, ShowConfig
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TARGET, COMBINATIONS = DOCS / "configuration.md", DOCS / "combinations.json"
@@ -40,13 +40,13 @@ def text() -> str:
     parts = [HEADER, "\n## train\n", *table([key for path, key in train.items() if not path.startswith("head.")])]
     for head in registry.parts("head"):
         own = [key for path, key in keys("train", head.name).items() if path.startswith("head.")]
-        parts += [f"\n### head={head.name}: {head.summary}\n", *table(own)]
+        parts += [f"\n### head={head.name}: {head.about}\n", *table(own)]
     for command in SCHEMAS:
         if command != "train":
             parts += [f"\n## {command}\n", *table([key for path, key in keys(command).items() if path not in train])]
     parts += ["\n## data show\n", *table(section_keys(ShowConfig, "show."))]
     for step in registry.parts("preprocess"):
-        parts += [f"\n### data.preprocess step {step.name}: {step.summary}\n", *table(section_keys(step.options, ""))]
+        parts += [f"\n### data.preprocess step {step.name}: {step.about}\n", *table(section_keys(step.options, ""))]
     return "\n".join(parts) + "\n"
 
 

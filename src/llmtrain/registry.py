@@ -13,14 +13,17 @@ from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pkgutil import iter_modules
 from typing import Any
 
 from llmtrain.core.errors import ConfigError
 
-KINDS = ("task", "architecture", "head", "objective", "weighting", "optimizer", "preprocess")
+KINDS = ("head", "objective", "weighting", "optimizer", "preprocess", "task", "architecture")
+FACTS = {"task": ("term", "head", "data", "eval", "metrics")}  # what a kind must be registered with
 ENTRY_POINT_GROUP = "llmtrain.plugins"
-BUILTIN_MODULES = (  # torch-free, imported late
-    "llmtrain.tasks.summarization.options", "llmtrain.models.architectures",
+TASKS = "llmtrain.tasks"
+BUILTIN_MODULES = (  # torch-free, imported late; tasks are found by their folders
+    "llmtrain.models.architectures",
     "llmtrain.models.heads.transformer.options", "llmtrain.models.heads.rnn.options",
     "llmtrain.models.heads.prefix_lm.options",
     "llmtrain.models.heads.extractive.options", "llmtrain.models.heads.ext_abs.options",
@@ -38,7 +41,7 @@ class RegisteredPart:
         name: The name used on the command line.
         options: Dataclass *type* of its options (all with defaults; no torch import needed to load it).
         target: ``"module:Class"``.
-        summary: One line for ``llmtrain list``.
+        about: One line for ``llmtrain list``.
         requires: Facts other parts check before any weight is read, e.g. ``{"writes": True}`` for a head.
         origin: Where it comes from: "" for our own, else a plugin file's name or ``"distribution version"``.
     """
@@ -47,7 +50,7 @@ class RegisteredPart:
     name: str
     options: type
     target: str
-    summary: str
+    about: str
     requires: dict[str, Any] = field(default_factory=dict)
     origin: str = ""
 
@@ -58,7 +61,7 @@ _origin = ""
 
 
 def register(
-    kind: str, name: str, options: type, target: str | type, summary: str, **requires: Any
+    kind: str, name: str, options: type, target: str | type, about: str, **requires: Any
 ) -> RegisteredPart:
     """Register a part. ``target`` is ``"module:Class"``, or the class itself where importing torch first is no matter.
 
@@ -70,9 +73,12 @@ def register(
         raise ConfigError(f"{kind} {name!r} cannot be named on the command line; use letters, digits and _")
     if (problem := _options_problem(kind, name, options)) is not None:
         raise ConfigError(f"options of {kind} {name!r} {problem}")
+    if missing := [fact for fact in FACTS.get(kind, ()) if not requires.get(fact)]:
+        raise ConfigError(f"{kind} {name!r} is registered without {' and '.join(missing)}; add "
+                          f"{', '.join(f'{fact}=...' for fact in missing)} to its register line")
     if isinstance(target, type):
         target = f"{target.__module__}:{target.__qualname__}"
-    part = RegisteredPart(kind, name, options, target, summary, requires, _origin or _package_of(target))
+    part = RegisteredPart(kind, name, options, target, about, requires, _origin or _package_of(target))
     known = _parts.get((kind, name))
     if known is not None and known.target != target:
         raise ConfigError(
@@ -122,7 +128,7 @@ def _load() -> None:
     if _loaded:
         return
     _loaded = True
-    for module in BUILTIN_MODULES:
+    for module in (*_modules_of_tasks(), *BUILTIN_MODULES):
         import_module(module)
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         try:
@@ -133,6 +139,12 @@ def _load() -> None:
         except (Exception, SystemExit) as error:
             raise ConfigError(f"plugin {entry.name!r} at {entry.value} cannot be imported ({type(error).__name__}: "
                               f"{error}); repair or uninstall it") from error
+
+
+def _modules_of_tasks() -> list[str]:
+    """tasks/NAME/options.py of every task: a task is a folder, and nothing outside it names one."""
+    folders = import_module(TASKS).__path__
+    return [f"{TASKS}.{found.name}.options" for found in iter_modules(folders) if found.ispkg]
 
 
 def _named(entry: EntryPoint) -> str:

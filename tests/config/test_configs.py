@@ -196,9 +196,3 @@ def test_the_best_metric_is_checked_before_anything_runs() -> None:
     for name, more in (("loss.mlm", ()), ("rouge3", ()), ("loss.select", ("objective=summary_only",))):
         with pytest.raises(ConfigError, match="is not logged.*choose from rouge1"):
             train_config(f"trainer.best_metric={name}", *more)
-
-
-def test_less_of_a_loss_is_better_and_more_of_a_score() -> None:
-    assert train_config().trainer.more_is_better
-    assert not train_config("trainer.best_metric=loss.total").trainer.more_is_better
-    assert train_config("trainer.best_metric=loss.total", "trainer.best_mode=max").trainer.more_is_better

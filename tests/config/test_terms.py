@@ -23,7 +23,7 @@ def test_the_short_form_and_the_list_are_one_run_in_any_order() -> None:
     short = config_of("objective.base=select", "objective.lam=0.5")
     turned = "objective.terms=[{name: summary, lam: 0.5}, {name: select}]"
     assert run_hash(short) == run_hash(config_of(BOTH)) == run_hash(config_of(turned))
-    assert terms_of(config_of(turned).objective) == (Term("select", 1.0), Term("summary", 0.5))
+    assert terms_of(config_of(turned).objective) == (Term("select", 1.0), Term("summary", 0.5, of_task=True))
     assert run_hash(config_of("objective=summary_only")) == run_hash(config_of("objective=summary_only",
                                                                                "objective.lam=3"))
     other = config_of("objective.terms=[{name: select}, {name: summary, lam: 0.3}]")

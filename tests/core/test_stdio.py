@@ -244,7 +244,7 @@ def test_a_signal_does_not_reach_the_last_line(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_requests_to_save_are_awaited_before_anything_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def composing(*_: object) -> None:
+    def composing(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGUSR1)  # would end the process
         raise ConfigError("seen")
 

@@ -17,6 +17,7 @@ from helpers import environment
 from llmtrain.cli import main
 from llmtrain.core import cache, system
 from llmtrain.core.errors import ResourceError
+from llmtrain.core.logging import keep_going
 from llmtrain.core.signals import StopSignals, await_save_requests, give_back, left_as_found, stops
 from llmtrain.core.stdio import borrowed, prepare, takes_any_character
 from llmtrain.data.sources.docstrings import read_docstrings
@@ -221,10 +222,10 @@ def test_a_run_gives_back_what_it_sets_in_libraries(monkeypatch: pytest.MonkeyPa
 
 
 def test_main_gives_back_handlers_and_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    def changing(_: list[str]) -> int:
+    def changing(*_: object) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
-        main.keep_going()
+        keep_going()
         return 0
 
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)]

@@ -211,7 +211,7 @@ def test_what_no_token_stands_for_is_counted_and_told(tmp_path: Path) -> None:
     stats = tokenize(rows, made, SummarizationData(cache_dir=str(tmp_path))).stats
     assert stats.notes("train") == [
         "1 of 3 rows of train spell control tokens of the tokenizer ([SEP]): they are read and written as text",
-        "2 of 3 summaries of train hold characters that the tokenizer has no token for: the model cannot write them"]
+        "2 of 3 targets of train hold characters that the tokenizer has no token for: the model cannot write them"]
     assert tokenize(rows[1:2], made, SummarizationData(cache_dir=str(tmp_path))).stats.notes("train") == []
 
 

@@ -132,7 +132,7 @@ def test_features_hold_labels_of_what_truncation_leaves(tmp_path: Path, monkeypa
     assert tokenize(examples, tiny_tokenizer(), config).extra == {}
     assert set(tokenize([], tiny_tokenizer(), config, asked).extra) == {START, END, LABELS}
     config.max_source_tokens = 40
-    monkeypatch.setattr("llmtrain.data.features.label_sentences", None)  # read from the cache, made no second time
+    monkeypatch.setattr("llmtrain.data.row_encoder.label_sentences", None)  # read from the cache, made no second time
     assert list(tokenize(examples, tiny_tokenizer(), config, asked).extra[LABELS][0]) == [0, 0, 1]
 
     collate = Collate(whole, 0, 0, [])

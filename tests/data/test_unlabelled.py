@@ -16,6 +16,7 @@ from helpers import pairs
 from llmtrain.config.load import load_config
 from llmtrain.config.run_id import run_hash
 from llmtrain.config.schema import TrainConfig
+from llmtrain.config.terms import Terms
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.loader import Collate, StepLoader
@@ -150,12 +151,11 @@ def test_a_document_alone_is_masked_otherwise_at_each_reading(tiny_base: Path, f
     ("[{name: select, lam: 1}, {name: summary, lam: 1}]", [0, 1, 5, 7])])
 def test_the_shared_pass_reads_what_a_term_takes_from_it(tiny_base: Path, features: Features, terms: str,
                                                          left: list[int]) -> None:
-    config = load_config("train", [f"objective.terms={terms}"])
-    assert isinstance(config, TrainConfig)
+    asked = Terms.of(load_config("train", [f"objective.terms={terms}"]).objective)
     module = joint(tiny_base, "mlm", fraction=1.0)
     if "mlm" not in terms:
         module.objectives = torch.nn.ModuleDict()
-    batch = batch_of(features, [0, 1, 5, 7], *transforms_of(config, module))
+    batch = batch_of(features, [0, 1, 5, 7], *transforms_of(asked, module))
     assert batch["example_id"].tolist() == left
     assert sorted(rows_of(batch)) == [0, 1, 5, 7]
 

@@ -185,7 +185,7 @@ def test_what_validation_chooses_among() -> None:
 
 def test_the_printed_oracle_takes_the_sentences_that_labels_name() -> None:
     row = example("The birds were singing. A fox runs home. Nothing else happened.", "Foxes running to their homes")
-    labels = label_sentences([row.document], [row.summary], [3], "en", 3)[0]
+    labels = label_sentences([row.source], [row.target], [3], "en", 3)[0]
     assert labels == [0, 1, 0]  # by the stems run and home; as they are written no word is shared
     assert oracle(row, "en") == "A fox runs home."
 

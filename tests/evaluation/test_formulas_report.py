@@ -13,6 +13,7 @@ from llmtrain.evaluation import report as told
 from llmtrain.evaluation.evaluate import score_split
 from llmtrain.evaluation.report import build_results, print_report, stored_rows, typical_rows, write_outputs
 from llmtrain.tasks.summarization.options import SummarizationEval
+from llmtrain.tasks.summarization.task import Summarization
 
 
 def example(document: str, *references: str) -> Example:
@@ -20,14 +21,15 @@ def example(document: str, *references: str) -> Example:
 
 
 def scored(prediction: str, reference: str, samples: int = 5) -> Any:
-    return score_split([example("a b c d e f", reference)], [prediction], SummarizationEval(bootstrap_samples=samples),
+    config = SummarizationEval(bootstrap_samples=samples)
+    return score_split(Summarization(), [example("a b c d e f", reference)], [prediction], config,
                        decoding=prediction)
 
 
 def test_results_tell_the_test_rows_facts_or_else_validations() -> None:
     one, two = scored("a b", "a b c"), scored("c", "c")
     for validation, test, main in ((one, two, two), (one, None, one), (None, two, two)):
-        made = build_results(validation=validation, test=test, whole={"test": 9}, steps=4)
+        made = build_results(Summarization(), validation=validation, test=test, whole={"test": 9}, steps=4)
         assert made["schema_version"] == 1
         assert made["metrics"]["test"] == (None if test is None else {
             name: {"value": value.value, "low": value.low, "high": value.high} for name, value in test.metrics.items()})
@@ -36,7 +38,8 @@ def test_results_tell_the_test_rows_facts_or_else_validations() -> None:
         assert made["baselines"]["oracle"]["rouge1"]["value"] == main.baselines["oracle"]["rouge1"].value
         assert made["extras"] == main.extras and made["signature"] == main.signature
         assert made["precision"] == {"requested": None, "effective": None}
-    none = build_results(validation=None, test=None, precision={"requested": "fp16", "effective": "float16"})
+    none = build_results(Summarization(), validation=None, test=None,
+                         precision={"requested": "fp16", "effective": "float16"})
     assert (none["baselines"], none["extras"], none["signature"]) == ({}, {}, None)
     assert none["precision"] == {"requested": "fp16", "effective": "float16"}
 
@@ -65,7 +68,7 @@ def row(score: float, document: str = "d", *references: str) -> dict[str, Any]:
 
 
 def test_the_report_tells_what_was_measured() -> None:
-    results = build_results(validation=None, test=scored("a b", "a b c"), precision={
+    results = build_results(Summarization(), validation=None, test=scored("a b", "a b c"), precision={
         "requested": "fp16", "effective": "float16"}, steps=40, skipped_steps=2, seconds=7.6, tokens_per_second=1234.5,
         peak_memory_bytes=3 * 2 ** 20)
     results["losses"] = {"test": {"loss.mlm": 2.0, "loss.select": 1.5, "loss.total": 9.0, "loss.mlm.other": 4.0,
@@ -83,12 +86,12 @@ def test_the_report_tells_what_was_measured() -> None:
     assert "output: length ratio 0.67, repeated trigrams 0.0%, novel words 0.0%, novel bigrams 0.0%, empty 0\n" in shown
     results["kept_in"]["optimizer"] = None
     assert "weights are kept in bf16\n" in report(results)
-    bare = report(build_results(validation=None, test=None))
+    bare = report(build_results(Summarization(), validation=None, test=None))
     assert bare.strip() == ""
 
 
 def test_what_models_and_data_wrote_is_shown_as_it_stands() -> None:
-    results = build_results(validation=None, test=scored("a [b]b[/b] 'c' 1.5", "a b c"))
+    results = build_results(Summarization(), validation=None, test=scored("a [b]b[/b] 'c' 1.5", "a b c"))
     given = [row(12.5, "one [red]two[/red]\n3.5  'four' " + "x" * 400, "the [b]first[/b]", "the second")]
     shown = report(results, given)
     assert "signature: " in shown and "; a [b]b[/b] 'c' 1.5; " in shown.split("signature: ")[1].split("\n")[0]
@@ -101,7 +104,7 @@ def test_what_models_and_data_wrote_is_shown_as_it_stands() -> None:
 
 
 def test_each_score_stands_under_its_name_and_a_rows_name_on_one_line() -> None:
-    results = build_results(validation=None, test=scored("E d. A b x.", "A b c. D e f."))
+    results = build_results(Summarization(), validation=None, test=scored("E d. A b x.", "A b c. D e f."))
     plain = re.sub(r"\x1b\[[0-9;]*m", "", report(results)).split("\n")
     heading = next(line for line in plain if "ROUGE-Lsum" in line)
     assert [cell.strip() for cell in heading.split("┃")[2:6]] == ["ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"]
@@ -115,6 +118,6 @@ def test_each_score_stands_under_its_name_and_a_rows_name_on_one_line() -> None:
 
 
 def test_percentiles_of_many_rows_and_of_those_with_a_score() -> None:
-    found = [one["rouge1"] for _, one in typical_rows([row(float(n)) for n in range(1, 1001)])]
+    found = [one["rouge1"] for _, one in typical_rows([row(float(n)) for n in range(1, 1001)], "rouge1")]
     assert found == [math.ceil(1000 * share) for share in (0.25, 0.5, 0.75)]
-    assert typical_rows([{"id": "1", "document": "d"}]) == []
+    assert typical_rows([{"id": "1", "document": "d"}], "rouge1") == []

@@ -51,10 +51,8 @@ def hub(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE",
                             endpoint + "/{repo_id}/resolve/{revision}/{filename}")
         monkeypatch.setattr("transformers.utils.hub.is_offline_mode", lambda: False)
-        reach.unreachable.cache_clear()
         yield
         server.shutdown()
-    reach.unreachable.cache_clear()
 
 
 def cached_at(home: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,8 +111,8 @@ def test_a_model_that_fails_is_left_in_the_mode_it_was_in() -> None:
 
 def test_drafts_that_are_fewer_than_what_they_belong_to_are_not_given_to_others() -> None:
     model, tokenizer, given = Echo(), tiny_tokenizer(), Documents([[5], [6]], ["a", "b"])
-    real = model.summarize
-    model.summarize = lambda *asked: real(*asked)[:1]  # type: ignore[method-assign]
+    real = model.predict
+    model.predict = lambda *asked: real(*asked)[:1]  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="zip"):
         predict_batches(model, tokenizer, given, GenerationConfig(), model)
     with pytest.raises(ValueError, match="zip"):
@@ -177,13 +177,13 @@ def test_written_summaries_tell_what_was_copied_and_traced() -> None:
 
 def test_what_is_told_beside_a_summary() -> None:
     one = Generated("a", [1], 0.0)
-    assert one.detail() == {} and one.every == [one]
+    assert one.detail("summaries") == {} and one.every == [one]
     several = Generated("a", [1], 0.0, others=(Generated("b", [2], 0.0),))
-    assert several.detail() == {"summaries": ["a", "b"]}
+    assert several.detail("summaries") == {"summaries": ["a", "b"]}
     source = CitedSentence(2, 3, 4, 0.5)
     told = Generated("a", [], 0.0, sentences=[source], citations=[Citation("a", 0, 1, [source])], others=several.others)
     row = {"index": 2, "start": 3, "end": 4, "weight": 0.5}
-    assert told.detail() == {"summaries": ["a", "b"], "sentences": [row],
+    assert told.detail("summaries") == {"summaries": ["a", "b"], "sentences": [row],
                              "citations": [{"text": "a", "start": 0, "end": 1, "sources": [row]}]}
 
 

@@ -33,7 +33,7 @@ def slow(run, *rest, **how):
 sys.exit(main(sys.argv[2:]))
 """
 IN_LOSSES = STOP_IN.format(module="validate", function="held_out_losses", when="run.state.progress.step == at")
-IN_SUMMARIES = STOP_IN.format(module="validate", function="generate_and_score",
+IN_SUMMARIES = STOP_IN.format(module="validate", function="predict_and_score",
                               when="how['accelerator'] is not None and seen() == at")
 # of two ranks: those in the second argument are stopped in their own share of what the third one names
 RANKS = """

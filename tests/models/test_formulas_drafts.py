@@ -37,7 +37,7 @@ def model_of(head: Any) -> Any:
 
     config = SimpleNamespace(eos_token_id=END, pad_token_id=PADDING, bos_token_id=2, decoder_start_token_id=2)
     made = SimpleNamespace(config=config, head=head, encode=encode, batch=batch)
-    for name in ("explain", "_trace", "write", "summarize"):
+    for name in ("explain", "_trace", "write", "predict"):
         setattr(made, name, partial(getattr(WritingModel, name), made))
     return made
 

@@ -14,8 +14,7 @@ from formulas import near, numbers
 from helpers import make_tiny_base
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
-from llmtrain.data.special_tokens import special_ids
-from llmtrain.models.backbone.pretrained import load_tokenizer
+from llmtrain.models.backbone.pretrained import load_tokenizer, open_base
 from llmtrain.models.heads.prefix_lm.options import PrefixLmHeadConfig
 from llmtrain.models.prefix_lm import Behind, LlmtrainForPrefixLM, ReadOutput
 
@@ -54,8 +53,7 @@ def one_segment(base: Path) -> None:
 
 def build(base: Path, **head: Any) -> LlmtrainForPrefixLM:
     torch.manual_seed(0)
-    return LlmtrainForPrefixLM.from_base(ModelConfig(path=str(base)), PrefixLmHeadConfig(**head),
-                                         special_ids(load_tokenizer(str(base))))
+    return LlmtrainForPrefixLM.from_base(open_base(ModelConfig(path=str(base))), PrefixLmHeadConfig(**head))
 
 
 def batch() -> dict[str, Tensor]:

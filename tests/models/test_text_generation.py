@@ -152,8 +152,7 @@ def test_a_head_that_chooses_is_told_of_what_was_typed_alone() -> None:
     ({"num_return_sequences": 3, "num_beams": 2}, "more than generation.num_beams=2; raise that to 3"),
     ({"num_return_sequences": 3, "num_beams": 2, "do_sample": True}, "more than generation.num_beams=2"),
     ({"early_stopping": "nevr"}, "early_stopping=nevr is not one of true, false, never; did you mean never"),
-    ({"min_new_tokens": 40}, "more than generation.max_new_tokens=32"), ({"temperature": 1e-40}, "at least 1e-30"),
-    ({"length_penalty": 101.0}, "from -100 to 100"), ({"length_penalty": -1e300}, "from -100 to 100"),
+    ({"min_new_tokens": 40}, "more than generation.max_new_tokens=32"),
 ])
 def test_settings_that_do_not_go_together_are_refused(asked: dict[str, Any], told: str) -> None:
     problem, = decoding_problems(GenerationConfig(**asked))
@@ -176,8 +175,8 @@ def test_several_summaries_of_a_document_follow_the_best(model: LlmtrainForSeq2S
         assert (found.text, found.token_ids) == (one.text, one.token_ids)
         assert found.score == pytest.approx(one.score, abs=1e-5)
         assert len(found.every) == 3
-        assert found.detail()["summaries"] == [each.text for each in found.every]
-        assert "summaries" not in one.detail()
+        assert found.detail("summaries")["summaries"] == [each.text for each in found.every]
+        assert "summaries" not in one.detail("summaries")
         assert len({tuple(each.token_ids) for each in found.every}) == 3
         assert all(each.score < 0 for each in found.every)
 

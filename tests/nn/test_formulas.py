@@ -215,7 +215,7 @@ def test_products_without_a_gradient_compute_none(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("llmtrain.nn.linear.cpu_has_fp16", lambda: False)
     x, weight = numbers(3, 4), numbers(5, 4, seed=1).requires_grad_()
     with torch.autocast("cpu", torch.float16):
-        made = linear.linear(x, weight)
+        made = linear(x, weight)
     (gradient,) = torch.autograd.grad(made.float().sum(), weight)
     near(gradient, x.half().float().sum(0).expand(5, 4), 3e-3)
 

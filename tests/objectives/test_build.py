@@ -93,7 +93,7 @@ def test_terms_with_a_pass_of_their_own_copy_before_rows_are_left_out(terms: tup
         objectives={name: Named(name) for name in terms if name != "summary"} | {"idle": nn.Identity()},
         model=SimpleNamespace(head=SimpleNamespace(batch_transform=lambda: "head")))
     found: list[Any] = transforms_of(Terms.of(config(f"objective.terms=[{listed}]").objective), module)
-    assert [one.summaries if isinstance(one, LeaveUnread) else one for one in found] == wanted
+    assert [one.targets if isinstance(one, LeaveUnread) else one for one in found] == wanted
 
 
 @pytest.mark.parametrize(("tokens", "continues"), [

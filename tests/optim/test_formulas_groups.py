@@ -9,8 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from llmtrain.core.errors import ConfigError
-from llmtrain.optim import builders
 from llmtrain.optim.builders import build_optimizer
 from llmtrain.optim.groups import depths, hidden_matrices, parameter_groups
 from llmtrain.optim.options import AdamwConfig, MuonConfig
@@ -98,9 +96,3 @@ def test_an_optimizer_gets_its_own_options_and_the_groups_it_asks_for(whole: Who
     made = build_optimizer(whole, whole.model["trunk"], config)
     assert type(made) is torch.optim.AdamW and not any("matrix" in one for one in made.param_groups)
     assert made.defaults["betas"] == (0.8, 0.95)
-
-
-def test_no_optimizer_is_built_without_its_package(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builders, "find_spec", lambda package: None)
-    with pytest.raises(ConfigError, match="optim.name=adam8bit needs the package torchao"):
-        build_optimizer(whole, whole.model["trunk"], optim(name="adam8bit"))

@@ -67,7 +67,7 @@ MUTANTS: dict[str, Mutant] = {
                                       swap("training.step:TrainStep.__call__", "if not skipped:\n    ...",
                                            "if True:\n    ..."), ("R8",)),
     "spoilt-base-read": Mutant("a base that holds NaN is trained",
-                               swap("models.backbone.pretrained:load_trunk", "not bool(value.isfinite().all())",
+                               swap("models.backbone.load_errors:check_finite", "not bool(value.isfinite().all())",
                                     "False"),
                                ("R7",)),
     "spoilt-updates-saved": Mutant("what an update has spoilt is saved", drop("training.save:save", "check_finite(*_)"),
@@ -85,7 +85,7 @@ MUTANTS: dict[str, Mutant] = {
 
     # signals and stops
     "save-request-kills": Mutant("SIGUSR1 ends a run that starts or scores",
-                                 drop("cli.main:_train", "await_save_requests()"), ("R4",), False),
+                                 drop("cli.commands.train:run", "await_save_requests()"), ("R4",), False),
     "second-signals-ignored": Mutant("a second signal changes nothing",
                                      drop("core.signals:StopSignals._stop", "os._exit(_)"), ("R4",), False),
     "stops-unsaved": Mutant("a stop saves nothing", drop("training.trainer:stop", "save(_)"), ("R4",), False),
@@ -152,7 +152,7 @@ MUTANTS: dict[str, Mutant] = {
 
     # what others made
     "manifests-take-pickles": Mutant("a checkpoint may hold any kind of file",
-                                     swap("checkpoint.manifest:unsafe_name",
+                                     swap("checkpoint.untrusted:unsafe_name",
                                           "name.lower().endswith(FORBIDDEN_SUFFIXES)", "False"), ("R12",)),
     "links-followed": Mutant("a base's files may be links to anything",
                              drop("models.backbone.untrusted:_followed", "_links(_)"), ("R12",), False),
@@ -175,7 +175,7 @@ MUTANTS: dict[str, Mutant] = {
                                        "AutoTokenizer.from_pretrained(_1, trust_remote_code=True, **_)"), ("R12",),
                                   False, trials=12),
     "lines-uncounted": Mutant("an archive may hold a hundred million lines",
-                              drop("data.sources.compression:_bounded", "made += ROW * _ + ITEM * _"), ("R12",),
+                              drop("data.sources.unpacking_limits:bounded", "made += ROW * _ + ITEM * _"), ("R12",),
                               False, trials=13),
     "parquet-unbounded": Mutant("a Parquet file may unpack to anything",
                                 drop("data.sources.readers:_parquet", "check_bound(path, total)"), ("R12",),
@@ -207,7 +207,7 @@ MUTANTS: dict[str, Mutant] = {
 
     # documents
     "order-lost": Mutant("a document without text shifts the summaries behind it",
-                         swap("tasks.summarization.summarizer:Published._summarize",
+                         swap("tasks.summarization.summarizer:_summarize",
                               """
                               for row, (i, one) in enumerate(_1):
                                   summaries[i] = one

@@ -133,7 +133,7 @@ def test_lambda_zero_is_the_base_term_alone(base: str, runs: Runs, monkeypatch: 
     joint = runs(f"objective.base={base}", "objective.lam=0", *STILL)
     take(joint)
     alone = runs(f"objective.base={base}", *STILL)
-    monkeypatch.setattr(type(alone.step.weighting), "weights", lambda self, step: {base: 1.0})
+    monkeypatch.setattr(type(alone.optimization.step.weighting), "weights", lambda self, step: {base: 1.0})
     take(alone)
     one, two = trunk(gradients(joint)), trunk(gradients(alone))
     assert float(two.norm()) > 0

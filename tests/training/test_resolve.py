@@ -11,9 +11,11 @@ import pytest
 
 from helpers import make_tiny_base
 from llmtrain.config.schema import TrainConfig
+from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.models.backbone import pretrained
 from llmtrain.models.heads.prefix_lm.options import PrefixLmHeadConfig
+from llmtrain.models.prefix_lm import LlmtrainForPrefixLM
 from llmtrain.training import resolve
 from running import Runs
 
@@ -31,17 +33,17 @@ def test_the_facts_of_a_run_are_its_own_and_do_not_change(runs: Runs, tiny_base:
     assert [term.name for term in spec.terms.every] == ["mlm", "select", "summary"]
     assert spec.terms.base == ("mlm", "select") and spec.terms.own_pass == ("mlm",)
     assert spec.terms.trains_task and spec.terms.needs_targets and spec.terms.leaves_unread
-    assert spec.task_term == "summary" and spec.sentence_input is None
+    assert spec.task.name == "summarization" and spec.sentence_input is None
     assert (spec.base.width, spec.base.positions, spec.base.family.causal) == (32, 128, False)
     assert spec.base.folder == tiny_base and spec.start.base is spec.base and spec.start.model is None
     assert (spec.source_limit, spec.positions_needed) == (128, 100)
     with pytest.raises(FrozenInstanceError):
-        spec.task_term = "other"  # type: ignore[misc]
+        spec.behind_document = 1  # type: ignore[misc]
 
 
-def written_behind(config: TrainConfig, prompt: str = "red") -> TrainConfig:
+def written_behind(config: TrainConfig) -> TrainConfig:
     """The configuration with head=prefix_lm, which has other options than the one that :class:`Runs` sets."""
-    config.head = PrefixLmHeadConfig(prompt=prompt)
+    config.head = PrefixLmHeadConfig(prompt="red")
     return config
 
 
@@ -90,10 +92,10 @@ def test_a_start_asks_for_its_base_once(runs: Runs, monkeypatch: pytest.MonkeyPa
     assert run.spec.base.tokenizer.split_special_tokens is True
 
 
-def test_a_prompt_leaves_the_tokenizer_as_it_was(runs: Runs) -> None:
+def test_a_prompt_leaves_the_tokenizer_as_it_was(tiny_base: Path) -> None:
     """The prompt may hold control tokens; documents are text."""
-    run = runs.build(written_behind(runs.config("objective=summary_only"), "[SEP] red"))
-    tokenizer = run.spec.base.tokenizer
-    assert tokenizer.sep_token_id in [*run.model.task_model.config.prompt_ids, run.model.task_model.config.prompt_end]
+    base = pretrained.open_base(ModelConfig(path=str(tiny_base)))
+    model = LlmtrainForPrefixLM.from_base(base, PrefixLmHeadConfig(prompt="[SEP] red"))
+    tokenizer: Any = base.tokenizer
+    assert tokenizer.sep_token_id in [*model.config.prompt_ids, model.config.prompt_end]
     assert tokenizer.backend_tokenizer.encode_special_tokens is True
-    assert tokenizer.sep_token_id not in tokenizer("[SEP]", add_special_tokens=False)["input_ids"]

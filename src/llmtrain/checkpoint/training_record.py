@@ -40,9 +40,9 @@ def check_plugins(stored: dict[str, Any], at: Path) -> None:
     """Warn of each plugin that is not the one the model at ``at`` was trained with.
 
     Raises:
-        ConfigError: The model's head came from a plugin that is not loaded.
+        ConfigError: The model's head or task came from a plugin that is not loaded.
     """
-    head = stored["config"].get("head")
-    name = str(head.get("name")) if isinstance(head, dict) else ""
-    for line in plugins.check_record(stored.get("plugins"), name, str(at)):
+    needed = {kind: str(section["name"]) for kind in ("head", "task")
+              if isinstance(section := stored["config"].get(kind), dict) and "name" in section}
+    for line in plugins.check_record(stored.get("plugins"), needed, str(at)):
         warn(line)

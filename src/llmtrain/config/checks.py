@@ -25,11 +25,9 @@ from llmtrain.config.sentence_input import selector_problems, sentence_problems
 from llmtrain.config.weighting_checks import problems_of_weighting
 from llmtrain.core.errors import ConfigError, LlmtrainError
 
-SCORES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-
 
 def problems_of(config: Config) -> list[str]:
-    """What is out of range or does not go together, one line each: of train's all, of eval's and summarize's what
+    """What is out of range or does not go together, one line each: of train's all, of other commands' what
     those can change."""
     if not isinstance(config, TrainConfig):
         return [*_ranges(config), *decoding_problems(config.generation), *_held_out(config), *_scoring(config)]
@@ -73,9 +71,10 @@ def _lengths(config: TrainConfig) -> Iterator[str]:
 
 
 def _best(config: TrainConfig) -> Iterator[str]:
-    """What validation logs is known before it runs: every score, and a loss for each term."""
+    """What validation logs is known before it runs: every metric of the task, and a loss for each term."""
     names = [term.name for term in terms_of(config.objective)]
-    known = [*SCORES, "loss.total", *(f"loss.{name}{end}" for name in names for end in ("", ".weighted"))]
+    metrics = registry.get("task", config.task.name).requires["metrics"]
+    known = [*metrics, "loss.total", *(f"loss.{name}{end}" for name in names for end in ("", ".weighted"))]
     if (name := config.trainer.best_metric) not in known:
         yield f"trainer.best_metric={name} is not logged by the validation; choose from {', '.join(known)}"
 
@@ -193,9 +192,9 @@ def _l1_text(config: TrainConfig, step: str) -> Iterator[str]:
         yield (f"data.preprocess: {step} with apply=l1 shapes the text of the base's own term and objective.base=none "
                "has none; use apply=document, or choose objective.base")
     elif not set(used) & set(able):
-        yield (f"{another} objective.base={','.join(used)} reads the summary's; use apply=document, or an "
+        yield (f"{another} objective.base={','.join(used)} reads the task's; use apply=document, or an "
                f"objective.base of {', '.join(able)}")
     elif not terms_apart(config.objective):
         name = next(name for name in used if name in able)
-        yield (f"{another} objective.{name}.shared_pass=true reads the summary's; use apply=document, or "
+        yield (f"{another} objective.{name}.shared_pass=true reads the task's; use apply=document, or "
                "shared_pass=false")

@@ -120,7 +120,7 @@ def compose(command: str, overrides: list[str], multirun: bool = False) -> tuple
     """The composed configuration of a command, and what set each key that a preset changed.
 
     Args:
-        command: train, eval or summarize.
+        command: One of ``SCHEMAS``.
         overrides: As typed in a shell; path values need no quoting.
         multirun: Several values of a key are for --multirun, which the caller has; else they are for nothing.
 

@@ -10,12 +10,13 @@ import difflib
 import math
 import types
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from enum import Enum
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from llmtrain import registry
+from llmtrain.config.plain import plain
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.objective import objective_schema
 from llmtrain.config.sections.optim import optim_schema
@@ -144,21 +145,6 @@ def _enum(wanted: type[Enum], value: Any, path: str, problems: list[str]) -> Enu
 def _article(wanted: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text",
             list: "a list", dict: "a group of keys"}.get(get_origin(wanted) or wanted, f"of type {wanted}")
-
-
-def plain(value: Any) -> Any:
-    """A typed value as plain JSON types: enums by value, dataclasses as dictionaries, tuples as lists."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    raise ConfigError(f"a configuration cannot hold {value!r}; use numbers, texts, lists and groups of keys")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

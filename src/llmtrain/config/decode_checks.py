@@ -24,7 +24,7 @@ def decoding_problems(generation: GenerationConfig) -> Iterator[str]:
     several, beams = generation.num_return_sequences, generation.num_beams
     if several > 1 and beams == 1 and not generation.do_sample:
         yield (f"generation.num_return_sequences={several} needs generation.num_beams={several} or more, or "
-               "generation.do_sample=true; greedy decoding has one summary")
+               "generation.do_sample=true; greedy decoding has one output")
     elif several > beams > 1:
         yield (f"generation.num_return_sequences={several} is more than generation.num_beams={beams}; raise that to "
                f"{several}")
@@ -52,7 +52,7 @@ def idle_settings(generation: GenerationConfig, writes: bool = True) -> list[str
 
 
 def acting_settings(generation: GenerationConfig) -> dict[str, bool | int | float | str]:
-    """What decides a written summary besides beams and sampling themselves, in the order of a signature.
+    """What decides a written output besides beams and sampling themselves, in the order of a signature.
 
     Neutral values are left out, but for the length penalty of beams and the tokens that sampling draws from: both act
     at transformers' own defaults.

@@ -1,4 +1,4 @@
-"""What eval and summarize take over from a checkpoint: its own configuration, with what the command line changes.
+"""What a command takes over from a checkpoint: its own configuration, with what the command line changes.
 
 The stored configuration is data from elsewhere: it is parsed as JSON against the schema and never reaches Hydra.
 """
@@ -11,7 +11,7 @@ from typing import Any
 from llmtrain.config.compose import parse
 from llmtrain.config.convert import from_dict, to_dict
 from llmtrain.config.overrides.texts import quote_overrides
-from llmtrain.config.reference import SCHEMAS
+from llmtrain.config.schema import FROM_CHECKPOINT, SCHEMAS, TrainConfig
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
 
@@ -20,7 +20,8 @@ TEXT_SHAPING = (  # of data: a model needs them on any documents
     "preprocess", "long", "head_share", "window_overlap", "selector")
 FIXED_KEYS = ("data.long", "data.window_overlap", "data.selector")  # what the model itself was built for
 OF_THE_MACHINE = ("cache_dir", "processes", "workers")  # of data: where and how fast, not what is read
-OWN = ("checkpoint", "predictions", "input", "summarize")  # of the command alone: never stored
+OWN = frozenset(field.name for command in FROM_CHECKPOINT for field in fields(SCHEMAS[command])) - frozenset(
+    field.name for field in fields(TrainConfig))  # of the command alone: never stored
 
 
 @dataclass(frozen=True, slots=True)

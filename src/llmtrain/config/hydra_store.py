@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.config.reference import SCHEMAS
-from llmtrain.config.schema import TrainConfig
+from llmtrain.config.schema import SCHEMAS, TrainConfig
 from llmtrain.config.sections.objective import objective_schema
 from llmtrain.config.sections.optim import optim_schema
 from llmtrain.config.sections.task import shared_sections
@@ -28,7 +27,7 @@ def register_schemas(folder: Path, command: str) -> None:
 
     if command != "train":
         _store(f"{command}_schema", _with_sections(SCHEMAS[command], shared_sections()), TYPES)
-        _store_names("task", "task", folder)
+        _store_named("task", "task", folder)
         return
     repo: dict[str, Any] = ConfigStore.instance().repo
     for group, kind in ((repo.get("head"), "head"), (repo.get("schema", {}).get("head"), "head"),
@@ -43,8 +42,8 @@ def register_schemas(folder: Path, command: str) -> None:
         _store(part.name, part.options, TYPES, "schema/head")
         if not (folder / "head" / f"{part.name}.yaml").is_file():
             _store(part.name, part.options, TYPES, "head")
-    _store_names("optim", "optimizer", folder)
-    _store_names("task", "task", folder)
+    _store_named("optim", "optimizer", folder)
+    _store_named("task", "task", folder, heads=True)
 
 
 def _with_sections(schema: type, sections: dict[str, type], typed_later: tuple[str, ...] = ()) -> type:
@@ -55,11 +54,13 @@ def _with_sections(schema: type, sections: dict[str, type], typed_later: tuple[s
         bases=(schema,), kw_only=True)
 
 
-def _store_names(group: str, kind: str, folder: Path) -> None:
-    """Make an option of a group of every part that has no yaml."""
+def _store_named(group: str, kind: str, folder: Path, heads: bool = False) -> None:
+    """Make an option of a group of every part that has no yaml; with ``heads`` it chooses the head that the part is
+    registered with, where the command line and the experiment name none."""
     for part in registry.parts(kind):
         if not (folder / group / f"{part.name}.yaml").is_file():
-            _store(part.name, {"name": part.name}, NAMES, group)
+            chosen = {"defaults": [{"override /head@_global_.head": part.requires["head"]}, "_self_"]} if heads else {}
+            _store(part.name, chosen | {"name": part.name}, NAMES, group)
 
 
 def _store(name: str, node: Any, provider: str, group: str | None = None) -> None:

@@ -10,8 +10,7 @@ from llmtrain.config.compose import compose, to_container
 from llmtrain.config.convert import build, part_sections, task_sections
 from llmtrain.config.from_checkpoint import Stored, changed_by, refuse_fixed
 from llmtrain.config.presets import settle_best_metric
-from llmtrain.config.reference import SCHEMAS
-from llmtrain.config.schema import Config, EvaluateConfig, SummarizeCommandConfig, TrainConfig
+from llmtrain.config.schema import SCHEMAS, Config, EvaluateConfig, TrainConfig
 from llmtrain.config.sections.preprocess import settled
 from llmtrain.config.sections.task import chosen_task, with_own_keys
 from llmtrain.core.errors import ConfigError
@@ -43,11 +42,6 @@ def load_config(command: Literal["eval"], overrides: list[str], stored: Stored |
 
 
 @overload
-def load_config(command: Literal["summarize"], overrides: list[str], stored: Stored | None = None,
-                ) -> SummarizeCommandConfig: ...
-
-
-@overload
 def load_config(command: str, overrides: list[str], stored: Stored | None = None, *, multirun: bool = False,
                 ) -> Config: ...
 
@@ -57,10 +51,10 @@ def load_config(command: str, overrides: list[str], stored: Stored | None = None
     """The configuration of a command, typed and checked.
 
     Args:
-        command: train, eval or summarize; ``data show``, ``sweep`` and ``verify-resume`` take train's.
+        command: One of ``SCHEMAS``; ``data show``, ``sweep`` and ``verify-resume`` take train's.
         overrides: As typed in a shell; path values need no quoting.
-        stored: eval, summarize: the checkpoint's own configuration, which the overrides change key by key, or a whole
-            group by its name (``data=files``). None: the command's yaml alone.
+        stored: A checkpoint's own configuration, which the overrides change key by key, or a whole group by its name
+            (``data=files``). None: the command's yaml alone.
         multirun: A key with several values is answered with --multirun, which the command has.
 
     Raises:

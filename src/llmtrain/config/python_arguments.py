@@ -9,8 +9,9 @@ from typing import Any
 
 from llmtrain.config.bounds import out_of_range
 from llmtrain.config.choices import Device, PrecisionName
-from llmtrain.config.convert import build, convert, did_you_mean, plain
+from llmtrain.config.convert import build, convert, did_you_mean
 from llmtrain.config.decode_checks import decoding_problems
+from llmtrain.config.plain import plain
 from llmtrain.config.schema import GenerationConfig
 from llmtrain.core.errors import ConfigError
 
@@ -19,7 +20,7 @@ OTHERS = ("precision", "device", "plugins")  # arguments beside the decode setti
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """Checked arguments of :class:`llmtrain.Summarizer`."""
+    """Checked arguments of a published model as Python opens it."""
 
     folder: Path
     precision: PrecisionName

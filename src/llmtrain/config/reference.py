@@ -10,14 +10,13 @@ from typing import Any, Union, get_args, get_origin
 
 from llmtrain import registry
 from llmtrain.config.bounds import OPEN, Bounds, bounds_of
-from llmtrain.config.convert import hints, plain
+from llmtrain.config.convert import hints
 from llmtrain.config.keys import RESULTS
-from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
+from llmtrain.config.plain import plain
+from llmtrain.config.schema import SCHEMAS, TrainConfig
 from llmtrain.config.sections.objective import objective_schema
 from llmtrain.config.sections.optim import optim_schema
-from llmtrain.config.sections.task import shared_sections
-
-SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summarize": SummarizeCommandConfig}
+from llmtrain.config.sections.task import sections_of, shared_sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +99,10 @@ def _walk(schema: type, prefix: str, sections: dict[str, type]) -> Iterator[Key]
                   field.metadata.get("affects", RESULTS), annotation, optional, bounds_of(field))
 
 
-def keys(command: str, head: str | None = None) -> dict[str, Key]:
-    """All keys of a command by dotted path; ``head`` limits head options to one head (default: every head's)."""
-    shared = shared_sections()
+def keys(command: str, head: str | None = None, task: str | None = None) -> dict[str, Key]:
+    """All keys of a command by dotted path; ``head`` limits head options to one head (default: every head's), ``task``
+    the keys of data and eval to one task."""
+    shared = shared_sections() | ({} if task is None else sections_of(registry.get("task", task)))
     if command != "train":
         return {key.path: key for key in _walk(SCHEMAS[command], "", shared)}
     first, *others = [part.name for part in registry.parts("head")] if head is None else [head]

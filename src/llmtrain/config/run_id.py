@@ -15,8 +15,8 @@ from typing import Any
 
 from llmtrain import registry
 from llmtrain.config.choices import TuningName
-from llmtrain.config.convert import plain
 from llmtrain.config.keys import CONTENT, RESULTS
+from llmtrain.config.plain import plain
 from llmtrain.config.reference import keys
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.objective import base_terms_of, needs_targets, terms_of

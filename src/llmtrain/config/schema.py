@@ -8,10 +8,10 @@ from typing import Protocol
 from llmtrain.config.choices import (
     DataSplit,
     OnUnsupported,
+    OutputFormat,
     PrecisionName,
     Resume,
     SplitName,
-    SummaryFormat,
 )
 from llmtrain.config.keys import CONTENT, SPEED, WHERE, key
 from llmtrain.config.sections.data import DataConfig
@@ -25,6 +25,8 @@ from llmtrain.config.sections.tuning import TuningConfig
 
 @dataclass(kw_only=True, slots=True)
 class RunConfig:
+    """Keys of the run folder, the seed and what a restart does."""
+
     root: str = key("runs", "folder that holds the run folders", affects=WHERE)
     name: str | None = key(None, "run folder name; default: the experiment and a hash of the result-changing keys",
                            affects=WHERE)
@@ -39,6 +41,8 @@ class RunConfig:
 
 @dataclass(kw_only=True, slots=True)
 class PrecisionConfig:
+    """Keys of the number format."""
+
     name: PrecisionName = key(PrecisionName.fp32, "number format of the forward and backward pass")
     on_unsupported: OnUnsupported = key(OnUnsupported.run,
                                         "slow here: run it and say so, stop with an error, or use bf16 / fp32 instead")
@@ -49,6 +53,8 @@ class PrecisionConfig:
 
 @dataclass(kw_only=True, slots=True)
 class ProbeConfig:
+    """Keys of the gradient probe."""
+
     every: int | None = key(None, "steps between probes of each term's gradient on the base; a probe changes nothing",
                             "steps", affects=WHERE, min=1)
 
@@ -79,6 +85,8 @@ class GenerationConfig:
 
 @dataclass(kw_only=True, slots=True)
 class EvalConfig:
+    """Keys of scoring that every task has; the class of a task's section derives from it."""
+
     split: SplitName = key(SplitName.test, "split to score")
     output: str | None = key(None, "folder for results.json and predictions.jsonl; default: inside the run",
                              affects=WHERE)
@@ -89,7 +97,9 @@ class EvalConfig:
 
 @dataclass(kw_only=True, slots=True)
 class SummarizeConfig:
-    format: SummaryFormat = key(SummaryFormat.text, "text: one summary a line; jsonl: with scores and copied words",
+    """Keys of how ``llmtrain summarize`` reads and writes."""
+
+    format: OutputFormat = key(OutputFormat.text, "text: one summary a line; jsonl: with scores and copied words",
                                 affects=WHERE)
     cite: bool = key(False, "text: number the document's sentences behind each sentence of the summary that comes from "
                             "them (head=ext_abs, extractive)", affects=WHERE)
@@ -168,3 +178,5 @@ class SummarizeCommandConfig(_Shared):
 
 
 Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig
+SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summarize": SummarizeCommandConfig}
+FROM_CHECKPOINT = tuple(name for name in SCHEMAS if name != "train")  # that start from a checkpoint's own configuration

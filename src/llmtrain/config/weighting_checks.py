@@ -33,8 +33,8 @@ def problems_of_weighting(config: TrainConfig) -> Iterator[str]:
     yield from _course(config, bool(facts.get("course")), chosen)
     best = config.trainer.best_metric
     if facts.get("moves") and (best == "loss.total" or best.endswith(".weighted")):
-        yield (f"trainer.best_metric={best} changes its meaning as {chosen} moves the weights; choose a ROUGE or "
-               "loss.TERM")
+        yield (f"trainer.best_metric={best} changes its meaning as {chosen} moves the weights; choose a metric of the "
+               "task or loss.TERM")
 
 
 def _course(config: TrainConfig, moves: bool, chosen: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""Text is text: what a document or a summary spells is never read as one of the tokenizer's own control tokens.
+"""Text is text: what a source or a target spells is never read as one of the tokenizer's own control tokens.
 
-As transformers loads it, a tokenizer makes its end token of the four characters ``</s>``, in a summary too: the model
+As transformers loads it, a tokenizer makes its end token of the four characters ``</s>``, in a target too: the model
 would learn to stop there, and what it copies would be dropped where ids become text again.
 """
 
@@ -71,7 +71,7 @@ def notes_of(split: str, rows: int, spelled: Sequence[str], lost: int) -> list[s
 
     Args:
         spelled: Of each row that spells control tokens, the first one.
-        lost: Summaries that a model cannot write.
+        lost: Targets that a model cannot write.
     """
     found = []
     if spelled:
@@ -80,7 +80,7 @@ def notes_of(split: str, rows: int, spelled: Sequence[str], lost: int) -> list[s
         found.append(f"{len(spelled)} of {rows} rows of {split} spell control tokens of the tokenizer ({shown}): they "
                      "are read and written as text")
     if lost:
-        found.append(f"{lost} of {rows} summaries of {split} hold characters that the tokenizer has no token for: the "
+        found.append(f"{lost} of {rows} targets of {split} hold characters that the tokenizer has no token for: the "
                      "model cannot write them")
     return found
 

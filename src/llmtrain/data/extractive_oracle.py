@@ -1,11 +1,10 @@
 """Which sentences a selector should choose: the greedy oracle behind extraction labels and the extractive baseline.
 
-After Nallapati, Zhai and Zhou 2017, "SummaRuNNer", and Liu and Lapata 2019, "Text Summarization with Pretrained
-Encoders": sentences are added one by one, each time the one that raises ROUGE-1 F1 + ROUGE-2 F1 against the summary
-most, until none does. N-grams are those of ROUGE's own tokenizer for the language, counted as integers; a bigram does
-not cross the end of a sentence.
+After Nallapati, Zhai and Zhou 2017 (arXiv:1611.04230) and Liu and Lapata 2019 (arXiv:1908.08345): sentences are added
+one by one, each time the one that raises ROUGE-1 F1 + ROUGE-2 F1 against the target most, until none does. N-grams are
+those of ROUGE's own tokenizer for the language, counted as integers; a bigram does not cross the end of a sentence.
 
-Shapes: N sentences, V distinct n-grams of the summary.
+Shapes: N sentences, V distinct n-grams of the target.
 """
 
 from __future__ import annotations
@@ -55,13 +54,13 @@ def token_ids_of(language: str) -> TokenIds:
     return TokenIds(language)
 
 
-def greedy_oracle(sentences: Sequence[Sequence[int]], summary: Sequence[int], most: int) -> list[int]:
+def greedy_oracle(sentences: Sequence[Sequence[int]], target: Sequence[int], most: int) -> list[int]:
     """Indices of the sentences the oracle takes, at most ``most``, in the order in which it takes them.
 
-    None where no sentence shares a token with the summary.
+    None where no sentence shares a token with the target.
     """
-    tables = [_Overlaps([list(zip(s)) for s in sentences], list(zip(summary))),
-              _Overlaps([list(pairwise(s)) for s in sentences], list(pairwise(summary)))]
+    tables = [_Overlaps([list(zip(s)) for s in sentences], list(zip(target))),
+              _Overlaps([list(pairwise(s)) for s in sentences], list(pairwise(target)))]
     chosen: list[int] = []
     best = 0.0
     while len(chosen) < min(most, len(sentences)):
@@ -78,19 +77,19 @@ def greedy_oracle(sentences: Sequence[Sequence[int]], summary: Sequence[int], mo
 
 
 class _Overlaps:
-    """How the n-grams of some taken sentences and one more overlap with the summary's."""
+    """How the n-grams of some taken sentences and one more overlap with the target's."""
 
-    def __init__(self, sentences: list[list[tuple[int, ...]]], summary: list[tuple[int, ...]]) -> None:
+    def __init__(self, sentences: list[list[tuple[int, ...]]], target: list[tuple[int, ...]]) -> None:
         column: dict[tuple[int, ...], int] = {}
-        for gram in summary:
+        for gram in target:
             column.setdefault(gram, len(column))
-        self._goal_V = _counts([column[gram] for gram in summary], len(column))
+        self._goal_V = _counts([column[gram] for gram in target], len(column))
         self._counts_NV = np.zeros((len(sentences), len(column)), dtype=np.int64)
         for row, grams in enumerate(sentences):
             self._counts_NV[row] = _counts([column[gram] for gram in grams if gram in column], len(column))
         self._totals_N = np.array([len(grams) for grams in sentences], dtype=np.int64)
         self._held_V, self._held = np.zeros(len(column), dtype=np.int64), 0
-        self._wanted = len(summary)
+        self._wanted = len(target)
 
     def f1(self) -> NDArray[np.float64]:
         """(N,) F1 of what is taken already with each sentence added."""

@@ -29,29 +29,29 @@ Shorten = Callable[[list[str]], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class RowAsRead:
-    """One row as the model reads it: texts after preprocessing, their tokens, and which of the document's are kept."""
+    """One row as the model reads it: texts after preprocessing, their tokens, and which of the source's are kept."""
 
     document: str
     l1_document: str | None
-    summary: str
+    target: str
     tokens: list[str]
     kept: list[int]
-    summary_tokens: list[str]
-    kept_summary: int
+    target_tokens: list[str]
+    kept_target: int
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """Counts of some rows of a split, an entry a row; tokens with the tokenizer's special ones. What is told of
-    summaries has an entry for each row that has one.
+    targets has an entry for each row that has one.
 
-    ``copied`` is the share of a summary's tokens that stand in its document, ``copied_read`` in the part that is read;
-    ``spelled`` the first control token of each row that spells any, ``unwritable`` the number of summaries that hold
+    ``copied`` is the share of a target's tokens that stand in its source, ``copied_read`` in the part that is read;
+    ``spelled`` the first control token of each row that spells any, ``unwritable`` the number of targets that hold
     what no token stands for.
     """
 
-    document_tokens: NDArray[np.int64]
-    summary_tokens: NDArray[np.int64]
+    source_tokens: NDArray[np.int64]
+    target_tokens: NDArray[np.int64]
     sentences: NDArray[np.int64]
     copied: NDArray[np.float64]
     copied_read: NDArray[np.float64]
@@ -75,11 +75,11 @@ class Reader:
     def read(self, example: Example) -> RowAsRead:
         (chosen,) = self._shorten([clean(example.source)])
         document = self._pipeline.source(chosen)
-        summary = self._pipeline.target(clean(example.target))
+        target = self._pipeline.target(clean(example.target))
         ids = token_ids(document, self._tokenizer)
-        written = self._tokenizer(summary, add_special_tokens=False, verbose=False)["input_ids"]
+        written = self._tokenizer(target, add_special_tokens=False, verbose=False)["input_ids"]
         l1 = self._pipeline.l1_source(chosen) if self._pipeline.has_l1 else None
-        return RowAsRead(document, l1, summary, self._named(ids), self._cut(list(range(len(ids)))),
+        return RowAsRead(document, l1, target, self._named(ids), self._cut(list(range(len(ids)))),
                          self._named(written), min(len(written), self._config.max_target_tokens - 1))
 
     def _named(self, ids: list[int]) -> list[str]:
@@ -96,13 +96,13 @@ class Reader:
         texts = [clean(e.source) for e in examples]
         documents = [self._pipeline.source(text) for text in texts]
         given = [row for row, e in enumerate(examples) if e.target]
-        summaries = [self._pipeline.target(clean(examples[row].target)) for row in given]
+        targets = [self._pipeline.target(clean(examples[row].target)) for row in given]
         shown = [self._pipeline.source(text) for text in self._shorten(texts)]
-        written = self._tokenizer(summaries, add_special_tokens=False, verbose=False)["input_ids"] if given else []
+        written = self._tokenizer(targets, add_special_tokens=False, verbose=False)["input_ids"] if given else []
         of_row = dict(zip(given, written, strict=True))
         controls = finder(self._tokenizer)
         named = [first_spelled(controls, text) for text in documents]
-        for row, text in zip(given, summaries, strict=True):
+        for row, text in zip(given, targets, strict=True):
             named[row] = named[row] or first_spelled(controls, text)
         lengths, copied, copied_read = [], [], []
         for row, document in enumerate(documents):  # one by one: the tokens of all may be more than memory holds
@@ -124,7 +124,7 @@ def share_in(ids: list[int], known: set[int]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Rows of a split that stand in another one too: equal documents, near-duplicates, equal summaries.
+    """Rows of a split that stand in another one too: equal documents, near-duplicates, equal targets.
 
     ``rows`` counts those of the split, ``looked_at`` the training rows whose n-grams were compared.
     """
@@ -133,7 +133,7 @@ class Overlap:
     rows: int
     documents: int
     near: int
-    summaries: int
+    targets: int
     looked_at: int
 
 
@@ -147,7 +147,7 @@ def overlaps_with_train(splits: Splits) -> list[Overlap]:
         return []
     language = detect(e.source for e in splits.train)
     documents = {e.source for e in splits.train}
-    summaries = {e.target for e in splits.train if e.target}
+    targets = {e.target for e in splits.train if e.target}
     known: set[int] = set()
     looked_at = 0
     for example in splits.train:
@@ -160,7 +160,7 @@ def overlaps_with_train(splits: Splits) -> list[Overlap]:
         own = [grams(e.source, language) for e in examples]
         found.append(Overlap(name, len(examples), sum(e.source in documents for e in examples),
                              sum(len(some & known) > NEAR_SHARE * len(some) for some in own),
-                             sum(e.target in summaries for e in examples), looked_at))
+                             sum(e.target in targets for e in examples), looked_at))
     return found
 
 

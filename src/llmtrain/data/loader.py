@@ -37,10 +37,10 @@ def _padded(prefix: str, sources: list[NDArray[np.int64]], pad_id: int) -> Batch
 
 @dataclass(frozen=True)
 class Collate:
-    """Rows of features to a batch: example_id (B,), input_ids and attention_mask (B, S), labels (B, T), extras (B, N).
+    """Makes a batch of rows: example_id (B,), input_ids and attention_mask (B, S), labels (B, T), extras (B, N).
 
     Where preprocessing makes a text for l1 alone, l1_input_ids and l1_attention_mask (B, S') hold it. ``tokens`` is the
-    number of the rows' tokens, summaries' included.
+    number of the rows' tokens, targets' included.
 
     No rows at all make a dummy of row 0 that counts for nothing: a process without rows must still take part.
     """

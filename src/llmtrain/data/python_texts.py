@@ -11,9 +11,12 @@ from llmtrain.core.files import SURROGATE
 SHOWN_PROBLEMS = 10
 
 
-def given_texts(texts: Any) -> list[str]:
+def given_texts(texts: Any, verb: str) -> list[str]:
     """The texts of a list, a tuple, a generator, a numpy array, a pandas Series, a column of a dataset ...; one text
     is a list of one.
+
+    Args:
+        verb: What is done to them, for messages.
 
     Raises:
         DataError: Something in it is no text, a line each for the first few; or the whole is none, or a table.
@@ -21,13 +24,13 @@ def given_texts(texts: Any) -> list[str]:
     if isinstance(texts, str):
         return _checked([texts], single=True)
     if isinstance(texts, bytes | bytearray | memoryview) or not isinstance(texts, Iterable):
-        raise DataError(f"what to summarize is {_named(texts)}, not a str; {_advice(texts)}")
+        raise DataError(f"what to {verb} is {_named(texts)}, not a str; {_advice(texts)}")
     if isinstance(texts, Mapping) or hasattr(texts, "columns"):  # both give their names, one after the other
-        raise DataError(f"what to summarize is {_named(texts)}, not a list of str; give one column of it")
+        raise DataError(f"what to {verb} is {_named(texts)}, not a list of str; give one column of it")
     try:
         listed = list(texts)
     except TypeError as error:  # numpy's array of no dimension
-        raise DataError(f"what to summarize is {_named(texts)}, which cannot be read ({error}); give a str or a list "
+        raise DataError(f"what to {verb} is {_named(texts)}, which cannot be read ({error}); give a str or a list "
                         "of str") from error
     return _checked(listed, single=False)
 

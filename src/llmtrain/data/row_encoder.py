@@ -18,7 +18,7 @@ FLAGS = ("cut_source", "cut_target", "empty", "unwritable")  # a bool each row
 
 
 class RowEncoder(Protocol):
-    """What turns texts into token ids. It must be picklable: processes share the rows out.
+    """Turns texts into token ids. It must be picklable: processes share the rows out.
 
     Attributes:
         columns: Lists of whole numbers that it makes beside input_ids and labels, under their key in a batch.

@@ -97,13 +97,13 @@ def _mark(ids: list[int], ranges: list[Span], begin: int, end: int, limit: int) 
     return made or [begin, end], found, kept < sum(stop - start for start, stop in ranges)
 
 
-def label_sentences(documents: Sequence[str], summaries: Sequence[str], counts: Sequence[int], language: str,
+def label_sentences(documents: Sequence[str], targets: Sequence[str], counts: Sequence[int], language: str,
                     most: int) -> list[list[int]]:
     """1 for the sentences that the greedy oracle takes of each document's first ``counts``, 0 for the rest."""
     ids = token_ids_of(language)
     rows = []
-    for document, summary, count in zip(documents, summaries, counts, strict=True):
+    for document, target, count in zip(documents, targets, counts, strict=True):
         spans = sentence_spans(document)[:count]
-        chosen = set(greedy_oracle([ids(document[start:end]) for start, end in spans], ids(summary), most))
+        chosen = set(greedy_oracle([ids(document[start:end]) for start, end in spans], ids(target), most))
         rows.append([int(index in chosen) for index in range(count)])
     return rows

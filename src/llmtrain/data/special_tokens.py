@@ -11,6 +11,8 @@ from llmtrain.core.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class SpecialIds:
+    """Ids of the tokens that a text begins with, ends with and is padded with."""
+
     bos: int
     eos: int
     pad: int
@@ -27,7 +29,7 @@ def special_ids(tokenizer: Any) -> SpecialIds:
     """
     eos = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
     if eos is None:
-        raise ConfigError(f"the tokenizer at {tokenizer.name_or_path} has no end token, so no summary could end; use "
+        raise ConfigError(f"the tokenizer at {tokenizer.name_or_path} has no end token, so no output could end; use "
                           "one with an eos_token or sep_token")
     bos = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
     pad = tokenizer.pad_token_id

@@ -1,6 +1,6 @@
-"""Rows that the summary's own pass over the documents need not read, since no term takes anything from it.
+"""Rows that the task's own pass over the documents need not read, since no term takes anything from it.
 
-A document without a summary gives l2 nothing, and a base term with a pass of its own has made its copy by then.
+A document without a target gives l2 nothing, and a base term with a pass of its own has made its copy by then.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ COLUMNS = ("example_id", "input_ids", "attention_mask", "labels", START, END, LA
 
 @dataclass(frozen=True, slots=True)
 class LeaveUnread:
-    """A transform that takes rows out of the shared pass; which ones they were stays under unread_id (B',).
+    """Takes rows that no term reads out of the shared pass; which ones they were stays under unread_id (B',).
 
     It stands behind the transforms of the terms that read in a pass of their own. One row is left in any case, of no
-    weight where none has a summary: every process must run the model.
+    weight where none has a target: every process must run the model.
 
     Attributes:
-        summaries: Rows with a summary are read, since a term needs summaries; else none is.
+        targets: Rows with a target are read, since a term needs targets; else none is.
     """
 
-    summaries: bool
+    targets: bool
 
     def __call__(self, batch: Batch, context: Context) -> None:
         length_B = batch["attention_mask"].sum(1)
-        read_B = (batch["labels"] != IGNORED).any(1) & self.summaries
+        read_B = (batch["labels"] != IGNORED).any(1) & self.targets
         if not read_B.any():
             read_B[int(length_B.argmin())] = True
             batch["labels"] = torch.full_like(batch["labels"], IGNORED)

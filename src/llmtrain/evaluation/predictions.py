@@ -68,9 +68,8 @@ def read_predictions(path: Path, examples: list[Example], column: str = "predict
 
 def told_of_predictions(config: EvaluateConfig, texts: list[str], examples: list[Example]) -> list[str]:
     """What to tell of predictions that may be the data's own texts."""
-    column, data = config.eval.prediction, config.data
-    named = [f"data.{name}={column}" for name in ("summary", "references", "document")
-             if getattr(data, name) == column]
+    column = config.eval.prediction
+    named = [f"{key}={column}" for key, name in config.data.columns().named().items() if name == column]
     lines = []
     if named:
         lines.append(f"eval.prediction={column} is also {named[0]}; if the file is the data itself, its own texts are "

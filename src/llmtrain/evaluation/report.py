@@ -87,9 +87,9 @@ def print_report(console: Console, results: dict[str, Any], rows: Sequence[dict[
     for place, row in typical_rows(rows, main.name):
         console.print()
         told = f"{row[main.name]:.2f}, the {place} percentile of these {len(rows)} rows"
-        console.print(f"{main.heading + ':':<12}{told}", markup=False, highlight=False)
+        console.print(f"{main.heading + ': ':<12}{told}", markup=False, highlight=False)
         for label, text in task.shown(row).items():
-            console.print(f"{label + ':':<12}{' '.join(text.split())[:SHOWN_CHARACTERS]}", markup=False,
+            console.print(f"{label + ': ':<12}{' '.join(text.split())[:SHOWN_CHARACTERS]}", markup=False,
                           highlight=False)
 
 

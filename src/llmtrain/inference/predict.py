@@ -1,4 +1,4 @@
-"""Summaries of many documents: sorted by length, decoded in batches of bounded size, given back in order.
+"""Outputs for many documents: sorted by length, decoded in batches of bounded size, given back in order.
 
 Shapes: B rows, S source tokens.
 """
@@ -46,7 +46,7 @@ class Documents:
 
 @dataclass(frozen=True, slots=True)
 class CitedSentence:
-    """A sentence of the document, ``document[start:end]``, and how much it had to do with the summary (0 to 1)."""
+    """A sentence of the document, ``document[start:end]``, and how much it had to do with the output (0 to 1)."""
 
     index: int
     start: int
@@ -56,7 +56,7 @@ class CitedSentence:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A sentence of the summary, ``summary[start:end]``, and the document's sentences it comes from, largest first."""
+    """A sentence of the output, ``text[start:end]``, and the document's sentences it comes from, largest first."""
 
     text: str
     start: int
@@ -66,7 +66,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class CopyTrace:
-    """How much each token of a summary was copied from each sentence of its document: (T, N), and (N) their places."""
+    """How much each token of an output was copied from each sentence of its document: (T, N), and (N) their places."""
 
     weights: list[list[float]]
     spans: list[Span]
@@ -74,18 +74,18 @@ class CopyTrace:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One summary.
+    """One output as text, its score, and what is known of where it comes from.
 
     Attributes:
-        text: The summary as text.
+        text: The output as text.
         token_ids: Its tokens without the start, end and padding tokens; none where it is made of chosen sentences.
         score: Mean log-probability of its tokens, the end token included, or of its sentences.
-        copied: For heads with a copy gate and when asked for: (summary token, probability of copying, source place).
+        copied: For heads with a copy gate and when asked for: (output token, probability of copying, source place).
         sentences: For a head that selects: the chosen sentences in the document's order, with their probabilities.
         probabilities: For an extractive head: of every sentence; None for one that cannot be chosen.
         traced: For a head that cites: which sentences each token was copied from.
-        citations: For a head that cites, or chooses sentences: each sentence of the summary, with those it comes from.
-        others: Further summaries of the document, where ``num_return_sequences`` asks for several.
+        citations: For a head that cites, or chooses sentences: each sentence of the output, with those it comes from.
+        others: Further outputs for the document, where ``num_return_sequences`` asks for several.
     """
 
     text: str
@@ -100,11 +100,11 @@ class Generated:
 
     @property
     def every(self) -> list[Generated]:
-        """All summaries of the document, this one first."""
+        """All outputs for the document, this one first."""
         return [self, *self.others]
 
     def each(self, change: Callable[[Generated], Generated]) -> Generated:
-        """The same with every summary of the document changed."""
+        """The same with every output for the document changed."""
         return replace(change(self), others=tuple(change(one) for one in self.others))
 
     @property
@@ -112,10 +112,13 @@ class Generated:
         """Whether the text is the document's own."""
         return self.sentences is not None and not self.token_ids
 
-    def detail(self) -> dict[str, Any]:
-        """What predictions.jsonl and ``summarize.format=jsonl`` say besides: every summary where there are several, and
-        the sentences behind the first."""
-        several = {"summaries": [one.text for one in self.every]} if self.others else {}
+    def detail(self, every: str) -> dict[str, Any]:
+        """What a row tells besides: every output where there are several, and the sentences behind the first.
+
+        Args:
+            every: The key of those several, a saved name.
+        """
+        several = {every: [one.text for one in self.every]} if self.others else {}
         found = {"sentences": self.sentences, "citations": self.citations}
         return several | {name: [asdict(one) for one in listed] for name, listed in found.items() if listed is not None}
 
@@ -129,12 +132,12 @@ def documents_of(features: Features, texts: Sequence[str], rows: Sequence[int]) 
 @torch.no_grad()
 def predict_batches(model: Any, tokenizer: Any, documents: Documents, config: GenerationConfig, precision: Any,
                       progress: Callable[[int], None] | None = None, evidence: bool = False) -> list[Generated]:
-    """Summaries of tokenised documents, in their order. Training mode and random state are left as found.
+    """Outputs for tokenised documents, in their order. Training mode and random state are left as found.
 
     Args:
         precision: Something with ``autocast()``, usually a Precision.
         progress: Called with the number of documents just finished.
-        evidence: Also say where each summary comes from.
+        evidence: Also say where each output comes from.
     """
     was_training, device = model.training, next(model.parameters()).device
     found: list[Generated | None] = [None] * len(documents.input_ids)
@@ -144,11 +147,11 @@ def predict_batches(model: Any, tokenizer: Any, documents: Documents, config: Ge
         with fork, precision.autocast():
             for rows in batches_of([len(ids) for ids in documents.input_ids], config.batch_tokens):
                 batch, spans = _batch(documents, rows, model.config.pad_token_id, device)
-                drafts = model.predict(batch, config, evidence)
-                for row, (i, draft, places) in enumerate(zip(rows, drafts, spans, strict=True)):
+                outputs = model.predict(batch, config, evidence)
+                for row, (i, output, places) in enumerate(zip(rows, outputs, spans, strict=True)):
                     sentences = batch["sentences"][row] if "sentences" in batch else []
                     first, *others = (_generated(one, sentences, documents.texts[i], places, tokenizer)
-                                      for one in (draft, *draft.others))
+                                      for one in (output, *output.others))
                     found[i] = replace(first, others=tuple(others))
                 if progress is not None:
                     progress(len(rows))
@@ -183,25 +186,25 @@ def _batch(documents: Documents, rows: list[int], padding: int, device: Any) -> 
     return batch, spans
 
 
-def _generated(draft: Output, sentences: list[str], document: str, spans: list[Span], tokenizer: Any) -> Generated:
-    """A draft as text; ``sentences`` are its document's, for a head that chooses them."""
-    text = joined([sentences[choice.index] for choice in draft.sentences or []]) if draft.token_ids is None else tidy(
-        tokenizer.decode(draft.token_ids, skip_special_tokens=True))
-    row = draft.token_ids or []
+def _generated(output: Output, sentences: list[str], document: str, spans: list[Span], tokenizer: Any) -> Generated:
+    """An output as text; ``sentences`` are its document's, for a head that chooses them."""
+    text = joined([sentences[choice.index] for choice in output.sentences or []]) if output.token_ids is None else tidy(
+        tokenizer.decode(output.token_ids, skip_special_tokens=True))
+    row = output.token_ids or []
     copied = sources = None
-    if draft.copied is not None:
+    if output.copied is not None:
         copied = [(token, gate, place) for token, (gate, place)
-                  in zip(tokenizer.convert_ids_to_tokens(row), draft.copied, strict=True)]
-    if draft.sentences is not None:
-        sources = [CitedSentence(c.index, *spans[c.index], round(c.probability, 4)) for c in draft.sentences]
-    traced = None if draft.traced is None else CopyTrace([weights[:len(spans)] for weights in draft.traced], spans)
-    chosen = sources is not None and draft.token_ids is None
+                  in zip(tokenizer.convert_ids_to_tokens(row), output.copied, strict=True)]
+    if output.sentences is not None:
+        sources = [CitedSentence(c.index, *spans[c.index], round(c.probability, 4)) for c in output.sentences]
+    traced = None if output.traced is None else CopyTrace([weights[:len(spans)] for weights in output.traced], spans)
+    chosen = sources is not None and output.token_ids is None
     own = _of_themselves(text, sources or [], document) if chosen else None
-    return Generated(text, row, draft.score, copied, sources, draft.probabilities, traced, own)
+    return Generated(text, row, output.score, copied, sources, output.probabilities, traced, own)
 
 
 def _of_themselves(text: str, chosen: list[CitedSentence], document: str) -> list[Citation]:
-    """Chosen sentences as a summary that cites them."""
+    """Chosen sentences as an output that cites them."""
     found, end = [], 0
     for source in chosen:
         sentence = " ".join(document[source.start:source.end].split())
@@ -218,11 +221,11 @@ def tidy(text: str) -> str:
 
 def spell_as_written(tokenizer: Any, documents: Sequence[str], made: list[Generated],
                      read: Callable[[str], str] = str) -> list[Generated]:
-    """Each summary in its document's own case, accents and spacing, as far as the model is not given them.
+    """Each output in its document's own case, accents and spacing, as far as the model is not given them.
 
     Args:
         documents: As they were before preprocessing.
-        read: What preprocessing makes of a training summary.
+        read: What preprocessing makes of a training target.
     """
     back = _there_and_back(tokenizer, read)
     if back == SPELLING_PROBE:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from llmtrain import registry
 from llmtrain.checkpoint import SELECTOR, check_plugins, read_model_config, verify
 from llmtrain.config.convert import from_dict
 from llmtrain.config.sections.objective import trains_task
@@ -16,21 +17,21 @@ from llmtrain.integrity.finding import ADVICE, Finding
 from llmtrain.models.backbone.load_errors import check_kinds, refusing
 from llmtrain.models.backbone.untrusted import weight_files
 
-WRITES, READS = ("eval", "summarize", "model.init_from"), ("eval", "summarize", "data.selector")
-
 
 def model_folder(found: Finding) -> None:
     """A published model: hashes, configuration, weights against it, tokenizer, and the selector in front of it."""
     verify(found.path)
     stored = read_model_config(found.path)
     at = str(found.path / "llmtrain.json")
-    config = from_dict(stored["config"], at, CheckpointError, scoring=True)
     check_plugins(stored, found.path)
+    config = from_dict(stored["config"], at, CheckpointError, scoring=True)
     if not trains_task(config.objective):
         base(found)
         found.good_for = ("model.init_from", "model.path")
         return
     _weights(found, config.head.name)
+    own = registry.get("task", config.task.name).requires.get("command")  # that uses its models alone
+    found.good_for = ("eval", *(() if own is None else (own,)), *found.good_for)
     selector = found.path / SELECTOR
     if selector.is_dir():
         inner = Finding(selector, "")
@@ -59,7 +60,7 @@ def _weights(found: Finding, head: str) -> None:
             output_loading_info=True, ignore_mismatched_sizes=True)
         tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
         probe(tokenizer)
-        text_only(tokenizer)  # as eval and summarize read with it
+        text_only(tokenizer)  # as commands read with it
     count = _against(found, told)
     ids, own = special_ids(tokenizer), (config.bos_token_id, config.eos_token_id, config.pad_token_id)
     found.problems += misfits(tokenizer, int(model.input_embedding_VD.shape[0]), found.path)
@@ -68,7 +69,7 @@ def _weights(found: Finding, head: str) -> None:
                               f"{ids.eos} and {ids.pad}, the model with {', '.join(map(str, own))}; restore the "
                               "model's own")
     found.what = f"head {head} on {config.base.get('model_type')}, {count} finite tensors, {len(tokenizer):,} tokens"
-    found.good_for = WRITES if model.can_generate() else READS
+    found.good_for = ("model.init_from",) if model.can_generate() else ("data.selector",)
 
 
 def base(found: Finding) -> None:

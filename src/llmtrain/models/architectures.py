@@ -19,7 +19,7 @@ SEQ2SEQ = "seq2seq"
 
 @dataclass(kw_only=True, slots=True)
 class ArchitectureOptions:
-    """None: what a model is made of stands in its base, its head and their options."""
+    """Options of an architecture: none, since its base and its head have them all."""
 
 
 def architecture_of(head: str) -> str:

@@ -1,4 +1,4 @@
-"""Configurations of published summarizers: the base's own, the head's options, and what generation needs to know."""
+"""Configurations of published models: the base's own, the head's options, and what generation needs to know."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from transformers import PretrainedConfig
 
 
 class LlmtrainConfig(PretrainedConfig):
-    """A pretrained base (``base``, its own configuration as a dict) and a head (``head``, its options).
+    """Configuration of a published model: its base, its head, and what generation's cache needs.
 
-    ``num_hidden_layers`` and ``num_attention_heads`` are what the head says generation's cache needs.
+    Args:
+        base: The base's own configuration, as a dict.
+        head: The head's options, as a dict.
+        num_hidden_layers: Layers of generation's cache, as the head says.
+        num_attention_heads: Attention heads of that cache.
     """
 
     def __init__(self, base: dict[str, Any] | None = None, head: dict[str, Any] | None = None, vocab_size: int = 0,
@@ -27,7 +31,7 @@ class LlmtrainConfig(PretrainedConfig):
 
 
 class LlmtrainSeq2SeqConfig(LlmtrainConfig):
-    """A base that reads and a head that writes."""
+    """Configuration of a base that reads and a head that writes."""
 
     model_type = "llmtrain_seq2seq"
     is_encoder_decoder = True
@@ -38,14 +42,18 @@ class LlmtrainSeq2SeqConfig(LlmtrainConfig):
 
 
 class LlmtrainExtractionConfig(LlmtrainConfig):
-    """A base that reads and a head that chooses sentences."""
+    """Configuration of a base that reads and a head that chooses sentences."""
 
     model_type = "llmtrain_extractive"
 
 
 class LlmtrainPrefixConfig(LlmtrainSeq2SeqConfig):
-    """The same where the base itself writes. ``prompt_ids`` stand between the document and the token from which writing
-    starts: ``prompt_end``, the prompt's last, or without one the start token."""
+    """Configuration of a base that reads a document and itself writes behind it.
+
+    Args:
+        prompt_ids: What stands between the document and the token from which writing starts.
+        prompt_end: That token, the prompt's last; None: the start token.
+    """
 
     model_type = "llmtrain_prefix"
 

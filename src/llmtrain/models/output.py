@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A sentence of the document, by its index, and the probability that it belongs to the summary."""
+    """A chosen sentence: its index in the document, and the probability that it belongs to the output."""
 
     index: int
     probability: float
@@ -15,16 +15,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A summary as tokens that the model wrote, or as sentences that it chose.
+    """What a model gives for one document: tokens that it wrote, or sentences that it chose.
 
     Attributes:
-        token_ids: Its tokens without the start, end and padding tokens; None where the sentences are the summary.
+        token_ids: Its tokens without the start, end and padding tokens; None where the sentences are the output.
         score: Mean log-probability of its tokens, the end token included, or of its sentences.
         copied: (probability of copying, source token pointed at) of each token, for a head with a copy gate.
-        sentences: The sentences that make up or steer the summary, in the document's order.
+        sentences: The sentences that make up or steer the output, in the document's order.
         probabilities: Of every sentence of the document; None for one that cannot be chosen.
         traced: Of each token, how much it was copied from each sentence of the document, for a head that cites.
-        others: Further summaries of the document, where several were asked for.
+        others: Further outputs for the document, where several were asked for.
     """
 
     token_ids: list[int] | None

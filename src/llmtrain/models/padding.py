@@ -50,6 +50,6 @@ def right_padded(ids_BS: Tensor, mask_BS: Tensor | None, sentences: tuple[Tensor
 
 
 def check_written(mask_BT: Tensor | None) -> None:
-    """Raise ValueError for summaries that are padded on the left: a decoder counts from its first column."""
+    """Raise ValueError for targets that are padded on the left: a decoder counts from its first column."""
     if mask_BT is not None and not tracing() and mask_BT.shape[1] and not bool(mask_BT[:, 0].all()):
         raise ValueError("decoder_input_ids are padded on the left, which no head reads; pad them on the right")

@@ -1,11 +1,11 @@
 """The prefix architecture: the base itself writes behind the document it has read, without new layers.
 
 An encoder gets UniLM's mask (Dong et al. 2019, "Unified Language Model Pre-training", section 2.3): document tokens
-see the document, summary tokens the document and the summary before them. A decoder goes on causally. Document tokens
-never see the summary, so in training one pass over both gives the document's states, which other terms share, and the
-summary's; in writing the document's keys and values are computed once and serve as generate's encoder output.
+see the document, target tokens the document and the target before them. A decoder goes on causally. Document tokens
+never see the target, so in training one pass over both gives the document's states, which other terms share, and the
+target's; in writing the document's keys and values are computed once and serve as generate's encoder output.
 
-Shapes: B rows, S source tokens, P prompt tokens, T summary tokens, U tokens behind the document (prompt and summary), L
+Shapes: B rows, S source tokens, P prompt tokens, T target tokens, U tokens behind the document (prompt and target), L
 layers, H heads, K width of a head, D width of the trunk.
 """
 
@@ -35,14 +35,20 @@ DECODER_PROMPT = "\nTL;DR:"
 
 @dataclass
 class ReadOutput(SourceOutput):
-    """The document as the trunk's attention sees it from behind; None for a trunk that keeps no keys and values."""
+    """What reading a document leaves for writing behind it: its keys and values.
+
+    They are None for a trunk that keeps none.
+    """
 
     keys_BLHSK: Tensor | None = None
     values_BLHSK: Tensor | None = None
 
 
 class Behind(Cache):
-    """A layer's keys and values: the document's, then those of what is written, which live in generate's own cache."""
+    """A cache that puts the document's keys and values in front of those of what is written.
+
+    The latter live in generate's own cache.
+    """
 
     def __init__(self, read: ReadOutput, written: Cache) -> None:
         super().__init__(layers=[])
@@ -59,6 +65,8 @@ class Behind(Cache):
 
 
 class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
+    """A base that reads the document and writes behind it, as transformers knows it."""
+
     config_class = LlmtrainPrefixConfig  # type: ignore[assignment]
 
     def __init__(self, config: LlmtrainPrefixConfig) -> None:
@@ -91,9 +99,9 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         return model
 
     @classmethod
-    def source_limit(cls, positions: int, summary_tokens: int) -> int:
-        """Document and summary share the base's positions."""
-        return positions - summary_tokens
+    def source_limit(cls, positions: int, target_tokens: int) -> int:
+        """Document and target share the base's positions."""
+        return positions - target_tokens
 
     def encode(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
                noise_BSD: Tensor | None = None) -> EncoderStates:
@@ -101,7 +109,7 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         return replace(states, go_on=partial(self._go_on, None, input_ids_BS, states.attention_mask_BS))
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
-        """Document and summary in one pass."""
+        """Document and target in one pass."""
         ids_BS, mask_BS = batch["input_ids"], batch["attention_mask"]
         hidden_BSD, behind_BTD = self._read_and_write(ids_BS, mask_BS, self.head.shift(batch["labels"]))
         return EncoderStates(hidden_BSD, mask_BS, ids_BS, self.input_embedding_VD, lambda _ids, _cache: behind_BTD,
@@ -187,9 +195,9 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
 
     def _run(self, ids_BX: Tensor, mask_B1XY: Tensor, places_BX: Tensor, behind: int,
              kept: Cache | None = None) -> Tensor:
-        """The trunk's states (B, X, D); the last ``behind`` tokens are the summary's."""
+        """The trunk's states (B, X, D); the last ``behind`` tokens are the target's."""
         arguments: dict[str, Any] = {"past_key_values": kept, "use_cache": False} if self._keeps else {}
-        if self._segments:  # the summary is the second segment
+        if self._segments:  # the target is the second segment
             segments_BX = torch.zeros_like(ids_BX)
             segments_BX[:, ids_BX.shape[1] - behind:] = 1
             arguments["token_type_ids"] = segments_BX

@@ -1,6 +1,6 @@
 """The extractive architecture: a pretrained trunk reads, a head chooses sentences; nothing is written.
 
-It loads with ``import llmtrain.hf; AutoModel.from_pretrained(folder)``; :class:`llmtrain.Summarizer` splits documents
+It loads with ``import llmtrain.hf; AutoModel.from_pretrained(folder)``; what llmtrain opens it with splits documents
 into sentences and gives the chosen ones as text.
 
 Shapes: B rows, S source tokens, N sentences.
@@ -29,13 +29,20 @@ from llmtrain.nn.attention import tracing
 
 @dataclass
 class ExtractionOutput(ModelOutput):
-    """``loss`` is the mean binary cross-entropy of sentences, where labels are given; ``logits`` (B, N) are fp32."""
+    """What scoring a batch's sentences gives.
+
+    Attributes:
+        loss: Mean binary cross-entropy of the sentences, where labels are given.
+        logits: (B, N) fp32, one a sentence.
+    """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
 
 
 class LlmtrainForExtraction(TaskModel):
+    """A base that reads and a head that chooses sentences, as transformers knows it."""
+
     config_class = LlmtrainExtractionConfig
 
     def __init__(self, config: Any) -> None:
@@ -52,7 +59,7 @@ class LlmtrainForExtraction(TaskModel):
             input_ids: Padded on either side; rows padded on the left are moved first.
             sentence_start: (B, N) first token of each sentence, 0 for padding; it counts from the row's first column.
             sentence_end: (B, N) token behind its last, 0 for padding.
-            labels: (B, N) 1 for sentences of the summary.
+            labels: (B, N) 1 for sentences of the target.
         """
         if not tracing():
             self.warn_if_padding_and_no_attention_mask(input_ids, attention_mask)
@@ -92,10 +99,10 @@ class LlmtrainForExtraction(TaskModel):
         assert states.sentences is not None
         chances = torch.sigmoid(self.head.scorer(states)).tolist()
         real = states.sentences.mask_BN.tolist()
-        return [self._draft([p if there else None for p, there in zip(*row, strict=True)], texts)
+        return [self._output([p if there else None for p, there in zip(*row, strict=True)], texts)
                 for *row, texts in zip(chances, real, batch["sentences"], strict=True)]
 
-    def _draft(self, probabilities: list[float | None], texts: list[str]) -> Output:
+    def _output(self, probabilities: list[float | None], texts: list[str]) -> Output:
         chosen = choose(probabilities, texts, self.head.selection, self.head.options.trigram_blocking)
         choices = [Choice(index, chance) for index in chosen if (chance := probabilities[index]) is not None]
         score = sum(math.log(max(c.probability, 1e-9)) for c in choices) / max(1, len(choices))

@@ -3,7 +3,7 @@
 It loads with ``import llmtrain.hf; AutoModelForSeq2SeqLM.from_pretrained(folder)`` and generates as any other; it
 carries no training code beyond the head's own likelihood.
 
-Shapes: B rows, S source tokens, T summary tokens, D width of the trunk, V vocabulary.
+Shapes: B rows, S source tokens, T target tokens, D width of the trunk, V vocabulary.
 """
 
 from __future__ import annotations
@@ -26,8 +26,15 @@ from llmtrain.nn.attention import tracing
 
 @dataclass
 class SourceOutput(BaseModelOutput):
-    """The encoder's output in generation; what the head reads besides rides along, beam expansion included: the source
-    ids for the copy gate, with their mask, and what steers attention. All of it is padded on the right."""
+    """The encoder's output in generation, with what the head reads besides: beam expansion takes it along.
+
+    All of it is padded on the right.
+
+    Attributes:
+        source_ids: What a copy gate points at.
+        source_mask: 1 for real tokens.
+        steering: Added to the attention scores of a head that is steered.
+    """
 
     source_ids: Tensor | None = None
     source_mask: Tensor | None = None
@@ -35,7 +42,7 @@ class SourceOutput(BaseModelOutput):
 
 
 class Encoder:
-    """What ``generate`` calls as the encoder; no Module, since the model already owns the trunk."""
+    """Reads the documents when ``generate`` asks for the encoder; no Module, since the model already owns the trunk."""
 
     def __init__(self, model: LlmtrainForSeq2SeqLM) -> None:
         self._model = model
@@ -51,6 +58,8 @@ class Encoder:
 
 
 class LlmtrainForSeq2SeqLM(WritingModel):
+    """A base that reads and a head that writes, as transformers knows it."""
+
     config_class = LlmtrainSeq2SeqConfig
 
     def encode_source(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
@@ -72,7 +81,7 @@ class LlmtrainForSeq2SeqLM(WritingModel):
                              self.input_embedding_VD, steering_BS=source.steering)
 
     def written(self, cache: Any) -> int:
-        """How many of the summary's tokens, the start token included, the cache has seen."""
+        """How many of the target's tokens, the start token included, the cache has seen."""
         return 0 if cache is None else int(cache.get_seq_length())
 
     def forward(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,

@@ -1,6 +1,6 @@
-"""What training, scoring and publishing ask of every model: a pretrained trunk and a summary head on its states.
+"""What training, scoring and publishing ask of every model: a pretrained trunk and a head on its states.
 
-One class a architecture derives from it (``architectures.py``), since ``generate`` treats each in its own way.
+One class for each architecture derives from it (``architectures.py``), since ``generate`` treats each in its own way.
 
 Shapes: B rows, S source tokens, D width of the trunk, V vocabulary.
 """
@@ -39,11 +39,14 @@ from llmtrain.nn.attention import NAME, hiding, tracing
 from llmtrain.nn.dropout import cheapen_dropout
 from llmtrain.nn.linear import cheapen_linear
 
-MOST_POSITIONS = 1024  # rows of a head's own position table: a base may read 100,000 tokens, a summary has fewer
+MOST_POSITIONS = 1024  # rows of a head's own position table: a base may read 100,000 tokens, a target has fewer
 
 
 class TaskModel(PreTrainedModel):
-    """Trunk and head of any architecture; built by transformers from a config with ``base`` and ``head``."""
+    """A published model: a pretrained trunk with a head on its states.
+
+    transformers builds it from a configuration with ``base`` and ``head``.
+    """
 
     base_model_prefix = "trunk"
     main_input_name = "input_ids"
@@ -90,12 +93,12 @@ class TaskModel(PreTrainedModel):
         return model
 
     @classmethod
-    def source_limit(cls, positions: int, summary_tokens: int) -> int:
-        """The longest document of a base with so many positions, beside summaries of so many tokens."""
+    def source_limit(cls, positions: int, target_tokens: int) -> int:
+        """The longest document of a base with so many positions, beside targets of so many tokens."""
         return positions
 
     def beyond_positions(self, keys: dict[str, int]) -> str | None:
-        """What to warn of where summaries may be longer than the head has positions; ``keys`` say how long they may be.
+        """What to warn of where targets may be longer than the head has positions; ``keys`` say how long they may be.
 
         Tokens behind the last position are written as if they stood there.
         """
@@ -113,7 +116,7 @@ class TaskModel(PreTrainedModel):
 
     @property
     def sentence_input(self) -> SentenceInput | None:
-        """How it reads documents when it summarizes them sentence by sentence; None when it needs no sentences."""
+        """How it reads documents when it predicts sentence by sentence; None when it needs no sentences."""
         asked = wanted_by(self.head.options)
         return None if asked is None else replace(asked, labels=None)
 
@@ -151,32 +154,32 @@ class TaskModel(PreTrainedModel):
         return cast(Tensor, out.last_hidden_state)
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
-        """The trunk's states of a batch, which every term shares; a architecture may read more of the batch."""
+        """The trunk's states of a batch, which every term shares; an architecture may read more of the batch."""
         states = self.encode(batch["input_ids"], batch["attention_mask"])
         states.sentences = sentences_of(batch)
         return states
 
     def task_count(self, batch: dict[str, Any]) -> Tensor:
-        """How many items of a batch the summary term l2 counts; needs no forward pass."""
+        """How many items of a batch the task term l2 counts; needs no forward pass."""
         return cast(Tensor, (batch["labels"] != IGNORED).sum())
 
     def task_nll(self, states: EncoderStates, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """(sum, count) of the summary term l2, fp32 and 0-dim."""
+        """(sum, count) of the task term l2, fp32 and 0-dim."""
         return cast(tuple[Tensor, Tensor], self.head.nll(states, batch["labels"]))
 
     def predict(self, batch: dict[str, Any], config: GenerationConfig, evidence: bool = False) -> list[Output]:
-        """Summaries of a batch of documents, as each architecture makes them: written or chosen.
+        """Outputs for a batch of documents, as each architecture makes them.
 
         Args:
             batch: input_ids and attention_mask (B, S); with a head that reads sentences also sentence_start and
                 sentence_end (B, N), and under ``sentences`` the texts of each document's.
             config: How to decode.
-            evidence: Also say where the summary comes from.
+            evidence: Also say where the output comes from.
         """
         raise NotImplementedError
 
     def describe_decoding(self, config: GenerationConfig) -> str:
-        """How :meth:`summarize` decides, for a signature line."""
+        """How :meth:`predict` decides, for a signature line."""
         raise NotImplementedError
 
     def get_input_embeddings(self) -> nn.Module:

@@ -1,6 +1,6 @@
 """What models that write token by token share: decoding by transformers' ``generate``, and evidence afterwards.
 
-Shapes: B rows, S source tokens, T summary tokens, V vocabulary.
+Shapes: B rows, S source tokens, T target tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llmtrain.models.task_model import TaskModel, sentences_of
 
 
 class WritingModel(TaskModel, GenerationMixin):
-    """A architecture whose head writes: it has ``generate``, and its head gives next-token log-probabilities."""
+    """A model that writes token by token: it has ``generate``, and its head gives next-token log-probabilities."""
 
     def describe_decoding(self, config: GenerationConfig) -> str:
         beams = [f"beam {config.num_beams}"] if config.num_beams > 1 else []
@@ -34,12 +34,12 @@ class WritingModel(TaskModel, GenerationMixin):
     def predict(self, batch: dict[str, Any], config: GenerationConfig, evidence: bool = False) -> list[Output]:
         rows = [_cut(row, self.config.eos_token_id) for row in self.write(batch, config)]
         several = config.num_return_sequences
-        drafts = [self.explain(batch, rows[i::several]) if evidence else [Output(row) for row in rows[i::several]]
+        outputs = [self.explain(batch, rows[i::several]) if evidence else [Output(row) for row in rows[i::several]]
                   for i in range(several)]
-        return [replace(first, others=tuple(others)) for first, *others in zip(*drafts, strict=True)]
+        return [replace(first, others=tuple(others)) for first, *others in zip(*outputs, strict=True)]
 
     def write(self, batch: dict[str, Any], config: GenerationConfig) -> list[list[int]]:
-        """The tokens of each summary behind the start token, the end token and whatever follows it included; the
+        """The tokens of each output behind the start token, the end token and whatever follows it included; the
         ``num_return_sequences`` of a document follow each other."""
         sentences = {name: batch[name] for name in ("sentence_start", "sentence_end") if self.head.cites}
         sequences_BT = self.generate(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
@@ -47,7 +47,7 @@ class WritingModel(TaskModel, GenerationMixin):
         return [row[1:] for row in sequences_BT.tolist()]
 
     def explain(self, batch: dict[str, Any], rows: list[list[int]]) -> list[Output]:
-        """Score and copy evidence of finished summaries, by one forced pass: generate() returns no outputs of ours."""
+        """Score and copy evidence of finished outputs, by one forced pass: generate() returns no outputs of ours."""
         end, padding = self.config.eos_token_id, self.config.pad_token_id
         labels_BT = pad([[*row, end] for row in rows], padding).to(batch["input_ids"].device)
         states = replace(self.encode(batch["input_ids"], batch["attention_mask"]), sentences=sentences_of(batch))
@@ -59,11 +59,11 @@ class WritingModel(TaskModel, GenerationMixin):
             gate_BT, place_BT = found
             copied = [list(zip(gates[:len(row)], places[:len(row)], strict=True))
                       for row, gates, places in zip(rows, gate_BT.tolist(), place_BT.tolist(), strict=True)]
-        drafts = [Output(row, score, evidence) for row, score, evidence in zip(rows, scores, copied, strict=True)]
-        return self._trace(drafts, states, labels_BT) if self.head.cites else drafts
+        outputs = [Output(row, score, evidence) for row, score, evidence in zip(rows, scores, copied, strict=True)]
+        return self._trace(outputs, states, labels_BT) if self.head.cites else outputs
 
-    def _trace(self, drafts: list[Output], states: EncoderStates, labels_BT: Tensor) -> list[Output]:
-        """The drafts with the sentences that steered them, and how much of each token comes from which sentence."""
+    def _trace(self, outputs: list[Output], states: EncoderStates, labels_BT: Tensor) -> list[Output]:
+        """The outputs with the sentences that steered them, and how much of each token comes from which sentence."""
         sentences = states.sentences
         assert sentences is not None
         weights_BTS, found = self.head.attention_weights(states, labels_BT), self.head.copy_evidence(labels_BT, states)
@@ -71,10 +71,10 @@ class WritingModel(TaskModel, GenerationMixin):
         traced = (found[0].unsqueeze(2) * torch.matmul(weights_BTS, members_BSN)).tolist()
         scores_BN = self.head.sentence_scores(states)
         chances, chosen = torch.sigmoid(scores_BN).tolist(), self.head.chosen(scores_BN, states).tolist()
-        return [replace(draft, sentences=[Choice(i, chance) for i, (chance, taken) in
+        return [replace(output, sentences=[Choice(i, chance) for i, (chance, taken) in
                                           enumerate(zip(chances[b], chosen[b], strict=True)) if taken],
-                        traced=traced[b][:len(draft.token_ids or [])])
-                for b, draft in enumerate(drafts)]
+                        traced=traced[b][:len(output.token_ids or [])])
+                for b, output in enumerate(outputs)]
 
 
 def _cut(row: list[int], end: int) -> list[int]:

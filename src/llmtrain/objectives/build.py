@@ -61,7 +61,7 @@ def frozen_problems(chosen: str, trunk: nn.Module, freeze: str) -> Iterator[str]
 def transforms_of(terms: Terms, module: JointModule) -> list[Transform]:
     """What is done to a batch where it is collated: by the base terms, then by the head.
 
-    Terms with a pass of their own make their copies first. Where the others need a summary, the shared pass then leaves
+    Terms with a pass of their own make their copies first. Where the others need a target, the shared pass then leaves
     out the rows that have none.
     """
     ours = {name: term for name, term in module.objectives.items() if isinstance(term, Objective)}

@@ -1,4 +1,4 @@
-"""Causal language modelling: the next token of the document, on the very states that the summary reads.
+"""Causal language modelling: the next token of the document, on the very states that the task term reads.
 
 A decoder's states see no token to their right, so one pass over the clean document serves both terms. The output
 embedding is the base's own: its input embedding where the two are tied, else the pretrained one, which AutoModel drops
@@ -48,6 +48,8 @@ class NextTokens:
 
 
 class CausalLm(Objective):
+    """The base term that predicts the next token of the document."""
+
     name = "clm"
 
     def __init__(self, model: TaskModel, options: ClmConfig, vocabulary: Vocabulary,

@@ -1,7 +1,7 @@
-"""Content selection: is this source token in the summary (Gehrmann, Deng and Rush 2018, "Bottom-Up Abstractive
-Summarization"), as binary cross-entropy of one linear layer on the trunk's states.
+"""Content selection: is this source token in the target (Gehrmann, Deng and Rush 2018, arXiv:1808.10792), as
+binary cross-entropy of one linear layer on the trunk's states.
 
-Shapes: B rows, S source tokens, T summary tokens, D width of the trunk.
+Shapes: B rows, S source tokens, T target tokens, D width of the trunk.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from llmtrain.objectives.options import SelectConfig
 
 
 class ContentSelection(Objective):
+    """The base term that predicts whether a source token is in the target."""
+
     name = "select"
     positive_weight: Tensor
     special: Tensor
@@ -34,10 +36,10 @@ class ContentSelection(Objective):
         self.register_buffer("special", torch.tensor(sorted(vocabulary.special_ids)), persistent=False)
 
     def _counted_BS(self, batch: Batch) -> Tensor:
-        """Real, unspecial tokens of rows that have a summary."""
-        has_summary_B1 = (batch["labels"] != IGNORED).any(dim=1, keepdim=True)
+        """Real, unspecial tokens of rows that have a target."""
+        has_target_B1 = (batch["labels"] != IGNORED).any(dim=1, keepdim=True)
         special_BS = torch.isin(batch["input_ids"], self.special)
-        return batch["attention_mask"].bool() & ~special_BS & has_summary_B1
+        return batch["attention_mask"].bool() & ~special_BS & has_target_B1
 
     def count(self, batch: Batch) -> Tensor:
         return self._counted_BS(batch).sum()

@@ -67,6 +67,8 @@ class MaskAndSeed(MaskTokens):
 
 
 class Denoise(MaskedLm):
+    """The base term that restores masked spans, or predicts masked tokens alike under noise."""
+
     name = "denoise"
 
     def __init__(self, model: TaskModel, options: DenoiseConfig, vocabulary: Vocabulary,

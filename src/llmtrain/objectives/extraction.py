@@ -1,4 +1,4 @@
-"""Sentence extraction: is this sentence part of the greedy oracle's summary (Nallapati et al. 2017; Liu and Lapata
+"""Sentence extraction: is this sentence one that the greedy oracle takes (Nallapati et al. 2017; Liu and Lapata
 2019), on the trunk's states while another head writes.
 
 Sentences are where the document has them; no token is added, so every other term reads the same ids.
@@ -21,6 +21,8 @@ from llmtrain.objectives.options import ExtractionConfig
 
 
 class Extraction(Objective):
+    """The base term that predicts which sentences the greedy oracle takes."""
+
     name = "extraction"
 
     def __init__(self, model: TaskModel, options: ExtractionConfig, vocabulary: Vocabulary,

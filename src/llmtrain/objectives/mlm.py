@@ -1,6 +1,6 @@
-"""Masked language modelling (Devlin et al. 2019, "BERT", section 3.1) beside the summary.
+"""Masked language modelling (Devlin et al. 2019, "BERT", section 3.1) beside the task term.
 
-By default it runs on a second, masked pass over a share of the rows, so that the summary always reads the clean
+By default it runs on a second, masked pass over a share of the rows, so that the task term always reads the clean
 document. A base without a pretrained masked-LM head gets a fresh one, which first learns alone on detached states.
 
 Shapes: B rows, S source tokens, M masked tokens, D width of the trunk, V vocabulary.
@@ -27,7 +27,7 @@ STREAM = 1  # tells this term's random numbers from those of other terms
 
 
 def alone(batch: Batch) -> Tensor:
-    """(B,) bool: documents without a summary."""
+    """(B,) bool: documents without a target."""
     return (batch["labels"] == IGNORED).all(1)
 
 
@@ -39,7 +39,7 @@ def moments(batch: Batch, context: Context) -> list[int]:
 @dataclass(frozen=True)
 class MaskTokens:
     """Adds TERM_input_ids, TERM_attention_mask and TERM_labels (B', S) for the rows chosen for the masked pass: a share
-    of those that have a summary, and every document alone, which is there for nothing else.
+    of those that have a target, and every document alone, which is there for nothing else.
 
     The choice and the masks are a pure function of (seed, epoch, example id); those of a document alone, which an epoch
     may come to several times, of (seed, step, example id). 80 % of the predicted tokens become the mask token, 10 % a
@@ -117,6 +117,8 @@ class MlmHead(nn.Module):
 
 
 class MaskedLm(Objective):
+    """The base term that predicts masked tokens of the document."""
+
     name = "mlm"
 
     def __init__(self, model: TaskModel, options: MlmConfig, vocabulary: Vocabulary,

@@ -12,9 +12,11 @@ from llmtrain.registry import register
 
 @dataclass(kw_only=True, slots=True)
 class MlmConfig:
-    fraction: float = key(0.25, "share of the rows with a summary that take the second, masked pass; documents "
+    """Options of masked language modelling."""
+
+    fraction: float = key(0.25, "share of the rows with a target that take the second, masked pass; documents "
                                "alone all do", "share of rows", min=0, max=1)
-    shared_pass: bool = key(False, "mask the one document that the summary also reads (the naive way)")
+    shared_pass: bool = key(False, "mask the one document that the task term also reads (the naive way)")
     mask_probability: float = key(0.15, "share of tokens predicted", "probability", min=0, max=1)
     whole_word: bool = key(False, "mask all pieces of a word together")
     warm_steps: int = key(100, "a fresh masked-LM head learns alone for this many steps before it moves the trunk",
@@ -27,9 +29,11 @@ NORMAL, UNIFORM = "normal", "uniform"
 
 @dataclass(kw_only=True, slots=True)
 class DenoiseConfig:
+    """Options of denoising: masked spans, or consistency under noise."""
+
     mode: str = key(SPANS, "spans: predict masked spans; consistency: predict masked tokens alike under noise on the "
                            "input embeddings")
-    fraction: float = key(0.25, "share of the rows with a summary that take the denoising pass or passes; "
+    fraction: float = key(0.25, "share of the rows with a target that take the denoising pass or passes; "
                                "documents alone all do", "share of rows", min=0, max=1)
     mask_probability: float = key(0.15, "share of tokens predicted", "probability", min=0, max=1)
     span_length: float = key(3.0, "mode=spans: mean length of a span", "tokens", min=1)
@@ -52,6 +56,8 @@ class DenoiseConfig:
 
 @dataclass(kw_only=True, slots=True)
 class ClmConfig:
+    """Options of causal language modelling."""
+
     fraction: float = key(1.0, "share of each step's rows whose tokens are predicted", "share of rows", min=0, max=1)
     chunk_tokens: int = key(4096, "document tokens whose vocabulary logits exist at once", "tokens", affects=SPEED,
                             min=1)
@@ -59,11 +65,15 @@ class ClmConfig:
 
 @dataclass(kw_only=True, slots=True)
 class SelectConfig:
-    positive_weight: float = key(1.0, "weight of the tokens that are in the summary", above=0)
+    """Options of content selection."""
+
+    positive_weight: float = key(1.0, "weight of the tokens that are in the target", above=0)
 
 
 @dataclass(kw_only=True, slots=True)
 class ExtractionConfig:
+    """Options of sentence extraction."""
+
     sentence: str = key(MEAN, "what stands for a sentence: the mean of its tokens, or its last token")
     layers: int = key(1, "transformer layers over the sentences of a document (0: each is scored alone)", "layers",
                       min=0, max=1000)
@@ -82,7 +92,7 @@ register("objective", "denoise", DenoiseConfig, "llmtrain.objectives.denoise:Den
          "masked spans (Joshi et al. 2020), or the same prediction under noise (R3F); encoders only", own_pass=True,
          causal=False, mask_token=True, predicts_tokens=True)
 register("objective", "extraction", ExtractionConfig, "llmtrain.objectives.extraction:Extraction",
-         "is this sentence in the oracle's summary (Liu and Lapata 2019)", reads_target=True)
+         "is this sentence one that the oracle takes (Liu and Lapata 2019)", reads_target=True)
 register("objective", "mlm", MlmConfig, "llmtrain.objectives.mlm:MaskedLm",
          "masked language modelling (Devlin et al. 2019); encoders only", own_pass=True,
          causal=False, mask_token=True,
@@ -91,4 +101,4 @@ register("objective", "clm", ClmConfig, "llmtrain.objectives.clm:CausalLm",
          "the next token of the document (Radford et al. 2018); decoders only", causal=True,
          predicts_tokens=True)
 register("objective", "select", SelectConfig, "llmtrain.objectives.content_selection:ContentSelection",
-         "is this source token in the summary (Gehrmann et al. 2018)", reads_target=True)
+         "is this source token in the target (Gehrmann et al. 2018)", reads_target=True)

@@ -10,17 +10,21 @@ from llmtrain.registry import register
 
 
 class MuonAdjust(Enum):
+    """How the shape of a matrix scales Muon's rate."""
+
     match_rms_adamw = "match_rms_adamw"
     original = "original"
 
 
 @dataclass(kw_only=True, slots=True)
 class AdamwConfig:
-    """All its keys are shared ones."""
+    """Options of AdamW: none but the shared ones."""
 
 
 @dataclass(kw_only=True, slots=True)
 class AdafactorConfig:
+    """Options of Adafactor."""
+
     beta2_decay: float = key(-0.8, "exponent by which the second moment's decay nears 1 with the step", max=0)
     min_scale: float = key(1e-3, "least root mean square a parameter is taken to have (the paper's epsilon 2)", above=0,
                            max=1e38)
@@ -29,6 +33,8 @@ class AdafactorConfig:
 
 @dataclass(kw_only=True, slots=True)
 class Adam8bitConfig:
+    """Options of AdamW with 8-bit moments."""
+
     block_size: int = key(256, "elements that share one scale", "elements", min=1)
     compile: bool | None = key(None, "torch.compile the update; default: on CUDA only (on a CPU it needs a C++ "
                                      "compiler and compiles for each shape, but steps faster)")
@@ -36,6 +42,8 @@ class Adam8bitConfig:
 
 @dataclass(kw_only=True, slots=True)
 class MuonConfig:
+    """Options of Muon."""
+
     momentum: float = key(0.95, "momentum of the matrices", min=0, below=1)
     nesterov: bool = key(True, "Nesterov momentum")
     ns_steps: int = key(5, "Newton-Schulz iterations (5 is usual)", "iterations", min=1, max=99)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmtrain.core.errors import ConfigError
+
 RowScores = dict[str, float]  # what one prediction gives, by name: predictions.jsonl keeps it
 
 
@@ -33,7 +35,15 @@ class Metric:
     combine: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
 
     def columns(self, rows: list[RowScores]) -> NDArray[np.float64]:
-        """(N,) own scores of the rows, or (N, K) statistics."""
+        """(N,) own scores of the rows, or (N, K) statistics.
+
+        Raises:
+            ConfigError: The scorer gives rows without one of them.
+        """
+        wanted = (self.name,) if self.combine is None else self.statistics
+        if rows and (missing := [name for name in wanted if name not in rows[0]]):
+            raise ConfigError(f"the metric {self.name} is made of {', '.join(wanted)} and the task's scorer gives no "
+                              f"{' and no '.join(missing)}; let its score() return {', '.join(wanted)} for every row")
         if self.combine is None:
             return np.array([row[self.name] for row in rows], dtype=np.float64)
         return np.array([[row[name] for name in self.statistics] for row in rows], dtype=np.float64)

@@ -1,7 +1,7 @@
 """What a task is: the one place that knows how its rows are read, learnt, predicted, scored and shown.
 
 The loop, the step, checkpoints, evaluation and the commands ask a task and name none. A task is registered with its
-torch-free facts (``registry.register("task", NAME, OPTIONS, CLASS, SUMMARY, ...)``) and gives the rest by its class:
+torch-free facts (``registry.register("task", NAME, OPTIONS, CLASS, ABOUT, ...)``) and gives the rest by its class:
 
     term      the name of its loss, the task term of the joint loss
     head      the head that a run of it has where none is chosen
@@ -13,12 +13,13 @@ torch-free facts (``registry.register("task", NAME, OPTIONS, CLASS, SUMMARY, ...
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from llmtrain import registry
 from llmtrain.config.schema import EvalConfig
+from llmtrain.core.errors import ConfigError
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features
 from llmtrain.data.row_encoder import RowEncoder, TextPairs
@@ -146,12 +147,29 @@ class Task(ABC):
         """A line of predictions.jsonl as the report shows it, texts by label."""
         return {"source": row["source"], "reference": row["references"][0], "prediction": row["prediction"]}
 
+    def describe_scores(self, scores: Mapping[str, float]) -> str:
+        """The metrics' values in few words, for the line that tells of a validation."""
+        return ", ".join(f"{metric.heading} {scores[metric.name]:.2f}" for metric in self.metrics)
+
     def describe_extras(self, extras: dict[str, float]) -> str:
         """The report's line about :meth:`Scorer.extras`."""
         return ", ".join(f"{name} {value:.2f}" for name, value in extras.items())
 
 
 def task_named(name: str) -> Task:
-    """The task of a registered name. Raises ConfigError for an unknown one."""
-    task: Task = registry.resolve("task", name)()
+    """The task of a registered name.
+
+    Raises:
+        ConfigError: It is unknown, its class lacks something, or has other metrics than it is registered with.
+    """
+    part, make = registry.get("task", name), registry.resolve("task", name)
+    which = f"task {name!r}{f' of {part.origin}' if part.origin else ''}"
+    try:
+        task: Task = make()
+    except TypeError as error:  # an abstract method is missing
+        raise ConfigError(f"{which} cannot be made ({error}); mend its class {part.target}") from error
+    registered, own = tuple(part.requires["metrics"]), tuple(metric.name for metric in task.metrics)
+    if registered != own:
+        raise ConfigError(f"{which} is registered with the metrics {', '.join(registered)} and its class has "
+                          f"{', '.join(own)}; give both the same names in the same order")
     return task

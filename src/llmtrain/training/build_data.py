@@ -11,8 +11,8 @@ from llmtrain.data.examples import Splits
 from llmtrain.data.features import Features
 from llmtrain.data.loader import StepLoader
 from llmtrain.data.workers import startable
+from llmtrain.inference.selector import Selector
 from llmtrain.objectives.base import Transform
-from llmtrain.tasks.summarization.selector import Selector
 from llmtrain.training.read_data import Rows
 from llmtrain.training.spec import RunSpec
 

@@ -18,8 +18,8 @@ from llmtrain.core.memory import peak_memory_bytes
 from llmtrain.data.features import tokenize
 from llmtrain.evaluation.evaluate import SplitScores, predict_and_score
 from llmtrain.evaluation.report import build_results, write_outputs
+from llmtrain.inference.selector import as_read
 from llmtrain.models.publish import load_weights
-from llmtrain.tasks.summarization.selector import as_read
 from llmtrain.training.build import Training
 from llmtrain.training.checkpoint_averaging import publish_average
 from llmtrain.training.validate import held_out_losses

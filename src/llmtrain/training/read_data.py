@@ -11,9 +11,9 @@ from llmtrain.core.logging import say
 from llmtrain.data.examples import Splits, digest
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.sources.splits import load_splits
+from llmtrain.inference.selector import Selector, as_read, selector_of
 from llmtrain.models.backbone.long_context import describe as describe_long
 from llmtrain.nn.precision import DTYPES, Precision
-from llmtrain.tasks.summarization.selector import Selector, as_read, selector_of
 from llmtrain.training.spec import RunSpec
 
 if TYPE_CHECKING:

@@ -11,13 +11,16 @@ from typing import Any
 import torch
 
 from llmtrain import __version__, checkpoint, plugins
+from llmtrain.config.choices import BestMode
 from llmtrain.config.convert import to_dict
 from llmtrain.config.overrides import config_files
+from llmtrain.config.sections.trainer import TrainerConfig
 from llmtrain.core.errors import ConfigError, NumericsError
 from llmtrain.core.files import write_json
 from llmtrain.models.backbone.lora import merged_state
 from llmtrain.models.publish import publish_base, publish_generation
 from llmtrain.objectives.mlm import MaskedLm
+from llmtrain.tasks.task import Task
 from llmtrain.training.build import Training
 
 VOCABULARY_ENTRY = 40  # bytes of a token in a tokenizer's file, about
@@ -150,5 +153,13 @@ def note_validated(run: Training) -> None:
 
 def better(run: Training, value: float, best: float | None) -> bool:
     """Whether a value of ``trainer.best_metric`` beats the best so far; one that is not finite never does."""
-    sign = 1 if run.config.trainer.more_is_better else -1
+    sign = 1 if more_is_better(run.config.trainer, run.spec.task) else -1
     return math.isfinite(value) and (best is None or sign * value > sign * best)
+
+
+def more_is_better(trainer: TrainerConfig, task: Task) -> bool:
+    """Whether a checkpoint with more of ``trainer.best_metric`` is the better one: of a loss it is not, of a metric as
+    the task says, and ``trainer.best_mode`` has the last word."""
+    if trainer.best_mode is not None:
+        return trainer.best_mode is BestMode.max
+    return next((metric.more_is_better for metric in task.metrics if metric.name == trainer.best_metric), False)

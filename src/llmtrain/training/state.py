@@ -27,6 +27,8 @@ Saved = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 class Part(Protocol):
+    """A part of a run's state that a checkpoint holds: it gives its tensors and plain data, and takes them back."""
+
     name: str
 
     def save(self) -> Saved: ...
@@ -95,6 +97,8 @@ class ModulePart:
 
 
 class SchedulePart:
+    """What the schedule learnt of a run's length on the way."""
+
     name = "schedule"
 
     def __init__(self, schedule: Schedule) -> None:

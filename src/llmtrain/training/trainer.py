@@ -206,10 +206,8 @@ def evaluate(run: Training, signals: StopSignals) -> bool:
     row = {"step": run.state.progress.step, "epoch": epoch, "split": "validation", **scores}
     write_row(run, row | {"time.evaluation": time.perf_counter() - started})
     losses = "  ".join(f"{name} {scores[f'loss.{name}']:.3f}" for name in run.model.module.terms)
-    rouge = ""
-    if "rouge1" in scores:
-        rouge = f"  ROUGE-1/2/L {scores['rouge1']:.2f} / {scores['rouge2']:.2f} / {scores['rougeL']:.2f}"
-    say(f"validation at step {run.state.progress.step}: {losses}{rouge}{'  (best so far)' if best else ''}")
+    scored = f"  {run.spec.task.describe_scores(scores)}" if run.spec.terms.trains_task else ""
+    say(f"validation at step {run.state.progress.step}: {losses}{scored}{'  (best so far)' if best else ''}")
     if out_of_patience(run):
         say(f"stopping early: {run.state.progress.evaluations_without_gain} validations without a better "
             f"{run.config.trainer.best_metric}")

@@ -119,7 +119,8 @@ def test_all_wrong_values_are_told_at_once_and_other_programs_names_are_known() 
 
 def test_every_name_in_the_table_of_synonyms_leads_somewhere() -> None:
     from llmtrain.config.overrides.synonyms import HERE
-    from llmtrain.config.reference import SCHEMAS, keys
+    from llmtrain.config.reference import keys
+    from llmtrain.config.schema import SCHEMAS
 
     known = {path for command in SCHEMAS for path in keys(command)} | {"precision", "optim", "schedule", "data",
                                                                        "tuning", "objective"}

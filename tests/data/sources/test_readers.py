@@ -32,7 +32,7 @@ LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
 def read(path: Path, content: str | bytes, **how: Any) -> tuple[list[Any], list[str]]:
     """(rows, notes) of a file with this content."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    reading = Reading(**how)
+    reading = Reading(pair=("document", "summary"), **how)
     return [row for _, row in read_rows(path, reading)], reading.notes
 
 

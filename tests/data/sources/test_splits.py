@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from huggingface_hub import constants
 
-from helpers import pairs, write_jsonl
+from helpers import pairs, tiny_tokenizer, write_jsonl
 from llmtrain.config.choices import OnBadRow
 from llmtrain.config.sections.data import HubConfig
 from llmtrain.core.errors import DataError
@@ -54,7 +54,7 @@ def test_equal_documents_go_to_the_same_side(tmp_path: Path) -> None:
 
 
 def test_no_rows_make_empty_features(tmp_path: Path) -> None:
-    features = tokenize([], None, SummarizationData(cache_dir=str(tmp_path)))
+    features = tokenize([], tiny_tokenizer(), SummarizationData(cache_dir=str(tmp_path)))
     assert isinstance(features, Features)
     assert len(features) == len(features.labels) == 0
     assert "0.0 %" in features.stats.describe()

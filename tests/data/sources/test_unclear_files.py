@@ -26,7 +26,7 @@ LINE = json.dumps(ROW)
 def read(path: Path, content: str | bytes, **how: Any) -> tuple[list[Any], list[str]]:
     """(rows, notes) of a file with this content."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    reading = Reading(**how)
+    reading = Reading(pair=("document", "summary"), **how)
     return [row for _, row in read_rows(path, reading)], reading.notes
 
 

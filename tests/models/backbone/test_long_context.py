@@ -175,7 +175,7 @@ def test_positions_are_stretched_between_their_ends(family: str, runs_on: Any) -
     short = 127 if family == "roberta" else 128
     run, plain = made("data.long=interpolate", "data.max_source_tokens=255"), made()
     path = family_of(run.model.task_model.trunk.config).positions
-    old, new = (one.model.trunk.get_submodule(path).weight for one in (plain, run))
+    old, new = (one.model.task_model.trunk.get_submodule(path).weight for one in (plain, run))
     first = len(old) - short
     assert positions(run.model.task_model.trunk.config) == 255 and len(new) == 255 + first
     assert torch.equal(new[:first + 1], old[:first + 1]) and torch.allclose(new[-1], old[-1])
@@ -194,7 +194,7 @@ def test_positions_are_stretched_between_their_ends(family: str, runs_on: Any) -
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 def test_padding_beyond_the_positions_is_not_read(family: str, runs_on: Any) -> None:
     """Batches are padded to a multiple of 8, and a base may have any number of positions."""
-    model = runs_on(family)("data.long=interpolate", "data.max_source_tokens=251").model.eval()
+    model = runs_on(family)("data.long=interpolate", "data.max_source_tokens=251").model.task_model.eval()
     ids = torch.randint(5, 100, (2, 256))
     mask = (torch.arange(256) < torch.tensor([[251], [100]])).long()
     with torch.no_grad():
@@ -225,7 +225,7 @@ def test_rotary_positions_are_interpolated(runs_on: Any) -> None:
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
 def test_stretched_positions_are_published(family: str, runs_on: Any, tmp_path: Path) -> None:
-    model = runs_on(family)("data.long=interpolate", "data.max_source_tokens=255").model.eval()
+    model = runs_on(family)("data.long=interpolate", "data.max_source_tokens=255").model.task_model.eval()
     model.save_pretrained(tmp_path / "published")
     loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "published").eval()
     ids = torch.randint(5, 100, (2, 250))

@@ -22,7 +22,7 @@ from llmtrain.objectives.weighting.pcgrad import projected
 from llmtrain.objectives.weighting.two_stage import TwoStage
 from llmtrain.objectives.weighting.uncertainty import Uncertainty
 
-TERMS = (Term("mlm", 2.0), Term("select", 1.0), Term("summary", 0.5))
+TERMS = (Term("mlm", 2.0), Term("select", 1.0), Term("summary", 0.5, of_task=True))
 NAMES = [term.name for term in TERMS]
 
 

@@ -1,4 +1,4 @@
-"""What eval and summarize share: the checkpoint that the command line names and the configuration it starts from."""
+"""What commands that take a checkpoint share: the one that is named, and the configuration they start from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
         CheckpointError: It is damaged.
     """
     from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
-    from llmtrain.tasks.summarization.summarizer import check_writes
+    from llmtrain.inference.published import check_predicts
 
     named = path_value(overrides, "checkpoint")
     if named is None:
@@ -30,7 +30,7 @@ def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
     folder = locate_model(Path(named))
     stored = read_model_config(folder)
     check_plugins(stored, folder)
-    check_writes(stored, folder)
+    check_predicts(stored, folder)
     return folder, int(stored["step"]), load_config(command, overrides,
                                                     Stored(stored["config"], str(folder / "llmtrain.json")))
 

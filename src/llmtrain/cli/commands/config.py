@@ -10,7 +10,8 @@ from llmtrain.config.hydra_store import TYPES
 from llmtrain.config.load import load
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.texts import quote_overrides
-from llmtrain.config.reference import SCHEMAS, Key, keys
+from llmtrain.config.reference import Key, keys
+from llmtrain.config.schema import SCHEMAS
 from llmtrain.core.logging import warn
 
 
@@ -23,7 +24,8 @@ def run(arguments: list[str], given: Given) -> int:
     files, overrides = DEFAULTS in given, arguments[arguments[:1] == [command]:]
     loaded = load(command, overrides)
     values, origins = loaded.values, _origins(command, overrides) | loaded.origins if files else {}
-    for key in keys(command, values["head"]["name"] if command == "train" else None).values():
+    head = values["head"]["name"] if command == "train" else None
+    for key in keys(command, head, values["task"]["name"]).values():
         print(_line(key, _at(values, key.path), origins.get(key.path, "schema default") if files else None))
     for problem in loaded.problems:
         warn(problem)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from llmtrain.config.sections.data import DataConfig
-    from llmtrain.data.examples import Splits
+    from llmtrain.config.sections.data import DataConfig, RowColumns
+    from llmtrain.data.examples import Example, Splits
     from llmtrain.data.inspect import Overlap, Profile, RowAsRead, Shorten
 
 BINS = 16
@@ -69,12 +69,14 @@ def run(arguments: list[str], _given: Given) -> int:
     _print_head(console, splits)
     _print_table(console, splits, profiles, config.data)
     for name, profile in profiles.items():
-        for note in notes_of(name, len(profile.document_tokens), profile.spelled, profile.unwritable):
+        for note in notes_of(name, len(profile.source_tokens), profile.spelled, profile.unwritable):
             console.print(one_line(note), markup=False)
-    _print_histogram(console, show.split.value, profiles[show.split.value], config.data.max_source_tokens)
-    _print_overlaps(console, overlaps_with_train(splits) if show.near else [], len(splits.train))
+    _print_histogram(console, show.split.value, config.data.columns().source_word, profiles[show.split.value],
+                     config.data.max_source_tokens)
+    _print_overlaps(console, overlaps_with_train(splits) if show.near else [], len(splits.train),
+                    config.data.columns().targets)
     for example in subset(examples, show.rows):
-        _print_row(console, example.id, example.source, example.target, reader.read(example))
+        _print_row(console, example, reader.read(example), config.data.columns())
     return 0
 
 
@@ -84,7 +86,7 @@ def _shortener(data: DataConfig, tokenizer: Any) -> Shorten | None:
         return None
     import torch
 
-    from llmtrain.tasks.summarization.selector import selector_of
+    from llmtrain.inference.selector import selector_of
 
     selector = selector_of(data, torch.device("cpu"), None)
     assert selector is not None
@@ -102,7 +104,7 @@ def _own(overrides: list[str]) -> ShowConfig:
 
 
 def _configuration(overrides: list[str]) -> tuple[Any, tuple[str, str | None], bool]:
-    """The configuration, (path, revision) of the tokenizer, and whether every row must have a summary."""
+    """The configuration, (path, revision) of the tokenizer, and whether every row must have a target."""
     if path_value(overrides, "checkpoint") is not None:
         from llmtrain.checkpoint import SELECTOR
         from llmtrain.cli.commands.checkpoint_config import open_stored
@@ -127,28 +129,30 @@ def _print_head(console: Console, splits: Splits) -> None:
 def _print_table(console: Console, splits: Splits, profiles: dict[str, Profile], data: Any) -> None:
     from rich.table import Table
 
+    words = data.columns()
+    source, target = words.source_word, words.target_word
     table = Table(title="as the model reads them; tokens: median, 90th percentile, longest")
-    for heading in ("", "rows", "document tokens", "cut", "summary tokens", "cut", "sentences", "copied",
+    for heading in ("", "rows", f"{source} tokens", "cut", f"{target} tokens", "cut", "sentences", "copied",
                     "of what is read"):
         table.add_column(heading, justify="left" if not heading else "right")
     sampled = []
     for name, profile in profiles.items():
-        rows, measured = len(getattr(splits, name)), len(profile.document_tokens)
+        rows, measured = len(getattr(splits, name)), len(profile.source_tokens)
         if not measured:
             table.add_row(name, "0", *[""] * 7)
             continue
         if measured < rows:
             sampled.append(f"{measured:,} of {name}")
-        summaries = [_spread(profile.summary_tokens),
-                     f"{(profile.summary_tokens > data.max_summary_tokens).mean():.1%}",
-                     f"{profile.copied.mean():.1%}", f"{profile.copied_read.mean():.1%}",
-                     ] if len(profile.summary_tokens) else [""] * 4
-        table.add_row(name, f"{rows:,}", _spread(profile.document_tokens),
-                      f"{(profile.document_tokens > data.max_source_tokens).mean():.1%}", *summaries[:2],
-                      f"{profile.sentences.mean():.1f}", *summaries[2:])
+        targets = [_spread(profile.target_tokens),
+                   f"{(profile.target_tokens > data.max_target_tokens).mean():.1%}",
+                   f"{profile.copied.mean():.1%}", f"{profile.copied_read.mean():.1%}",
+                   ] if len(profile.target_tokens) else [""] * 4
+        table.add_row(name, f"{rows:,}", _spread(profile.source_tokens),
+                      f"{(profile.source_tokens > data.max_source_tokens).mean():.1%}", *targets[:2],
+                      f"{profile.sentences.mean():.1f}", *targets[2:])
     console.print(table)
-    console.print(f"cut: longer than data.max_source_tokens={data.max_source_tokens}, data.max_summary_tokens="
-                  f"{data.max_summary_tokens}; copied: share of a summary's tokens that stand in its document"
+    console.print(f"cut: longer than data.max_source_tokens={data.max_source_tokens}, {data.target_limit}="
+                  f"{data.max_target_tokens}; copied: share of the {target}'s tokens that stand in its {source}"
                   + (f"; measured on {', '.join(sampled)} rows (show.sample)" if sampled else ""), markup=False)
 
 
@@ -159,15 +163,15 @@ def _spread(values: NDArray[np.int64]) -> str:
     return f"{middle:.0f} {high:.0f} {values.max()}"
 
 
-def _print_histogram(console: Console, split: str, profile: Profile, limit: int) -> None:
-    """Bars of document lengths up to the 99th percentile; those behind the limit in another colour."""
+def _print_histogram(console: Console, split: str, source: str, profile: Profile, limit: int) -> None:
+    """Bars of source lengths up to the 99th percentile; those behind the limit in another colour."""
     import numpy as np
 
-    values = profile.document_tokens
+    values = profile.source_tokens
     top = max(BINS, int(np.percentile(values, 99)) + 1)
     width = max(1, -(-top // BINS))
     counts = np.bincount(np.minimum(values // width, BINS))
-    console.print(f"\n{split}: document tokens", markup=False)
+    console.print(f"\n{split}: {source} tokens", markup=False)
     for index, count in enumerate(counts):
         low = index * width
         name = f"{low:>6} -" + (f" {low + width - 1:>6}" if index < BINS else " longer")
@@ -176,7 +180,7 @@ def _print_histogram(console: Console, split: str, profile: Profile, limit: int)
         console.print(f"{name} {bar:<{BAR}} {count}{mark}", markup=False, style="red" if low > limit else None)
 
 
-def _print_overlaps(console: Console, overlaps: list[Overlap], train_rows: int) -> None:
+def _print_overlaps(console: Console, overlaps: list[Overlap], train_rows: int, targets: str) -> None:
     if overlaps:
         console.print()
     for one in overlaps:
@@ -184,17 +188,18 @@ def _print_overlaps(console: Console, overlaps: list[Overlap], train_rows: int) 
         console.print(f"{one.split} in train: {one.documents} of {one.rows} documents "
                       f"({one.documents / one.rows:.1%}), "
                       f"{one.near} with more than 80 % of their 8-grams there ({one.near / one.rows:.1%}{looked}), "
-                      f"{one.summaries} summaries ({one.summaries / one.rows:.1%})", markup=False)
+                      f"{one.targets} {targets} ({one.targets / one.rows:.1%})", markup=False)
 
 
-def _print_row(console: Console, name: str, document: str, summary: str, read: RowAsRead) -> None:
+def _print_row(console: Console, example: Example, read: RowAsRead, words: RowColumns) -> None:
     """Texts as they are and as they are read, tokens with ``‖`` where they are cut."""
-    console.print(f"\nrow {one_line(name)}", style="bold", markup=False)
-    lines = [("document", document), ("read as", read.document if read.document != document else None),
+    console.print(f"\nrow {one_line(example.id)}", style="bold", markup=False)
+    lines = [(words.source_word, example.source),
+             ("read as", read.document if read.document != example.source else None),
              ("l1 reads", read.l1_document), ("tokens", _cut_tokens(read.tokens, read.kept)),
-             ("summary", summary or None),
-             ("learnt as", read.summary if read.summary != summary else None),
-             ("tokens", _tokens(read.summary_tokens, read.kept_summary) if summary else None)]
+             (words.target_word, example.target or None),
+             ("learnt as", read.target if read.target != example.target else None),
+             ("tokens", _tokens(read.target_tokens, read.kept_target) if example.target else None)]
     for label, text in lines:
         if text is not None:
             console.print(f"{label + ':':<11}{_short(text)}", markup=False)

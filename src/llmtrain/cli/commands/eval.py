@@ -35,7 +35,7 @@ OWN = ("config.yaml", "checkpoints", "manifest.json")  # what tells that a folde
 
 def run(overrides: list[str], given: Given) -> int:
     """Score what the overrides name: ``checkpoint=PATH``, ``predictions=FILE``, or what the
-    task gives without a model (summarization: the lead by ``eval.lead=N``)."""
+    task gives without a model (such as a lead by ``eval.lead=N``)."""
     if CFG in given:
         return show_configuration(overrides, "eval")
     keep_going()
@@ -104,8 +104,8 @@ def _score_checkpoint(overrides: list[str]) -> int:
     from llmtrain.data.features import tokenize
     from llmtrain.evaluation.evaluate import predict_and_score
     from llmtrain.evaluation.report import build_results
-    from llmtrain.tasks.summarization.selector import as_read
-    from llmtrain.tasks.summarization.summarizer import load_published
+    from llmtrain.inference.published import load_published
+    from llmtrain.inference.selector import as_read
 
     quiet_libraries()
     task.try_scoring(config.eval, examples)

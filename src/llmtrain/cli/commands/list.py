@@ -31,8 +31,8 @@ def run(wanted: list[str], _given: Given) -> int:
         rows = entries(kind)
         width = max((len(name) for name, _ in rows), default=0)
         print(f"{kind}:")
-        for name, summary in rows:
-            print(f"  {name:<{width}}  {summary}".rstrip())
+        for name, about in rows:
+            print(f"  {name:<{width}}  {about}".rstrip())
     return 0
 
 
@@ -40,7 +40,7 @@ def entries(kind: str) -> list[tuple[str, str]]:
     """(name, one line) of everything of a kind; what a plugin brought says so."""
     for group in registry.KINDS:
         if _plural(group) == kind:
-            return [(part.name, part.summary + (f" (from {part.origin})" if part.origin else ""))
+            return [(part.name, part.about + (f" (from {part.origin})" if part.origin else ""))
                     for part in registry.parts(group)]
     group = next(group for group in GROUPS if _plural(group) == kind)
     files = {path.stem: first_comment(path) for path in (config_dir() / group).glob("*.yaml")}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored, show_configuration
 from llmtrain.cli.options import CFG, Given
-from llmtrain.config.choices import SummaryFormat
+from llmtrain.config.choices import OutputFormat
 from llmtrain.config.schema import SummarizeCommandConfig
 from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.core.logging import quiet_libraries, warn
@@ -35,11 +35,15 @@ def run(overrides: list[str], given: Given) -> int:
         return show_configuration(overrides, "summarize")
     folder, _, stored = open_stored(overrides, "summarize")
     config = cast(SummarizeCommandConfig, stored)
+
+    from llmtrain.tasks.summarization.summarizer import check_summarizes, summarize
+
+    check_summarizes(config.task.name, folder)
     batches = _input(config)  # a missing file is told before any weight is read
 
     import torch
 
-    from llmtrain.tasks.summarization.summarizer import load_published
+    from llmtrain.inference.published import load_published
 
     quiet_libraries()
     loaded = load_published(folder, config.precision, config.trainer.device)
@@ -57,12 +61,12 @@ def run(overrides: list[str], given: Given) -> int:
                           "or train head=ext_abs or extractive")
     for line in idle_told(config, overrides, writes=not loaded.chooses):
         warn(line)
-    as_json = config.summarize.format is SummaryFormat.jsonl
+    as_json = config.summarize.format is OutputFormat.jsonl
     done = "cut" if loaded.selector is None else "read by the sentences that the selector chooses"
     any_character = write_data()
     cut = told = 0
     for batch in batches:
-        made = loaded.summarize([text for _, text in batch], config.data, config.generation, evidence=as_json)
+        made = summarize(loaded, [text for _, text in batch], config.data, config.generation, evidence=as_json)
         if made.cut and not cut:
             told = len(made.cut)
             warn(f"{told} documents are longer than {limit} and are {done}: {_places(batch, made)}")
@@ -80,6 +84,7 @@ def _places(batch: Batch, made: Summarized) -> str:
 
 def _write(made: Summarized, as_json: bool, cite: bool, any_character: bool) -> None:
     from llmtrain.tasks.summarization.citations import numbered
+    from llmtrain.tasks.summarization.options import EVERY
 
     for one, copied, read in zip(made.summaries, made.copied, made.read, strict=True):
         row: dict[str, Any] = {"summary": one.text, "score": one.score}
@@ -87,7 +92,7 @@ def _write(made: Summarized, as_json: bool, cite: bool, any_character: bool) -> 
         if copied is not None:
             row["copied"] = [asdict(word) | {"probability": round(word.probability, 4)} for word in copied]
             row |= {} if read is None else {"read": read}  # the text that start and end are places in
-        row |= one.detail()
+        row |= one.detail(EVERY)
         lines = [each.text if not cite else numbered(
             (cited.text, [source.index for source in cited.sources]) for cited in each.citations or [])
             for each in one.every]

@@ -1,7 +1,7 @@
 """The user's own experiments and group files: folders given by ``--config-dir``, files named as a group's option.
 
 They stand beside llmtrain's own configs and never in the place of one: a name means the same thing for everybody. Each
-is read when it is chosen, and checked as the command line is (config/ownfile.py).
+is read when it is chosen, and checked as the command line is (config_yaml.py).
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import Any
 
 from llmtrain.config.overrides import config_yaml
 from llmtrain.config.overrides.config_yaml import OwnFile
+from llmtrain.config.overrides.defaults_list import EXPERIMENT, normalise_defaults
 from llmtrain.config.overrides.names import Names
 from llmtrain.config.overrides.paths import expand
+from llmtrain.config.schema import SCHEMAS
 from llmtrain.core.errors import ConfigError
 
 SCHEME, SUFFIXES = "own", (".yaml", ".yml")
 LONGEST_RECORD = 1 << 16  # characters of a file's text in a checkpoint
-EXPERIMENT, GLOBAL = "experiment", "_global_"
-COMMANDS = ("train", "eval", "summarize")
+GLOBAL = "_global_"
 
 
 @dataclass(slots=True)
@@ -184,13 +185,13 @@ def _load(config_path: str) -> OwnFile:
     path = _find(config_path)
     assert path is not None and _state.names is not None
     if config_path not in _state.files and (_state.ours / f"{config_path}.yaml").is_file():
-        if config_path in COMMANDS:
+        if config_path in SCHEMAS:
             raise ConfigError(f"{config_path}.yaml at {path} has the name of what llmtrain itself starts from; put "
                               f"what you change into {path.parent / EXPERIMENT}/NAME.yaml and choose +experiment=NAME")
         raise ConfigError(f"another {config_path} than llmtrain's own at {path}; give the file another name")
     file = config_yaml.read(path)
     config_yaml.check(file, _prefix(config_path, file), _state.names)
-    _normalise_defaults(file, config_path)
+    normalise_defaults(file, config_path.rpartition("/")[0], _state.names)
     _state.read[config_path] = file
     return file
 
@@ -206,60 +207,6 @@ def _package(config_path: str, file: OwnFile) -> str:
 def _prefix(config_path: str, file: OwnFile) -> str:
     package = _package(config_path, file)
     return "" if package in (GLOBAL, "") else f"{package}."
-
-
-def _normalise_defaults(file: OwnFile, config_path: str) -> None:
-    """Let ``- model: minilm`` and ``- override model: minilm`` of an experiment choose our groups, as they read."""
-    assert _state.names is not None
-    listed = file.content.get("defaults")
-    if listed is None:
-        return
-    if not isinstance(listed, list) or not all(isinstance(entry, str | dict) and entry for entry in listed):
-        raise ConfigError(f"defaults at {file.path} is not a list of names; write `- override /GROUP: NAME`")
-    own = config_path.rpartition("/")[0]
-    made: list[Any] = []
-    problems: list[str] = []
-    for entry in listed:
-        if isinstance(entry, str):
-            made.append(entry)
-            continue
-        pairs = {}
-        for written, option in entry.items():
-            name = str(written).removeprefix("override ").strip()
-            forced, group, where = str(written).startswith("override "), *name.partition("@")[::2]
-            plain = group.removeprefix("/")
-            if plain.startswith("hydra"):
-                problems.append(f"{plain} is a setting of Hydra's own, which is not read here, at {file.path}; leave "
-                                "it out")
-                continue
-            if isinstance(option, int | float) and not isinstance(option, bool):
-                problems.append(f"defaults: {plain}: {option} is read as a number at {file.path}; quote it")
-                continue
-            inside = own.partition("/")[0] == EXPERIMENT and f"{own}/{plain}" not in _state.names.groups
-            if (group.startswith("/") or inside) and not plain.startswith("schema/"):
-                if problem := _choice_problem(plain, option):
-                    problems.append(f"{problem[0]} in defaults at {file.path}; {problem[1]}")
-                    continue
-                if not where:
-                    forced, name = forced or plain in _state.chosen, f"/{plain}"
-            pairs[f"override {name}" if forced else name] = option
-        if pairs:
-            made.append(pairs)
-    if problems:
-        raise ConfigError(problems)
-    file.content["defaults"] = made
-
-
-def _choice_problem(group: str, option: Any) -> tuple[str, str] | None:
-    """What is wrong with a choice of a defaults list, and what to do."""
-    assert _state.names is not None
-    if group not in _state.names.groups:
-        return f"unknown group {group}", _state.names.near(group, _state.names.groups, "see `llmtrain --help`")
-    known = _state.names.options(group)
-    for one in option if isinstance(option, list) else [option]:
-        if isinstance(one, str) and one not in known:
-            return f"unknown option {group}: {one}", _state.names.near(one, known, f"choose from {', '.join(known)}")
-    return None
 
 
 def _placed(problem: str) -> str:

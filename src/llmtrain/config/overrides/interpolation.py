@@ -11,7 +11,7 @@ _BEGIN = re.compile(r"(\\*)\$\{")
 def resolver_in(text: str) -> str | None:
     """An interpolation in the text, as far as its first colon, that calls a resolver or may come to call one.
 
-    The colon may lie deeper: ``${oc.${data.summary}:NAME}`` names its resolver by another key. An odd number of
+    The colon may lie deeper: ``${oc.${data.document}:NAME}`` names its resolver by another key. An odd number of
     backslashes before it makes an interpolation a plain text.
     """
     for begin in _BEGIN.finditer(text):

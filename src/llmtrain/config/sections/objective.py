@@ -15,7 +15,9 @@ from llmtrain.core.errors import ConfigError
 
 @dataclass(kw_only=True, slots=True)
 class TermConfig:
-    name: str = key("", "a registered objective, or the task's term (summary): the head's own loss")
+    """One entry of ``objective.terms``."""
+
+    name: str = key("", "a registered objective, or the task's own term: the head's loss")
     lam: float = key(1.0, "weight of the term's mean loss", "ratio", min=0)
 
 
@@ -30,7 +32,7 @@ class ObjectiveConfig:
 
     base: str | None = key("select", "base model's own loss l1: none, or a registered objective")
     lam: float | None = key(0.5, "lambda: weight of l2 relative to l1; null: l1 alone", "ratio", min=0)
-    terms: list[TermConfig] | None = key(None, "every term with its weight, [{name: mlm, lam: 1}, {name: summary, "
+    terms: list[TermConfig] | None = key(None, "every term with its weight, [{name: mlm, lam: 1}, {name: TASK_TERM, "
                                                "lam: 0.5}]; what base and lam are the short form of")
     weighting: str = key("fixed", "how the terms are weighed: fixed, or a registered weighting")
     lam_start: float | None = key(None, "weighting=linear or cosine: lambda at step 0; default there: 0", "ratio",
@@ -138,7 +140,7 @@ def objective_schema(task: str = DEFAULT) -> type:
     Args:
         task: The registered task, which names its own term.
     """
-    options = tuple((f"objective.{kind}={p.name}", p.name, p.options, p.summary)
+    options = tuple((f"objective.{kind}={p.name}", p.name, p.options, p.about)
                     for kind, parts in (("base", registry.parts("objective")),
                                         ("weighting", registry.parts("weighting")))
                     for p in parts if fields(p.options))
@@ -150,11 +152,11 @@ def _objective_schema(task_term: str, parts: tuple[tuple[str, str, type, str], .
     taken = {field.name: "a key of its own" for field in fields(ObjectiveConfig)}
     taken |= {"none": "no objective at all", task_term: "the task's own term"}
     made = []
-    for chosen, name, options, summary in parts:
+    for chosen, name, options, about in parts:
         if name in taken:
             raise ConfigError(f"the options of {chosen} would stand under objective.{name}, which is {taken[name]}; "
                               "register it under another name")
         taken[name] = f"for those of {chosen}"
-        made.append((name, options, key(options, f"options of {chosen}: {summary}")))
+        made.append((name, options, key(options, f"options of {chosen}: {about}")))
     return make_dataclass("ObjectiveSchema", made, bases=(ObjectiveConfig,), kw_only=True,
                           namespace={"task_term": task_term})

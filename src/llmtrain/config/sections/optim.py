@@ -34,7 +34,7 @@ class OptimConfig:
 
 def optim_schema() -> type:
     """OptimConfig plus one field for the options of each registered optimizer (``optim.muon.momentum``)."""
-    return _optim_schema(tuple((p.name, p.options, p.summary) for p in registry.parts("optimizer")))
+    return _optim_schema(tuple((p.name, p.options, p.about) for p in registry.parts("optimizer")))
 
 
 @cache  # one class for one set of parts, so that equal configurations compare equal
@@ -42,13 +42,15 @@ def _optim_schema(parts: tuple[tuple[str, type, str], ...]) -> type:
     for name, _, _ in parts:
         if name in OptimConfig.__dataclass_fields__:
             raise ConfigError(f"optimizer {name!r} has the name of a key of optim; rename it")
-    fields = [(name, options, key(options, f"options of optim.name={name}: {summary}"))
-              for name, options, summary in parts]
+    fields = [(name, options, key(options, f"options of optim.name={name}: {about}"))
+              for name, options, about in parts]
     return make_dataclass("OptimSchema", fields, bases=(OptimConfig,), kw_only=True)
 
 
 @dataclass(kw_only=True, slots=True)
 class ScheduleConfig:
+    """Keys of the learning rate's course."""
+
     name: ScheduleName = key(ScheduleName.linear, "course of the learning rate after the warm-up")
     warmup_steps: int = key(40, "linear warm-up", "steps", min=0)
     base_warmup_steps: int | None = key(None, "warm-up of the base's rate; default: warmup_steps", "steps", min=0)

@@ -12,7 +12,8 @@ from typing import Any
 
 from llmtrain import registry
 from llmtrain.config.bounds import out_of_range
-from llmtrain.config.convert import build, plain
+from llmtrain.config.convert import build
+from llmtrain.config.plain import plain
 from llmtrain.core.errors import ConfigError, LlmtrainError
 
 KIND = "preprocess"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from functools import cache
-from typing import Any
+from typing import Any, get_type_hints
 
 from llmtrain import registry
 from llmtrain.config.keys import key
+from llmtrain.config.plain import plain
 from llmtrain.core.errors import ConfigError
 
 DEFAULT = "summarization"  # also of configurations from before there was a choice
@@ -62,7 +63,7 @@ def with_own_keys(values: dict[str, Any], task: registry.RegisteredPart) -> dict
         if not isinstance(given, dict):
             continue
         for name in given.keys() & others.keys():
-            if given[name] != _default(others[name]):
+            if plain(given[name]) != plain(_default(others[name])):
                 belong = [part.name for part in registry.parts("task")
                           if name in {one.name for one in fields(part.requires[section])}]
                 problems.append(f"{section}.{name} is a key of task={' and '.join(belong)} and task is {task.name}; "
@@ -79,22 +80,26 @@ def every_task(section: str) -> type:
     Raises:
         ConfigError: Two tasks have a key of one name that is not one key.
     """
-    return _merged(section, tuple((part.name, part.requires[section]) for part in registry.parts("task")))
+    parts = sorted(registry.parts("task"), key=lambda part: (part.name != DEFAULT, part.name))
+    return _merged(section, tuple((part.name, part.requires[section]) for part in parts))
 
 
 @cache
 def _merged(section: str, classes: tuple[tuple[str, type], ...]) -> type:
-    (_, first), *others = classes
-    known = {one.name: one for one in fields(first)}
+    (default, first), *others = classes
+    types = get_type_hints(first)
+    known = {one.name: (default, types[one.name], one) for one in fields(first)}
     added: list[tuple[str, Any, Any]] = []
     for task, schema in others:
+        types = get_type_hints(schema)
         for one in fields(schema):
-            if one.name not in known:
-                known[one.name] = one
-                added.append((one.name, one.type, _copy(one)))
-            elif (known[one.name].type, _default(known[one.name])) != (one.type, _default(one)):
+            kind = types[one.name]
+            owner, wanted, other = known.setdefault(one.name, (task, kind, one))
+            if owner == task:
+                added.append((one.name, kind, _copy(one)))
+            elif (wanted, _default(other)) != (kind, _default(one)):
                 raise ConfigError(f"task {task!r} has a key {section}.{one.name} of another type or default than "
-                                  "another task; give it another name")
+                                  f"task {owner!r}; give it another name")
     return first if not added else make_dataclass(f"Every{section.title()}", added, bases=(first,), kw_only=True,
                                                   namespace={"__module__": first.__module__})
 

@@ -10,6 +10,8 @@ from llmtrain.config.keys import SPEED, WHERE, key
 
 @dataclass(kw_only=True, slots=True)
 class TrainerConfig:
+    """Keys of the training loop: its length, its batches, when it validates, logs and saves."""
+
     max_steps: int | None = key(None, "optimizer steps to train", "steps", min=1)
     max_epochs: float | None = key(None, "passes over the training rows", "epochs", above=0)
     max_minutes: float | None = key(None, "minutes spent in training steps, resumes included", "minutes", above=0)
@@ -30,9 +32,11 @@ class TrainerConfig:
                                            "default: generation.num_beams", "beams", late=True, min=1, max=1000)
     log_every: int = key(10, "steps between log lines", "steps", affects=WHERE, min=1)
     keep_last: int = key(2, "checkpoints kept besides the best", affects=WHERE, min=1)
-    best_metric: str = key("auto", "what picks the best checkpoint: a ROUGE, loss.total, loss.TERM[.weighted]; auto: "
-                                   "rouge1, or loss.total where no summary is trained")
-    best_mode: BestMode | None = key(None, "which best_metric is best; default: min of a loss, max of a ROUGE")
+    best_metric: str = key("auto", "what picks the best checkpoint: a metric of the task, loss.total, "
+                                   "loss.TERM[.weighted]; auto: the task's first metric, or loss.total where the base "
+                                   "alone is trained")
+    best_mode: BestMode | None = key(None, "which best_metric is best; default: min of a loss, of a metric what "
+                                              "the task says (max of a ROUGE)")
     patience: int | None = key(None, "stop after this many validations without a better best_metric", "validations",
                                min=1)
     on_nonfinite: OnNonFinite = key(OnNonFinite.stop, "non-finite loss: stop (exit 4) or skip the step")
@@ -41,8 +45,3 @@ class TrainerConfig:
     tracker: Tracker = key(Tracker.none, "also log to this tracker", affects=WHERE)
     threads: int | None = key(None, "CPU threads for torch; default: torch's own", "threads", min=1, max=4096)
     deterministic: bool = key(True, "deterministic algorithms; off is faster on CUDA and not bitwise repeatable")
-
-    @property
-    def more_is_better(self) -> bool:
-        """Whether a checkpoint with more of best_metric is the better one."""
-        return not self.best_metric.startswith("loss.") if self.best_mode is None else self.best_mode is BestMode.max

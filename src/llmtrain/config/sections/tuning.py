@@ -12,6 +12,8 @@ from llmtrain.config.sections.model import ModelConfig
 
 @dataclass(kw_only=True, slots=True)
 class TuningConfig:
+    """Keys of what is trained of the base: all weights, or low-rank adapters."""
+
     name: TuningName = key(TuningName.full, "full: the base's own weights are trained; lora: low-rank adapters beside "
                                             "its linear layers (Hu et al. 2021), merged when a model is published")
     rank: int = key(16, "lora: rank of each adapter", "features", min=1, max=1_000_000)

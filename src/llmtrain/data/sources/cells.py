@@ -24,15 +24,18 @@ class Reading:
         delimiter: Of tables; none: by the file's name, else by what its first lines show.
         empty_cells: Whole cells of a table that stand for no value.
         notes: Gains a line for whatever was guessed or left out.
+        pair: What the two columns of paired text are called.
     """
 
     delimiter: str | None = None
     empty_cells: frozenset[str] = frozenset(EMPTY_CELLS)
     notes: list[str] = field(default_factory=list)
+    pair: tuple[str, str] = ("source", "target")
 
     @classmethod
     def of(cls, config: DataConfig, notes: list[str]) -> Reading:
-        return cls(config.delimiter, frozenset(config.empty_cells), notes)
+        columns = config.columns()
+        return cls(config.delimiter, frozenset(config.empty_cells), notes, (columns.source, columns.target))
 
 
 TWICE = Unusable("stands twice in the header")

@@ -60,14 +60,15 @@ def read_text(path: Path) -> str:
     return decoded(path, content)
 
 
-def _text(path: Path, content: bytes, _how: Reading) -> Iterator[Row]:
-    """Paired text: ``document<TAB>summary`` a line."""
+def _text(path: Path, content: bytes, how: Reading) -> Iterator[Row]:
+    """Paired text: ``source<TAB>target`` a line."""
+    first, second = how.pair
     for place, line in lines_of(path, content):
         if line is None:
             yield place, NOT_UTF8
             continue
-        document, tab, summary = line.partition("\t")
-        yield place, {"document": document, "summary": summary} if tab else "no tab between document and summary"
+        source, tab, target = line.partition("\t")
+        yield place, {first: source, second: target} if tab else f"no tab between {first} and {second}"
 
 
 def _parquet(path: Path, content: bytes, _how: Reading) -> Iterator[Row]:

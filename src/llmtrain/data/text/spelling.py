@@ -1,8 +1,8 @@
-"""The document's own spelling, given back to a summary of it.
+"""The document's own spelling, given back to a text made from it.
 
 An uncased WordPiece tokenizer lower-cases, strips accents and puts a space around every hyphen and full stop, so a
-copied "GTK+ 3.x, real-time" comes out as "gtk + 3. x, real - time". Whatever the summary shares with its document is
-written as the document writes it; words of the summary's own keep their spelling, and marks between them lose the
+copied "GTK+ 3.x, real-time" comes out as "gtk + 3. x, real - time". Whatever the text shares with its document is
+written as the document writes it; words of the text's own keep their spelling, and marks between them lose the
 space that no English text has there.
 """
 
@@ -23,7 +23,7 @@ OPENING, CLOSING = frozenset("([{"), frozenset(")]},;:.!?")
 
 
 def speller(document: str, uncased: bool = True) -> Callable[[str], str]:
-    """A function that writes a summary as ``document`` is written: spaces around marks and, for a summary from an
+    """A function that writes a text as ``document`` is written: spaces around marks and, for a text from an
     ``uncased`` tokenizer, case and accents."""
     found = list(PIECE.finditer(document))
     alone: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -36,19 +36,19 @@ def speller(document: str, uncased: bool = True) -> Callable[[str], str]:
         space = " " if right.start() > left.end() else ""
         after[plain(left[0]), plain(right[0])][space, _inside_a_sentence(right[0], left[0])] += 1
 
-    def spell(summary: str) -> str:
+    def spell(text: str) -> str:
         written: list[str] = []
         end, before = 0, ""
-        for piece in PIECE.finditer(summary):
+        for piece in PIECE.finditer(text):
             form = piece[0]
-            space = "" if before in OPENING or form in CLOSING else summary[end:piece.start()]
+            space = "" if before in OPENING or form in CLOSING else text[end:piece.start()]
             if seen := after.get((plain(before), plain(form))):
                 space, known = _commonest(seen)
             else:
                 known = _commonest(alone[plain(form)]) if plain(form) in alone else form
             written += [space, known if uncased else form]
             end, before = piece.end(), form
-        return "".join([*written, summary[end:]])
+        return "".join([*written, text[end:]])
 
     return spell
 

@@ -63,7 +63,7 @@ def check_snapshot(name: str, revision: str | None) -> None:
 
 
 def _no_base(folder: Path) -> Iterator[str]:
-    """What a folder holds that people take for a base: a summarizer, or weights in another format."""
+    """What a folder holds that people take for a base: a trained model of ours, or weights in another format."""
     if not (folder / CONFIG).exists() and any((folder / name).exists() for name in ("checkpoints", f"model/{STORED}")):
         yield (f"{folder} is a run of llmtrain and no base; give model.init_from={folder} to start from its weights, "
                "and as model.path the base that it was trained on")
@@ -71,7 +71,7 @@ def _no_base(folder: Path) -> Iterator[str]:
     config, _ = _read(folder / CONFIG)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if isinstance(kind, str) and kind.startswith("llmtrain_"):
-        yield (f"{folder} is a trained summarizer and no base; give model.init_from={folder} to start from its "
+        yield (f"{folder} is a trained model and no base; give model.init_from={folder} to start from its "
                "weights, and as model.path the base that it was trained on")
     elif not (folder / WEIGHTS).exists() and not (folder / INDEX).exists() and any(folder.glob("pytorch_model*.bin")):
         yield (f"pickled weights alone at {shorten(str(folder), 80)}, which are never opened here; run there: "

@@ -1,6 +1,6 @@
 """What a head sees of the trunk, and what model, training and generation ask of it.
 
-Shapes: B rows, S source tokens, N sentences, T summary tokens, D width of the trunk, V vocabulary.
+Shapes: B rows, S source tokens, N sentences, T target tokens, D width of the trunk, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Sentences:
     Attributes:
         start_BN: First token of each sentence.
         end_BN: The token behind its last; not behind ``start_BN`` for padding and for sentences without tokens.
-        labels_BN: 1 for the sentences that make up the summary, where they are known.
+        labels_BN: 1 for the sentences that make up the target, where they are known.
     """
 
     start_BN: Tensor
@@ -47,7 +47,7 @@ class EncoderStates:
         attention_mask_BS: 1 for real tokens.
         input_ids_BS: The source tokens, which a copy gate points at.
         embedding_VD: The trunk's token embeddings, for heads that tie theirs to them.
-        go_on: Where the base itself writes: (summary tokens (B, T), cache or None) -> (B, T, D), the trunk's states
+        go_on: Where the base itself writes: (target tokens (B, T), cache or None) -> (B, T, D), the trunk's states
             behind the document.
         shared: In a training step, what several loss terms need and the first of them computes; None: nothing is kept.
         sentences: Where its sentences are, when the head or an objective asked for them.
@@ -97,15 +97,22 @@ class BaseParts:
 
 
 class Head(nn.Module):
-    """A summary head, made as ``Class(options, sizes)``; raises ConfigError for options that do not fit the sizes.
+    """What stands on the trunk and makes the task's output.
 
     A new head writes ``nll`` and ``log_probabilities``; the rest has defaults.
+
+    Args:
+        options: Typed options of the registered head.
+        sizes: Of the base.
+
+    Raises:
+        ConfigError: The options do not fit the sizes.
     """
 
     cache_layers = 1  # generation sizes its key-value cache by these two
     cache_heads = 1
-    cites = False  # whether its summaries say which of the document's sentences they come from
-    positions_limit: int | None = None  # places that it tells a summary's tokens apart by; None: any number
+    cites = False  # whether its outputs say which of the document's sentences they come from
+    positions_limit: int | None = None  # places that it tells a target's tokens apart by; None: any number
     start_id: int
 
     def __init__(self, options: Any, sizes: Sizes) -> None:
@@ -123,7 +130,7 @@ class Head(nn.Module):
         return None
 
     def nll(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """(sum, count) of the summary's negative log-likelihood over labels that are not ``IGNORED``, fp32 and 0-dim.
+        """(sum, count) of the target's negative log-likelihood over labels that are not ``IGNORED``, fp32 and 0-dim.
 
         A count of 0 gives a zero that is connected to every parameter.
         """
@@ -140,7 +147,7 @@ class Head(nn.Module):
         """
         return None
 
-    def copy_evidence(self, summary_ids_BT: Tensor, states: EncoderStates) -> tuple[Tensor, Tensor] | None:
+    def copy_evidence(self, target_ids_BT: Tensor, states: EncoderStates) -> tuple[Tensor, Tensor] | None:
         """(B, T) probability of copying and (B, T) source place pointed at; None for a head that does not copy."""
         return None
 

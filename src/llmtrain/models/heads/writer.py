@@ -1,9 +1,9 @@
 """What every head that writes token by token shares: output layer, copy gate with its pointer, chunked likelihood.
 
-A writing head makes the parts by :meth:`WritingHead.add_output` and says how a summary is decoded; its likelihood,
+A writing head makes the parts by :meth:`WritingHead.add_output` and says how a target is decoded; its likelihood,
 log-probabilities and copy evidence follow from that.
 
-Shapes: B rows, S source tokens, T summary tokens, N summary tokens that count, D width of the trunk, W width of the
+Shapes: B rows, S source tokens, T target tokens, N target tokens that count, D width of the trunk, W width of the
 head, V vocabulary.
 """
 
@@ -26,7 +26,7 @@ MATCH_START = 4.0  # pointer logits; 2 and 4 did alike
 
 
 class WritingHead(Head):
-    """An autoregressive head; its options have tie_embeddings, copy_gate, label_smoothing and chunk_tokens.
+    """A head that writes token by token; its options have tie_embeddings, copy_gate, label_smoothing and chunk_tokens.
 
     The copy gate's pointer has, besides its learnt attention, a learnt weight on source tokens that follow an
     occurrence of the token just written: copied phrases go on where they stand (docs/log.md: the largest single gain in
@@ -78,7 +78,7 @@ class WritingHead(Head):
             self.output_bias.copy_(mlm_head["bias"])
 
     def embed(self, input_ids_BT: Tensor, states: EncoderStates) -> Tensor:
-        """(B, T, D) embeddings of summary tokens."""
+        """(B, T, D) embeddings of target tokens."""
         weight_VD = states.embedding_VD if self.options.tie_embeddings else self.embedding.weight
         return F.embedding(input_ids_BT, weight_VD)
 
@@ -150,13 +150,13 @@ class WritingHead(Head):
         gate_N = self.gate(decoded_BTW).flatten().float()
         return mix_all(logits_NV, gate_N, scores_NS, source_NS).unflatten(0, input_ids_BT.shape)
 
-    def copy_evidence(self, summary_ids_BT: Tensor, states: EncoderStates) -> tuple[Tensor, Tensor] | None:
-        """By one forced pass over finished summaries."""
+    def copy_evidence(self, target_ids_BT: Tensor, states: EncoderStates) -> tuple[Tensor, Tensor] | None:
+        """By one forced pass over finished outputs."""
         if not self.options.copy_gate:
             return None
-        input_BT, states = self.shift(summary_ids_BT), self.steer(states)
+        input_BT, states = self.shift(target_ids_BT), self.steer(states)
         decoded_BTW = self.decode(input_BT, states)
-        place_BT = self.pointer_scores(decoded_BTW, input_BT, states).argmax(1).unflatten(0, summary_ids_BT.shape)
+        place_BT = self.pointer_scores(decoded_BTW, input_BT, states).argmax(1).unflatten(0, target_ids_BT.shape)
         return torch.sigmoid(self.gate(decoded_BTW).squeeze(-1).float()), place_BT
 
     def vocabulary_logits(self, decoded_NW: Tensor, embedding_VD: Tensor) -> Tensor:

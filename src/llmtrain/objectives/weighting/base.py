@@ -3,7 +3,7 @@
     total = sum over terms of  weight * sum / N        N counted over the whole optimizer step
 
 Under Adam a common factor changes nothing, so weights are the ratio of the losses on the shared trunk; parameters
-that one term alone reaches (the head: the summary; the masked-LM head: mlm) do not feel them, clipping and fp16
+that one term alone reaches (the head: the task term; the masked-LM head: mlm) do not feel them, clipping and fp16
 underflow aside.
 
 Shapes: K terms.
@@ -24,11 +24,11 @@ State = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 class Weighting(nn.Module):
-    """Weights that stay as they are; a method overrides what it does differently.
+    """Weighs the terms of a step and does its backward pass; a method overrides what it does differently.
 
     Args:
         config: The ``objective`` section, with the method's own options under its name.
-        terms: The joint loss, the summary last.
+        terms: The joint loss, the task term last.
         seed: The run's seed.
 
     Attributes:

@@ -8,6 +8,8 @@ from llmtrain.objectives.weighting.linear_lambda import LinearLambda
 
 
 class CosineLambda(LinearLambda):
+    """Moves lambda along half a cosine."""
+
     name = "cosine"
 
     def gone(self, share: float) -> float:

@@ -19,7 +19,10 @@ from llmtrain.objectives.weighting.micro_batches import Work
 
 
 class DynamicAverage(Weighting):
-    """The state is Python's numbers, which JSON keeps exactly."""
+    """Weighs each term by how much its loss fell lately.
+
+    The state is Python's numbers, which JSON keeps exactly.
+    """
 
     name = "dwa"
     stateful = True

@@ -28,6 +28,8 @@ LEAST = 1e-8  # of a loss inside a logarithm, as in the released code
 
 
 class Famo(Weighting):
+    """Lets every loss fall at one relative rate."""
+
     name = "famo"
     stateful = True
     rule = ("weights that let every loss fall at one relative rate (FAMO, Liu et al. 2023), a forward pass more a "

@@ -23,6 +23,8 @@ LEAST = 1e-3  # share of the sum of weights below which none falls: the update i
 
 
 class GradNorm(Weighting):
+    """Keeps the terms' gradient norms on the base in balance."""
+
     name = "gradnorm"
     stateful = True
 

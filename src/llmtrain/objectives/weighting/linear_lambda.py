@@ -7,6 +7,8 @@ from llmtrain.objectives.weighting.base import Weighting
 
 
 class LinearLambda(Weighting):
+    """Moves lambda along a line."""
+
     name = "linear"
 
     def gone(self, share: float) -> float:

@@ -3,7 +3,7 @@
 Facts that a weighting registers, checked before any weight is read:
 
     terms       least number of terms it needs
-    joint       the summary must be one of them, with another beside it
+    joint       the task term must be one of them, with another beside it
     positive    every lam must be more than 0: it is where a weight starts
     trunk       it reads gradients of the base, of which a part must be trained
     last_layer  and of that the last layer alone
@@ -23,11 +23,13 @@ from llmtrain.registry import register
 
 @dataclass(kw_only=True, slots=True)
 class NoOptions:
-    """Nothing of its own."""
+    """Options of a weighting that has none."""
 
 
 @dataclass(kw_only=True, slots=True)
 class StepConfig:
+    """Options of weighting=step."""
+
     share: float = key(0.5, "share of the run's steps that the base terms learn alone", "share of steps", min=0, max=1)
     steps: int | None = key(None, "the same in steps, instead of share", "steps", min=1)
     rest: float = key(0.0, "what is left of the base terms' weights after that (0: they are not computed any more)",
@@ -42,11 +44,15 @@ class StepConfig:
 
 @dataclass(kw_only=True, slots=True)
 class UncertaintyConfig:
+    """Options of weighting=uncertainty."""
+
     lr: float = key(0.01, "learning rate of the log-variances (Adam, no decay, no schedule)", above=0)
 
 
 @dataclass(kw_only=True, slots=True)
 class DwaConfig:
+    """Options of weighting=dwa."""
+
     window: int = key(50, "steps over which a loss is averaged before it is compared with the average before", "steps",
                       min=1)
     temperature: float = key(2.0, "softness of the weights: high brings them together", above=0)
@@ -54,18 +60,22 @@ class DwaConfig:
 
 @dataclass(kw_only=True, slots=True)
 class GradnormConfig:
+    """Options of weighting=gradnorm."""
+
     alpha: float = key(1.5, "how much more gradient a term gets that learns more slowly (0: all norms alike)", min=0)
     lr: float = key(0.025, "learning rate of the weights (Adam)", above=0)
 
 
 @dataclass(kw_only=True, slots=True)
 class FamoConfig:
+    """Options of weighting=famo."""
+
     lr: float = key(0.025, "learning rate of the weights' logits (Adam)", above=0)
     decay: float = key(0.001, "weight decay of the logits", min=0)
 
 
-def _register(name: str, options: type, target: str, summary: str, **requires: object) -> None:
-    register("weighting", name, options, f"llmtrain.objectives.weighting.{target}", summary, **requires)
+def _register(name: str, options: type, target: str, about: str, **requires: object) -> None:
+    register("weighting", name, options, f"llmtrain.objectives.weighting.{target}", about, **requires)
 
 
 _register("fixed", NoOptions, "fixed:Fixed", "every term's own lam throughout")
@@ -73,7 +83,7 @@ _register("linear", NoOptions, "linear_lambda:LinearLambda", "lambda from lam_st
           joint=True, moves=True, course=True)
 _register("cosine", NoOptions, "cosine_lambda:CosineLambda", "lambda from lam_start to lam along half a cosine",
           joint=True, moves=True, course=True)
-_register("step", StepConfig, "two_stage:TwoStage", "two stages: the base terms alone, then the summary",
+_register("step", StepConfig, "two_stage:TwoStage", "two stages: the base terms alone, then the task term",
           joint=True, moves=True)
 _register("uncertainty", UncertaintyConfig, "uncertainty:Uncertainty",
           "learned log-variances (Kendall, Gal and Cipolla 2018)", terms=2, positive=True, moves=True)

@@ -44,6 +44,8 @@ def projected(gradients: Sequence[Sequence[Tensor]], generator: torch.Generator)
 
 
 class PcGrad(Weighting):
+    """Takes out of each term's gradient what points against another's."""
+
     name = "pcgrad"
     rule = "gradients that conflict on the base are projected off each other (PCGrad, Yu et al. 2020)"
 

@@ -1,4 +1,4 @@
-"""Two stages: the base terms alone, then the summary, with what ``objective.step.rest`` leaves of the base terms.
+"""Two stages: the base terms alone, then the task term, with what ``objective.step.rest`` leaves of the base terms.
 
 A term that weighs nothing in a stage is not computed there. Where the stages meet is a number of steps, or a share of
 the run's: never a time.
@@ -10,6 +10,8 @@ from llmtrain.objectives.weighting.base import Weighting, added_up
 
 
 class TwoStage(Weighting):
+    """Trains the base terms alone first, then the task term."""
+
     name = "step"
 
     @property
@@ -31,8 +33,8 @@ class TwoStage(Weighting):
         return frozenset(name for name, weight in self.weights(step).items() if weight == 0.0)
 
     def describe(self) -> str:
-        *base, summary = self.terms
+        *base, task = self.terms
         rest = self.config.step.rest
         left = f" + {rest:g} * ({added_up(base)})" if rest else ""
-        return (f"objective: two stages, {added_up(base)} alone for {self.switch} steps, then {added_up([summary])}"
+        return (f"objective: two stages, {added_up(base)} alone for {self.switch} steps, then {added_up([task])}"
                 f"{left}: each stage computes its own terms only")

@@ -20,6 +20,8 @@ from llmtrain.objectives.weighting.micro_batches import Work
 
 
 class Uncertainty(Weighting):
+    """Weighs the terms by learned log-variances."""
+
     name = "uncertainty"
     stateful = True
     rule = "learned log-variances (Kendall et al. 2018), to rest at 1 / (2 * loss) each; the lams are where they start"

@@ -13,14 +13,20 @@ from llmtrain.config.schema import EvalConfig
 from llmtrain.config.sections.data import DataConfig, RowColumns
 from llmtrain.registry import register
 
+EVERY = "summaries"  # in predictions.jsonl: all that were asked for, where those are several
+
 
 @dataclass(kw_only=True, slots=True)
 class SummarizationConfig:
+    """Keys of the section ``task``."""
+
     name: str = key("summarization", "registered name of the task")
 
 
 @dataclass(kw_only=True, slots=True)
 class SummarizationData(DataConfig):
+    """Keys of ``data``: the columns of a document, its summary and its references."""
+
     document: str = key("document", "column that holds the document")
     summary: str = key("summary", "column that holds the summary")
     references: str | None = key(None, "column of several references; default: references, if every row lists texts")
@@ -29,7 +35,8 @@ class SummarizationData(DataConfig):
     target_limit: ClassVar[str] = "data.max_summary_tokens"
 
     def columns(self) -> RowColumns:
-        return RowColumns(self.document, self.summary, self.references, "data.document", "data.summary")
+        return RowColumns(self.document, self.summary, self.references, "data.document", "data.summary",
+                          targets="summaries")
 
     @property
     def max_target_tokens(self) -> int:
@@ -38,6 +45,8 @@ class SummarizationData(DataConfig):
 
 @dataclass(kw_only=True, slots=True)
 class SummarizationEval(EvalConfig):
+    """Keys of ``eval``: how ROUGE is computed, and the lead baseline."""
+
     references: References = key(References.first, "first (the summary), mean, max (of each metric), best_rouge1")
     language: Language = key(Language.auto, "ROUGE tokenizer: en (stemmed), cjk (characters, Latin words "
                              "whole, no marks), characters (every one, as it stands), zh_words (Chinese words by "
@@ -55,5 +64,5 @@ class SummarizationEval(EvalConfig):
 
 register("task", "summarization", SummarizationConfig, "llmtrain.tasks.summarization.task:Summarization",
          "a document's summary, written or chosen; scored by ROUGE (Lin 2004)", term="summary", head="transformer",
-         data=SummarizationData, eval=SummarizationEval, without_model="lead",
+         data=SummarizationData, eval=SummarizationEval, without_model="lead", command="summarize",
          metrics=("rouge1", "rouge2", "rougeL", "rougeLsum"))

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import Any, overload
 
-import torch
-from torch import nn
-
-from llmtrain.checkpoint import SELECTOR, check_plugins, locate_model, read_model_config
+from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
 from llmtrain.config.choices import Device, PrecisionName
-from llmtrain.config.convert import from_dict, plain
+from llmtrain.config.convert import from_dict
 from llmtrain.config.decode_checks import idle_settings
+from llmtrain.config.plain import plain
 from llmtrain.config.python_arguments import Arguments, arguments
 from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
 from llmtrain.config.sections.data import DataConfig
-from llmtrain.config.sections.objective import trains_task
+from llmtrain.config.sections.task import DEFAULT
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.core.logging import warn
 from llmtrain.data.features import clean
@@ -29,11 +25,9 @@ from llmtrain.data.sentence_features import END, START, encode_sentences
 from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.data.truncation import Cut, bounded, cut_of
 from llmtrain.inference.predict import Documents, Generated, predict_batches, spell_as_written
-from llmtrain.models.backbone.families import observed_layer, positions
-from llmtrain.nn.precision import Precision
+from llmtrain.inference.published import Published, check_predicts, load_published
 from llmtrain.plugins import load as load_plugin
 from llmtrain.tasks.summarization.citations import cite
-from llmtrain.tasks.summarization.selector import Selector
 
 COPY_LIKELY = 0.5  # a token counts as copied when copying it was likelier than writing it
 
@@ -62,90 +56,62 @@ class Summarized:
     read: list[str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A published model on its device, with its tokenizer, its precision and the selector in front of it."""
+def summarize(loaded: Published, texts: Sequence[str], data: DataConfig, generation: GenerationConfig,
+              evidence: bool = False) -> Summarized:
+    """Summaries in the order of the texts. An empty text gives an empty summary; a long one is cut.
 
-    model: Any
-    tokenizer: Any
-    precision: Precision
-    selector: Selector | None = None
-    lock: Any = field(default_factory=Lock, repr=False, compare=False)  # held while it summarizes, by one thread
+    Calls of several threads wait for each other: tokenizers and sampling have a state.
+    """
+    with loaded.lock:
+        return _summarize(loaded, texts, data, generation, evidence)
 
-    def first_linear(self) -> nn.Module:
-        """A layer inside the trunk whose output dtype shows the effective precision."""
-        return observed_layer(self.model.trunk)
 
-    @property
-    def cites(self) -> bool:
-        """Whether its summaries are written and then traced to the document's sentences."""
-        return bool(self.model.head.cites)
+def _summarize(loaded: Published, texts: Sequence[str], data: DataConfig, generation: GenerationConfig,
+               evidence: bool) -> Summarized:
+    limit = min(data.max_source_tokens, loaded.source_limit(generation))
+    cut = cut_of(loaded.tokenizer, data, limit)
+    pipeline = Pipeline(data.preprocess)
+    cleaned = [clean(text) for text in texts]
+    selected = None if loaded.selector is None else loaded.selector.shorten(cleaned, loaded.tokenizer, limit)
+    read = [pipeline.source(text) for text in (cleaned if selected is None else selected.texts)]
+    wanted = [i for i, text in enumerate(read) if text.strip()]
+    begun = [bounded(read[i], loaded.tokenizer, cut) for i in wanted]
+    whole = _encode(loaded, begun, evidence and loaded.tokenizer.is_fast)
+    documents, was_cut = _documents(loaded, begun, whole, cut)
+    made = predict_batches(loaded.model, loaded.tokenizer, documents, generation, loaded.precision,
+                           evidence=evidence or loaded.cites)
+    made = spell_as_written(loaded.tokenizer, [cleaned[i] for i in wanted], made, pipeline.target)
+    if loaded.cites:
+        made = cite(loaded.tokenizer, made, loaded.model.head.options.cite)
+    empty = Generated("", [], 0.0)
+    several = 1 if loaded.chooses else generation.num_return_sequences
+    summaries = [replace(empty, others=(empty,) * (several - 1)) for _ in texts]
+    copied: list[list[Copied] | None] = [None for _ in texts]
+    for row, (i, one) in enumerate(zip(wanted, made, strict=True)):
+        summaries[i] = one
+        if one.copied is not None and "offset_mapping" in whole:
+            copied[i] = copied_words(read[i], one.copied, cut.places(
+                whole["offset_mapping"][row], len(read[i]) - len(begun[row])), cut(whole.word_ids(row)))
+    shortened = {i for i, lost in zip(wanted, was_cut, strict=True) if lost}
+    shortened |= set() if selected is None else set(selected.longer)
+    return Summarized(summaries, sorted(shortened), copied,
+                      [new if new != old else None for new, old in zip(read, cleaned, strict=True)])
 
-    @property
-    def chooses(self) -> bool:
-        """Whether its summaries are made of the document's sentences."""
-        return not self.model.can_generate()
 
-    def source_limit(self, generation: GenerationConfig) -> int:
-        """The longest document the model can read beside such summaries, in tokens; in windows, any."""
-        if getattr(self.model.config, "window_overlap", None) is not None:
-            return sys.maxsize
-        limit: int = self.model.source_limit(positions(self.model.trunk.config), generation.max_new_tokens)
-        return limit
+def _documents(loaded: Published, texts: list[str], whole: Any, cut: Cut) -> tuple[Documents, list[bool]]:
+    """The texts as the model reads them, and which of them are cut."""
+    asked = loaded.model.sentence_input
+    if asked is None:
+        return (Documents([cut(row) for row in whole["input_ids"]], texts),
+                [len(row) > cut.limit for row in whole["input_ids"]])
+    found = encode_sentences(texts, loaded.tokenizer, cut.limit, asked.marked)
+    return Documents(found["input_ids"], texts, {name: found[name] for name in (START, END)}), found["cut"]
 
-    def summarize(self, texts: Sequence[str], data: DataConfig, generation: GenerationConfig,
-                  evidence: bool = False) -> Summarized:
-        """Summaries in the order of the texts. An empty text gives an empty summary; a long one is cut.
 
-        Calls of several threads wait for each other: tokenizers and sampling have a state.
-        """
-        with self.lock:
-            return self._summarize(texts, data, generation, evidence)
-
-    def _summarize(self, texts: Sequence[str], data: DataConfig, generation: GenerationConfig,
-                   evidence: bool) -> Summarized:
-        limit = min(data.max_source_tokens, self.source_limit(generation))
-        cut = cut_of(self.tokenizer, data, limit)
-        pipeline = Pipeline(data.preprocess)
-        cleaned = [clean(text) for text in texts]
-        selected = None if self.selector is None else self.selector.shorten(cleaned, self.tokenizer, limit)
-        read = [pipeline.source(text) for text in (cleaned if selected is None else selected.texts)]
-        wanted = [i for i, text in enumerate(read) if text.strip()]
-        begun = [bounded(read[i], self.tokenizer, cut) for i in wanted]
-        whole = self._encode(begun, evidence and self.tokenizer.is_fast)
-        documents, was_cut = self._documents(begun, whole, cut)
-        made = predict_batches(self.model, self.tokenizer, documents, generation, self.precision,
-                                 evidence=evidence or self.cites)
-        made = spell_as_written(self.tokenizer, [cleaned[i] for i in wanted], made, pipeline.target)
-        if self.cites:
-            made = cite(self.tokenizer, made, self.model.head.options.cite)
-        empty = Generated("", [], 0.0)
-        several = 1 if self.chooses else generation.num_return_sequences
-        summaries = [replace(empty, others=(empty,) * (several - 1)) for _ in texts]
-        copied: list[list[Copied] | None] = [None for _ in texts]
-        for row, (i, one) in enumerate(zip(wanted, made, strict=True)):
-            summaries[i] = one
-            if one.copied is not None and "offset_mapping" in whole:
-                copied[i] = copied_words(read[i], one.copied, cut.places(
-                    whole["offset_mapping"][row], len(read[i]) - len(begun[row])), cut(whole.word_ids(row)))
-        shortened = {i for i, lost in zip(wanted, was_cut, strict=True) if lost}
-        shortened |= set() if selected is None else set(selected.longer)
-        return Summarized(summaries, sorted(shortened), copied,
-                          [new if new != old else None for new, old in zip(read, cleaned, strict=True)])
-
-    def _documents(self, texts: list[str], whole: Any, cut: Cut) -> tuple[Documents, list[bool]]:
-        """The texts as the model reads them, and which of them are cut."""
-        asked = self.model.sentence_input
-        if asked is None:
-            return (Documents([cut(row) for row in whole["input_ids"]], texts),
-                    [len(row) > cut.limit for row in whole["input_ids"]])
-        found = encode_sentences(texts, self.tokenizer, cut.limit, asked.marked)
-        return Documents(found["input_ids"], texts, {name: found[name] for name in (START, END)}), found["cut"]
-
-    def _encode(self, texts: list[str], with_offsets: bool) -> Any:
-        if not texts:
-            return {"input_ids": []}
-        return self.tokenizer(texts, verbose=False, return_offsets_mapping=with_offsets)
+def _encode(loaded: Published, texts: list[str], with_offsets: bool) -> Any:
+    if not texts:
+        return {"input_ids": []}
+    return loaded.tokenizer(texts, verbose=False, return_offsets_mapping=with_offsets)
 
 
 def copied_words(document: str, pointed: list[tuple[str, float, int]], offsets: list[tuple[int, int]],
@@ -172,30 +138,11 @@ def copied_words(document: str, pointed: list[tuple[str, float, int]], offsets: 
     return found
 
 
-def load_published(folder: Path, precision: PrecisionConfig, device: Device = Device.auto) -> Published:
-    """Load a verified model folder, the selector in front of it included.
-
-    Raises:
-        CheckpointError: transformers cannot load it.
-    """
-    from llmtrain.hf import load
-
-    cuda = torch.cuda.is_available() and device is not Device.cpu
-    if device is Device.cuda and not cuda:
-        raise ConfigError("trainer.device=cuda but torch sees no CUDA device; use trainer.device=cpu")
-    where = torch.device("cuda" if cuda else "cpu")
-    model, tokenizer = load(folder)
-    chosen = Precision(precision, where)
-    selector = Selector(folder / SELECTOR, where, chosen) if (folder / SELECTOR).is_dir() else None
-    return Published(model.to(where).eval(), tokenizer, chosen, selector)
-
-
-def check_writes(stored: dict[str, Any], folder: Path) -> None:
-    """Raise CheckpointError for a base that was trained alone: it writes no summaries."""
-    config = from_dict(stored["config"], str(folder / "llmtrain.json"), CheckpointError, scoring=True)
-    if not trains_task(config.objective):
-        raise CheckpointError(f"the model at {folder} is a base that was trained alone and writes no summaries; start "
-                              f"a summarizer from it: llmtrain train model.init_from={folder}")
+def check_summarizes(task: str, folder: Path) -> None:
+    """Raise ConfigError for a model of another task."""
+    if task != DEFAULT:
+        raise ConfigError(f"the model at {folder} was trained with task={task} and writes no summaries; score it with "
+                          f"llmtrain eval checkpoint={folder}")
 
 
 @lru_cache(maxsize=1)
@@ -238,9 +185,10 @@ class Summarizer:
         self.folder = locate_model(given.folder).resolve()
         stored = read_model_config(self.folder)
         check_plugins(stored, self.folder)
-        check_writes(stored, self.folder)
+        check_predicts(stored, self.folder)
         self.config: TrainConfig = from_dict(stored["config"], str(self.folder / "llmtrain.json"), CheckpointError,
                                              scoring=True)
+        check_summarizes(self.config.task.name, self.folder)
         self.generation = self.config.generation = given.over(self.config.generation)
         self.published = load(self.folder, PrecisionConfig(name=given.precision), given.device)
         self._given = replace(given, folder=self.folder, plugins=tuple(file.resolve() for file in given.plugins))
@@ -262,7 +210,7 @@ class Summarizer:
         Raises:
             DataError: Something else than a str, with its place.
         """
-        made = self.details(given_texts(texts))
+        made = self.details(given_texts(texts, "summarize"))
         found = [[one.text for one in each.every] if each.others else each.text for each in made]
         return found[0] if isinstance(texts, str) else found
 
@@ -276,7 +224,8 @@ class Summarizer:
     def details(self, texts: Any, with_copies: bool = False) -> Any:
         """Summaries with their scores, the sentences a selecting head chose, the citations of a head that cites and,
         with copies, what each token of a head with a copy gate was copied from."""
-        made = self.published.summarize(given_texts(texts), self.config.data, self.generation, with_copies).summaries
+        made = summarize(self.published, given_texts(texts, "summarize"), self.config.data, self.generation,
+                         with_copies).summaries
         return made[0] if isinstance(texts, str) else made
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 from llmtrain.config.schema import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features
-from llmtrain.data.text.preprocess.pipeline import Pipeline
-from llmtrain.inference.predict import documents_of, loses_spelling, predict_batches, spell_as_written
+from llmtrain.inference.predict import Generated, documents_of, predict_batches
 from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.summarization.baselines import best_lead_length, lead, lead_unit, oracle
 from llmtrain.tasks.summarization.citations import cite, numbered
-from llmtrain.tasks.summarization.options import SummarizationEval
+from llmtrain.tasks.summarization.options import EVERY, SummarizationEval
 from llmtrain.tasks.summarization.rouge import METRICS, Rouge, load_rouge, several_asked_in_vain
 from llmtrain.tasks.summarization.sentence_threshold import tune_selection
-from llmtrain.tasks.task import Baseline, Gathered, Prediction, Scorer, Share, Task, at_once
+from llmtrain.tasks.task import Baseline, Gathered, Scorer
+from llmtrain.tasks.text_task import TextTask
 
 
-class Summarization(Task):
+class Summarization(TextTask):
+    """Writes or chooses a document's summary and scores it by ROUGE."""
+
     name: ClassVar[str] = "summarization"
     title: ClassVar[str] = "ROUGE F1"
     metrics: ClassVar[tuple[Metric, ...]] = tuple(
         Metric(name, heading, "F1, 0 to 100")
         for name, heading in zip(METRICS, ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"), strict=True))
     baseline_labels: ClassVar[dict[str, str]] = {"lead": "lead baseline", "oracle": "extractive oracle"}
+    spelled_as_source: ClassVar[bool] = True
+    every: ClassVar[str] = EVERY
 
     def scorer(self, config: EvalConfig, examples: Sequence[Example]) -> Rouge:
         own = _own(config)
@@ -54,26 +58,12 @@ class Summarization(Task):
         language = self.scorer(config, examples).language
         return [lead(example.source, length, language) for example in examples]
 
-    def predict(self, model: Any, tokenizer: Any, examples: Sequence[Example], features: Features,
-                rows: Sequence[int], config: Any, precision: Any, *, progress: Callable[[int], None],
-                share: Share = at_once, evidence: bool = True) -> list[Prediction]:
-        cites = evidence and bool(model.head.cites)
-        texts = [examples[i].source for i in rows]
-        documents = documents_of(features, texts, rows)
-        found = share(lambda: predict_batches(model, tokenizer, documents, config.generation, precision,
-                                              progress=progress, evidence=cites))
-        found = spell_as_written(tokenizer, texts, found, Pipeline(config.data.preprocess).target)
-        if cites:
-            found = cite(tokenizer, found, model.head.options.cite)
-        return [Prediction(one.text, one.detail()) for one in found]
+    def explain(self, model: Any, tokenizer: Any, made: list[Generated]) -> list[Generated]:
+        """Each summary with the document's sentences that its own come from."""
+        return cite(tokenizer, made, model.head.options.cite)
 
-    def describe_decoding(self, model: Any, tokenizer: Any, config: Any) -> str:
-        told = str(model.describe_decoding(config.generation))
-        if model.can_generate():
-            told += f", seed {config.run.seed}" if config.generation.do_sample else ""
-            lost = loses_spelling(tokenizer, Pipeline(config.data.preprocess).target)
-            told += ", the document's spelling" if lost else ""
-        return told
+    def describe_scores(self, scores: Mapping[str, float]) -> str:
+        return f"ROUGE-1/2/L {scores['rouge1']:.2f} / {scores['rouge2']:.2f} / {scores['rougeL']:.2f}"
 
     def tune(self, model: Any, tokenizer: Any, examples: Sequence[Example], features: Features, config: Any,
              precision: Any, gathered: Gathered) -> None:

@@ -187,9 +187,9 @@ def test_a_list_that_no_run_could_read_back_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("overrides", "told"), [
-    (["objective.base=select"], "objective.base=select reads the summary's; use apply=document, or an objective.base"),
+    (["objective.base=select"], "objective.base=select reads the task's; use apply=document, or an objective.base"),
     (["objective=summary_only"], "objective.base=none has none; use apply=document, or choose objective.base"),
-    (["objective.base=mlm", "objective.mlm.shared_pass=true"], "shared_pass=true reads the summary's; use apply=doc"),
+    (["objective.base=mlm", "objective.mlm.shared_pass=true"], "shared_pass=true reads the task's; use apply=doc"),
 ])
 def test_a_text_for_l1_alone_needs_a_pass_of_its_own(overrides: list[str], told: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-DOCUMENT, TARGET, L1 = "document", "summary", "l1"  # the words of a step's option ``apply``
+from llmtrain.data.text.preprocess.options import DOCUMENT, L1, TARGET
 
 
 class PreprocessStep:
-    """One step. A subclass changes texts, or leaves rows out, or both; it must be picklable.
+    """A step of ``data.preprocess``: it changes texts, or leaves rows out, or both. It must be picklable.
 
-    ``options.apply`` says which texts: document (the source), summary (the target), both, or l1 (the source as the
+    ``options.apply`` says which texts: the source, the target, both, or l1 (the source as the
     base's own term alone reads it).
 
     Args:

@@ -12,7 +12,8 @@ from llmtrain.config.keys import key
 from llmtrain.data.text.preprocess import stopword_lists
 from llmtrain.registry import register
 
-TEXTS = ("both", "document", "summary")
+DOCUMENT, TARGET, L1 = "document", "summary", "l1"  # values of ``apply``; stored configurations hold them
+TEXTS = ("both", DOCUMENT, TARGET)
 SPLITS = ("train", "validation", "test")
 
 
@@ -31,6 +32,8 @@ def _apply(value: str, choices: tuple[str, ...]) -> Iterator[str]:
 
 @dataclass(kw_only=True, slots=True)
 class TextOptions:
+    """Options of a step that changes a text and has no setting of its own."""
+
     apply: str = key("both", "both, document or summary (the training summary; references stay as they are)")
 
     def problems(self) -> Iterator[str]:
@@ -39,6 +42,8 @@ class TextOptions:
 
 @dataclass(kw_only=True, slots=True)
 class ReplaceOptions:
+    """Options of the step that replaces what a regular expression matches."""
+
     pattern: str = key("", "regular expression in the syntax of the regex package (\\p{L} too)")
     by: str = key("", "what stands instead; \\1 or \\g<name> is a group")
     ignore_case: bool = key(False, "capitals and small letters are the same")
@@ -66,6 +71,8 @@ class ReplaceOptions:
 
 @dataclass(kw_only=True, slots=True)
 class LengthOptions:
+    """Options of the step that leaves out rows with too short or too long texts."""
+
     min_document_words: int = key(0, "shorter documents are left out", "words", min=0)
     max_document_words: int | None = key(None, "longer documents are left out", "words", min=0)
     min_summary_words: int = key(0, "rows of shorter summaries are left out", "words", min=0)
@@ -90,6 +97,8 @@ class LengthOptions:
 
 @dataclass(kw_only=True, slots=True)
 class SentencesOptions:
+    """Options of the step that puts a text's sentences on lines of their own, or keeps the first."""
+
     max: int | None = key(None, "keep the first sentences alone; default: all", "sentences", min=1)
     separator: str = key("\n", "what stands between two sentences")
     apply: str = key("document", "document, summary (the training summary) or both")
@@ -100,6 +109,8 @@ class SentencesOptions:
 
 @dataclass(kw_only=True, slots=True)
 class StopwordsOptions:
+    """Options of the step that removes stop words."""
+
     language: str = key("auto", "ISO code of the list (en, zh, de ...); auto: en or zh by each text; other "
                                 "languages keep their words")
     file: str | None = key(None, "own list instead, one word a line; read once and kept as words")
@@ -110,11 +121,11 @@ class StopwordsOptions:
     list_digest: str | None = key(None, "filled in: names the library's list, so that a checkpoint notices another")
 
     def problems(self) -> Iterator[str]:
-        if self.apply in ("summary", "both") or self.apply.startswith("reference"):
+        if self.apply in (TARGET, "both") or self.apply.startswith("reference"):
             yield (f"apply={self.apply} would take words from what the model is to write or is scored against; use "
                    "document or l1")
         else:
-            yield from _choice("apply", self.apply, ("document", "l1"))
+            yield from _choice("apply", self.apply, (DOCUMENT, L1))
         yield from _choice("segment", self.segment, ("auto", *stopword_lists.SEGMENTERS))
         if self.file is not None and self.words:
             yield "file and words are both given; give one of them"
@@ -133,8 +144,8 @@ class StopwordsOptions:
             self.list_digest = stopword_lists.digest_of(self.language)
 
 
-def _register(name: str, options: Any, target: str, summary: str) -> None:
-    register("preprocess", name, options, f"llmtrain.data.text.preprocess.{target}", summary)
+def _register(name: str, options: Any, target: str, about: str) -> None:
+    register("preprocess", name, options, f"llmtrain.data.text.preprocess.{target}", about)
 
 
 _register("nfc", TextOptions, "steps:Nfc", "Unicode composition: e + accent is one character (NFC)")

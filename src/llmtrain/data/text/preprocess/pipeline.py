@@ -9,13 +9,14 @@ from typing import Any
 from llmtrain import registry
 from llmtrain.config.sections.preprocess import KIND, given, typed_steps
 from llmtrain.data.examples import Example
-from llmtrain.data.text.preprocess.base import DOCUMENT, L1, TARGET, PreprocessStep
+from llmtrain.data.text.preprocess.base import PreprocessStep
+from llmtrain.data.text.preprocess.options import DOCUMENT, L1, TARGET
 
 FORMAT = 1  # raise when a built-in step changes what it does: cached features are made anew
 
 
 class Pipeline:
-    """What ``data.preprocess`` does to the sources and the targets of examples. Picklable.
+    """Applies ``data.preprocess`` to the sources and the targets of examples. Picklable.
 
     Args:
         steps: ``data.preprocess``, settled.

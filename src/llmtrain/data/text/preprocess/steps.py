@@ -9,28 +9,36 @@ import regex
 from llmtrain.core.errors import DataError
 from llmtrain.data.text.language import CJK
 from llmtrain.data.text.preprocess.base import PreprocessStep
-from llmtrain.data.text.preprocess.options import LengthOptions, ReplaceOptions, SentencesOptions
+from llmtrain.data.text.preprocess.options import DOCUMENT, TARGET, LengthOptions, ReplaceOptions, SentencesOptions
 from llmtrain.data.text.sentences import sentences
 
 UNIT = regex.compile(rf"{CJK.pattern}|(?:(?!{CJK.pattern})[\p{{L}}\p{{M}}\p{{N}}])++")
 
 
 class Nfc(PreprocessStep):
+    """Composes characters (Unicode NFC)."""
+
     def change(self, text: str) -> str:
         return unicodedata.normalize("NFC", text)
 
 
 class Nfkc(PreprocessStep):
+    """Composes characters and replaces compatibility forms (Unicode NFKC)."""
+
     def change(self, text: str) -> str:
         return unicodedata.normalize("NFKC", text)
 
 
 class Lowercase(PreprocessStep):
+    """Writes a text in small letters."""
+
     def change(self, text: str) -> str:
         return text.lower()
 
 
 class Replace(PreprocessStep):
+    """Replaces what a regular expression matches."""
+
     options: ReplaceOptions
 
     def __init__(self, options: ReplaceOptions) -> None:
@@ -48,6 +56,8 @@ class Replace(PreprocessStep):
 
 
 class JoinSentences(PreprocessStep):
+    """Joins a text's sentences, or the first few, by a separator."""
+
     options: SentencesOptions
 
     def change(self, text: str) -> str:
@@ -55,12 +65,14 @@ class JoinSentences(PreprocessStep):
 
 
 class Length(PreprocessStep):
+    """Leaves out rows with texts outside the limits."""
+
     options: LengthOptions
 
     def refuse(self, source: str, target: str, split: str) -> str | None:
         if split not in self.options.splits:
             return None
-        for name, text in (("document", source), *([("summary", target)] if target else [])):
+        for name, text in ((DOCUMENT, source), *([(TARGET, target)] if target else [])):
             for unit, size in (("words", count_words(text)), ("characters", len(text))):
                 low = getattr(self.options, f"min_{name}_{unit}")
                 high = getattr(self.options, f"max_{name}_{unit}")

@@ -15,7 +15,10 @@ GAP = regex.compile(r"[^\S\n]++")
 
 
 class Stopwords(PreprocessStep):
-    """Words between spaces and marks; Chinese ones by jieba, or as the longest matches in the list."""
+    """Removes stop words.
+
+    Words stand between spaces and marks; Chinese ones are found by jieba, or as the longest matches in the list.
+    """
 
     options: StopwordsOptions
 

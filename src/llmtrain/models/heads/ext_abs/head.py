@@ -1,11 +1,10 @@
 """The head that selects and writes: the probabilities of a document's sentences steer a transformer decoder.
 
-After Hsu et al. 2018, "A Unified Model for Extractive and Abstractive Summarization using Inconsistency Loss", section
-3.3: attention on a token is multiplied by the probability of its sentence and normalised again. Here it is added to the
-scores as a logarithm, in the cross-attention of every layer and in the copy gate's pointer. ``steer=top_k`` is the hard
-form: what is not selected is not read.
+After Hsu et al. 2018 (arXiv:1805.06266), section 3.3: attention on a token is multiplied by the probability of its
+sentence and normalised again. Here it is added to the scores as a logarithm, in the cross-attention of every layer and
+in the copy gate's pointer. ``steer=top_k`` is the hard form: what is not selected is not read.
 
-Shapes: B rows, S source tokens, T summary tokens, N sentences.
+Shapes: B rows, S source tokens, T target tokens, N sentences.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from llmtrain.nn.attention import NEVER
 
 
 class ExtAbsHead(TransformerHead):
-    """A :class:`TransformerHead` that reads by a :class:`SentenceScorer`.
+    """Writes as a :class:`TransformerHead`, steered by the sentences that a :class:`SentenceScorer` finds likely.
 
     Documents whose sentences are not told (``states.sentences`` is None) are read without steering.
     """

@@ -17,6 +17,8 @@ SOFT, TOP_K = "soft", "top_k"
 
 @dataclass(kw_only=True, slots=True)
 class ExtAbsHeadConfig(TransformerHeadConfig):
+    """Options of the head that chooses sentences and writes."""
+
     name: str = key("ext_abs", "registered name of the head")
     sentence: str = key(MEAN, "what stands for a sentence: the mean of its tokens, or its last token")
     sentence_layers: int = key(2, "transformer layers over the sentences of a document (0: each is scored alone)",
@@ -25,7 +27,7 @@ class ExtAbsHeadConfig(TransformerHeadConfig):
     steer: str = key(SOFT, "soft: attention and copying are weighed by the sentences' probabilities; top_k: only the "
                            "likeliest sentences are read, in training the labelled ones first")
     count: int = key(3, "sentences that top_k reads; for both, sentences told as chosen", "sentences", min=1)
-    cite: float = key(0.2, "least share in a summary sentence of a source sentence that it cites; the largest always "
+    cite: float = key(0.2, "least share in an output's sentence of a source sentence that it cites; the largest always "
                            "is cited", "share", above=0, max=1)
 
     def sentence_input(self) -> SentenceInput:
@@ -52,4 +54,4 @@ class ExtAbsHeadConfig(TransformerHeadConfig):
 EXTRACTION = "extraction"
 
 register("head", "ext_abs", ExtAbsHeadConfig, "llmtrain.models.heads.ext_abs.head:ExtAbsHead",
-         "chooses sentences, which steer a transformer decoder; its summary cites them", writes=True)
+         "chooses sentences, which steer a transformer decoder; its output cites them", writes=True)

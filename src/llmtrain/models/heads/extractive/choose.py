@@ -1,4 +1,4 @@
-"""Which sentences make up the summary, given how likely each is."""
+"""Which sentences make up the output, given how likely each is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from llmtrain.data.text.words import words
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The ``count`` likeliest sentences (None: any number), of those with ``threshold`` or more; one at least."""
+    """A rule for choosing sentences: the ``count`` likeliest of those with ``threshold`` or more, one at least.
+
+    Attributes:
+        count: None: any number.
+        threshold: Least probability.
+    """
 
     count: int | None
     threshold: float = 0.0

@@ -1,4 +1,4 @@
-"""The extractive head: a score for each sentence, and which scores make the summary.
+"""The extractive head: a score for each sentence, and which scores make the output.
 
 Shapes: B rows, N sentences.
 """
@@ -17,8 +17,10 @@ THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)  # that select=tuned tries
 
 
 class ExtractiveHead(Head):
-    """Scores by a :class:`SentenceScorer`. What ``select=tuned`` settled on is part of the weights, so that whoever
-    loads them selects alike."""
+    """Scores a document's sentences and chooses the output among them.
+
+    What ``select=tuned`` settled on is part of the weights, so that whoever loads them chooses alike.
+    """
 
     tuned_count: Tensor
     tuned_threshold: Tensor

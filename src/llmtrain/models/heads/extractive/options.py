@@ -14,6 +14,8 @@ SELECTS = ("count", "threshold", "tuned")
 
 @dataclass(kw_only=True, slots=True)
 class ExtractiveHeadConfig:
+    """Options of the head that chooses a document's own sentences."""
+
     name: str = key("extractive", "registered name of the head")
     sentence: str = key(MEAN, "what stands for a sentence: the mean of its tokens, its last token, or cls, a token set "
                               "before it")

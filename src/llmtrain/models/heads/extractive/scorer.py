@@ -1,6 +1,6 @@
-"""How likely each sentence of a document belongs to its summary.
+"""How likely each sentence of a document belongs to the output.
 
-After Liu and Lapata 2019, "Text Summarization with Pretrained Encoders", section 3.1: sentence vectors from the
+After Liu and Lapata 2019 (arXiv:1908.08345), section 3.1: sentence vectors from the
 trunk, sinusoidal places, a few transformer layers over the sentences, one logit each. The layers are pre-norm, which
 learns at the head's usual rate without a long warm-up.
 

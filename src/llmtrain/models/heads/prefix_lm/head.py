@@ -1,6 +1,6 @@
 """The head of a base that writes itself: no layers, only its way from the trunk's states to words.
 
-Shapes: B rows, T summary tokens, N summary tokens that count, D width of the trunk, V vocabulary.
+Shapes: B rows, T target tokens, N target tokens that count, D width of the trunk, V vocabulary.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PrefixLmHead(WritingHead):
         return states.go_on(input_ids_BT, cache)
 
     def log_probabilities(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:
-        """(B, T, V); the begin token that a summary starts with stands for the prompt's last, which it is read as."""
+        """(B, T, V); the begin token that a target starts with stands for the prompt's last, which it is read as."""
         if cache is None or cache.get_seq_length() == 0:
             start_B1 = torch.full_like(input_ids_BT[:, :1], self.start_id)
             input_ids_BT = torch.cat([start_B1, input_ids_BT[:, 1:]], 1)

@@ -1,10 +1,10 @@
 """The recurrent heads: GRU or LSTM layers, attention over the trunk's states, and the writing head's output.
 
-After Luong, Pham and Manning 2015: the layers read the summary so far, attention takes a context from the document for
+After Luong, Pham and Manning 2015: the layers read the target so far, attention takes a context from the document for
 each of their outputs, and tanh(W [context; output]) is what the output layer sees. Without input feeding nothing
-of the document goes back into the layers, so one call of torch's kernel computes a whole summary in training.
+of the document goes back into the layers, so one call of torch's kernel computes a whole target in training.
 
-Shapes: L layers, B rows, S source tokens, T summary tokens, D width of the trunk, W width of the head.
+Shapes: L layers, B rows, S source tokens, T target tokens, D width of the trunk, W width of the head.
 """
 
 from __future__ import annotations

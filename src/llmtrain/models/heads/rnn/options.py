@@ -13,6 +13,8 @@ ATTENTIONS = ("general", "dot", "additive")
 
 @dataclass(kw_only=True, slots=True)
 class GruHeadConfig:
+    """Options of the GRU decoder."""
+
     name: str = key("gru", "registered name of the head")
     layers: int = key(1, "recurrent layers", "layers", min=1, max=1000)
     width: int | None = key(None, "hidden width; default: the base's (another width is projected)", "features", min=1,
@@ -21,14 +23,14 @@ class GruHeadConfig:
                                     "document) or dot, Luong et al. 2015; additive (a small network), Bahdanau et al. "
                                     "2015")
     input_feeding: bool = key(False, "read the last attention output beside each token (Luong et al. 2015); trains a "
-                                     "token at a time instead of by torch's kernel over the whole summary")
+                                     "token at a time instead of by torch's kernel over the whole target")
     dropout: float = key(0.0, "dropout on embeddings, between layers and on attention's output", "probability",
                          min=0, max=1)
-    label_smoothing: float = key(0.0, "label smoothing of the summary cross-entropy", "probability", min=0, max=1)
+    label_smoothing: float = key(0.0, "label smoothing of the target's cross-entropy", "probability", min=0, max=1)
     tie_embeddings: bool = key(True, "share the base's token embeddings with the head's input and output")
     warm_start: bool = key(True, "start norm, pointer and output layer from the base's own")
     copy_gate: bool = key(True, "mix the vocabulary with a pointer over source tokens")
-    chunk_tokens: int = key(4096, "summary tokens whose vocabulary logits exist at once", "tokens", affects=SPEED,
+    chunk_tokens: int = key(4096, "target tokens whose vocabulary logits exist at once", "tokens", affects=SPEED,
                             min=1)
 
     def problems(self) -> Iterator[str]:
@@ -39,6 +41,8 @@ class GruHeadConfig:
 
 @dataclass(kw_only=True, slots=True)
 class LstmHeadConfig(GruHeadConfig):
+    """Options of the LSTM decoder: those of the GRU's."""
+
     name: str = key("lstm", "registered name of the head")
 
 

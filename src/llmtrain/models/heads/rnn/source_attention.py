@@ -3,7 +3,7 @@
 general and dot: Luong, Pham and Manning 2015, "Effective Approaches to Attention-based Neural Machine Translation";
 additive: Bahdanau, Cho and Bengio 2015, "Neural Machine Translation by Jointly Learning to Align and Translate".
 
-Shapes: B rows, S source tokens, T summary tokens, W width of the head.
+Shapes: B rows, S source tokens, T target tokens, W width of the head.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SourceAttention(nn.Module):
         return product(torch.softmax(scores_BTS, -1).to(memory_BSW.dtype), memory_BSW)
 
     def _energies(self, query_BTW: Tensor, key_BSW: Tensor) -> Tensor:
-        """(B, T, S) additive scores; a few summary tokens at a time where (B, T, S, W) would be much memory."""
+        """(B, T, S) additive scores; a few target tokens at a time where (B, T, S, W) would be much memory."""
         tokens = max(1, BLOCK_ELEMENTS // key_BSW.numel())
         parts = query_BTW.split(tokens, 1)
         if len(parts) == 1:

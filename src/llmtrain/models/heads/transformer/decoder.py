@@ -1,6 +1,6 @@
 """Decoder layers laid out like BERT's (post-norm), so that the base's own layers can start them.
 
-Shapes: B rows, S source tokens, T summary tokens, W width of the head, H attention heads.
+Shapes: B rows, S source tokens, T target tokens, W width of the head, H attention heads.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class DecoderLayer(nn.Module):
 
     @staticmethod
     def _causal(queries: int, keys: int, device: torch.device) -> tuple[bool, Tensor | None]:
-        """Right padding needs no mask of its own: a summary token never looks ahead into it."""
+        """Right padding needs no mask of its own: a target token never looks ahead into it."""
         if tracing():  # lengths may be symbols, which no kernel takes for a yes or no
             return False, torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
         if queries == keys:

@@ -1,6 +1,6 @@
 """The transformer head: an autoregressive decoder over the trunk's states.
 
-Shapes: B rows, S source tokens, T summary tokens, W width of the head.
+Shapes: B rows, S source tokens, T target tokens, W width of the head.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llmtrain.nn.linear import Linear
 
 
 class TransformerHead(WritingHead):
-    """Decoder layers under the writing head's output."""
+    """Writes by decoder layers that read the document through cross-attention."""
 
     def __init__(self, options: TransformerHeadConfig, sizes: Sizes) -> None:
         super().__init__(options, sizes)

@@ -11,6 +11,8 @@ from llmtrain.registry import register
 
 @dataclass(kw_only=True, slots=True)
 class TransformerHeadConfig:
+    """Options of the transformer decoder."""
+
     name: str = key("transformer", "registered name of the head")
     layers: int = key(3, "decoder layers", "layers", min=1, max=1000)
     width: int | None = key(None, "hidden width; default: the base's (another width is projected)", "features", min=1,
@@ -19,11 +21,11 @@ class TransformerHeadConfig:
     ffn: int | None = key(None, "width of the feed-forward layer; default: the base's", "features", min=1,
                           max=1_000_000)
     dropout: float = key(0.0, "dropout on the residual branches; raise it for many epochs", "probability", min=0, max=1)
-    label_smoothing: float = key(0.0, "label smoothing of the summary cross-entropy", "probability", min=0, max=1)
+    label_smoothing: float = key(0.0, "label smoothing of the target's cross-entropy", "probability", min=0, max=1)
     tie_embeddings: bool = key(True, "share the base's token embeddings with the head's input and output")
     warm_start: bool = key(True, "start from the base's own layers")
     copy_gate: bool = key(True, "mix the vocabulary with a pointer over source tokens")
-    chunk_tokens: int = key(4096, "summary tokens whose vocabulary logits exist at once", "tokens", affects=SPEED,
+    chunk_tokens: int = key(4096, "target tokens whose vocabulary logits exist at once", "tokens", affects=SPEED,
                             min=1)
 
     def problems(self) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """A sentence selector in front of a writer: ``data.long=select_then_write``.
 
 Of a document that has more tokens than the writer reads, an extractive model chooses the sentences that the writer gets
-instead, in the document's order. This is extract-then-abstract as of Liu et al. 2018 ("Generating Wikipedia by
-Summarizing Long Sequences") and Pilault et al. 2020, with the two trained one after the other.
+instead, in the document's order. This is extract-then-abstract as of Liu et al. 2018 (arXiv:1801.10198) and
+Pilault et al. 2020, with the two trained one after the other.
 
 Shapes: B pieces of documents, N sentences of a piece.
 """
@@ -65,7 +65,9 @@ class Selected:
 
 
 class Selector:
-    """An extractive model that shortens documents. Its weights are read the first time they are needed.
+    """Shortens documents to the sentences that an extractive model chooses.
+
+    Its weights are read the first time they are needed.
 
     Args:
         path: A run, pointer, step or model folder.
