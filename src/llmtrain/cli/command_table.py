@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
+from typing import NamedTuple
 
 from llmtrain.cli.options import CFG, CONFIG_DIR, DEFAULTS, MULTIRUN, PLUGIN, STEPS, STOP, TRACE, YES, Given, Option
 from llmtrain.core.errors import ConfigError
@@ -18,8 +18,7 @@ EXAMPLES = """\
   echo "text" | llmtrain summarize checkpoint=runs/NAME/checkpoints/best"""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A command, which ``run(words, given)`` of its module does: cli/commands/NAME.py.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from llmtrain.core.errors import ConfigError, shorten
 
@@ -16,8 +16,7 @@ def _count(value: str) -> bool:
     return value.isdecimal() and len(value) < 10
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):  # dataclasses would take half of the time of --help
     """An option: a switch, or one with a value, written ``--name VALUE`` or ``--name=VALUE``.
 
     Attributes:

@@ -105,12 +105,13 @@ def keys(command: str, head: str | None = None, task: str | None = None) -> dict
     shared = shared_sections() | ({} if task is None else sections_of(registry.get("task", task)))
     if command != "train":
         return {key.path: key for key in _walk(SCHEMAS[command], "", shared)}
-    found: dict[str, Key] = {}
-    names = [part.name for part in registry.parts("head")] if head is None else [head]
-    for name in names:
-        sections = shared | {"head": registry.get("head", name).options, "objective": objective_schema(),
-                    "optim": optim_schema()}
-        found |= {key.path: key for key in _walk(TrainConfig, "", sections) if key.path not in found}
+    first, *others = [part.name for part in registry.parts("head")] if head is None else [head]
+    sections = shared | {"head": registry.get("head", first).options, "objective": objective_schema(),
+                         "optim": optim_schema()}
+    found = {key.path: key for key in _walk(TrainConfig, "", sections)}
+    for other in others:  # only what stands below head differs
+        for key in _walk(registry.get("head", other).options, "head.", {}):
+            found.setdefault(key.path, key)
     return found
 
 

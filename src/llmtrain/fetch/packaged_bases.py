@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class PackagedBase:
+class PackagedBase(NamedTuple):
     """A package that carries a base.
 
     Attributes:
