@@ -10,7 +10,8 @@ from typing import Any
 
 from llmtrain import registry
 from llmtrain.config.reference import Key, keys, section_keys
-from llmtrain.config.schema import SCHEMAS, ShowConfig
+from llmtrain.config.schema import SCHEMAS
+from llmtrain.config.sections.show import ShowConfig
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TARGET, COMBINATIONS = DOCS / "configuration.md", DOCS / "records" / "combinations.json"

@@ -17,8 +17,9 @@ from llmtrain.config.from_checkpoint import FIXED, FIXED_KEYS
 from llmtrain.config.keys import key
 from llmtrain.config.load import load_config
 from llmtrain.config.reference import Key, keys, section_keys
-from llmtrain.config.schema import GenerationConfig, ShowConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sections.preprocess import typed_steps
+from llmtrain.config.sections.show import ShowConfig
 from llmtrain.core.errors import ConfigError
 
 UNBOUNDED: dict[str, str] = {}  # path of a number that may be anything: why

@@ -13,7 +13,7 @@ from helpers import environment
 SCRIPT = """
 import torch
 from llmtrain.config.choices import PrecisionName
-from llmtrain.config.schema import PrecisionConfig
+from llmtrain.config.sections.precision import PrecisionConfig
 from llmtrain.nn.precision import Precision
 
 def resident():

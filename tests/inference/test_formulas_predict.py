@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from helpers import tiny_tokenizer
-from llmtrain.config.schema import GenerationConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.data.sentence_features import END, LABELS, START
 from llmtrain.inference import predict
 from llmtrain.inference.predict import (

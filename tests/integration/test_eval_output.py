@@ -16,8 +16,9 @@ from helpers import pairs, warm_cli, write_jsonl
 from llmtrain.config.choices import SplitName
 from llmtrain.config.convert import to_dict
 from llmtrain.config.run_id import by_content, without_late
-from llmtrain.config.schema import EvaluateConfig, GenerationConfig
+from llmtrain.config.schema import EvaluateConfig
 from llmtrain.config.sections.data import HubConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.core import files
 from llmtrain.core.files import write_problem
 from llmtrain.evaluation import report

@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from formulas import SIZES, document, drawn, sentences
-from llmtrain.config.schema import GenerationConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.heads.ext_abs.head import ExtAbsHead
 from llmtrain.models.heads.ext_abs.options import ExtAbsHeadConfig

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 import llmtrain.hf  # noqa: F401
 from helpers import environment, make_tiny_base
-from llmtrain.config.schema import GenerationConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.models.architectures import class_of
 from llmtrain.models.backbone.pretrained import load_tokenizer, open_base

@@ -14,7 +14,7 @@ from helpers import tiny_tokenizer
 from llmtrain.cli.commands.checkpoint_config import idle_told
 from llmtrain.config.decode_checks import decoding_problems, idle_settings
 from llmtrain.config.load import load_config
-from llmtrain.config.schema import GenerationConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.hf import load
 from llmtrain.inference.predict import Documents, predict_batches

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from llmtrain.config.choices import OnUnsupported, PrecisionName
-from llmtrain.config.schema import PrecisionConfig
+from llmtrain.config.sections.precision import PrecisionConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.nn.precision import Precision, Speeds, measure_speeds
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from llmtrain.config.convert import did_you_mean
-from llmtrain.config.schema import GenerationConfig
+from llmtrain.config.sections.generation import GenerationConfig
 
 SAMPLING = ("temperature", "top_k", "top_p")  # they shape what is drawn from
 BEAMS = ("length_penalty", "early_stopping")  # they rank and end what is searched

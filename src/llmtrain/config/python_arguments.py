@@ -12,7 +12,7 @@ from llmtrain.config.choices import Device, PrecisionName
 from llmtrain.config.convert import build, convert, did_you_mean
 from llmtrain.config.decode_checks import decoding_problems
 from llmtrain.config.plain import plain
-from llmtrain.config.schema import GenerationConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.core.errors import ConfigError
 
 OTHERS = ("precision", "device", "plugins")  # arguments beside the decode settings

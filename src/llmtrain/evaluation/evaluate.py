@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtrain import __version__
-from llmtrain.config.schema import EvalConfig
+from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features
 from llmtrain.evaluation.confidence import Interval, interval

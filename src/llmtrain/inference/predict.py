@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llmtrain.config.schema import GenerationConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.data.batch import pad
 from llmtrain.data.features import Features, clean
 from llmtrain.data.sentence_features import END, START

@@ -14,8 +14,9 @@ from torch import nn
 from llmtrain.checkpoint import SELECTOR
 from llmtrain.config.choices import Device
 from llmtrain.config.convert import from_dict
-from llmtrain.config.schema import GenerationConfig, PrecisionConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sections.objective import trains_task
+from llmtrain.config.sections.precision import PrecisionConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.hf import load
 from llmtrain.inference.selector import Selector

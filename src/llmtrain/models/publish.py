@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
-from llmtrain.config.schema import GenerationConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.core.errors import ConfigError, shorten
 from llmtrain.models.backbone.families import family_of, mlm_head_names
 from llmtrain.models.backbone.lora import load_plain, merged_state

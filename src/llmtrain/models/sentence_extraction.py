@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers.utils import ModelOutput
 
-from llmtrain.config.schema import GenerationConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.models.heads.base import EncoderStates, Sentences
 from llmtrain.models.heads.extractive.choose import choose

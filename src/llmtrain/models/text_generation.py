@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import GenerationMixin
 
 from llmtrain.config.decode_checks import acting_settings
-from llmtrain.config.schema import GenerationConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.data.batch import pad
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.output import Choice, Output

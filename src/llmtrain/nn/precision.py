@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from llmtrain.config.choices import OnUnsupported, PrecisionName
-from llmtrain.config.schema import PrecisionConfig
+from llmtrain.config.sections.precision import PrecisionConfig
 from llmtrain.core.allocator import bound_kernel_caches
 from llmtrain.core.errors import ConfigError
 from llmtrain.nn.linear import cpu_has_fp16, linear

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from llmtrain import registry
-from llmtrain.config.schema import EvalConfig
+from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from llmtrain.config.schema import GenerationConfig, TrainConfig
+from llmtrain.config.schema import TrainConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.core.signals import StopInterrupt, StopSignals
 from llmtrain.data.features import Features
 from llmtrain.data.loader import eval_batches

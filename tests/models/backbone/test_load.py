@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from helpers import environment, make_tiny_base, make_tiny_decoder, pairs, warm_cli, write_jsonl
-from llmtrain.config.schema import PrecisionConfig
 from llmtrain.config.sections.model import ModelConfig
+from llmtrain.config.sections.precision import PrecisionConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.git_lfs import lfs_pointer
 from llmtrain.models.architectures import class_of

@@ -13,8 +13,8 @@ from llmtrain.config.compose import parse, refuse_sweeps
 from llmtrain.config.convert import build
 from llmtrain.config.load import load_config
 from llmtrain.config.overrides.paths import path_value
-from llmtrain.config.schema import ShowConfig
 from llmtrain.config.sections.objective import needs_targets
+from llmtrain.config.sections.show import ShowConfig
 from llmtrain.core.errors import ConfigError, DataError, one_line
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from llmtrain.config.choices import SplitName
 from llmtrain.config.load import load_config
 from llmtrain.config.overrides.paths import path_value
 from llmtrain.config.run_id import by_content
-from llmtrain.config.schema import EvalConfig, EvaluateConfig
+from llmtrain.config.schema import EvaluateConfig
+from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.config.sections.task import asks_without_model, key_without_model
 from llmtrain.core.errors import CheckpointError, ConfigError, DataError, ResourceError, one_line
 from llmtrain.core.files import IN_THE_WAY, write_problem

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from llmtrain.config.choices import Language, References
 from llmtrain.config.keys import key
-from llmtrain.config.schema import EvalConfig
 from llmtrain.config.sections.data import DataConfig, RowColumns
+from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.registry import register
 
 EVERY = "summaries"  # in predictions.jsonl: all that were asked for, where those are several

@@ -14,8 +14,10 @@ from llmtrain.config.convert import from_dict
 from llmtrain.config.decode_checks import idle_settings
 from llmtrain.config.plain import plain
 from llmtrain.config.python_arguments import Arguments, arguments
-from llmtrain.config.schema import GenerationConfig, PrecisionConfig, TrainConfig
+from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sections.generation import GenerationConfig
+from llmtrain.config.sections.precision import PrecisionConfig
 from llmtrain.config.sections.task import DEFAULT
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.core.logging import warn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
-from llmtrain.config.schema import EvalConfig
+from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features
 from llmtrain.inference.predict import Generated, documents_of, predict_batches

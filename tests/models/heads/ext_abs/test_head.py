@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from helpers import tiny_tokenizer
-from llmtrain.config.schema import GenerationConfig
+from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
 from llmtrain.inference.predict import CitedSentence, CopyTrace, Generated
 from llmtrain.models.backbone.pretrained import open_base
