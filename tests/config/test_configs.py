@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from helpers import warm_cli
+from llmtrain import registry
 from llmtrain.config.compose import config_dir
 from llmtrain.config.convert import from_dict, to_dict
 from llmtrain.config.keys import key
@@ -17,6 +18,7 @@ from llmtrain.config.load import load_config
 from llmtrain.config.overrides.paths import path_value
 from llmtrain.config.run_id import _collect, run_hash, run_name
 from llmtrain.config.schema import TrainConfig
+from llmtrain.config.sections.task import DEFAULT
 from llmtrain.core.errors import ConfigError
 from llmtrain.optim.schedule import Schedule
 
@@ -52,6 +54,12 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     result = warm_cli("train", "trainer.max_steps=0", "objective.lam=-1", "trainer.accumulate=5", cwd=tmp_path)
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 3
+
+
+def test_the_default_task_has_the_head_that_a_configuration_without_a_choice_has() -> None:
+    defaults = yaml.safe_load((config_dir() / "train.yaml").read_text(encoding="utf-8"))["defaults"]
+    chosen = {name: option for entry in defaults if isinstance(entry, dict) for name, option in entry.items()}
+    assert chosen["task"] == DEFAULT and chosen["head"] == registry.get("task", DEFAULT).requires["head"]
 
 
 def test_naming_a_length_unsets_the_experiments() -> None:

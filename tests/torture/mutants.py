@@ -77,7 +77,7 @@ MUTANTS: dict[str, Mutant] = {
                                     "not all(math.isfinite(value) for value in means.values())", "False"), ("R7",),
                                False),
     "skips-stop": Mutant("a loss that is not finite stops the run whatever was asked for",
-                         swap("training.step:TrainStep.__call__", "self.on_nonfinite is OnNonFinite.stop", "True"),
+                         swap("training.step:TrainStep._skip", "self.on_nonfinite is OnNonFinite.stop", "True"),
                          ("R7",), False),
     "rows-misnamed": Mutant("every row of a batch is blamed",
                             swap("training.diagnostics.nonfinite:Blame.__call__", "bad & self._not_finite(*_)", "bad"),

@@ -1,7 +1,8 @@
-"""Whatever must survive a stop: one small protocol, one list.
+"""The parts of a run that must survive a stop: one small protocol. Which there are, ``build_state`` lists.
 
-A part has a ``name``, ``save() -> (tensors, json)`` and ``load(tensors, json)``. Everything in :func:`parts_of` is
-saved and restored; random state is restored last, since restoring the others may draw.
+A part has a ``name``, ``save() -> (tensors, json)`` and ``load(tensors, json)``. Everything in the list of
+:func:`llmtrain.training.build_state.build_state` is saved and restored; random state is restored last, since restoring
+the others may draw.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which terms and rows are behind a loss that is not finite."""
+"""The report of a step that is not finite: what it says, and which terms and rows are behind it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,42 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmtrain.core.errors import NumericsError
 from llmtrain.data.batch import Batch
 from llmtrain.data.unread_rows import rows_of
 from llmtrain.nn.precision import Precision
 from llmtrain.objectives.joint_module import JointModule
 
 SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class NonFinite:
+    """What is not finite in a step, and what a user can do about it."""
+
+    reason: str
+    advice: str
+
+    def stopping(self, step: int) -> NumericsError:
+        """The error that ends a run at a step (0-based)."""
+        return NumericsError(f"step {step + 1} stopped: {self.reason}; {self.advice}, or set "
+                             "trainer.on_nonfinite=skip")
+
+
+def loss_report(found: str) -> NonFinite:
+    """For a loss; ``found`` is what :class:`Blame` says of its terms and rows."""
+    return NonFinite(f"its loss is not finite ({found})", "look at those rows, lower the learning rates")
+
+
+def gradient_report(norm: float) -> NonFinite:
+    """For the gradient norm."""
+    return NonFinite(f"its gradient norm is {norm}", "lower optim.base_lr / optim.head_lr")
+
+
+def scale_report(smallest: float) -> NonFinite:
+    """For fp16 gradients that overflow under the smallest loss scale."""
+    return NonFinite(f"its gradients are not finite even under a loss scale of {smallest:g}",
+                     "use precision=bf16 or precision=fp32, lower optim.base_lr / optim.head_lr")
 
 
 @dataclass(frozen=True, slots=True)
