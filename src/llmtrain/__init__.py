@@ -1,4 +1,4 @@
-"""llmtrain: joint training of summarizers in low precision.
+"""llmtrain: joint training of small language models in low precision.
 
 Importing the package is cheap; ``Summarizer`` (and with it torch) loads on first use.
 """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +213,10 @@ def test_the_report_shows_each_example_with_its_score() -> None:
     assert "ROUGE-1:    10.00, the 25th percentile of these 8 rows\ndocument:   document 1\n" in shown
     assert shown.index("ROUGE-1:    30.00, the 50th") < shown.index("ROUGE-1:    50.00, the 75th")
     assert "document 0" not in shown
+
+
+def test_scoring_somebodys_predictions_loads_no_torch() -> None:
+    program = ("import sys; import llmtrain.evaluation.evaluate, llmtrain.evaluation.report, "
+               "llmtrain.tasks.summarization.task; print(sorted({'torch', 'transformers'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -16,13 +16,10 @@ from helpers import tiny_tokenizer
 from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.data.sentence_features import END, LABELS, START
 from llmtrain.inference import predict
+from llmtrain.inference.generated import Citation, CitedSentence, CopyTrace, Generated
 from llmtrain.inference.predict import (
     SPELLING_PROBE,
-    Citation,
-    CitedSentence,
-    CopyTrace,
     Documents,
-    Generated,
     batches_of,
     documents_of,
     loses_spelling,

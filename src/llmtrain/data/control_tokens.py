@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from llmtrain.data.special_tokens import special_ids
+from llmtrain.data.tokenizer import Tokenizer
 
 AROUND = (("", ""), ("a", "a"), ("a ", " a"), (">", "<"))  # texts in which a control token is tried
 SHOWN = 3  # control tokens that a line names
@@ -45,13 +46,13 @@ def text_only(tokenizer: Any) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=backend, **tokenizer.init_kwargs)
 
 
-def control_tokens(tokenizer: Any) -> list[str]:
+def control_tokens(tokenizer: Tokenizer) -> list[str]:
     """Texts of the tokenizer's control tokens, the longest first."""
     added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     return sorted(added | set(tokenizer.all_special_tokens), key=lambda token: (-len(token), token))
 
 
-def finder(tokenizer: Any) -> re.Pattern[str]:
+def finder(tokenizer: Tokenizer) -> re.Pattern[str]:
     """What finds control tokens that a text spells."""
     return re.compile("|".join(map(re.escape, control_tokens(tokenizer))) or "(?!)")
 
@@ -61,7 +62,7 @@ def first_spelled(controls: re.Pattern[str], *texts: str) -> str:
     return next((found[0] for text in texts if (found := controls.search(text)) is not None), "")
 
 
-def unwritable(ids: list[int], tokenizer: Any) -> bool:
+def unwritable(ids: list[int], tokenizer: Tokenizer) -> bool:
     """Whether a text's tokens leave something of it out: what the vocabulary lacks, or has an end token for."""
     return not {tokenizer.unk_token_id, special_ids(tokenizer).eos}.isdisjoint(ids)
 
@@ -85,7 +86,7 @@ def notes_of(split: str, rows: int, spelled: Sequence[str], lost: int) -> list[s
     return found
 
 
-def _reached(tokenizer: Any) -> list[str]:
+def _reached(tokenizer: Tokenizer) -> list[str]:
     """Control tokens, and tokens that stand for a byte, which the vocabulary alone makes of a text that spells them.
 
     A Unigram model has them among its pieces, at the best score there is.

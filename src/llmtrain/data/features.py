@@ -22,6 +22,7 @@ from llmtrain.data.control_tokens import notes_of
 from llmtrain.data.examples import Example, digest
 from llmtrain.data.row_encoder import FLAGS, L1_IDS, RowEncoder, TextPairs
 from llmtrain.data.text.language import detect
+from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.data.truncation import cut_of
 
 ROWS_PER_PROCESS = 20_000  # below this a second process costs more than it saves
@@ -90,7 +91,7 @@ class Features:
         return len(self.input_ids)
 
 
-def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig, sentences: SentenceInput | None = None,
+def tokenize(examples: list[Example], tokenizer: Tokenizer, config: DataConfig, sentences: SentenceInput | None = None,
              encoder: Callable[..., RowEncoder] = TextPairs) -> Features:
     """Tokenise examples, or read them from the cache that an earlier start left.
 
@@ -185,7 +186,7 @@ def _encode_shard(shard: tuple[Any, dict[str, Any], bool, RowEncoder, dict[str, 
 FORMAT = 7  # raise when what TextPairs makes changes
 
 
-def describe(tokenizer: Any) -> str:
+def describe(tokenizer: Tokenizer) -> str:
     """All that shapes a tokenizer's output but its truncation and padding, which every call sets anew."""
     alone = " text only" if tokenizer.split_special_tokens else ""
     if not tokenizer.is_fast:

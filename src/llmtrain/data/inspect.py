@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from llmtrain.data.text.language import detect
 from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.data.text.sentences import sentences
 from llmtrain.data.text.words import words
+from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.data.truncation import cut_of, token_ids
 
 NEAR_WORDS = 8  # words of an n-gram
@@ -66,7 +66,7 @@ class Reader:
         shorten: What a selector makes of documents that are too long.
     """
 
-    def __init__(self, tokenizer: Any, config: DataConfig, shorten: Shorten | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, config: DataConfig, shorten: Shorten | None = None) -> None:
         self._tokenizer, self._config = tokenizer, config
         self._shorten = shorten or list
         self._pipeline = Pipeline(config.preprocess)

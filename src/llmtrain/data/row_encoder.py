@@ -11,6 +11,7 @@ from llmtrain.data.control_tokens import finder, first_spelled, unwritable
 from llmtrain.data.sentence_features import END, LABELS, START, encode_sentences, label_sentences
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.data.text.preprocess.pipeline import Pipeline
+from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.data.truncation import bounded, cut_of
 
 L1_IDS = "l1_input_ids"
@@ -48,7 +49,7 @@ class TextPairs:
         language: Of the targets, for sentence labels.
     """
 
-    def __init__(self, tokenizer: Any, config: DataConfig, sentences: SentenceInput | None = None,
+    def __init__(self, tokenizer: Tokenizer, config: DataConfig, sentences: SentenceInput | None = None,
                  language: str = "") -> None:
         self.tokenizer, self.pipeline = tokenizer, Pipeline(config.preprocess)
         self.limit, self.end = config.max_target_tokens, special_ids(tokenizer).eos

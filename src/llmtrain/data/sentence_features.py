@@ -15,12 +15,13 @@ import numpy as np
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.extractive_oracle import greedy_oracle, token_ids_of
 from llmtrain.data.text.sentences import Span, sentence_spans
+from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.data.truncation import Cut, bounded, frame
 
 START, END, LABELS = "sentence_start", "sentence_end", "sentence_labels"  # columns of features, keys of a batch
 
 
-def encode_sentences(texts: Sequence[str], tokenizer: Any, limit: int, marked: bool) -> dict[str, list[Any]]:
+def encode_sentences(texts: Sequence[str], tokenizer: Tokenizer, limit: int, marked: bool) -> dict[str, list[Any]]:
     """Token ids of documents, at most ``limit`` each, and the token range [start, end) of every sentence.
 
     A sentence without a token of its own has an empty range. ``cut`` says which documents lost tokens.
@@ -35,7 +36,8 @@ def encode_sentences(texts: Sequence[str], tokenizer: Any, limit: int, marked: b
     if not tokenizer.is_fast:
         raise ConfigError("sentences are found by the offsets of a fast tokenizer and this base has none; use another "
                           "base, or a head and an objective that read no sentences")
-    if marked and (tokenizer.cls_token_id is None or tokenizer.sep_token_id is None):
+    begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if marked and (begin is None or end is None):
         raise ConfigError("head.sentence=cls sets a [CLS] token before each sentence and this base's tokenizer has "
                           "none; use head.sentence=mean or last")
     made: dict[str, list[Any]] = {"input_ids": [], START: [], END: [], "cut": []}
@@ -49,8 +51,8 @@ def encode_sentences(texts: Sequence[str], tokenizer: Any, limit: int, marked: b
         ids = short["input_ids"][row]
         ranges = token_ranges(short["offset_mapping"][row], sentence_spans(text))
         lost = len(whole["input_ids"][row]) > len(ids)
-        if marked:
-            ids, ranges, lost = _mark(ids, ranges, tokenizer.cls_token_id, tokenizer.sep_token_id, limit)
+        if marked and begin is not None and end is not None:
+            ids, ranges, lost = _mark(ids, ranges, begin, end, limit)
         made["input_ids"].append(ids)
         made[START].append([start for start, _ in ranges])
         made[END].append([end for _, end in ranges])

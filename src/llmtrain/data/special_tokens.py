@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llmtrain.core.errors import ConfigError
+from llmtrain.data.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class SpecialIds:
     pad: int
 
 
-def special_ids(tokenizer: Any) -> SpecialIds:
+def special_ids(tokenizer: Tokenizer) -> SpecialIds:
     """BERT's [CLS] and [SEP], RoBERTa's <s> and </s>, GPT's <|endoftext|> for everything.
 
     A tokenizer without a begin token starts with its end token, one without a padding token pads with it: padding is
@@ -36,12 +36,12 @@ def special_ids(tokenizer: Any) -> SpecialIds:
     return SpecialIds(int(eos if bos is None else bos), int(eos), int(eos if pad is None else pad))
 
 
-def id_count(tokenizer: Any) -> int:
+def id_count(tokenizer: Tokenizer) -> int:
     """One more than its highest id: between the ids there may be gaps."""
     return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
-def misfits(tokenizer: Any, rows: int, path: Path | str) -> list[str]:
+def misfits(tokenizer: Tokenizer, rows: int, path: Path | str) -> list[str]:
     """A line where the tokenizer of the model at ``path`` has ids without one of the ``rows`` embeddings."""
     count = id_count(tokenizer)
     return [] if count <= rows else [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from llmtrain.config.choices import LongMode
 from llmtrain.config.sections.data import DataConfig
+from llmtrain.data.tokenizer import Tokenizer
 
 Item = TypeVar("Item")
 Span = tuple[int, int]  # first and last character
@@ -49,14 +50,14 @@ class Cut:
         return f" ({self.head_share:.0%} from the beginning, the rest from the end)" if self.head_share < 1 else ""
 
 
-def cut_of(tokenizer: Any, data: DataConfig, limit: int | None = None) -> Cut:
+def cut_of(tokenizer: Tokenizer, data: DataConfig, limit: int | None = None) -> Cut:
     """The cut that a configuration asks for; ``limit`` instead of ``data.max_source_tokens``."""
     before, after = frame(tokenizer)
     return Cut(data.max_source_tokens if limit is None else limit, before, after,
                data.head_share if data.long is LongMode.head_tail else 1.0)
 
 
-def bounded(text: str, tokenizer: Any, cut: Cut) -> str:
+def bounded(text: str, tokenizer: Tokenizer, cut: Cut) -> str:
     """A very long text without what is not kept of it anyway, but for several times as much as is kept.
 
     To tokenise 10 MB whole takes gigabytes. What stays is its beginning, and where the end is kept too (``head_tail``)
@@ -72,7 +73,7 @@ def bounded(text: str, tokenizer: Any, cut: Cut) -> str:
     return text
 
 
-def token_ids(text: str, tokenizer: Any) -> list[int]:
+def token_ids(text: str, tokenizer: Tokenizer) -> list[int]:
     """All tokens of a text, special ones too; of a very long one piece by piece, cut before a space."""
     if len(text) <= LONGEST_WHOLE:
         return list(tokenizer(text, verbose=False)["input_ids"])
@@ -99,7 +100,7 @@ def _end(text: str, size: int) -> str:
     return text[min(found, default=first):]
 
 
-def frame(tokenizer: Any) -> tuple[int, int]:
+def frame(tokenizer: Tokenizer) -> tuple[int, int]:
     """How many special tokens the tokenizer puts before and behind a document."""
     unknown = tokenizer.unk_token_id  # which "a" may be; some tokenizers have one token for everything
     ends = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id}

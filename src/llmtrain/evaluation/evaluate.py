@@ -6,15 +6,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmtrain import __version__
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features
+from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.evaluation.confidence import Interval, interval
 from llmtrain.tasks.metric import Metric, RowScores
 from llmtrain.tasks.task import Gathered, Share, Task, at_once
+
+if TYPE_CHECKING:
+    from llmtrain.models.task_model import TaskModel
 
 Intervals = dict[str, Interval]
 
@@ -60,9 +64,10 @@ def intervals(metrics: Sequence[Metric], rows: list[RowScores], config: EvalConf
             for metric in metrics}
 
 
-def predict_and_score(task: Task, model: Any, tokenizer: Any, examples: list[Example], features: Features, config: Any,
-                      precision: Any, *, accelerator: Any = None, baselines: bool = True, evidence: bool = True,
-                      validation: list[Example] | None = None, share: Share = at_once) -> SplitScores:
+def predict_and_score(task: Task, model: TaskModel, tokenizer: Tokenizer, examples: list[Example], features: Features,
+                      config: Any, precision: Any, *, accelerator: Any = None, baselines: bool = True,
+                      evidence: bool = True, validation: list[Example] | None = None, share: Share = at_once,
+                      ) -> SplitScores:
     """Predict every example (shared out over the processes) and score the lot on each process alike.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,11 @@ from llmtrain.data.features import Features, clean
 from llmtrain.data.sentence_features import END, START
 from llmtrain.data.text.sentences import Span, sentence_spans
 from llmtrain.data.text.spelling import CJK, speller
+from llmtrain.data.tokenizer import Tokenizer
+from llmtrain.inference.generated import Citation, CitedSentence, CopyTrace, Generated
 from llmtrain.models.heads.extractive.choose import joined
 from llmtrain.models.output import Output
+from llmtrain.models.task_model import TaskModel
 
 CJK_GAP = re.compile(rf"(?<={CJK}) (?={CJK})")
 Row = Sequence[int] | NDArray[np.int64]
@@ -44,85 +47,6 @@ class Documents:
     extra: Mapping[str, Sequence[Row]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class CitedSentence:
-    """A sentence of the document, ``document[start:end]``, and how much it had to do with the output (0 to 1)."""
-
-    index: int
-    start: int
-    end: int
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class Citation:
-    """A sentence of the output, ``text[start:end]``, and the document's sentences it comes from, largest first."""
-
-    text: str
-    start: int
-    end: int
-    sources: list[CitedSentence]
-
-
-@dataclass(frozen=True, slots=True)
-class CopyTrace:
-    """How much each token of an output was copied from each sentence of its document: (T, N), and (N) their places."""
-
-    weights: list[list[float]]
-    spans: list[Span]
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """One output as text, its score, and what is known of where it comes from.
-
-    Attributes:
-        text: The output as text.
-        token_ids: Its tokens without the start, end and padding tokens; none where it is made of chosen sentences.
-        score: Mean log-probability of its tokens, the end token included, or of its sentences.
-        copied: For heads with a copy gate and when asked for: (output token, probability of copying, source place).
-        sentences: For a head that selects: the chosen sentences in the document's order, with their probabilities.
-        probabilities: For an extractive head: of every sentence; None for one that cannot be chosen.
-        traced: For a head that cites: which sentences each token was copied from.
-        citations: For a head that cites, or chooses sentences: each sentence of the output, with those it comes from.
-        others: Further outputs for the document, where ``num_return_sequences`` asks for several.
-    """
-
-    text: str
-    token_ids: list[int]
-    score: float
-    copied: list[tuple[str, float, int]] | None = None
-    sentences: list[CitedSentence] | None = None
-    probabilities: list[float | None] | None = None
-    traced: CopyTrace | None = None
-    citations: list[Citation] | None = None
-    others: tuple[Generated, ...] = ()
-
-    @property
-    def every(self) -> list[Generated]:
-        """All outputs for the document, this one first."""
-        return [self, *self.others]
-
-    def each(self, change: Callable[[Generated], Generated]) -> Generated:
-        """The same with every output for the document changed."""
-        return replace(change(self), others=tuple(change(one) for one in self.others))
-
-    @property
-    def verbatim(self) -> bool:
-        """Whether the text is the document's own."""
-        return self.sentences is not None and not self.token_ids
-
-    def detail(self, every: str) -> dict[str, Any]:
-        """What a row tells besides: every output where there are several, and the sentences behind the first.
-
-        Args:
-            every: The key of those several, a saved name.
-        """
-        several = {every: [one.text for one in self.every]} if self.others else {}
-        found = {"sentences": self.sentences, "citations": self.citations}
-        return several | {name: [asdict(one) for one in listed] for name, listed in found.items() if listed is not None}
-
-
 def documents_of(features: Features, texts: Sequence[str], rows: Sequence[int]) -> Documents:
     """Some rows of a split, ready for a model; ``texts`` are theirs."""
     extra = {name: [features.extra[name][i] for i in rows] for name in (START, END) if name in features.extra}
@@ -130,8 +54,9 @@ def documents_of(features: Features, texts: Sequence[str], rows: Sequence[int]) 
 
 
 @torch.no_grad()
-def predict_batches(model: Any, tokenizer: Any, documents: Documents, config: GenerationConfig, precision: Any,
-                      progress: Callable[[int], None] | None = None, evidence: bool = False) -> list[Generated]:
+def predict_batches(model: TaskModel, tokenizer: Tokenizer, documents: Documents, config: GenerationConfig,
+                    precision: Any, progress: Callable[[int], None] | None = None, evidence: bool = False,
+                    ) -> list[Generated]:
     """Outputs for tokenised documents, in their order. Training mode and random state are left as found.
 
     Args:
@@ -186,7 +111,8 @@ def _batch(documents: Documents, rows: list[int], padding: int, device: Any) -> 
     return batch, spans
 
 
-def _generated(output: Output, sentences: list[str], document: str, spans: list[Span], tokenizer: Any) -> Generated:
+def _generated(output: Output, sentences: list[str], document: str, spans: list[Span], tokenizer: Tokenizer,
+               ) -> Generated:
     """An output as text; ``sentences`` are its document's, for a head that chooses them."""
     text = joined([sentences[choice.index] for choice in output.sentences or []]) if output.token_ids is None else tidy(
         tokenizer.decode(output.token_ids, skip_special_tokens=True))
@@ -219,7 +145,7 @@ def tidy(text: str) -> str:
     return CJK_GAP.sub("", " ".join(text.split()))
 
 
-def spell_as_written(tokenizer: Any, documents: Sequence[str], made: list[Generated],
+def spell_as_written(tokenizer: Tokenizer, documents: Sequence[str], made: list[Generated],
                      read: Callable[[str], str] = str) -> list[Generated]:
     """Each output in its document's own case, accents and spacing, as far as the model is not given them.
 
@@ -239,11 +165,11 @@ def _respelled(one: Generated, spell: Callable[[str], str]) -> Generated:
     return one.each(lambda each: replace(each, text=spell(each.text)))
 
 
-def loses_spelling(tokenizer: Any, read: Callable[[str], str] = str) -> bool:
+def loses_spelling(tokenizer: Tokenizer, read: Callable[[str], str] = str) -> bool:
     """Whether text does not come back from preprocessing and this tokenizer as it went in."""
     return _there_and_back(tokenizer, read) != SPELLING_PROBE
 
 
-def _there_and_back(tokenizer: Any, read: Callable[[str], str]) -> str:
+def _there_and_back(tokenizer: Tokenizer, read: Callable[[str], str]) -> str:
     text: str = tokenizer.decode(tokenizer(read(SPELLING_PROBE), add_special_tokens=False)["input_ids"])
     return text.strip()

@@ -18,6 +18,7 @@ from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sections.objective import trains_task
 from llmtrain.config.sections.precision import PrecisionConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
+from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.hf import load
 from llmtrain.inference.selector import Selector
 from llmtrain.models.backbone.families import observed_layer, positions
@@ -29,7 +30,7 @@ class Published:
     """A published model on its device, with its tokenizer, its precision and the selector in front of it."""
 
     model: Any
-    tokenizer: Any
+    tokenizer: Tokenizer
     precision: Precision
     selector: Selector | None = None
     lock: Any = field(default_factory=Lock, repr=False, compare=False)  # held while it predicts, by one thread

@@ -33,6 +33,7 @@ from llmtrain.data.examples import Example, digest
 from llmtrain.data.features import clean, describe
 from llmtrain.data.sentence_features import END, START, encode_sentences
 from llmtrain.data.text.sentences import sentence_spans
+from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.data.truncation import frame
 from llmtrain.hf import load
 from llmtrain.inference.predict import batches_of
@@ -103,7 +104,7 @@ class Selector:
         """Put the whole model into a new folder."""
         shutil.copytree(self.folder, folder)
 
-    def shorten(self, texts: Sequence[str], tokenizer: Any, limit: int, cache: DataConfig | None = None,
+    def shorten(self, texts: Sequence[str], tokenizer: Tokenizer, limit: int, cache: DataConfig | None = None,
                 ) -> Selected:
         """Documents of at most about ``limit`` of the writer's tokens.
 
@@ -128,7 +129,7 @@ class Selector:
             made[row] = joined([texts[row][start:end] for start, end in (spans[i] for i in found)])
         return Selected(made, sorted(chosen), sum(map(len, chosen.values())), total)
 
-    def _choose(self, texts: Sequence[str], tokenizer: Any, limit: int) -> dict[int, list[int]]:
+    def _choose(self, texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> dict[int, list[int]]:
         """The sentences that stay of each document that is too long."""
         room = limit - sum(frame(tokenizer))
         chosen: dict[int, list[int]] = {}
@@ -183,7 +184,7 @@ def _read(path: Path) -> dict[int, list[int]] | None:
         return None
 
 
-def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+def _lengths(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
     """Tokens of each text, special ones left out."""
     return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]]
 
@@ -205,7 +206,7 @@ def selector_of(data: DataConfig, device: torch.device, precision: Any) -> Selec
     return Selector(data.selector, device, precision)
 
 
-def as_read(examples: list[Example], selector: Selector | None, tokenizer: Any, data: DataConfig,
+def as_read(examples: list[Example], selector: Selector | None, tokenizer: Tokenizer, data: DataConfig,
             ) -> tuple[list[Example], str | None]:
     """The examples with the documents a writer reads, and a line about them; without a selector as they are."""
     if selector is None or not examples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from llmtrain import registry
 from llmtrain.config.sections.objective import ObjectiveConfig
 from llmtrain.config.terms import Terms
 from llmtrain.data.special_tokens import id_count
+from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.data.unread_rows import LeaveUnread
 from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import layers
@@ -72,7 +73,7 @@ def transforms_of(terms: Terms, module: JointModule) -> list[Transform]:
             if transform is not None]
 
 
-def continuation_of(tokenizer: Any) -> Tensor:
+def continuation_of(tokenizer: Tokenizer) -> Tensor:
     """(V,) bool: the token continues the word before it (WordPiece ##, byte-level BPE and SentencePiece markers)."""
     tokens = [""] * id_count(tokenizer)
     for token, number in tokenizer.get_vocab().items():

@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmtrain import registry
 from llmtrain.config.sections.eval import EvalConfig
@@ -23,7 +23,11 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features
 from llmtrain.data.row_encoder import RowEncoder, TextPairs
+from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.tasks.metric import Metric, RowScores
+
+if TYPE_CHECKING:
+    from llmtrain.models.task_model import TaskModel
 
 Share = Callable[[Callable[[], Any]], Any]  # calls what a process does alone, before all exchange what they have
 
@@ -111,7 +115,7 @@ class Task(ABC):
         return None
 
     @abstractmethod
-    def predict(self, model: Any, tokenizer: Any, examples: Sequence[Example], features: Features,
+    def predict(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
                 rows: Sequence[int], config: Any, precision: Any, *, progress: Callable[[int], None],
                 share: Share = at_once, evidence: bool = True) -> list[Prediction]:
         """Predictions for some rows of a split, in their order.
@@ -126,11 +130,11 @@ class Task(ABC):
             evidence: Also say where each prediction comes from, where the head can.
         """
 
-    def describe_decoding(self, model: Any, tokenizer: Any, config: Any) -> str:
+    def describe_decoding(self, model: TaskModel, tokenizer: Tokenizer, config: Any) -> str:
         """How :meth:`predict` decides, for the signature."""
         return str(model.describe_decoding(config.generation))
 
-    def tune(self, model: Any, tokenizer: Any, examples: Sequence[Example], features: Features, config: Any,
+    def tune(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features, config: Any,
              precision: Any, gathered: Gathered) -> None:
         """Settle on validation rows what a head leaves open, the same on every process; by default nothing is open.
 

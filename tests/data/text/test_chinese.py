@@ -150,7 +150,8 @@ def chinese_base(folder: Path) -> Path:
 def test_characters_are_joined_and_latin_words_are_not(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    from llmtrain.inference.predict import Generated, spell_as_written, tidy
+    from llmtrain.inference.generated import Generated
+    from llmtrain.inference.predict import spell_as_written, tidy
 
     tokenizer = AutoTokenizer.from_pretrained(chinese_base(tmp_path / "base"))
     written = tokenizer.decode(tokenizer("研究bert model的方法", add_special_tokens=False)["input_ids"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llmtrain.data.text.spelling import plain, speller
-from llmtrain.inference.predict import Generated, spell_as_written
+from llmtrain.inference.generated import Generated
+from llmtrain.inference.predict import spell_as_written
 
 
 @pytest.mark.parametrize(("document", "summary", "expected"), [

@@ -16,6 +16,7 @@ from llmtrain.config.overrides.paths import path_value
 from llmtrain.config.sections.objective import needs_targets
 from llmtrain.config.sections.show import ShowConfig
 from llmtrain.core.errors import ConfigError, DataError, one_line
+from llmtrain.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,7 @@ def run(arguments: list[str], _given: Given) -> int:
     return 0
 
 
-def _shortener(data: DataConfig, tokenizer: Any) -> Shorten | None:
+def _shortener(data: DataConfig, tokenizer: Tokenizer) -> Shorten | None:
     """What the selector does to documents, where the configuration has one."""
     if data.long is not LongMode.select_then_write:
         return None

@@ -18,6 +18,7 @@ from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.data.control_tokens import text_only
 from llmtrain.data.special_tokens import special_ids
+from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.fetch.reach import base_place, cached_folder, closed_cache_told, offline, unreachable
 from llmtrain.fetch.store import locate
 from llmtrain.models.backbone.base_facts import Base
@@ -122,7 +123,7 @@ def tokenizer_in(found: str, path: str, revision: str | None = None) -> Any:
     return tokenizer
 
 
-def pad_right(tokenizer: Any) -> None:
+def pad_right(tokenizer: Tokenizer) -> None:
     """Let it pad and cut as documents are read here: at the end, and with what models pad with where it names nothing.
 
     Nothing of ours asks a tokenizer to; whoever uses a published folder does.

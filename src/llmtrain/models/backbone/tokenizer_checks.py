@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.control_tokens import unlimited
+from llmtrain.data.tokenizer import Tokenizer
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
                 "sentencepiece.bpe.model")
@@ -45,7 +45,7 @@ def _importable(module: str) -> bool:
         return False
 
 
-def probe(tokenizer: Any) -> None:
+def probe(tokenizer: Tokenizer) -> None:
     """Raise whatever a vocabulary leads to that lacks the very token for what it lacks.
 
     Where it can, the backend is asked: calling a fast tokenizer itself would take away the limits it was shipped with.
@@ -58,6 +58,6 @@ def probe(tokenizer: Any) -> None:
         backend.encode(PROBE)
 
 
-def check_writable(tokenizer: Any) -> None:
+def check_writable(tokenizer: Tokenizer) -> None:
     """Raise whatever its settings lead to that no file can hold: every checkpoint will write them."""
     json.dumps(tokenizer.init_kwargs, ensure_ascii=False, default=str).encode()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any
 
 from llmtrain.data.text.sentences import sentence_spans
-from llmtrain.inference.predict import Citation, CitedSentence, CopyTrace, Generated
+from llmtrain.data.tokenizer import Tokenizer
+from llmtrain.inference.generated import Citation, CitedSentence, CopyTrace, Generated
 
 
-def cite(tokenizer: Any, made: Sequence[Generated], least: float) -> list[Generated]:
+def cite(tokenizer: Tokenizer, made: Sequence[Generated], least: float) -> list[Generated]:
     """Each summary that was traced with the citations of its sentences; the others as they are.
 
     A token's weights are how likely it was copied, shared out by what the copy gate points at; a sentence's are the sum
@@ -30,7 +30,7 @@ def numbered(sentences: Iterable[tuple[str, Iterable[int]]]) -> str:
     return " ".join(f"{text} [{', '.join(str(index + 1) for index in sources)}]" for text, sources in sentences)
 
 
-def _citations(tokenizer: Any, one: Generated, traced: CopyTrace, least: float) -> list[Citation]:
+def _citations(tokenizer: Tokenizer, one: Generated, traced: CopyTrace, least: float) -> list[Citation]:
     spans = sentence_spans(one.text)
     if not spans or not traced.spans:
         return [Citation(one.text[start:end], start, end, []) for start, end in spans]
@@ -49,7 +49,7 @@ def _sources(total: list[float], traced: CopyTrace, least: float) -> list[CitedS
             for rank, (share, negative) in enumerate(shares) if rank == 0 or share >= least]
 
 
-def _sentence_of_tokens(tokenizer: Any, one: Generated) -> list[int]:
+def _sentence_of_tokens(tokenizer: Tokenizer, one: Generated) -> list[int]:
     """The sentence each token of a summary stands in, by counting letters: spelling and spaces differ from the text's.
     """
     ends = list(accumulate(_letters(one.text[start:end]) for start, end in sentence_spans(one.text)))

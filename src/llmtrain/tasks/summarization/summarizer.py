@@ -26,7 +26,8 @@ from llmtrain.data.python_texts import given_texts
 from llmtrain.data.sentence_features import END, START, encode_sentences
 from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.data.truncation import Cut, bounded, cut_of
-from llmtrain.inference.predict import Documents, Generated, predict_batches, spell_as_written
+from llmtrain.inference.generated import Generated
+from llmtrain.inference.predict import Documents, predict_batches, spell_as_written
 from llmtrain.inference.published import Published, check_predicts, load_published
 from llmtrain.plugins import load as load_plugin
 from llmtrain.tasks.summarization.citations import cite

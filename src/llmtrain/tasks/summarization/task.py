@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features
-from llmtrain.inference.predict import Generated, documents_of, predict_batches
+from llmtrain.data.tokenizer import Tokenizer
+from llmtrain.inference.generated import Generated
 from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.summarization.baselines import best_lead_length, lead, lead_unit, oracle
 from llmtrain.tasks.summarization.citations import cite, numbered
 from llmtrain.tasks.summarization.options import EVERY, SummarizationEval
 from llmtrain.tasks.summarization.rouge import METRICS, Rouge, load_rouge, several_asked_in_vain
-from llmtrain.tasks.summarization.sentence_threshold import tune_selection
 from llmtrain.tasks.task import Baseline, Gathered, Scorer
 from llmtrain.tasks.text_task import TextTask
+
+if TYPE_CHECKING:
+    from llmtrain.models.task_model import TaskModel
 
 
 class Summarization(TextTask):
@@ -58,17 +61,19 @@ class Summarization(TextTask):
         language = self.scorer(config, examples).language
         return [lead(example.source, length, language) for example in examples]
 
-    def explain(self, model: Any, tokenizer: Any, made: list[Generated]) -> list[Generated]:
+    def explain(self, model: TaskModel, tokenizer: Tokenizer, made: list[Generated]) -> list[Generated]:
         """Each summary with the document's sentences that its own come from."""
         return cite(tokenizer, made, model.head.options.cite)
 
     def describe_scores(self, scores: Mapping[str, float]) -> str:
         return f"ROUGE-1/2/L {scores['rouge1']:.2f} / {scores['rouge2']:.2f} / {scores['rougeL']:.2f}"
 
-    def tune(self, model: Any, tokenizer: Any, examples: Sequence[Example], features: Features, config: Any,
+    def tune(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features, config: Any,
              precision: Any, gathered: Gathered) -> None:
         if not getattr(model.head, "candidates", list)():
             return
+        from llmtrain.inference.predict import documents_of, predict_batches
+        from llmtrain.tasks.summarization.sentence_threshold import tune_selection
 
         def probabilities(rows: Sequence[int]) -> list[Any]:
             documents = documents_of(features, [examples[i].source for i in rows], rows)

@@ -35,12 +35,11 @@ from llmtrain.data.text.preprocess.base import PreprocessStep
 from llmtrain.data.text.preprocess.options import TextOptions
 from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.evaluation.evaluate import predict_and_score
-from llmtrain.inference.predict import Generated
+from llmtrain.inference.generated import Generated
 from llmtrain.models.backbone.pretrained import load_tokenizer
 from llmtrain.objectives.base import Vocabulary
 from llmtrain.objectives.mlm import MaskTokens
 from llmtrain.objectives.options import MlmConfig
-from llmtrain.tasks import text_task
 from llmtrain.tasks.summarization.options import SummarizationData
 from llmtrain.tasks.summarization.task import Summarization
 
@@ -314,7 +313,8 @@ class Plain:
 def test_scored_summaries_get_back_the_case_that_preprocessing_took(steps: list[str], wanted: str,
                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config("train", ["eval.baselines=false", f"data.preprocess=[{','.join(steps)}]"])
-    monkeypatch.setattr(text_task, "predict_batches", lambda *_, **__: [Generated("wi-fi router", [], 0.0)])
+    made = [Generated("wi-fi router", [], 0.0)]
+    monkeypatch.setattr("llmtrain.inference.predict.predict_batches", lambda *_, **__: made)
     examples = [Example("0", "A Wi-Fi Router for all.", "Router", ("Router",))]
     model = SimpleNamespace(describe_decoding=lambda _: "greedy", can_generate=lambda: True,
                             head=SimpleNamespace(cites=False))

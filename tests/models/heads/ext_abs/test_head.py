@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from helpers import tiny_tokenizer
 from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
-from llmtrain.inference.predict import CitedSentence, CopyTrace, Generated
+from llmtrain.inference.generated import CitedSentence, CopyTrace, Generated
 from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.heads.ext_abs.options import ExtAbsHeadConfig
