@@ -59,6 +59,23 @@ def test_resampled_means_and_their_interval_are_numpys() -> None:
         paired([1.0, 2.0], [1.0])
 
 
+def test_a_metric_of_summed_statistics_is_resampled_by_its_sums() -> None:
+    """A ratio of sums, as BLEU and macro-F1 are made of, and no mean of the rows' ratios."""
+    rows = np.random.default_rng(1).integers(1, 9, (17, 2)).astype(float)
+
+    def ratio(sums: Any) -> Any:
+        assert sums.ndim == 2 and sums.shape[1] == 2
+        return sums[:, 0] / (sums[:, 1] + 1)  # not the same of means
+
+    generator = np.random.default_rng(3)
+    drawn = np.concatenate([generator.integers(0, 17, (n, 17)) for n in (100, 100, 50)])
+    exact = [sum(rows[i, 0] for i in one) / (sum(rows[i, 1] for i in one) + 1) for one in drawn]
+    assert resampled(rows, 250, 3, ratio) == pytest.approx(exact)
+    found = interval(rows, 250, 3, ratio)
+    assert found.value == pytest.approx(rows[:, 0].sum() / (rows[:, 1].sum() + 1))
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(exact, (2.5, 97.5))))
+
+
 def test_scores_are_rouge_scores_own() -> None:
     theirs = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"], use_stemmer=True)
     prediction, reference = "The cats sat down. A dog was running home.", "A cat sits down there. Dogs run home."
