@@ -12,6 +12,7 @@ import pytest
 
 SHOWN = 10
 TICKS = os.sysconf("SC_CLK_TCK")
+open_file, read_bytes, close_file, list_folder = os.open, os.read, os.close, os.listdir  # a test may patch them
 
 
 def cpu_seconds() -> float:
@@ -21,23 +22,22 @@ def cpu_seconds() -> float:
 
 
 def _read(path: str) -> str:
-    """A small file's text, or nothing of what has ended. By plain calls: a test may have put its own in pathlib's place.
-    """
+    """A small file's text, or nothing of what has ended."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_file(path, os.O_RDONLY)
     except OSError:
         return ""
     try:
-        return os.read(descriptor, 1 << 16).decode()
+        return read_bytes(descriptor, 1 << 16).decode()
     except OSError:
         return ""
     finally:
-        os.close(descriptor)
+        close_file(descriptor)
 
 
 def _below(pid: int) -> Iterator[int]:
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
+        threads = list_folder(f"/proc/{pid}/task")
     except OSError:
         return
     for thread in threads:
