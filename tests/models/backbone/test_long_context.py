@@ -348,6 +348,6 @@ def test_a_very_long_document_is_measured_in_pieces(kind: str) -> None:
     profile, read = reader.profile([example, example]), reader.read(example)
     assert tokenizer.longest <= LONGEST_WHOLE < len(text)
     whole = plain(text, verbose=False)["input_ids"]
-    assert profile.document_tokens.tolist() == [len(whole)] * 2
+    assert profile.source_tokens.tolist() == [len(whole)] * 2
     assert len(read.tokens) == len(whole) and len(read.kept) == 64
     assert len(profile.copied) == len(profile.copied_read) == 2
