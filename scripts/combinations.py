@@ -1,9 +1,9 @@
-"""The table of docs/combinations.md, run for real: which parts go together, every pair of them in some row.
+"""The table of docs/records/combinations.md, run for real: which parts go together, every pair of them in some row.
 
     scripts/combinations [--folder FOLDER] [--seed 0]
 
 Each row trains three steps on a tiny base, goes on from the second again bit by bit, and is scored. What is refused is
-listed with its reason. Writes docs/combinations.json and docs/combinations.md; ends with 1 when a row fails.
+listed with its reason. Writes docs/records/combinations.json and combinations.md; ends with 1 when a row fails.
 """
 
 from __future__ import annotations

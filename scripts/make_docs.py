@@ -1,4 +1,5 @@
-"""docs/configuration.md, from the schema that the program checks against, and docs/combinations.md, from its run."""
+"""docs/configuration.md, from the schema that the program checks against, and docs/records/combinations.md, from its
+run."""
 
 from __future__ import annotations
 
@@ -8,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.config.reference import SCHEMAS, Key, keys, section_keys
-from llmtrain.config.schema import ShowConfig
+from llmtrain.config.reference import Key, keys, section_keys
+from llmtrain.config.schema import SCHEMAS
+from llmtrain.config.sections.show import ShowConfig
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-TARGET, COMBINATIONS = DOCS / "configuration.md", DOCS / "combinations.json"
+TARGET, COMBINATIONS = DOCS / "configuration.md", DOCS / "records" / "combinations.json"
 HEADER = """# Every key
 
 Written by `scripts/make_docs`; a test compares it with the schema. *Changes*: `results` keys make another run (they are
@@ -27,11 +29,12 @@ def row(key: Key) -> str:
     if isinstance(default, str):
         default = default.replace("\n", "\\n")
     choices = f" ({', '.join(key.choices)})" if key.choices and key.type is not bool else ""
-    return f"| `{key.path}` | {default} | {key.unit} | {key.affects} | {key.meaning}{choices} |".replace("|  |", "| |")
+    cells = (f"`{key.path}`", default, key.unit, key.range, key.affects, f"{key.meaning}{choices}")
+    return "".join(f"| {cell} " if cell != "" else "| " for cell in cells) + "|"
 
 
 def table(chosen: list[Key]) -> list[str]:
-    return ["| key | default | unit | changes | meaning |", "|---|---|---|---|---|", *map(row, chosen)]
+    return ["| key | default | unit | range | changes | meaning |", "|---|---|---|---|---|---|", *map(row, chosen)]
 
 
 def text() -> str:
@@ -39,13 +42,13 @@ def text() -> str:
     parts = [HEADER, "\n## train\n", *table([key for path, key in train.items() if not path.startswith("head.")])]
     for head in registry.parts("head"):
         own = [key for path, key in keys("train", head.name).items() if path.startswith("head.")]
-        parts += [f"\n### head={head.name}: {head.summary}\n", *table(own)]
+        parts += [f"\n### head={head.name}: {head.about}\n", *table(own)]
     for command in SCHEMAS:
         if command != "train":
             parts += [f"\n## {command}\n", *table([key for path, key in keys(command).items() if path not in train])]
     parts += ["\n## data show\n", *table(section_keys(ShowConfig, "show."))]
     for step in registry.parts("preprocess"):
-        parts += [f"\n### data.preprocess step {step.name}: {step.summary}\n", *table(section_keys(step.options, ""))]
+        parts += [f"\n### data.preprocess step {step.name}: {step.about}\n", *table(section_keys(step.options, ""))]
     return "\n".join(parts) + "\n"
 
 
@@ -67,7 +70,7 @@ each time.
 
 
 def combinations() -> str:
-    """The text of docs/combinations.md."""
+    """The text of docs/records/combinations.md."""
     content = json.loads(COMBINATIONS.read_text(encoding="utf-8"))
     columns = [*content["factors"], "outcome"]
     rows = [f"| {' | '.join(row[column] for column in columns)} |" for row in content["rows"]]

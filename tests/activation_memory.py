@@ -19,26 +19,28 @@ def resident() -> int:
 def main(precision: str, train: str, work: str) -> None:
     import torch
 
-    from llmtrain import allocator
-    from llmtrain.config.load import compose, to_typed
-    from llmtrain.training.runfolder import RunFolder
-    from llmtrain.training.setup import build, start_accelerator
+    from llmtrain.config.load import load_config
+    from llmtrain.core import allocator
+    from llmtrain.training.accelerator import start_accelerator
+    from llmtrain.training.build import build
+    from llmtrain.training.resolve import resolve
+    from llmtrain.training.run_folder.claim import RunFolder
 
     torch.set_num_threads(1)
     os.chdir(work)
-    config = to_typed("train", compose("train", [
+    config = load_config("train", [
         "head.layers=1", "data=files", f"data.train={train}", "trainer.max_steps=1", "trainer.batch_size=16",
-        f"precision={precision}", f"data.cache_dir={work}/cache"]))
-    folder = RunFolder.claim(config)  # type: ignore[arg-type]
-    run = build(config, folder, start_accelerator(config, None), None)  # type: ignore[arg-type]
-    run.module.train()
-    (batch,) = next(iter(run.loader.iterate(0))).micro
+        f"precision={precision}", f"data.cache_dir={work}/cache"])
+    folder = RunFolder.claim(config)
+    run = build(resolve(config), folder, start_accelerator(config, None))
+    run.model.module.train()
+    (batch,) = next(iter(run.data.loader.iterate(0))).micro
     assert batch["input_ids"].numel() > 16 * 100, "the batch is too small for its activations to be seen"
     ctypes.CDLL(None).mallopt(allocator.M_MMAP_THRESHOLD, 1 << 20)  # what is freed leaves at once
     with run.precision.autocast():
-        run.module(batch, 0)  # compiles kernels
+        run.model.module(batch, 0)  # compiles kernels
         before = resident()
-        sums = run.module(batch, 0)
+        sums = run.model.module(batch, 0)
     print("kept", resident() - before, "by", len(sums), "terms")
     folder.abandon()
     folder.release()

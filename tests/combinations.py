@@ -41,7 +41,7 @@ OWN = {"mlm": {"mlm.fraction": "1", "mlm.warm_steps": "1"}, "clm": {"clm.fractio
 def factors() -> dict[str, list[str]]:
     """What there is to combine, here and now."""
     from llmtrain import registry
-    from llmtrain.config.load import config_dir
+    from llmtrain.config.compose import config_dir
 
     objectives = ["none", *names("objective"), *(name + ALONE for name in names("objective"))]
     found = {"head": names("head"), "base": list(BASES), "objective": objectives,

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmtrain.heads.base import EncoderStates, Sentences, Sizes
-from llmtrain.heads.transformer.decoder import Attention, DecoderLayer
-from llmtrain.heads.writer import WritingHead
+from llmtrain.models.heads.base import EncoderStates, Sentences, Sizes
+from llmtrain.models.heads.transformer.decoder import DecoderLayer, MultiHeadAttention
+from llmtrain.models.heads.writer import WritingHead
 
 SIZES = Sizes(width=6, heads=2, ffn=10, vocabulary=17, positions=8, start_id=2)
 B, S, T = 3, 7, 5
@@ -69,7 +69,7 @@ class Given(WritingHead):
         return self.given
 
 
-def fill(theirs: Any, ours: Attention) -> None:
+def fill(theirs: Any, ours: MultiHeadAttention) -> None:
     """torch's multi-head attention with our weights."""
     with torch.no_grad():
         theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))

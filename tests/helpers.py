@@ -117,7 +117,7 @@ def make_tiny_base(folder: Path, family: str = "bert", mlm: bool = False) -> Pat
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
-    from llmtrain.model.family import FAMILIES
+    from llmtrain.models.backbone.families import FAMILIES
 
     if FAMILIES[family].causal:
         return make_tiny_decoder(folder, family)
@@ -169,7 +169,7 @@ def run_cli(*args: str, cwd: Path, env: dict[str, str] | None = None, timeout: f
 
 def warm_cli(*args: str, cwd: Path, stdin: str = "") -> Finished:
     """``llmtrain ARGS`` in this process, which has torch loaded already."""
-    from llmtrain.cli import main
+    from llmtrain.cli.main import main
 
     out, err = io.StringIO(), io.StringIO()
     before, stdin_before = Path.cwd(), sys.stdin

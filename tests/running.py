@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from helpers import WORDS, pairs, write_jsonl
-from llmtrain.config.load import compose, to_typed
-from llmtrain.training.runfolder import RunFolder
-from llmtrain.training.setup import Training, build, start_accelerator
+from llmtrain.config.load import load_config
+from llmtrain.config.schema import TrainConfig
+from llmtrain.training.accelerator import start_accelerator
+from llmtrain.training.build import Training, build
+from llmtrain.training.resolve import resolve
+from llmtrain.training.run_folder.claim import RunFolder
 from llmtrain.training.step import StepResult
 
 
@@ -34,20 +36,23 @@ class Runs:
         self.validation = write_jsonl(folder / "validation.jsonl", pairs(8, 1))
         self._claimed: list[RunFolder] = []
 
-    def config(self, *overrides: str) -> Any:
-        return to_typed("train", compose("train", [
+    def config(self, *overrides: str) -> TrainConfig:
+        return load_config("train", [
             f"model.path={self.base}", "head.layers=1", "data=files", f"data.train={self.train}",
             f"data.validation={self.validation}", "data.max_test_rows=0", "trainer.max_steps=8",
             f"data.cache_dir={self.folder / 'cache'}", "trainer.batch_size=8", "schedule.warmup_steps=1",
             "data.max_source_tokens=64", "model.dropout=0", "head.dropout=0", f"run.root={self.folder / 'runs'}",
-            f"run.name=r{len(self._claimed)}", *overrides]))
+            f"run.name=r{len(self._claimed)}", *overrides])
 
     def __call__(self, *overrides: str) -> Training:
-        config = self.config(*overrides)
+        return self.build(self.config(*overrides))
+
+    def build(self, config: TrainConfig) -> Training:
         folder = RunFolder.claim(config)
         self._claimed.append(folder)
-        run = build(config, folder, start_accelerator(config, None), None)
-        run.module.train()
+        accelerator = start_accelerator(config, None)
+        run = build(resolve(config), folder, accelerator)
+        run.model.module.train()
         return run
 
     def close(self) -> None:
@@ -60,20 +65,21 @@ class Runs:
 def take(run: Training, steps: int = 1) -> list[StepResult]:
     """The next steps of a run, without its loop."""
     results: list[StepResult] = []
-    for batch in run.loader.iterate(run.progress.step):
+    for batch in run.data.loader.iterate(run.state.progress.step):
         if len(results) == steps:
             break
         micro = [run.to_device(part) for part in batch.micro]
-        agreed = run.step.agree(micro, 0.0, 0, False)
-        results.append(run.step(micro, agreed, run.progress.step, run.progress.updates))
-        run.progress.step += 1
-        run.progress.skipped += results[-1].skipped
+        step, progress = run.optimization.step, run.state.progress
+        agreed = step.agree(micro, 0.0, 0, False)
+        results.append(step(micro, agreed, progress.step, progress.updates))
+        progress.step += 1
+        progress.skipped += results[-1].skipped
     return results
 
 
 def copies(run: Training) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in run.module.named_parameters()}
+    return {name: p.detach().clone() for name, p in run.model.module.named_parameters()}
 
 
 def gradients(run: Training) -> dict[str, torch.Tensor]:
-    return {name: p.grad.detach().clone() for name, p in run.module.named_parameters() if p.grad is not None}
+    return {name: p.grad.detach().clone() for name, p in run.model.module.named_parameters() if p.grad is not None}

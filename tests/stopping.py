@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from llmtrain.training import loop
+from llmtrain.training import trainer
 
 
 class Killed(BaseException):
@@ -21,15 +21,15 @@ class Killed(BaseException):
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.SIGTERM) -> None:
     """The next run gets a signal once it has taken so many steps; those after it do not."""
-    advance = loop.advance
+    advance = trainer.advance
 
     def advancing(run: Any, *rest: Any) -> None:
         advance(run, *rest)
-        if run.progress.step == step:
-            monkeypatch.setattr(loop, "advance", advance)
+        if run.state.progress.step == step:
+            monkeypatch.setattr(trainer, "advance", advance)
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(loop, "advance", advancing)
+    monkeypatch.setattr(trainer, "advance", advancing)
 
 
 # of a state's numbers: what took so long, and how long that made the log

@@ -1,4 +1,4 @@
-"""What two processes do together, for tests/unit/test_contract.py; each is started with RANK and WORLD_SIZE set.
+"""What two processes do together (training/test_loss_contract.py); each is started with RANK and WORLD_SIZE set.
 
     python two_processes.py BASE OUT     writes NAME-RANK.safetensors (gradients) and facts-RANK.json into OUT
 """
@@ -17,11 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from safetensors.torch import save_file
 
+from llmtrain.core.errors import ConfigError
 from llmtrain.data import loader
-from llmtrain.errors import ConfigError
-from llmtrain.precision import Speeds
-from llmtrain.training import module, reading, setup
-from llmtrain.training.probe import probe
+from llmtrain.nn.precision import Speeds
+from llmtrain.objectives import joint_module
+from llmtrain.training import read_data, shared_speeds
+from llmtrain.training.diagnostics.gradient_probe import probe
 from running import Runs, copies, gradients, take, uneven
 
 CASES = {f"{base}-{accumulate}": ("trainer.processes=2", f"trainer.accumulate={accumulate}", f"objective.base={base}")
@@ -47,7 +48,7 @@ MOVING = ("optim=muon", "model.unfreeze_every=1", "optim.layer_decay=0.8", "trai
 def count_no_sync(run: Any) -> list[int]:
     """How often a step leaves out DDP's all-reduce."""
     entered: list[int] = []
-    real = run.step.wrapped.no_sync
+    real = run.optimization.step.wrapped.no_sync
 
     @contextlib.contextmanager
     def counted() -> Any:
@@ -55,14 +56,15 @@ def count_no_sync(run: Any) -> list[int]:
         with real():
             yield
 
-    run.step.wrapped.no_sync = counted
+    run.optimization.step.wrapped.no_sync = counted
     return entered
 
 
 def probed(run: Any) -> dict[str, float]:
     """What the gradient probe finds at the first step."""
-    micro = [run.to_device(part) for part in next(iter(run.loader.iterate(0))).micro]
-    found = probe(run.step.work(micro, run.step.agree(micro, 0.0, 0, False), 0), {"select": 1.0, "summary": 0.5})
+    micro = [run.to_device(part) for part in next(iter(run.data.loader.iterate(0))).micro]
+    step = run.optimization.step
+    found = probe(step.work(micro, step.agree(micro, 0.0, 0, False), 0), {"select": 1.0, "summary": 0.5})
     assert found is not None
     return found.values
 
@@ -74,7 +76,7 @@ def poison(self: Any, batch: Any, step: int, *rest: Any) -> Any:
     return sums
 
 
-FORWARD = module.JointModule.forward
+FORWARD = joint_module.JointModule.forward
 
 
 def main(base: str, out: Path) -> None:
@@ -106,27 +108,27 @@ def main(base: str, out: Path) -> None:
     take(run, 2)
     save_file(copies(run), out / f"moved-{rank}.safetensors")
 
-    facts["stop"] = run.step.agree_stop(15 if rank == 1 else 0)
-    module.JointModule.forward = poison  # type: ignore[method-assign]
+    facts["stop"] = run.optimization.step.agree_stop(15 if rank == 1 else 0)
+    joint_module.JointModule.forward = poison  # type: ignore[method-assign]
     loader.Order.plan = lambda self, epoch: [list(range(8))] * 3  # type: ignore[method-assign]
     run = runs("trainer.processes=2", "trainer.on_nonfinite=skip", *STILL)
     (result,) = take(run)
     facts["blame"], facts["skipped"] = result.reason, result.skipped
-    module.JointModule.forward = FORWARD  # type: ignore[method-assign]
+    joint_module.JointModule.forward = FORWARD  # type: ignore[method-assign]
 
     clocks = [{"fp32": 1.0, "fp16": 3.0, "bf16": 3.0}, {"fp32": 3.0, "fp16": 1.0, "bf16": 1.0}]
-    setup.measure_speeds = lambda device: Speeds(clocks[rank])  # type: ignore[assignment]
+    shared_speeds.measure_speeds = lambda device: Speeds(clocks[rank])  # type: ignore[assignment]
     run = runs("trainer.processes=2", "precision=bf16", "precision.on_unsupported=fp32")
     facts["running"] = run.precision.running
 
-    load = reading.load_splits
+    load = read_data.load_splits
 
     def changed(config: Any, **more: Any) -> Any:
         splits = load(config, **more)
         splits.content_hash = f"{rank}" * 64
         return splits
 
-    reading.load_splits = changed  # type: ignore[assignment]
+    read_data.load_splits = changed  # type: ignore[assignment]
     try:
         runs("trainer.processes=2")
     except ConfigError as error:

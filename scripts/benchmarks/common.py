@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llmtrain.model.base import find_base
+from llmtrain.models.backbone.pretrained import find_base
 
 
 def train(root: Path, name: str, overrides: list[str]) -> Path:

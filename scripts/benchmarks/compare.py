@@ -10,8 +10,8 @@ from pathlib import Path
 
 from common import predictions, table
 
-from llmtrain.evaluation.bootstrap import interval, paired
-from llmtrain.evaluation.rouge import METRICS
+from llmtrain.evaluation.confidence import interval, paired
+from llmtrain.tasks.summarization.rouge import METRICS
 
 
 def averaged(paths: list[Path], metric: str) -> list[float]:

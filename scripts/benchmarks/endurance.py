@@ -24,9 +24,9 @@ from common import table
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from llmtrain import checkpoint
-from llmtrain.log import MetricsLog, quiet_libraries
-from llmtrain.memory import numbers
-from llmtrain.model.base import find_base
+from llmtrain.core.logging import MetricsLog, quiet_libraries
+from llmtrain.core.memory import numbers
+from llmtrain.models.backbone.pretrained import find_base
 
 STUDENT_9 = 2.262  # 97.5 % quantile, ten blocks
 

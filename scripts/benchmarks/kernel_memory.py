@@ -15,7 +15,7 @@ import torch
 from common import table
 from torch.nn.functional import linear
 
-from llmtrain.allocator import CACHES, KEPT_KERNELS
+from llmtrain.core.allocator import CACHES, KEPT_KERNELS
 
 WIDTHS = range(500, 1900, 7)
 

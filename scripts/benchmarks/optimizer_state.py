@@ -14,12 +14,12 @@ import time
 import torch
 
 from llmtrain import registry
-from llmtrain.config.load import compose, to_typed
-from llmtrain.data.special import special_ids
-from llmtrain.errors import ConfigError
-from llmtrain.log import quiet_libraries
-from llmtrain.model.base import load_tokenizer
-from llmtrain.model.topology import new_model
+from llmtrain.config.load import load_config
+from llmtrain.config.packages import missing_packages
+from llmtrain.core.errors import ConfigError
+from llmtrain.core.logging import quiet_libraries
+from llmtrain.models.architectures import class_of
+from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.optim.builders import build_optimizer
 from llmtrain.training.optimizer_state import OptimizerPart
 
@@ -34,9 +34,10 @@ class Trained(torch.nn.Module):
 
 def measure(name: str, updates: int) -> tuple[float, float]:
     """(bytes of state per trained parameter, best seconds of an update)."""
-    config = to_typed("train", compose("train", [f"optim={name}", "trainer.max_steps=1"]))
-    tokenizer = load_tokenizer(config.model.path)
-    model = new_model(config.model, config.head, special_ids(tokenizer))
+    config = load_config("train", [f"optim={name}", "trainer.max_steps=1"])
+    if missing := list(missing_packages(config)):
+        raise ConfigError(missing)
+    model = class_of(config.head.name).from_base(open_base(config.model), config.head)
     module = Trained(model)
     optimizer = build_optimizer(module, model.trunk, config.optim)
     generator = torch.Generator().manual_seed(0)

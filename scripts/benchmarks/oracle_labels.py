@@ -15,11 +15,11 @@ from pathlib import Path
 
 from common import data_overrides, table
 
-from llmtrain.config.load import compose, to_typed
-from llmtrain.config.sentences import SentenceInput
+from llmtrain.config.load import load_config
+from llmtrain.config.sentence_input import SentenceInput
 from llmtrain.data.features import tokenize
-from llmtrain.data.sources import load_splits
-from llmtrain.model.base import load_tokenizer
+from llmtrain.data.sources.splits import load_splits
+from llmtrain.models.backbone.pretrained import load_tokenizer
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     data = [f"data.max_source_tokens={options.max_in}"] if options.data is None else data_overrides(
         options.data, options.max_in, 48)
-    config = to_typed("train", compose("train", data))
+    config = load_config("train", data)
     examples, tokenizer = load_splits(config.data).train, load_tokenizer(config.model.path)
     rows = []
     with tempfile.TemporaryDirectory() as cache:

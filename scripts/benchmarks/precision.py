@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common import predictions, results, table, train
 
-from llmtrain.evaluation.bootstrap import interval, paired
+from llmtrain.evaluation.confidence import interval, paired
 
 FORMATS = ("fp32", "fp16", "bf16")
 

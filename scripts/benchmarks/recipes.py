@@ -27,7 +27,7 @@ from pathlib import Path
 from common import data_overrides, pace, results, table, train
 from compare import averaged
 
-from llmtrain.evaluation.bootstrap import interval, paired
+from llmtrain.evaluation.confidence import interval, paired
 
 METRICS = ("rouge1", "rouge2", "rougeL")
 

@@ -15,9 +15,9 @@ from common import table
 from torch import Tensor
 from torch.nn import functional as F
 
-from llmtrain.attention import attend
-from llmtrain.heads import half
-from llmtrain.heads.dropout import Dropout
+from llmtrain.nn import linear
+from llmtrain.nn.attention import attend
+from llmtrain.nn.dropout import Dropout
 
 ROWS, HEADS, WIDTH = 32, 12, 32
 
@@ -53,7 +53,7 @@ def attention(tokens: int, dtype: torch.dtype, rounds: int) -> dict[str, float]:
 
 def products(dtype: torch.dtype, rounds: int) -> dict[str, float]:
     inputs = [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in ((2816, 384), (1536, 384))]
-    return compare({"ours": half.linear, "torch": F.linear}, inputs, rounds)
+    return compare({"ours": linear.linear, "torch": F.linear}, inputs, rounds)
 
 
 def dropout(rounds: int) -> dict[str, float]:

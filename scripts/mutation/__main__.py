@@ -1,6 +1,6 @@
 """Breaks a file or folder of src/llmtrain in many small ways and says which breaks no test sees.
 
-    scripts/mutate src/llmtrain/heads/copy.py
+    scripts/mutate src/llmtrain/models/heads/copy.py
     scripts/mutate src/llmtrain/optim --sample 50 --seed 1 --seconds 300
 
 Each mutant is tried on the tests that reach its line: of those that scripts/mutation/known.toml names for the file, or

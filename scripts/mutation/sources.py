@@ -68,7 +68,8 @@ def imported(path: Path) -> set[str]:
 def importers(module: str) -> list[Path]:
     """The unit tests that import a module, or else those of the modules that import it."""
     wanted, known = {module}, {module}
-    tests = {path: imported(path) for path in sorted((ROOT / "tests" / "unit").glob("test_*.py"))}
+    tests = {path: imported(path) for room in sorted(PACKAGE.iterdir()) if (ROOT / "tests" / room.name).is_dir()
+             for path in sorted((ROOT / "tests" / room.name).rglob("test_*.py"))}
     sources = {read_name(path): imported(path) for path in sorted(PACKAGE.rglob("*.py"))}
     while wanted:
         if found := [path for path, names in tests.items() if names & wanted]:

@@ -1,6 +1,6 @@
 """``python -m llmtrain``."""
 
-from llmtrain.cli import entry
+from llmtrain.cli.main import entry
 
 if __name__ == "__main__":
     entry()

@@ -5,24 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from llmtrain.log import quieted_imports
+from llmtrain.core.logging import quieted_imports
 
 with quieted_imports():
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
-    from llmtrain.data.controls import text_only
-    from llmtrain.data.special import misfits
-    from llmtrain.errors import CheckpointError
-    from llmtrain.model.base import probe
-    from llmtrain.model.config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
-    from llmtrain.model.extraction import LlmtrainForExtraction
-    from llmtrain.model.loading import check_complete, refusing
-    from llmtrain.model.prefix import LlmtrainForPrefixLM
-    from llmtrain.model.seq2seq import LlmtrainForSeq2SeqLM
-    from llmtrain.model.topology import class_of
-    from llmtrain.model.trust import check_published
-    from llmtrain.model.writing import special_tokens
+    from llmtrain.core.errors import CheckpointError
+    from llmtrain.data.control_tokens import text_only
+    from llmtrain.data.special_tokens import misfits
+    from llmtrain.models.architectures import class_of
+    from llmtrain.models.backbone.load_errors import check_complete, refusing
+    from llmtrain.models.backbone.tokenizer_checks import probe
+    from llmtrain.models.backbone.untrusted import check_published
+    from llmtrain.models.hf_config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
+    from llmtrain.models.prefix_lm import LlmtrainForPrefixLM
+    from llmtrain.models.sentence_extraction import LlmtrainForExtraction
+    from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
+    from llmtrain.models.text_generation import special_tokens
 
 for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
                     (LlmtrainForExtraction, AutoModel)):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.errors import ConfigError, LlmtrainError, shorten
+from llmtrain.core.errors import ConfigError, LlmtrainError, shorten
 
 PREFIX = "llmtrain_plugin_"
 VARIABLE = "LLMTRAIN_PLUGINS"  # tells child processes where the modules of this one's plugins are
@@ -120,21 +120,27 @@ def records() -> list[dict[str, Any]]:
             for origin in sorted({part.origin for part in parts})]
 
 
-def check_record(record: object, head: str, at: str) -> list[str]:
+def check_record(record: object, needed: dict[str, str], at: str) -> list[str]:
     """Compare a checkpoint's :func:`records` with what is loaded; returns a warning for each file that differs.
 
+    Args:
+        needed: Names of the parts that the model cannot do without, by kind.
+
     Raises:
-        ConfigError: The model's head is a plugin's and not there.
+        ConfigError: One of them is a plugin's and not there.
     """
     warnings = []
     digests = {plugin.name: plugin.sha256 for plugin in loaded()}
-    heads = {part.name for part in registry.parts("head")}
+    missing = {kind: name for kind, name in needed.items()
+               if name not in {part.name for part in registry.parts(kind)}}
     for entry in record if isinstance(record, list) else []:
         name, sha256 = str(entry.get("name")), entry.get("sha256")
-        if head not in heads and f"head {head}" in entry.get("parts", ()):
+        for kind, part in missing.items():
+            if f"{kind} {part}" not in entry.get("parts", ()):
+                continue
             advice = (f"add --plugin {name} (in Python: plugins=[{name!r}])" if sha256 else
                       "install that package")
-            raise ConfigError(f"the head {head!r} of the model at {at} is unknown: it comes from the plugin {name}"
+            raise ConfigError(f"the {kind} {part!r} of the model at {at} is unknown: it comes from the plugin {name}"
                               f"{f' (sha256 {sha256[:12]})' if sha256 else ''}; {advice}")
         if sha256 and digests.get(name, sha256) != sha256:
             warnings.append(f"the plugin {name} is not the file that the model at {at} was trained with (sha256 "
@@ -142,7 +148,7 @@ def check_record(record: object, head: str, at: str) -> list[str]:
     return warnings
 
 
-def _parts_of(plugin: Plugin) -> list[registry.Part]:
+def _parts_of(plugin: Plugin) -> list[registry.RegisteredPart]:
     return [part for kind in registry.KINDS for part in registry.parts(kind) if part.origin == plugin.name]
 
 

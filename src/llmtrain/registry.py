@@ -13,22 +13,27 @@ from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pkgutil import iter_modules
 from typing import Any
 
-from llmtrain.errors import ConfigError
+from llmtrain.core.errors import ConfigError
 
-KINDS = ("head", "objective", "weighting", "optimizer", "preprocess")
+KINDS = ("head", "objective", "weighting", "optimizer", "preprocess", "task", "architecture")
+FACTS = {"task": ("term", "head", "data", "eval", "metrics")}  # what a kind must be registered with
 ENTRY_POINT_GROUP = "llmtrain.plugins"
-BUILTIN_MODULES = (  # torch-free, imported late
-    "llmtrain.heads.transformer.config", "llmtrain.heads.rnn.config", "llmtrain.heads.prefix_lm.config",
-    "llmtrain.heads.extractive.config", "llmtrain.heads.ext_abs.config",
+TASKS = "llmtrain.tasks"
+BUILTIN_MODULES = (  # torch-free, imported late; tasks are found by their folders
+    "llmtrain.models.architectures",
+    "llmtrain.models.heads.transformer.options", "llmtrain.models.heads.rnn.options",
+    "llmtrain.models.heads.prefix_lm.options",
+    "llmtrain.models.heads.extractive.options", "llmtrain.models.heads.ext_abs.options",
     "llmtrain.objectives.options", "llmtrain.objectives.weighting.options",
-    "llmtrain.data.preprocess.options",
+    "llmtrain.data.text.preprocess.options",
     "llmtrain.optim.options")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RegisteredPart:
     """One registered part.
 
     Attributes:
@@ -36,7 +41,7 @@ class Part:
         name: The name used on the command line.
         options: Dataclass *type* of its options (all with defaults; no torch import needed to load it).
         target: ``"module:Class"``.
-        summary: One line for ``llmtrain list``.
+        about: One line for ``llmtrain list``.
         requires: Facts other parts check before any weight is read, e.g. ``{"writes": True}`` for a head.
         origin: Where it comes from: "" for our own, else a plugin file's name or ``"distribution version"``.
     """
@@ -45,19 +50,19 @@ class Part:
     name: str
     options: type
     target: str
-    summary: str
+    about: str
     requires: dict[str, Any] = field(default_factory=dict)
     origin: str = ""
 
 
-_parts: dict[tuple[str, str], Part] = {}
+_parts: dict[tuple[str, str], RegisteredPart] = {}
 _loaded = False
 _origin = ""
 
 
 def register(
-    kind: str, name: str, options: type, target: str | type, summary: str, **requires: Any
-) -> Part:
+    kind: str, name: str, options: type, target: str | type, about: str, **requires: Any
+) -> RegisteredPart:
     """Register a part. ``target`` is ``"module:Class"``, or the class itself where importing torch first is no matter.
 
     Raises ConfigError for an unknown kind, a bad options type or a name already taken.
@@ -68,9 +73,12 @@ def register(
         raise ConfigError(f"{kind} {name!r} cannot be named on the command line; use letters, digits and _")
     if (problem := _options_problem(kind, name, options)) is not None:
         raise ConfigError(f"options of {kind} {name!r} {problem}")
+    if missing := [fact for fact in FACTS.get(kind, ()) if not requires.get(fact)]:
+        raise ConfigError(f"{kind} {name!r} is registered without {' and '.join(missing)}; add "
+                          f"{', '.join(f'{fact}=...' for fact in missing)} to its register line")
     if isinstance(target, type):
         target = f"{target.__module__}:{target.__qualname__}"
-    part = Part(kind, name, options, target, summary, requires, _origin or _package_of(target))
+    part = RegisteredPart(kind, name, options, target, about, requires, _origin or _package_of(target))
     known = _parts.get((kind, name))
     if known is not None and known.target != target:
         raise ConfigError(
@@ -86,8 +94,9 @@ def _options_problem(kind: str, name: str, options: Any) -> str | None:
     for option in fields(options):
         if option.default is MISSING and option.default_factory is MISSING:
             return f"have no default for {option.name}; write {option.name}: TYPE = key(DEFAULT, MEANING)"
-    if kind == "head" and not any(option.name == "name" and option.default == name for option in fields(options)):
-        return f'must know their name; write name: str = key("{name}", "registered name of the head")'
+    named = any(option.name == "name" and option.default == name for option in fields(options))
+    if kind in ("head", "task") and not named:
+        return f'must know their name; write name: str = key("{name}", "registered name of the {kind}")'
     return None
 
 
@@ -119,7 +128,7 @@ def _load() -> None:
     if _loaded:
         return
     _loaded = True
-    for module in BUILTIN_MODULES:
+    for module in (*_modules_of_tasks(), *BUILTIN_MODULES):
         import_module(module)
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         try:
@@ -132,17 +141,23 @@ def _load() -> None:
                               f"{error}); repair or uninstall it") from error
 
 
+def _modules_of_tasks() -> list[str]:
+    """tasks/NAME/options.py of every task: a task is a folder, and nothing outside it names one."""
+    folders = import_module(TASKS).__path__
+    return [f"{TASKS}.{found.name}.options" for found in iter_modules(folders) if found.ispkg]
+
+
 def _named(entry: EntryPoint) -> str:
     return entry.name if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
 
 
-def parts(kind: str) -> list[Part]:
+def parts(kind: str) -> list[RegisteredPart]:
     """All parts of a kind, by name."""
     _load()
     return sorted((p for p in _parts.values() if p.kind == kind), key=lambda part: part.name)
 
 
-def get(kind: str, name: str) -> Part:
+def get(kind: str, name: str) -> RegisteredPart:
     """The part named, or ConfigError with the nearest name."""
     _load()
     if (part := _parts.get((kind, name))) is not None:

@@ -10,22 +10,16 @@ import pytest
 import yaml
 
 from helpers import warm_cli
-from llmtrain.config.hashing import _collect
+from llmtrain import registry
+from llmtrain.config.compose import config_dir
+from llmtrain.config.convert import from_dict, to_dict
 from llmtrain.config.keys import key
-from llmtrain.config.load import (
-    compose,
-    config_dir,
-    from_dict,
-    path_value,
-    run_hash,
-    run_name,
-    to_dict,
-    to_typed,
-)
-from llmtrain.config.over import compose_over
+from llmtrain.config.load import load_config
+from llmtrain.config.overrides.paths import path_value
+from llmtrain.config.run_id import _collect, run_hash, run_name
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.validate import validate
-from llmtrain.errors import ConfigError
+from llmtrain.config.sections.task import DEFAULT
+from llmtrain.core.errors import ConfigError
 from llmtrain.optim.schedule import Schedule
 
 GROUPS = sorted(path.relative_to(config_dir()) for path in config_dir().glob("*/*.yaml"))
@@ -37,9 +31,8 @@ def test_every_yaml_composes(path: Path) -> None:
     added = group in ("experiment", "debug")
     override = f"{'+' if added else ''}{group}={option}"
     length = [] if added else ["trainer.max_steps=1"]
-    config = to_typed("train", compose("train", [override, *length, "data.train=x.jsonl"]))
-    if not (group == "data" and option == "hub"):  # it needs a name, which only the user knows
-        validate(config)  # type: ignore[arg-type]
+    named = ["data.hub.name=x"] if (group, option) == ("data", "hub") else []
+    config = load_config("train", [override, *length, "data.train=x.jsonl", *named])
     assert from_dict(to_dict(config)) == config
 
 
@@ -63,25 +56,29 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 3
 
 
+def test_the_default_task_has_the_head_that_a_configuration_without_a_choice_has() -> None:
+    defaults = yaml.safe_load((config_dir() / "train.yaml").read_text(encoding="utf-8"))["defaults"]
+    chosen = {name: option for entry in defaults if isinstance(entry, dict) for name, option in entry.items()}
+    assert chosen["task"] == DEFAULT and chosen["head"] == registry.get("task", DEFAULT).requires["head"]
+
+
 def test_naming_a_length_unsets_the_experiments() -> None:
-    config = to_typed("train", compose("train", ["+experiment=bert_sum_bf16", "trainer.max_minutes=30"]))
+    config = load_config("train", ["+experiment=bert_sum_bf16", "trainer.max_minutes=30"])
     assert config.trainer.max_steps is None  # type: ignore[union-attr]
     assert config.schedule.name.value == "constant_cooldown"  # type: ignore[union-attr]
-    validate(config)  # type: ignore[arg-type]
 
 
 def test_presumm_is_the_published_recipe_and_brings_its_schedule() -> None:
     """Liu and Lapata 2019, section 3.2: peaks 2e-3 and 0.1, warm-ups 20,000 and 10,000, beta2 0.999."""
     for more in (["trainer.max_steps=1"], ["trainer.max_minutes=1"], ["+experiment=bert_sum_bf16"]):
-        config: Any = to_typed("train", compose("train", ["optim=presumm", *more]))
-        validate(config)
+        config: Any = load_config("train", ["optim=presumm", *more])
         optim, schedule = config.optim, config.schedule
         assert (optim.name, optim.base_lr, optim.head_lr, optim.weight_decay) == ("adamw", 2e-3, 0.1, 0.0)
         assert (optim.beta1, optim.beta2, optim.clip_norm) == (0.9, 0.999, 0.0)
         assert (schedule.name.value, schedule.warmup_steps, schedule.base_warmup_steps) == ("noam", 10000, 20000)
         rates = [Schedule(schedule, None).factor(step - 1, group) for group, step in (("base", 20000), ("head", 10000))]
         assert rates == [pytest.approx(20000 ** -0.5), pytest.approx(10000 ** -0.5)]
-    chosen: Any = to_typed("train", compose("train", ["optim=presumm", "schedule=linear", "trainer.max_steps=1"]))
+    chosen: Any = load_config("train", ["optim=presumm", "schedule=linear", "trainer.max_steps=1"])
     assert chosen.schedule.name.value == "linear"
 
 
@@ -89,33 +86,32 @@ def test_a_bad_optimizer_option_is_one_line() -> None:
     for override, told in (("optim.name=adamm", "did you mean 'adamw'"), ("optim.layer_decay=0", "more than 0"),
                            ("optim.layer_decay=1.1", "at most 1"), ("model.unfreeze_every=-1", "0 or more")):
         with pytest.raises(ConfigError, match=told):
-            validate(train_config(override))
+            train_config(override)
     for override in ("muon.momentum=1", "muon.ns_steps=100", "muon.ns_steps=0", "adafactor.clip=0.5",
                      "adafactor.min_scale=0", "adafactor.beta2_decay=0.1", "adam8bit.block_size=0"):
         name = override.partition(".")[0]
         with pytest.raises(ConfigError, match=f"optim.{override}"):
-            validate(train_config(f"optim={name}", f"optim.{override}"))
-        validate(train_config(f"optim.{override}"))  # adamw does not read it
-    for bad, told in ((("optim.average_last=1",), "at least 2"), (("optim.average_last=-2",), "at least 2"),
+            train_config(f"optim={name}", f"optim.{override}")
+        train_config(f"optim.{override}")  # adamw does not read it
+    for bad, told in ((("optim.average_last=1",), "at least 2"), (("optim.average_last=-2",), "0 or more"),
                       (("optim.average_last=3",), "more than trainer.keep_last=2 keeps; raise that to 3"),
                       (("optim.average_last=2", "optim.ema_decay=0.9"), "choose one of them")):
         with pytest.raises(ConfigError, match=told):
-            validate(train_config(*bad))
-    validate(train_config("optim.average_last=2"))
+            train_config(*bad)
+    train_config("optim.average_last=2")
     for other in ("model.freeze_until_step=2", "model.freeze=all"):
         with pytest.raises(ConfigError, match=f"model.unfreeze_every and {other.removesuffix('=2')}"):
-            validate(train_config("model.unfreeze_every=2", other))
+            train_config("model.unfreeze_every=2", other)
 
 
 def test_two_lengths_on_the_command_line_are_refused() -> None:
-    config = to_typed("train", compose("train", ["trainer.max_minutes=30", "trainer.max_steps=3"]))
     with pytest.raises(ConfigError, match="exactly one"):
-        validate(config)  # type: ignore[arg-type]
+        load_config("train", ["trainer.max_minutes=30", "trainer.max_steps=3"])
 
 
 def test_the_hash_covers_results_and_nothing_else() -> None:
     def hashed(*overrides: str) -> str:
-        config = to_typed("train", compose("train", ["trainer.max_steps=1", *overrides]))
+        config = load_config("train", ["trainer.max_steps=1", *overrides])
         return run_hash(config)  # type: ignore[arg-type]
 
     assert hashed() == hashed("run.root=elsewhere") == hashed("trainer.log_every=1") == hashed("objective.base=select")
@@ -138,7 +134,7 @@ def test_a_key_that_came_late_changes_a_hash_only_when_it_is_set() -> None:
 
 
 def test_runs_are_named_by_experiment_and_hash() -> None:
-    config = to_typed("train", compose("train", ["+experiment=bert_sum_bf16"]))
+    config = load_config("train", ["+experiment=bert_sum_bf16"])
     assert run_name(config) == f"bert_sum_bf16-{run_hash(config)}"  # type: ignore[arg-type]
 
 
@@ -150,13 +146,13 @@ def test_paths_as_a_shell_user_types_them(name: str, tmp_path: Path, monkeypatch
     path.write_text("{}\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     for typed in (str(path), f"~/{name}"):
-        config = compose("train", ["trainer.max_steps=1", "data=files", f"data.train={typed}"])
+        config = load_config("train", ["trainer.max_steps=1", "data=files", f"data.train={typed}"])
         assert config.data.train == str(path)
 
 
 def test_path_lists_and_globs(tmp_path: Path) -> None:
-    config = compose("train", ["trainer.max_steps=1", "data=files", "data.train=[a.jsonl,b.jsonl]",
-                               "data.test=x/*.jsonl"])
+    config = load_config("train", ["trainer.max_steps=1", "data=files", "data.train=[a.jsonl,b.jsonl]",
+                                   "data.test=x/*.jsonl"])
     assert list(config.data.train) == ["a.jsonl", "b.jsonl"]
     assert config.data.test == "x/*.jsonl"
 
@@ -164,7 +160,7 @@ def test_path_lists_and_globs(tmp_path: Path) -> None:
 def test_a_glob_in_a_folder_with_brackets_reaches_the_reader(tmp_path: Path) -> None:
     (tmp_path / "data[1]").mkdir()
     pattern = f"{tmp_path}/data[1]/*.jsonl"
-    assert compose("train", ["data=files", f"data.train={pattern}"]).data.train == pattern
+    assert load_config("train", ["trainer.max_steps=1", "data=files", f"data.train={pattern}"]).data.train == pattern
 
 
 @pytest.mark.parametrize("name", ["a b", "data (1)", "[x]", "数据", "it's", "a=b,c"])
@@ -173,7 +169,7 @@ def test_eval_paths_as_a_shell_user_types_them(key: str, name: str, tmp_path: Pa
     path = tmp_path / name
     path.mkdir()
     assert path_value([f"{key}={path}"], key) == str(path)
-    config = compose_over(None, [f"{key}={path}"], "eval")
+    config = load_config("eval", [f"{key}={path}"])
     assert (config.eval.output if key == "eval.output" else getattr(config, key)) == str(path)
 
 
@@ -183,7 +179,7 @@ def test_experiments_set_no_key_inside_head_or_model() -> None:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert not {"head", "model"} & content.keys(), path
     for head in ("transformer", "lstm"):
-        chosen = to_typed("train", compose("train", ["+experiment=bert_gru_bf16", f"head={head}"]))
+        chosen = load_config("train", ["+experiment=bert_gru_bf16", f"head={head}"])
         assert chosen.head.name == head  # type: ignore[union-attr]
 
 
@@ -193,24 +189,18 @@ def test_experiments_set_no_key_inside_head_or_model() -> None:
 def test_eval_and_summarize_check_ranges_too(override: str) -> None:
     for command in ("eval", "summarize") if "summarize" not in override else ("summarize",):
         with pytest.raises(ConfigError, match=override):
-            compose_over(None, [override], command)
+            load_config(command, [override])
 
 
 def train_config(*overrides: str) -> TrainConfig:
-    config = to_typed("train", compose("train", ["trainer.max_steps=1", *overrides]))
+    config = load_config("train", ["trainer.max_steps=1", *overrides])
     assert isinstance(config, TrainConfig)
     return config
 
 
 def test_the_best_metric_is_checked_before_anything_runs() -> None:
     for name in ("rouge1", "rougeLsum", "loss.total", "loss.select", "loss.summary.weighted"):
-        validate(train_config(f"trainer.best_metric={name}"))
+        train_config(f"trainer.best_metric={name}")
     for name, more in (("loss.mlm", ()), ("rouge3", ()), ("loss.select", ("objective=summary_only",))):
         with pytest.raises(ConfigError, match="is not logged.*choose from rouge1"):
-            validate(train_config(f"trainer.best_metric={name}", *more))
-
-
-def test_less_of_a_loss_is_better_and_more_of_a_score() -> None:
-    assert train_config().trainer.more_is_better
-    assert not train_config("trainer.best_metric=loss.total").trainer.more_is_better
-    assert train_config("trainer.best_metric=loss.total", "trainer.best_mode=max").trainer.more_is_better
+            train_config(f"trainer.best_metric={name}", *more)

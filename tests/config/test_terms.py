@@ -6,23 +6,24 @@ from typing import Any
 
 import pytest
 
-from llmtrain.config.load import compose, differing_keys, from_dict, result_dict, run_hash, to_dict, to_typed
-from llmtrain.config.objective import Term, terms_of
-from llmtrain.config.validate import validate
-from llmtrain.errors import ConfigError
+from llmtrain.config.convert import from_dict, to_dict
+from llmtrain.config.load import load_config
+from llmtrain.config.run_id import differing_keys, result_dict, run_hash
+from llmtrain.config.sections.objective import Term, terms_of
+from llmtrain.core.errors import ConfigError
 
 BOTH = "objective.terms=[{name: select, lam: 1}, {name: summary, lam: 0.5}]"
 
 
 def config_of(*overrides: str) -> Any:
-    return to_typed("train", compose("train", ["trainer.max_steps=1", *overrides]))
+    return load_config("train", ["trainer.max_steps=1", *overrides])
 
 
 def test_the_short_form_and_the_list_are_one_run_in_any_order() -> None:
     short = config_of("objective.base=select", "objective.lam=0.5")
     turned = "objective.terms=[{name: summary, lam: 0.5}, {name: select}]"
     assert run_hash(short) == run_hash(config_of(BOTH)) == run_hash(config_of(turned))
-    assert terms_of(config_of(turned).objective) == (Term("select", 1.0), Term("summary", 0.5))
+    assert terms_of(config_of(turned).objective) == (Term("select", 1.0), Term("summary", 0.5, of_task=True))
     assert run_hash(config_of("objective=summary_only")) == run_hash(config_of("objective=summary_only",
                                                                                "objective.lam=3"))
     other = config_of("objective.terms=[{name: select}, {name: summary, lam: 0.3}]")
@@ -32,7 +33,7 @@ def test_the_short_form_and_the_list_are_one_run_in_any_order() -> None:
 
 def test_more_than_two_terms_and_the_losses_that_can_choose_the_best() -> None:
     three = "objective.terms=[{name: mlm, lam: 1}, {name: select, lam: 0.3}, {name: summary, lam: 0.5}]"
-    validate(config_of(three, "trainer.best_metric=loss.mlm.weighted"))
+    config_of(three, "trainer.best_metric=loss.mlm.weighted")
     assert {key for key in result_dict(config_of(three)) if key.startswith("objective.mlm.")}
     assert not {key for key in result_dict(config_of(BOTH)) if key.startswith("objective.mlm.")}
 
@@ -42,7 +43,7 @@ def test_the_base_alone() -> None:
         config = config_of(override, "trainer.best_metric=loss.total")
         assert terms_of(config.objective) == (Term("select", 1.0),)
         with pytest.raises(ConfigError, match=r"loss\.summary is not logged"):
-            validate(config_of(override, "trainer.best_metric=loss.summary"))
+            config_of(override, "trainer.best_metric=loss.summary")
 
 
 @pytest.mark.parametrize(("overrides", "told"), [
@@ -62,9 +63,9 @@ def test_the_base_alone() -> None:
 ])
 def test_what_is_no_joint_loss_is_refused_in_one_line(overrides: tuple[str, ...], told: str) -> None:
     with pytest.raises(ConfigError, match=told.replace("{", r"\{").replace(".", r"\.")) as error:
-        validate(config_of("trainer.best_metric=loss.total", *overrides))
+        config_of("trainer.best_metric=loss.total", *overrides)
     assert len(error.value.problems) == 1
 
 
 def test_a_list_and_a_short_form_that_agree_are_taken() -> None:
-    validate(config_of(BOTH, "objective.base=select", "objective.lam=0.5"))
+    config_of(BOTH, "objective.base=select", "objective.lam=0.5")

@@ -80,5 +80,8 @@ def test_the_reference_is_up_to_date() -> None:
 
 
 def test_every_doc_that_is_linked_exists() -> None:
-    for name in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
-        assert (ROOT / name).exists(), name
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    told = [f"{page.relative_to(ROOT)}: {name}" for page in pages
+            for name in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+            if not name.startswith("http") and not (page.parent / name).exists()]
+    assert not told, "\n".join(told)

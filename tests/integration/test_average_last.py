@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from helpers import warm_cli
 from llmtrain import checkpoint
-from llmtrain.training import average_last, finish
+from llmtrain.training import checkpoint_averaging, final_evaluation
 from stopping import Killed, stop_at
 
 THREE = ("optim.average_last=3", "trainer.keep_last=3", "trainer.max_steps=8")
@@ -26,13 +26,13 @@ SMOOTH = ("optim.average_last=2", "schedule=constant_cooldown", "schedule.cooldo
 @pytest.fixture
 def lucky(monkeypatch: pytest.MonkeyPatch) -> None:
     """A validation on which the mean is clearly better: by how much it really is depends on the machine."""
-    real = average_last.score
+    real = checkpoint_averaging.score
 
     def score(run: Any) -> dict[str, Any]:
         scores = real(run)
         return scores | {"loss.total": 0.5 * scores["loss.total"]}
 
-    monkeypatch.setattr(average_last, "score", score)
+    monkeypatch.setattr(checkpoint_averaging, "score", score)
 
 
 
@@ -125,7 +125,8 @@ def test_stops_and_kills_change_nothing(train: Any, tmp_path: Path, monkeypatch:
     assert train(*THREE, cwd=stopped).returncode == 143
     run = stopped / "runs/run"
     assert 7 in steps_kept(run)
-    for module, name in ((average_last, "score"), (finish, "load_best"), (finish, "write_outputs")):
+    for module, name in ((checkpoint_averaging, "score"), (final_evaluation, "load_best"),
+                         (final_evaluation, "write_outputs")):
         kill(monkeypatch, module, name, lambda: train(*THREE, cwd=stopped))
         assert not (run / "results.json").exists()
     assert {4, 6, 8} <= set(steps_kept(run)) and len(steps_kept(run)) <= 4  # keep_last and the best
@@ -139,7 +140,7 @@ def test_stops_and_kills_change_nothing(train: Any, tmp_path: Path, monkeypatch:
 
 def test_damaged_and_missing_checkpoints_are_left_out(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                       ) -> None:
-    kill(monkeypatch, finish, "load_best", lambda: train(*THREE))
+    kill(monkeypatch, final_evaluation, "load_best", lambda: train(*THREE))
     run = tmp_path / "runs/run"
     shutil.rmtree(run / "checkpoints/step-4")
     result = train(*THREE)
@@ -158,15 +159,15 @@ def test_one_checkpoint_is_no_average(train: Any, tmp_path: Path) -> None:
 def test_objectives_are_averaged_too(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a loss that they take part in would be scored with the last step's."""
     seen: list[dict[str, torch.Tensor]] = []
-    real = average_last.score
+    real = checkpoint_averaging.score
 
     def scoring(run: Any) -> Any:
-        seen.append({name: p.detach().clone() for name, p in run.module.objectives.named_parameters()})
+        seen.append({name: p.detach().clone() for name, p in run.model.module.objectives.named_parameters()})
         several = [checkpoint.load_parts(run.folder.path / f"checkpoints/step-{step}", only="objectives")[0]
-                   ["objectives"][0] for step in run.progress.validated]
+                   ["objectives"][0] for step in run.state.progress.validated]
         seen.append({name: (sum(one[name].double() for one in several) / len(several)).float() for name in seen[0]})
         return real(run)
 
-    monkeypatch.setattr(average_last, "score", scoring)
+    monkeypatch.setattr(checkpoint_averaging, "score", scoring)
     assert train(*SMOOTH).returncode == 0
     assert seen[0] and all(torch.equal(value, seen[1][name]) for name, value in seen[0].items())

@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 
 from helpers import Finished, make_tiny_base, pairs, warm_cli, without_fingerprints, write_jsonl
 from llmtrain import Summarizer
+from llmtrain.core.errors import CheckpointError
 from llmtrain.data.order import Order
-from llmtrain.errors import CheckpointError
 from stopping import stop_at
 
 
@@ -170,12 +170,12 @@ def rewrite(path: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_a_base_alone_writes_no_summaries_and_says_so(common: list[str], tmp_path: Path) -> None:
+def test_a_base_alone_predicts_nothing_and_says_so(common: list[str], tmp_path: Path) -> None:
     assert alone(tmp_path, common, "alone", "trainer.max_steps=1").returncode == 0
     for command in (["eval", "checkpoint=runs/alone"], ["summarize", "checkpoint=runs/alone", "input=alone.jsonl"]):
         refused = warm_cli(*command, cwd=tmp_path)
         assert (refused.returncode, refused.stderr.count("\n")) == (3, 1)
-        assert "trained alone and writes no summaries; start a summarizer from it" in refused.stderr
+        assert "trained alone and predicts nothing; train a task on it" in refused.stderr
     with pytest.raises(CheckpointError, match="trained alone"):
         Summarizer(tmp_path / "runs/alone")
 

@@ -12,7 +12,7 @@ import pytest
 from articles import chinese, english
 from helpers import Finished, warm_cli, write_jsonl
 from llmtrain import Summarizer
-from llmtrain.data.sentences import sentence_spans
+from llmtrain.data.text.sentences import sentence_spans
 from stopping import same, stop_at
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from helpers import environment, warm_cli
-from llmtrain.cleaning import leftovers, take_away
-from llmtrain.fetch.known import SOURCES
-from llmtrain.lock import FolderLock
+from llmtrain.core.lock import FolderLock
+from llmtrain.fetch.packaged_bases import PACKAGED_BASES
+from llmtrain.integrity.clean import leftovers, take_away
 
 CONFIG = "head:\n  layers: 1\nobjective:\n  lam: 0.5\nrun:\n  name: x\ntrainer:\n  max_steps: 4\n"
 
@@ -37,7 +37,7 @@ def runs(tmp_path: Path) -> Path:
     (root / "dead/environment.json").write_text("{}")
     (root / "dead/metrics.jsonl").write_text("")
     (root / "others/thesis.txt").write_text("mine")
-    arrow, old, base = b"\xff\xff\xff\xff more", 7200, next(iter(SOURCES))
+    arrow, old, base = b"\xff\xff\xff\xff more", 7200, next(iter(PACKAGED_BASES))
     for name, content, age in (
             ("features/tmpold_1234", arrow, old), ("features/tmpempty123", b"", old),
             ("features/tmpnew12345", arrow, 0),
@@ -78,7 +78,7 @@ GOES = {"good/checkpoints/.tmp-step-6", "good/checkpoints/.tmp-step-6/part", "go
         "good/.tmp-results.json-17", "dead", "dead/.lock", "dead/config.yaml", "dead/environment.json",
         "dead/metrics.jsonl", "empty", "empty/.lock", "empty/config.yaml", "cache/features/tmpold_1234",
         "cache/features/tmpempty123", f"cache/selected/.tmp-{'a1' * 12}.json-17",
-        "cache/.tmp-docstrings-0123456789abcdef.jsonl-17", f"cache/bases/.tmp-{next(iter(SOURCES))}",
+        "cache/.tmp-docstrings-0123456789abcdef.jsonl-17", f"cache/bases/.tmp-{next(iter(PACKAGED_BASES))}",
         "cache/bases/.fetch-x", "cache/bases/.fetch-x/.lock", "saved/.tmp-here", "linked/.tmp-here"}
 
 

@@ -18,7 +18,7 @@ from helpers import SOURCE, environment, run_cli, warm_cli
 HEAVY_CHECK = """
 import sys
 import zipfile
-from llmtrain.cli import main
+from llmtrain.cli.main import main
 code = main(sys.argv[1:])
 loaded = {"torch", "transformers", "accelerate", "datasets"} & set(sys.modules)
 assert not loaded, loaded
@@ -138,13 +138,12 @@ time.sleep(30)
 PARENT = f"""
 import signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what runs this in the background may ignore it
-from llmtrain.commands import multirun
-multirun.jobs_of = lambda overrides: [[], []]
-multirun.compose = multirun.to_typed = lambda *_: multirun.TrainConfig()
-multirun.validate = lambda _: None
-run = multirun.Forwarding.run
-multirun.Forwarding.run = lambda self, command: run(self, [sys.executable, "-c", {CHILD!r}])
-sys.exit(multirun.run([]))
+from llmtrain.cli.commands import sweep
+sweep.jobs_of = lambda overrides: [[], []]
+sweep.load_config = lambda *_: sweep.TrainConfig()
+run = sweep.Forwarding.run
+sweep.Forwarding.run = lambda self, command: run(self, [sys.executable, "-c", {CHILD!r}])
+sys.exit(sweep.run([]))
 """
 
 
@@ -173,7 +172,7 @@ time.sleep(30)  # longer than the test waits
 """
 STARTING = """
 import sys, time
-from llmtrain.training import signals
+from llmtrain.core import signals
 print("ready", flush=True)
 time.sleep(0.5)  # as long as a start's imports take
 signals.await_save_requests()
@@ -199,7 +198,7 @@ def test_a_multirun_hands_on_a_request_to_save_and_goes_on(job: str, tmp_path: P
 WRITER = """
 import sys
 from rich.console import Console
-from llmtrain.log import keep_going, say, warn
+from llmtrain.core.logging import keep_going, say, warn
 keep_going()
 for line in range(20_000):
     say(f"line {line}")
@@ -240,10 +239,10 @@ class OutOfMemoryError(RuntimeError):
 ])
 def test_exhausted_resources_have_a_code_of_their_own(error: Exception, code: int, told: str, tmp_path: Path,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: list[str]) -> int:
+    def fail(*_: object) -> int:
         raise error
 
-    monkeypatch.setattr("llmtrain.commands.version.run", fail)
+    monkeypatch.setattr("llmtrain.cli.commands.version.run", fail)
     result = warm_cli("version", cwd=tmp_path)
     assert result.returncode == code
     assert told in result.stderr
@@ -272,3 +271,24 @@ def test_the_wheel_carries_the_configs(tmp_path: Path) -> None:
                                                           "+experiment=bert_sum_bf16")])
 def test_completion_offers_what_a_command_takes(line: str, offered: str, tmp_path: Path) -> None:
     assert warm_cli("--complete", line, cwd=tmp_path).stdout.split() == offered.split()
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    (["eval", "-m"], "--multirun is for train alone; leave it out"),
+    (["train", "--yes"], "--yes is for clean alone; leave it out"),
+    (["train", "--cfg", "all"], "--cfg shows the job's configuration only; use --cfg job"),
+    (["train", "--foo", "--learning_rate", "3"], "unknown option '--foo'; `llmtrain --help` shows them\n"),
+    (["config", "--files"], "unknown option '--files'; config takes --defaults and overrides"),
+    (["fetch", "--all"], "fetch takes names alone, not '--all'; choose from"),
+    (["version", "--short"], "unknown option '--short'; `llmtrain --help` shows them")])
+def test_an_option_that_a_command_does_not_take_is_refused(arguments: list[str], told: str, tmp_path: Path) -> None:
+    result = warm_cli(*arguments, cwd=tmp_path)
+    assert result.returncode == 2 and f"llmtrain: {told}" in result.stderr
+
+
+def test_help_completion_and_modules_know_the_same_commands(tmp_path: Path) -> None:
+    commands = warm_cli("--help", cwd=tmp_path).stdout.partition("\ncommands:\n")[2].partition("\n\n")[0]
+    told = [line.split()[0] for line in commands.splitlines()]
+    assert warm_cli("--complete", "llmtrain ", cwd=tmp_path).stdout.split() == sorted(told)
+    files = {path.stem.replace("_", "-") for path in (SOURCE / "llmtrain/cli/commands").glob("*.py")}
+    assert set(told) <= files

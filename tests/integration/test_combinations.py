@@ -1,7 +1,7 @@
 """Every combination trains, resumes bitwise and is scored, or is refused with the reason before any weight is read.
 
-The whole of docs/combinations.md is `scripts/combinations`; here each value stands in some row, and some refusals of
-that page are asked for again.
+The whole of docs/records/combinations.md is `scripts/combinations`; here each value stands in some row, and some
+refusals of that page are asked for again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from combinations import NEUTRAL, Bench, Cell, covering, difference, factors, named, pairwise_in_processes
 from helpers import warm_cli
 from llmtrain import registry
-from llmtrain.commands.multirun import checked, jobs_of
-from llmtrain.config.load import config_dir
-from llmtrain.errors import ConfigError
+from llmtrain.cli.commands.sweep import checked, jobs_of
+from llmtrain.config.compose import config_dir
+from llmtrain.core.errors import ConfigError
 
-PAGE: dict[str, Any] = json.loads((Path(__file__).resolve().parents[2] / "docs/combinations.json").read_text())
+PAGE: dict[str, Any] = json.loads((Path(__file__).resolve().parents[2] / "docs/records/combinations.json").read_text())
 REFUSED: list[Cell] = [entry["cell"] for entry in PAGE["refused"]]
 ROWS = covering(PAGE["factors"], 1, REFUSED, seed=1)[0]
 SEVERAL = [*covering(PAGE["factors"], 2, [*REFUSED, {"processes": "1"}], seed=2)[0][:2],

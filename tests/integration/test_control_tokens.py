@@ -68,7 +68,7 @@ def test_a_run_goes_on_whose_tokenizer_read_control_tokens(rows: Path, tiny_base
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     """What a checkpoint keeps of its tokenizer is the same with both."""
     with monkeypatch.context() as before:
-        before.setattr("llmtrain.model.base.text_only", lambda tokenizer: tokenizer)
+        before.setattr("llmtrain.models.backbone.pretrained.text_only", lambda tokenizer: tokenizer)
         assert train(rows, tiny_base, tmp_path, "trainer.max_steps=1").returncode == 0
     more = ["run.extend_from=runs/run", "run.name=more"]
     result = train(rows, tiny_base, tmp_path, "trainer.max_steps=2", *more)

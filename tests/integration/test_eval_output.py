@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 
 from helpers import pairs, warm_cli, write_jsonl
-from llmtrain import atomic
-from llmtrain.atomic import write_problem
 from llmtrain.config.choices import SplitName
-from llmtrain.config.data import DataConfig, HubConfig
-from llmtrain.config.hashing import by_content, without_late
-from llmtrain.config.load import to_dict
-from llmtrain.config.schema import EvalConfig, EvaluateConfig, GenerationConfig
+from llmtrain.config.convert import to_dict
+from llmtrain.config.run_id import by_content, without_late
+from llmtrain.config.schema import EvaluateConfig
+from llmtrain.config.sections.data import HubConfig
+from llmtrain.config.sections.generation import GenerationConfig
+from llmtrain.core import files
+from llmtrain.core.files import write_problem
 from llmtrain.evaluation import report
-from llmtrain.training.fingerprints import fingerprints_of_scored
+from llmtrain.tasks.summarization.options import SummarizationData, SummarizationEval
+from llmtrain.training.run_folder.fingerprints import fingerprints_of_scored
 
 
 @pytest.fixture(scope="module")
@@ -40,21 +42,21 @@ def run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refuse(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that may be read and not written, for whoever runs this, root too."""
-    made = atomic.tempfile.TemporaryFile
+    made = files.tempfile.TemporaryFile
 
     def temporary(*mode: str, **how: Any) -> Any:
         if Path(how.get("dir", "/")).is_relative_to(folder):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), how["dir"])
         return made(*mode, **how)
 
-    monkeypatch.setattr(atomic.tempfile, "TemporaryFile", temporary)
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", temporary)
 
 
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def decoded(*_: Any, **__: Any) -> None:
         raise AssertionError("it was decoded")
 
-    monkeypatch.setattr("llmtrain.generation.summarize_batches", decoded)
+    monkeypatch.setattr("llmtrain.inference.predict.predict_batches", decoded)
 
 
 def test_a_run_that_may_not_be_written_is_told_before_it_is_decoded(run: Path, tmp_path: Path,
@@ -88,7 +90,7 @@ def test_an_output_that_cannot_be_is_told_before_the_work(scored: str, run: Path
 def test_scores_are_shown_although_the_disk_is_full_by_then(run: Path, tmp_path: Path,
                                                             monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, *_: Any) -> None:
-        with atomic.writing(path):
+        with files.writing(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr(report, "write_text", full)
@@ -109,7 +111,7 @@ def test_a_run_shows_its_scores_although_the_disk_is_full_by_then(run: Path, tin
                       "eval.bootstrap_samples=5"]
 
     def full(path: Path, *_: Any) -> None:
-        with atomic.writing(path):
+        with files.writing(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     with monkeypatch.context() as inside:
@@ -197,7 +199,7 @@ def test_a_run_may_validate_greedily_and_publish_beams(run: Path, tiny_base: Pat
 
 def test_where_results_go_by_default_does_not_change_with_new_keys() -> None:
     """The folder's name is made of the settings; keys that came later count where they are set."""
-    names = set(without_late(EvalConfig())) | set(without_late(GenerationConfig()))
+    names = set(without_late(SummarizationEval())) | set(without_late(GenerationConfig()))
     assert not names & {"prediction", "top_k", "early_stopping", "repetition_penalty", "num_return_sequences"}
     assert without_late(GenerationConfig(top_k=3)) == without_late(GenerationConfig()) | {"top_k": 3}
     assert "top_k" in to_dict(GenerationConfig())
@@ -231,7 +233,7 @@ def test_what_the_leads_length_is_chosen_on_counts_too(tmp_path: Path) -> None:
     data = {name: str(tmp_path / f"{name}.jsonl") for name in ("test", "validation", "train")}
 
     def keys(split: str = "test", lead: int | None = None, baselines: bool = True, **given: str | None) -> list[str]:
-        config = EvaluateConfig(data=DataConfig(name="files", **given), eval=EvalConfig(
+        config = EvaluateConfig(data=SummarizationData(name="files", **given), eval=SummarizationEval(
             split=SplitName(split), lead=lead, baselines=baselines))
         return sorted(fingerprints_of_scored(config))
 
@@ -241,7 +243,7 @@ def test_what_the_leads_length_is_chosen_on_counts_too(tmp_path: Path) -> None:
     assert keys("validation", **data) == ["data.validation"]
     assert keys(**data | {"test": None}, baselines=False) == ["data.train"]
     assert keys(test=data["test"]) == ["data.test"]
-    hub = DataConfig(name="hub", hub=HubConfig(name="somebody/rows"))
+    hub = SummarizationData(name="hub", hub=HubConfig(name="somebody/rows"))
     assert fingerprints_of_scored(EvaluateConfig(data=hub)) == {"data.hub.name": "somebody/rows"}
     assert fingerprints_of_scored(EvaluateConfig()) == {}
 

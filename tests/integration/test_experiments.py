@@ -8,7 +8,8 @@ import pytest
 
 from combinations import Bench
 from helpers import warm_cli
-from llmtrain.config.load import compose, config_dir
+from llmtrain.config.compose import config_dir
+from llmtrain.config.load import load_config
 
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
 KINDS = {"smollm2": "llama", "gpt2": "gpt2", "roberta_base": "roberta", "distilbert": "distilbert"}  # else a BERT
@@ -21,7 +22,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_trains(name: str, bench: Bench) -> None:
-    config = compose("train", [f"+experiment={name}"])
+    config = load_config("train", [f"+experiment={name}"])
     base = bench.base(KINDS.get(config.model.name, "bert"))
     ended = warm_cli(
         "train", f"+experiment={name}", f"model.path={base}", "data=files",

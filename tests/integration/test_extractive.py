@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from articles import chinese, english
 from helpers import Finished, tiny_tokenizer, warm_cli, write_jsonl
 from llmtrain import Summarizer
-from llmtrain.data.extraction import encode_sentences
-from llmtrain.data.sentences import sentence_spans
+from llmtrain.data.sentence_features import encode_sentences
+from llmtrain.data.text.sentences import sentence_spans
 from running import Runs, gradients, take
 from stopping import same, stop_at
 
@@ -163,20 +163,20 @@ def test_a_step_is_the_same_in_micro_batches(options: tuple[str, ...], runs: Run
 def test_a_batch_without_sentences_counts_nothing_and_reaches_every_parameter(runs: Runs) -> None:
     for options in (("head=extractive", "objective=summary_only"), ("objective.base=extraction",)):
         run = runs(*options)
-        batch = next(iter(run.loader.iterate(0))).micro[0]
+        batch = next(iter(run.data.loader.iterate(0))).micro[0]
         batch["sentence_end"] = torch.zeros_like(batch["sentence_end"])
-        name = run.module.terms[0]
-        sums = run.module(batch, 0)
-        assert int(run.module.counts(batch)[name]) == 0 and float(sums[name]) == 0.0
+        name = run.model.module.terms[0]
+        sums = run.model.module(batch, 0)
+        assert int(run.model.module.counts(batch)[name]) == 0 and float(sums[name]) == 0.0
         sum(sums.values()).backward()
-        scorers = [p for n, p in run.module.named_parameters() if "scorer" in n]
+        scorers = [p for n, p in run.model.module.named_parameters() if "scorer" in n]
         assert scorers and all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in scorers)
 
 
 @pytest.mark.parametrize(("overrides", "told"), [
     (("head=extractive", "head.sentence=first"), "choose one"), (("head=extractive", "head.select=best"), "tuned"),
     (("head=extractive", "head.count=0"), "head.count=0 must be more than 0"),
-    (("head=extractive", "head.labels=0"), "head.labels=0 must be 1 or more"),
+    (("head=extractive", "head.labels=0"), "head.labels=0 must be more than 0"),
     (("head=extractive", "head.threshold=1.5"), "head.threshold=1.5 must be from 0 to 1"),
     (("head=extractive", "head.positive_weight=0"), "more than 0"),
     (("head=extractive", "objective.base=extraction"), "which is trained by that loss itself"),

@@ -124,7 +124,7 @@ def test_a_name_of_ours_means_the_same_for_everybody(place: Path) -> None:
 
 def test_a_run_keeps_what_its_own_files_said(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("trainer:\n  max_steps: 1\n")
-    from test_training import arguments
+    from tests.integration.test_training import arguments
 
     words = [word for word in arguments(tiny_base, rows) if not word.startswith("trainer.max_steps")]
     result = warm_cli("train", *words, "+experiment=mine.yaml", cwd=tmp_path)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from helpers import SOURCE, Finished, pairs, run_cli, warm_cli, write_jsonl
 from llmtrain import plugins, registry
-from llmtrain.errors import ConfigError
+from llmtrain.core.errors import ConfigError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 
@@ -84,10 +84,10 @@ def test_coverage_is_the_papers_sum(place: Path, tiny_base: Path) -> None:
     runs = Runs(tiny_base, place)
     try:
         run = runs("objective.base=coverage", "objective.lam=1")
-        (batch, *_), = (step.micro for step, _ in zip(run.loader.iterate(0), range(1), strict=False))
-        states = run.model.read(batch)
-        objective = run.module.objectives["coverage"]
-        attention = run.model.head.attention_weights(states, batch["labels"]).detach()
+        (batch, *_), = (step.micro for step, _ in zip(run.data.loader.iterate(0), range(1), strict=False))
+        states = run.model.task_model.read(batch)
+        objective = run.model.module.objectives["coverage"]
+        attention = run.model.task_model.head.attention_weights(states, batch["labels"]).detach()
         assert torch.allclose(attention.sum(2), torch.ones(attention.shape[:2]), atol=1e-5)
         expected = 0.0
         for row, length in enumerate((batch["labels"] != -100).sum(1).tolist()):
@@ -95,10 +95,10 @@ def test_coverage_is_the_papers_sum(place: Path, tiny_base: Path) -> None:
             for token in range(length):
                 expected += float(torch.minimum(attention[row, token], covered).sum())
                 covered = covered + attention[row, token]
-        assert float(objective(run.model, states, batch, 0).detach()) == pytest.approx(expected, rel=1e-4)
-        decoded, decode = [], run.model.head.decode
-        run.model.head.decode = lambda *given: decoded.append(1) or decode(*given)
-        run.module(batch, 0)
+        assert float(objective(run.model.task_model, states, batch, 0).detach()) == pytest.approx(expected, rel=1e-4)
+        decoded, decode = [], run.model.task_model.head.decode
+        run.model.task_model.head.decode = lambda *given: decoded.append(1) or decode(*given)
+        run.model.module(batch, 0)
         assert len(decoded) == 1, "both terms read one pass of the decoder"
     finally:
         runs.close()
@@ -281,7 +281,7 @@ import multiprocessing
 from dataclasses import dataclass
 
 from llmtrain.config.keys import key
-from llmtrain.objectives.select import ContentSelection
+from llmtrain.objectives.content_selection import ContentSelection
 from llmtrain.registry import register
 
 multiprocessing.set_start_method("spawn", force=True)  # as on systems that cannot fork

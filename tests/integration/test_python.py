@@ -20,8 +20,8 @@ import torch
 
 from helpers import Finished, warm_cli
 from llmtrain import Summarizer
-from llmtrain.errors import CheckpointError, ConfigError, DataError
-from llmtrain.summarizer import Published
+from llmtrain.core.errors import CheckpointError, ConfigError, DataError
+from llmtrain.tasks.summarization import summarizer
 
 TEXTS = ["list of words", "tree and graph", ""]
 
@@ -218,18 +218,18 @@ def test_threads_may_share_one(run: Path, summarize: Summarizer) -> None:
 def test_calls_of_threads_wait_for_each_other(summarize: Summarizer, monkeypatch: pytest.MonkeyPatch) -> None:
     inside: list[str] = []
     together: list[int] = []
-    work = Published._summarize
+    work = summarizer._summarize
 
-    def watched(self: Published, *given: Any) -> Any:
+    def watched(*given: Any) -> Any:
         inside.append("one")
         together.append(len(inside))
         time.sleep(0.02)
         try:
-            return work(self, *given)
+            return work(*given)
         finally:
             inside.pop()
 
-    monkeypatch.setattr(Published, "_summarize", watched)
+    monkeypatch.setattr(summarizer, "_summarize", watched)
     threads = [threading.Thread(target=summarize, args=(TEXTS,)) for _ in range(4)]
     for thread in threads:
         thread.start()

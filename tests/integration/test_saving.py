@@ -17,9 +17,10 @@ import torch
 
 from helpers import warm_cli
 from llmtrain import checkpoint
-from llmtrain.atomic import folder_size
-from llmtrain.errors import CheckpointError
-from llmtrain.training import finish, loop, reading, resuming, saving, setup
+from llmtrain.config import packages
+from llmtrain.core.errors import CheckpointError
+from llmtrain.core.files import folder_size
+from llmtrain.training import final_evaluation, read_data, resume, save, trainer
 from running import Runs, copies, take
 from stopping import Killed, same, stop_at
 
@@ -34,7 +35,7 @@ def die_scoring(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[
             raise Killed
 
         with monkeypatch.context() as patched:
-            patched.setattr(finish, "finish", die)
+            patched.setattr(final_evaluation, "finish", die)
             with pytest.raises(Killed):
                 start()
 
@@ -170,9 +171,9 @@ def test_an_extension_needs_its_source_only_once(train: Any, tmp_path: Path, mon
 
 def extended(runs: Runs, *overrides: str) -> Any:
     run = runs(*overrides)
-    start = resuming.find_start(run.folder.path, run.config)
+    start = resume.find_start(run.folder.path, run.config)
     assert start is not None
-    resuming.restore(run, start)
+    resume.restore(run, start)
     return run
 
 
@@ -182,28 +183,29 @@ def test_an_extension_keeps_the_whole_state_and_the_row_order(tiny_base: Path, t
         straight = runs("schedule=constant_cooldown", "schedule.cooldown_steps=1", "trainer.max_steps=6",
                         "model.dropout=0.1", "optim.ema_decay=0.5")
         seen = [[int(i) for part in batch.micro for i in part["example_id"]]
-                for batch in itertools.islice(straight.loader.iterate(0), 6)]
+                for batch in itertools.islice(straight.data.loader.iterate(0), 6)]
         take(straight, 3)
-        straight.progress.best, straight.progress.best_step, straight.progress.evaluations_without_gain = 1.0, 3, 2
-        saving.save(straight)
+        progress = straight.state.progress
+        progress.best, progress.best_step, progress.evaluations_without_gain = 1.0, 3, 2
+        save.save(straight)
         parts, _ = checkpoint.load_parts(straight.folder.path / "checkpoints/step-3")
         other = ("schedule=constant_cooldown", "schedule.cooldown_steps=1", "model.dropout=0.1", "optim.ema_decay=0.5",
                  "trainer.max_steps=6", f"run.extend_from={straight.folder.path}")
         longer = extended(runs, *other)
-        own = {part.name: part.save() for part in longer.parts}
+        own = {part.name: part.save() for part in longer.state.parts}
         assert own.keys() == parts.keys()
         for name, (tensors, data) in parts.items():
             assert all(torch.equal(value, own[name][0][key]) for key, value in tensors.items()), name
             assert name in ("progress", "schedule", "precision") or own[name][1] == data, name
-        progress = longer.progress
+        progress = longer.state.progress
         assert (progress.step, progress.total) == (3, 6)
         assert (progress.best, progress.best_step, progress.evaluations_without_gain) == (None, None, 0)
         ahead = [[int(i) for part in batch.micro for i in part["example_id"]]
-                 for batch in itertools.islice(longer.loader.iterate(progress.step), 3)]
+                 for batch in itertools.islice(longer.data.loader.iterate(progress.step), 3)]
         assert ahead == seen[3:]
         take(longer, 3)  # dropout's draws, moments and average go on
         found = copies(longer)
-        resuming.restore(straight, straight.folder.path / "checkpoints/step-3")
+        resume.restore(straight, straight.folder.path / "checkpoints/step-3")
         take(straight, 3)
         assert all(torch.equal(found[name], value) for name, value in copies(straight).items())
     finally:
@@ -216,7 +218,7 @@ def test_an_extension_runs_in_the_precision_asked_for(before: str, after: str, t
     try:
         run = runs(f"precision={before}", "precision.init_scale=1024")
         take(run, 2)
-        saving.save(run)
+        save.save(run)
         longer = extended(runs, f"precision={after}", "precision.growth_interval=7",
                           f"run.extend_from={run.folder.path}")
         assert longer.precision.running == after
@@ -225,7 +227,7 @@ def test_an_extension_runs_in_the_precision_asked_for(before: str, after: str, t
             assert longer.precision.scaler.get_scale() == (1024 if before == "fp16" else 65536)
             assert longer.precision.scaler.get_growth_interval() == 7
         (result,) = take(longer)
-        assert longer.progress.step == 3 and result.losses["summary"] > 0
+        assert longer.state.progress.step == 3 and result.losses["summary"] > 0
     finally:
         runs.close()
 
@@ -237,11 +239,12 @@ def test_an_extension_may_end_an_average_or_begin_one(ends: bool, tiny_base: Pat
     try:
         run = runs(f"optim.ema_decay={0.9 if ends else 0}")
         take(run, 2)
-        saving.save(run)
+        save.save(run)
         longer = extended(runs, f"optim.ema_decay={0 if ends else 0.9}", f"run.extend_from={run.folder.path}")
         found = copies(longer)
         assert all(torch.equal(found[name], value) for name, value in copies(run).items())
-        assert ends or all(torch.equal(found[name], value) for name, value in longer.average.average.items())
+        kept = longer.optimization.average
+        assert ends or all(torch.equal(found[name], value) for name, value in kept.average.items())
     finally:
         runs.close()
 
@@ -252,7 +255,7 @@ def test_an_extension_leaves_out_no_state(before: str, tiny_base: Path, tmp_path
     try:
         run = runs("objective.base=mlm", f"objective.weighting={before}")
         take(run)
-        saving.save(run)
+        save.save(run)
         after = "fixed" if before == "uncertainty" else "uncertainty"
         with pytest.raises(CheckpointError, match="state 'weighting' .* take its weights alone by model.init_from"):
             extended(runs, "objective.base=mlm", f"objective.weighting={after}", f"run.extend_from={run.folder.path}")
@@ -286,7 +289,7 @@ RESUMES = {
 @pytest.mark.parametrize("case", RESUMES)
 def test_a_resume_is_bitwise_with(case: str, train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides, stop = RESUMES[case], 5 if "average" in case else 9
-    monkeypatch.setattr(loop, "time", Clock())
+    monkeypatch.setattr(trainer, "time", Clock())
     folders = [tmp_path / "straight", tmp_path / "stopped"]
     for folder in folders:
         folder.mkdir()
@@ -319,8 +322,8 @@ def test_a_resume_is_bitwise_with(case: str, train: Any, tmp_path: Path, monkeyp
     (("trainer.tracker=tensorboard",), "pip install tensorboard")])
 def test_what_cannot_run_is_one_line(overrides: tuple[str, ...], told: str, train: Any, tmp_path: Path,
                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup, "find_spec", lambda name: None)
-    monkeypatch.setattr("llmtrain.model.summary.load_trunk", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    monkeypatch.setattr("llmtrain.models.task_model.load_trunk", lambda *_: pytest.fail("weights were read"))
     result = train(*overrides)
     assert result.returncode == 2
     assert told in result.stderr and result.stderr.count("\n") == 1
@@ -328,14 +331,14 @@ def test_what_cannot_run_is_one_line(overrides: tuple[str, ...], told: str, trai
 
 
 def test_no_validation_rows_are_told_before_training(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = reading.load_splits
+    load = read_data.load_splits
 
     def emptied(config: Any, **more: Any) -> Any:
         splits = load(config, **more)
         splits.validation = []
         return splits
 
-    monkeypatch.setattr(reading, "load_splits", emptied)
+    monkeypatch.setattr(read_data, "load_splits", emptied)
     result = train()
     assert result.returncode == 2
     assert "no validation rows" in result.stderr and result.stderr.count("\n") == 1
@@ -350,7 +353,7 @@ def test_the_first_lines_say_what_lambda_means_and_each_step_what_was_lost(train
 
 def test_a_first_save_tells_the_bytes_of_a_whole_checkpoint(train: Any, monkeypatch: pytest.MonkeyPatch,
                                                             tmp_path: Path) -> None:
-    publish = saving.publish
+    publish = save.publish
     made = train("run.name=other")
     assert made.returncode == 0, made.stderr
     whole = folder_size(next((tmp_path / "runs/other/checkpoints").glob("step-*")))
@@ -358,10 +361,10 @@ def test_a_first_save_tells_the_bytes_of_a_whole_checkpoint(train: Any, monkeypa
     def full(run: Any, folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(folder / "model.safetensors"))
 
-    monkeypatch.setattr(saving, "publish", full)
+    monkeypatch.setattr(save, "publish", full)
     result = train()
     assert result.returncode == 5
     (needed,) = re.findall(r"model\.safetensors \(No space left on device\): (\d+) bytes are needed", result.stderr)
     assert 0.9 * whole < int(needed) < 1.3 * whole
-    monkeypatch.setattr(saving, "publish", publish)
+    monkeypatch.setattr(save, "publish", publish)
     assert train().returncode == 0

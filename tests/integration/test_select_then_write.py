@@ -12,8 +12,8 @@ import pytest
 from articles import english
 from helpers import Finished, tiny_tokenizer, warm_cli, write_jsonl
 from llmtrain import Summarizer
-from llmtrain.data.extraction import encode_sentences
-from llmtrain.data.pieces import fitting, pieces
+from llmtrain.data.document_pieces import fitting, pieces
+from llmtrain.data.sentence_features import encode_sentences
 from stopping import same, stop_at
 
 COMMON = ("trainer.batch_size=8", "schedule.warmup_steps=1", "eval.bootstrap_samples=5", "eval.baselines=false",

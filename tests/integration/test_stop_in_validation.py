@@ -18,7 +18,7 @@ from warm.libraries import python
 STEPS = 6
 STOP_IN = """
 import os, signal, sys, time
-from llmtrain.cli import main
+from llmtrain.cli.main import main
 from llmtrain.training import {module}
 
 real, at = {module}.{function}, int(sys.argv[1])
@@ -32,22 +32,22 @@ def slow(run, *rest, **how):
 {module}.{function} = slow
 sys.exit(main(sys.argv[2:]))
 """
-IN_LOSSES = STOP_IN.format(module="validation", function="held_out_losses", when="run.progress.step == at")
-IN_SUMMARIES = STOP_IN.format(module="validation", function="generate_and_score",
+IN_LOSSES = STOP_IN.format(module="validate", function="held_out_losses", when="run.state.progress.step == at")
+IN_SUMMARIES = STOP_IN.format(module="validate", function="predict_and_score",
                               when="how['accelerator'] is not None and seen() == at")
 # of two ranks: those in the second argument are stopped in their own share of what the third one names
 RANKS = """
 import os, signal, sys, time
-from llmtrain import generation
-from llmtrain.cli import main
-from llmtrain.training import validation
+from llmtrain.inference import predict
+from llmtrain.cli.main import main
+from llmtrain.training import validate
 
 at, ranks, name, step = int(sys.argv[1]), sys.argv[2], sys.argv[3], []
-place = {"eval_batches": validation, "summarize_batches": generation}[name]
-losses, real = validation.held_out_losses, getattr(place, name)
+place = {"eval_batches": validate, "predict_batches": predict}[name]
+losses, real = validate.held_out_losses, getattr(place, name)
 
 def noting(run, *rest):
-    step.append(run.progress.step)
+    step.append(run.state.progress.step)
     return losses(run, *rest)
 
 def slow(*rest, **how):
@@ -56,7 +56,7 @@ def slow(*rest, **how):
         time.sleep(60)
     return real(*rest, **how)
 
-validation.held_out_losses = noting
+validate.held_out_losses = noting
 setattr(place, name, slow)
 sys.exit(main(sys.argv[4:]))
 """
@@ -116,7 +116,7 @@ def test_it_is_left_and_made_up_for(program: str, at: int, more: tuple[str, ...]
         compare(straight / "checkpoints" / one["folder"], stopped / "checkpoints" / two["folder"])
 
 
-@pytest.mark.parametrize(("ranks", "name"), [("01", "eval_batches"), ("1", "summarize_batches")])
+@pytest.mark.parametrize(("ranks", "name"), [("01", "eval_batches"), ("1", "predict_batches")])
 def test_two_ranks_leave_it_together(ranks: str, name: str, command: list[str], tmp_path: Path) -> None:
     assert [code for code, _ in two_ranks(tmp_path, "-m", "llmtrain", *command, "run.name=straight")] == [0, 0]
     started = time.monotonic()

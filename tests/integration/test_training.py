@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import environment, pairs, run_cli, warm_cli, without_fingerprints, write_jsonl
-from llmtrain.training import loop
+from llmtrain.training import trainer
 from llmtrain.training.step import StepResult
 from stopping import Killed, same
 from torture.hooks import steady_clock
@@ -109,14 +109,14 @@ def test_resume_is_bitwise(precision: str, tiny_base: Path, rows: Path, tmp_path
 
 STOP_AT = """
 import os, signal, sys
-from llmtrain.training import loop
-from llmtrain.cli import main
-stop, advance = int(sys.argv[1]), loop.advance
+from llmtrain.training import trainer
+from llmtrain.cli.main import main
+stop, advance = int(sys.argv[1]), trainer.advance
 def advancing(run, *rest):
     advance(run, *rest)
-    if run.progress.step == stop:
+    if run.state.progress.step == stop:
         os.kill(os.getpid(), signal.SIGTERM)
-loop.advance = advancing
+trainer.advance = advancing
 sys.exit(main(["train", *sys.argv[2:]]))
 """
 
@@ -200,7 +200,7 @@ def test_debug_overfit_learns_its_batch(tiny_base: Path, rows: Path, tmp_path: P
 
 def test_max_minutes_cools_down_and_ends(tiny_base: Path, rows: Path, tmp_path: Path,
                                          monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "advance", loop.advance)  # undone at the end
+    monkeypatch.setattr(trainer, "advance", trainer.advance)  # undone at the end
     steady_clock(0.045)  # 40 steps: a busy machine may take too few to see the rate fall
     command = arguments(tiny_base, rows, "trainer.max_minutes=0.03", "schedule=constant_cooldown",
                         "trainer.log_every=1")
@@ -234,9 +234,9 @@ def test_non_finite_loss_is_named_and_stops(tiny_base: Path, rows: Path, tmp_pat
 
 POISON = """
 import sys
-from llmtrain.training import module
-from llmtrain.cli import main
-forward = module.JointModule.forward
+from llmtrain.objectives import joint_module
+from llmtrain.cli.main import main
+forward = joint_module.JointModule.forward
 def poisoned(self, batch, step, *rest):
     sums = forward(self, batch, step, *rest)
     if self.training and step == 1 and int((batch["example_id"] == 3).sum()):
@@ -245,7 +245,7 @@ def poisoned(self, batch, step, *rest):
 from llmtrain.data import loader
 plan = loader.Order.plan
 loader.Order.plan = lambda self, epoch: [list(range(8, 16)), list(range(8)), *plan(self, epoch)]
-module.JointModule.forward = poisoned
+joint_module.JointModule.forward = poisoned
 sys.exit(main(["train", *sys.argv[1:]]))
 """
 
@@ -335,21 +335,21 @@ def test_a_tracker_shows_no_step_twice_after_a_kill(tiny_base: Path, rows: Path,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     command = arguments(tiny_base, rows, "trainer.max_steps=6", "trainer.save_every=2", "trainer.log_every=1",
                         "trainer.tracker=tensorboard")
-    advance = loop.advance
+    advance = trainer.advance
 
     def killed(run: Any, *rest: Any) -> None:
         advance(run, *rest)
-        if run.progress.step == 5:
-            loop.log_window(run, *last)
+        if run.state.progress.step == 5:
+            trainer.log_window(run, *last)
             for tracker in run.accelerator.trackers:
                 tracker.writer.flush()
             raise Killed
 
     last: tuple[Any, int] = (StepResult({}, {}, 0.0, 0.0, {}, False), 0)
-    monkeypatch.setattr(loop, "advance", killed)
+    monkeypatch.setattr(trainer, "advance", killed)
     with pytest.raises(Killed):
         warm_cli("train", *command, cwd=tmp_path)
-    monkeypatch.setattr(loop, "advance", advance)
+    monkeypatch.setattr(trainer, "advance", advance)
     assert tags_of(tmp_path / "runs/run")["train/tokens"] == [1, 2, 3, 4, 5]
     assert warm_cli("train", *command, cwd=tmp_path).returncode == 0
     assert tags_of(tmp_path / "runs/run")["train/tokens"] == [1, 2, 3, 4, 5, 6]
@@ -400,7 +400,7 @@ def test_a_run_in_a_thread_trains_and_leaves_the_process_as_it_was(tiny_base: Pa
     import torch
     from accelerate.state import AcceleratorState
 
-    from llmtrain import cli
+    from llmtrain.cli import main
 
     rows = [write_jsonl(tmp_path / f"{name}.jsonl", pairs(8, seed)) for seed, name in enumerate(("t", "v"))]
     arguments = ["train", f"model.path={tiny_base}", "data=files", f"data.train={rows[0]}",
@@ -409,7 +409,7 @@ def test_a_run_in_a_thread_trains_and_leaves_the_process_as_it_was(tiny_base: Pa
                  "data.max_source_tokens=64"]
     before = torch.are_deterministic_algorithms_enabled(), torch.get_rng_state(), dict(AcceleratorState._shared_state)
     codes: list[int] = []
-    thread = threading.Thread(target=lambda: codes.append(cli.main(arguments)))
+    thread = threading.Thread(target=lambda: codes.append(main.main(arguments)))
     thread.start()
     thread.join()
     assert codes == [0], capsys.readouterr().err

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import Finished, make_tiny_base, pairs, warm_cli, write_jsonl
-from llmtrain import verifying
 from llmtrain.checkpoint import manifest as manifests
 from llmtrain.checkpoint import point
+from llmtrain.integrity import verify as integrity_check
 
 
 @pytest.fixture(scope="module")
@@ -174,9 +174,9 @@ def test_a_run_with_one_thing_wrong(damage: Callable[[Path], object], told: str,
 
 def test_a_run_that_goes_on_meanwhile_is_whole(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It saves and prunes while its checkpoints are looked at: what was listed goes, and so does what last named."""
-    saves, check = run / "checkpoints", verifying._step
+    saves, check = run / "checkpoints", integrity_check._step
 
-    def busy(found: verifying.Finding) -> None:
+    def busy(found: integrity_check.Finding) -> None:
         if (step := int(found.path.name.removeprefix("step-"))) in (2, 6):
             later = Path(shutil.copytree(saves / "step-4", saves / f"step-{step + 4}"))
             meta = manifests.read(later).meta
@@ -188,7 +188,7 @@ def test_a_run_that_goes_on_meanwhile_is_whole(run: Path, monkeypatch: pytest.Mo
         check(found)
 
     point(saves, "best", 4, {})
-    monkeypatch.setattr(verifying, "_step", busy)
+    monkeypatch.setattr(integrity_check, "_step", busy)
     result = verify(run)
     assert result.returncode == 0, result.stderr
     assert "step-2" not in result.stdout and "last: a pointer that moved meanwhile" in result.stdout

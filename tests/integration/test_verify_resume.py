@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from helpers import environment, pairs, warm_cli, write_jsonl
-from llmtrain.commands.verify_resume import _fixed, _Trials, first_difference
+from llmtrain.cli.commands.verify_resume import _fixed, _Trials, first_difference
 from llmtrain.config.schema import TrainConfig
-from llmtrain.errors import ResourceError
-from llmtrain.training.tracing import state_of
+from llmtrain.core.errors import ResourceError
+from llmtrain.training.diagnostics.state_trace import state_of
 from running import Runs
 from torture.bench import changed_source
+from torture.mutants import MUTANTS
 from warm.libraries import python
 
 pytestmark = pytest.mark.usefixtures("warm_children")
@@ -70,8 +71,7 @@ def test_what_a_killed_one_leaves_is_known_to_clean(command: list[str], tmp_path
 
 def test_it_names_what_a_broken_resume_loses(command: list[str], tmp_path: Path,
                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    forgetful = "    parts.append(RandomPart(accelerator))\n"
-    with changed_source(tmp_path / "broken", "training/setup.py", forgetful, "") as source:
+    with changed_source(tmp_path / "broken", MUTANTS["random-state-forgotten"].change) as source:
         monkeypatch.setenv("PYTHONPATH", str(source))  # of the runs
         done = warm_cli(*command, "precision=fp32", cwd=tmp_path)
     assert done.returncode == 4, done.stderr
@@ -83,7 +83,7 @@ def test_a_trace_holds_what_the_next_log_line_averages(tiny_base: Path, tmp_path
     runs = Runs(tiny_base, tmp_path)
     try:
         run = runs(*_fixed(4))
-        run.progress.window = {"steps": 2.0, "time": 0.7}
+        run.state.progress.window = {"steps": 2.0, "time": 0.7}
         assert run.config.trainer.log_every == 4  # a stop falls inside the window
         assert state_of(run, [])["progress"]["window"] == '{"steps": 2.0}'
     finally:

@@ -27,7 +27,8 @@ def main() -> int:
     parser.add_argument("--n", type=int, help="trials; default: the long form's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mutants", action="store_true", help="run each row on the broken programs it must catch")
-    parser.add_argument("--folder", type=Path, help="work below this folder instead of a temporary one")
+    parser.add_argument("--folder", type=Path,
+                        help="work below this folder, and keep there what a row that fails has left")
     options = parser.parse_args()
     if not options.rows:
         for row in ROWS.values():
@@ -36,8 +37,9 @@ def main() -> int:
     names = list(ROWS) if options.rows == ["all"] else options.rows
     if wrong := [name for name in names if name not in ROWS]:
         parser.error(f"no row {wrong[0]}; choose from {', '.join(ROWS)} or all")
-    with tempfile.TemporaryDirectory(prefix="torture-", dir=options.folder) as folder:
-        return max([failed(ROWS[name], options, Path(folder)) for name in names])
+    with tempfile.TemporaryDirectory(prefix="torture-") as temporary:
+        folder = options.folder or Path(temporary)
+        return max([failed(ROWS[name], options, folder) for name in names])
 
 
 def failed(row: Row, options: argparse.Namespace, folder: Path) -> int:
@@ -51,7 +53,7 @@ def failed(row: Row, options: argparse.Namespace, folder: Path) -> int:
                 print(f"{row.id}  {name} ({MUTANTS[name].about}): "
                       f"{'NOT CAUGHT' if said is None else 'caught: ' + said[:300]}", flush=True)
             return bad
-        with bench_for(folder / row.id) as bench:
+        with bench_for(folder / row.id, keep=options.folder is not None) as bench:
             print(run_row(row, bench, options.n or row.long, options.seed), flush=True)
     except Caught as caught:
         print(f"{row.id}  FAILED: {caught}", flush=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import SOURCE, environment, make_tiny_base, pairs, write_jsonl
+from torture.change import Change
 from torture.servers import Forked, Program, Server
 
 TORTURE = Path(__file__).resolve().parent
@@ -265,20 +266,17 @@ class Bench:
 
 
 @contextlib.contextmanager
-def changed_source(folder: Path, file: str, old: str, new: str) -> Iterator[Path]:
-    """A copy of the source with one text replaced: a deliberately broken program.
+def changed_source(folder: Path, change: Change) -> Iterator[Path]:
+    """A copy of the source with one change made: a deliberately broken program.
 
     Raises:
-        ValueError: ``old`` does not stand exactly once in ``file``: the code has moved on, and the change must follow.
+        ValueError: There is not exactly one place for it: the code has moved on, and the change must follow.
     """
     copy = folder / "src"
     shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "configs").symlink_to(SOURCE.parent / "configs")
-    path = copy / "llmtrain" / file
-    text = path.read_text(encoding="utf-8")
-    if text.count(old) != 1:
-        raise ValueError(f"{file} holds {old!r} {text.count(old)} times, not once; bring the mutant up to date")
-    path.write_text(text.replace(old, new), encoding="utf-8")
+    path = copy / "llmtrain" / change.file
+    path.write_text(change.apply(path.read_text(encoding="utf-8")), encoding="utf-8")
     try:
         yield copy
     finally:

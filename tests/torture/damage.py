@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from llmtrain import checkpoint
-from llmtrain.errors import CheckpointError
+from llmtrain.core.errors import CheckpointError
 
 
 def damage(path: Path, other: Path, how: str, draw: random.Random) -> bool:

@@ -19,26 +19,26 @@ WRITES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.trun
 
 def steady_clock(seconds: float) -> None:
     """Every step takes so long by the run's own count: what is limited by minutes is then the same each time."""
-    from llmtrain.training import loop
+    from llmtrain.training import trainer
 
-    advance = loop.advance
-    loop.advance = lambda run, agreed, result, _seconds: advance(run, agreed, result, seconds)
+    advance = trainer.advance
+    trainer.advance = lambda run, agreed, result, _seconds: advance(run, agreed, result, seconds)
 
 
 def signal_at_step(step: int, number: int = signal.SIGTERM, clock: float | None = None) -> None:
     """Send this process a signal once the run has taken so many steps, before anything is logged or saved of them."""
-    from llmtrain.training import loop
+    from llmtrain.training import trainer
 
     if clock is not None:
         steady_clock(clock)
-    advance = loop.advance
+    advance = trainer.advance
 
     def advancing(run: Any, *rest: Any) -> None:
         advance(run, *rest)
-        if run.progress.step == step:
+        if run.state.progress.step == step:
             os.kill(os.getpid(), number)
 
-    loop.advance = advancing
+    trainer.advance = advancing
 
 
 def count_writes(below: str, tell: str) -> None:
@@ -88,7 +88,8 @@ def signal_in(phase: str, number: int, again: float | None, group: bool, tell: s
 
     ``tell`` gets the time of the last signal, and the CPU time that the process had used when it came.
     """
-    from llmtrain.training import finish, module, saving, setup, step, validation
+    from llmtrain.objectives import joint_module
+    from llmtrain.training import final_evaluation, save, seeds, step, validate
 
     sent: list[float] = []
 
@@ -132,26 +133,26 @@ def signal_in(phase: str, number: int, again: float | None, group: bool, tell: s
 
     match phase:
         case "start":
-            before(setup, "seed_everything", lambda *_: True)
+            before(seeds, "seed_everything", lambda *_: True)
         case "step" | "workers":
             before(step.TrainStep, "__call__", lambda _self, _micro, _agreed, at, _update: at == early)
         case "accumulation":
-            before(module.JointModule, "forward", second)
+            before(joint_module.JointModule, "forward", second)
         case "save":
-            before(saving, "write_model", lambda run, *_: run.progress.step == late)
+            before(save, "write_model", lambda run, *_: run.state.progress.step == late)
         case "evaluation":
-            before(validation, "held_out_losses", lambda run, *_: run.progress.step == late)
+            before(validate, "held_out_losses", lambda run, *_: run.state.progress.step == late)
         case "generation":
-            before(validation, "generate_and_score", lambda *_, **__: True)
+            before(validate, "predict_and_score", lambda *_, **__: True)
         case "scoring":
-            before(finish, "generate_and_score", lambda *_, **__: True)
+            before(final_evaluation, "predict_and_score", lambda *_, **__: True)
 
 
 def spoil_row(term: str, row: int, value: float) -> None:
     """The loss of this term is multiplied by ``value`` (NaN, inf) wherever it is trained on this row."""
-    from llmtrain.training import module
+    from llmtrain.objectives import joint_module
 
-    forward = module.JointModule.forward
+    forward = joint_module.JointModule.forward
 
     def spoilt(joint: Any, batch: Any, *rest: Any, **how: Any) -> Any:
         sums = forward(joint, batch, *rest, **how)
@@ -159,7 +160,7 @@ def spoil_row(term: str, row: int, value: float) -> None:
             sums[term] = sums[term] * value
         return sums
 
-    module.JointModule.forward = spoilt  # type: ignore[method-assign]
+    joint_module.JointModule.forward = spoilt  # type: ignore[method-assign]
 
 
 def overflow_at(steps: list[int], stop: int | None = None) -> None:
@@ -188,7 +189,8 @@ def fault_at(phase: str, step: int, what: str) -> None:
     Args:
         what: killed, stopped, raising or exiting (at once, with 0); launcher: the process above gets a SIGTERM.
     """
-    from llmtrain.training import module, state
+    from llmtrain.objectives import joint_module
+    from llmtrain.training import state
 
     def fail(*_: object) -> None:
         if what == "raising":
@@ -211,7 +213,7 @@ def fault_at(phase: str, step: int, what: str) -> None:
 
         state.RandomPart.save = saving  # type: ignore[method-assign]
         return
-    forward, calls = module.JointModule.forward, [0]
+    forward, calls = joint_module.JointModule.forward, [0]
 
     def stepping(self: Any, *rest: Any, **how: Any) -> Any:
         calls[0] += self.training
@@ -222,7 +224,7 @@ def fault_at(phase: str, step: int, what: str) -> None:
             next(p for p in self.parameters() if p.requires_grad).register_hook(fail)
         return forward(self, *rest, **how)
 
-    module.JointModule.forward = stepping  # type: ignore[method-assign]
+    joint_module.JointModule.forward = stepping  # type: ignore[method-assign]
 
 
 def lose_worker(moment: str, worker: int, batch: int, what: str, delay: float, tell: str) -> None:
@@ -233,13 +235,13 @@ def lose_worker(moment: str, worker: int, batch: int, what: str, delay: float, t
     from torch.utils.data import get_worker_info
 
     from llmtrain.data import loader
-    from llmtrain.training import setup
+    from llmtrain.training import build_data
 
     def lose() -> None:
         Path(tell).write_text(str(time.monotonic()), encoding="utf-8")
         os.kill(os.getpid(), signal.SIGKILL if what == "killed" else signal.SIGSTOP)
 
-    call, start, calls = loader.Collate.__call__, setup.ignore_in_worker, [0]
+    call, start, calls = loader.Collate.__call__, build_data.ignore_in_worker, [0]
 
     def collating(self: Any, request: Any) -> Any:
         made, info = call(self, request), get_worker_info()
@@ -257,7 +259,7 @@ def lose_worker(moment: str, worker: int, batch: int, what: str, delay: float, t
             lose()
 
     loader.Collate.__call__ = collating  # type: ignore[method-assign]
-    setup.ignore_in_worker = starting
+    build_data.ignore_in_worker = starting
 
 
 def limit_file_size(size: int) -> None:
@@ -343,17 +345,17 @@ def hub_of_the_environment() -> None:
 
 def eat_memory_at_step(step: int, size: int) -> None:
     """Once the run has taken so many steps this process wants so many bytes more, and is the one that is killed."""
-    from llmtrain.training import loop
+    from llmtrain.training import trainer
 
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    advance, eaten = loop.advance, []
+    advance, eaten = trainer.advance, []
 
     def advancing(run: Any, *rest: Any) -> None:
         advance(run, *rest)
-        if run.progress.step == step:
+        if run.state.progress.step == step:
             eaten.append(bytearray(os.urandom(1 << 20)) * (size >> 20))
 
-    loop.advance = advancing
+    trainer.advance = advancing
 
 
 def limit_device_memory(size: int, stop: int | None = None) -> None:
@@ -369,16 +371,16 @@ def limit_address_space_at_step(step: int) -> None:
     """Once the run has taken so many steps its address space may not grow any more."""
     import torch
 
-    from llmtrain.training import loop
+    from llmtrain.training import trainer
 
-    advance = loop.advance
+    advance = trainer.advance
 
     def advancing(run: Any, *rest: Any) -> None:
         advance(run, *rest)
-        if run.progress.step == step:
+        if run.state.progress.step == step:
             pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
             size = pages * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (size, size))
             torch.zeros(64 << 20)  # as a larger batch would want
 
-    loop.advance = advancing
+    trainer.advance = advancing

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmtrain import checkpoint
 from llmtrain.checkpoint.locate import read_pointer
-from llmtrain.errors import CheckpointError
+from llmtrain.core.errors import CheckpointError
 from stopping import same
 from torture.bench import Bench, Caught, Run, must
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from llmtrain.cli import main
+from llmtrain.cli.main import main
 from torture.hooks import fault_at
 
 if __name__ == "__main__":

@@ -77,21 +77,23 @@ ROWS: dict[str, Row] = {row.id: row for row in (
 
 
 @contextmanager
-def bench_for(folder: Path, mutant: str | None = None) -> Iterator[Bench]:
-    """A bench on the current source, or on a copy with one mutant in it; its folder is removed afterwards."""
+def bench_for(folder: Path, mutant: str | None = None, keep: bool = False) -> Iterator[Bench]:
+    """A bench on the current source, or on a copy with one mutant in it; its folder is removed afterwards, unless it is
+    to be kept when the row fails."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
         if mutant is None:
             with Bench(folder / "bench") as bench:
                 yield bench
+            keep = False
             return
-        change = MUTANTS[mutant]
-        with (changed_source(folder / "mutant", change.file, change.old, change.new) as source,
+        with (changed_source(folder / "mutant", MUTANTS[mutant].change) as source,
               Bench(folder / "bench", source) as bench):
             yield bench
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_row(row: Row, bench: Bench, n: int, seed: int) -> str:

@@ -9,12 +9,12 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
-from llmtrain.atomic import STAGED, folder_size
+from llmtrain.core.files import STAGED, folder_size
 from torture.bench import Bench, Run, must
 from torture.observe import alike, finished, left_over, pointed, steps, whole_steps
 from torture.rows_disk import ARGS, changes_of, traced
 
-CLAIM = "llmtrain.training.runfolder:RunFolder.claim"
+CLAIM = "llmtrain.training.run_folder.claim:RunFolder.claim"
 DISK_BYTES = 4 << 20
 AGAIN = 3
 REMOVALS = {"unlink", "unlinkat", "rmdir"}  # what does not go now goes at the next start

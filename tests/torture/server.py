@@ -29,13 +29,14 @@ def warm_up() -> None:
     """Import all that the commands import late."""
     load_libraries()
     from llmtrain import registry
-    from llmtrain.cli import COMMANDS
-    from llmtrain.log import quiet_libraries
+    from llmtrain.cli.main import COMMANDS
+    from llmtrain.core.logging import quiet_libraries
 
     quiet_libraries()
     modules = [part.target.partition(":")[0] for kind in registry.KINDS for part in registry.parts(kind)]
-    for name in ("llmtrain.hf", "llmtrain.summarizer", "llmtrain.training.loop", "llmtrain.training.setup",
-                 *(f"llmtrain.commands.{command.replace('-', '_')}" for command in COMMANDS), *modules):
+    for name in ("llmtrain.hf", "llmtrain.tasks.summarization.summarizer", "llmtrain.training.trainer",
+                 "llmtrain.training.build",
+                 *(f"llmtrain.cli.commands.{command.replace('-', '_')}" for command in COMMANDS), *modules):
         importlib.import_module(name)
 
 
@@ -54,7 +55,7 @@ def command(task: dict[str, Any]) -> None:
         module, _, function = target.partition(":")
         getattr(importlib.import_module(module), function)(*arguments)
     if task["script"] is None:
-        from llmtrain.cli import main
+        from llmtrain.cli.main import main
 
         sys.exit(main(task["args"], program=True))
     sys.argv = [task["script"], *task["args"]]

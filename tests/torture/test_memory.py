@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtrain import memory
+from llmtrain.core import memory
 from torture.bench import Bench
 from torture.observe import alike, finished, steps
 

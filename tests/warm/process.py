@@ -7,6 +7,7 @@ socket that interpreters (interpreter.py) come to. It ends when the standard inp
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import importlib
 import json
@@ -176,10 +177,17 @@ def become_server(task: dict[str, Any], handle: int) -> NoReturn:
         os._exit(0)
 
 
+def reap(*_: object) -> None:
+    """Wait for what has ended, so that its CPU time counts as this process's (cost.py)."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def main(listening: int) -> None:
     path = sys.path[1:]  # without the folder of this file
     load_libraries()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what is forked here
+    signal.signal(signal.SIGCHLD, reap)
     requests, listener = socket.socket(fileno=os.dup(0)), socket.socket(fileno=listening)
     while True:
         ready = select.select([requests, listener], [], [])[0]

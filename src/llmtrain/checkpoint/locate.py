@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmtrain.atomic import read_json
 from llmtrain.checkpoint.manifest import MANIFEST, Manifest, record_of
 from llmtrain.checkpoint.verify import verify
-from llmtrain.errors import CheckpointError, ConfigError
-from llmtrain.log import warn
+from llmtrain.core.errors import CheckpointError, ConfigError
+from llmtrain.core.files import read_json
+from llmtrain.core.logging import warn
 
 AVERAGE = "average-"
 _STEP = re.compile(r"step-(0|[1-9][0-9]{0,17})")

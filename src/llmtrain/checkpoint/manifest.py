@@ -8,20 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llmtrain.atomic import dump_json, read_json
-from llmtrain.errors import CheckpointError
+from llmtrain.checkpoint.untrusted import check_manifest, unsafe_name
+from llmtrain.core.errors import CheckpointError
+from llmtrain.core.files import dump_json, read_json
 
 MANIFEST = "manifest.json"
 FORMAT = "llmtrain-checkpoint"
 VERSION = 1
 JSON_LIMIT = 8 << 20  # bytes: parsed, JSON of the worst kind takes thirty times as much
-FORBIDDEN_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz", ".joblib", ".py", ".so")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +44,6 @@ def record_of(path: Path) -> FileRecord:
     """Hash a file in chunks."""
     with path.open("rb") as file:
         return FileRecord(hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size)
-
-
-def unsafe_name(name: str) -> str | None:
-    """Why a relative path must not stand in a manifest, or None."""
-    if not name or name.startswith("/") or "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name):
-        return "is no relative path"
-    if any(part in ("", ".", "..") for part in name.split("/")):
-        return "leaves its folder or is not in plain form"
-    if name.lower().endswith(FORBIDDEN_SUFFIXES):
-        return "is of a kind that can hold code"
-    return None
 
 
 def list_files(folder: Path) -> tuple[list[str], list[str]]:
@@ -131,27 +118,6 @@ def read(folder: Path) -> Manifest:
     if digest != _digest(body):
         raise CheckpointError(f"the manifest does not match its own digest at {path}; it was changed or damaged, "
                               "use another checkpoint")
-    return _typed(body, path)
-
-
-def _typed(body: dict[str, Any], path: Path) -> Manifest:
-    kind, step, files, meta = (body.get(name) for name in ("kind", "step", "files", "meta"))
-    wrong = CheckpointError(f"the manifest is malformed at {path}; use another checkpoint")
-    if kind not in ("step", "model") or not isinstance(files, dict) or not isinstance(meta, dict):
-        raise wrong
-    if (type(step) is not int or step < 0) if kind == "step" else step is not None:
-        raise wrong
-    records: dict[str, FileRecord] = {}
-    problems: list[str] = []
-    for name, record in files.items():
-        if reason := unsafe_name(name):
-            problems.append(f"the manifest names {name[:200]!r}, which {reason}, at {path}; do not use this checkpoint")
-        if not isinstance(record, dict) or set(record) != {"sha256", "size"}:
-            raise wrong
-        sha256, size = record["sha256"], record["size"]
-        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256) or type(size) is not int or size < 0:
-            raise wrong
-        records[name] = FileRecord(sha256, size)
-    if problems:
-        raise CheckpointError(problems)
-    return Manifest(kind, step, records, meta)
+    check_manifest(body, path)
+    files = {name: FileRecord(**record) for name, record in body["files"].items()}
+    return Manifest(body["kind"], body["step"], files, body["meta"])

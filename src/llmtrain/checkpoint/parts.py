@@ -6,15 +6,16 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmtrain.atomic import dump_json, read_json
 from llmtrain.checkpoint.manifest import read
 from llmtrain.checkpoint.verify import check_files
-from llmtrain.errors import CheckpointError
+from llmtrain.core.errors import CheckpointError
+from llmtrain.core.files import dump_json, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 STATE = "state"
+LIKE_THE_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # slots of a parameter's own shape in "optimizer"
 _NAME = re.compile(r"[a-z0-9_-][a-z0-9_.-]*")
 
 Parts = dict[str, tuple[dict[str, "Tensor"], dict[str, Any]]]

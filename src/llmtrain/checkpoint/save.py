@@ -9,13 +9,13 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-from llmtrain.atomic import STAGED, folder_size, read_json, stage_folder, write_json, writing
 from llmtrain.checkpoint import manifest as manifests
 from llmtrain.checkpoint.locate import AVERAGE, digest_of, identity, read_pointer, step_folders
 from llmtrain.checkpoint.parts import STATE, Parts, parts_size, write_parts
 from llmtrain.checkpoint.verify import verify
-from llmtrain.errors import CheckpointError
-from llmtrain.log import warn
+from llmtrain.core.errors import CheckpointError
+from llmtrain.core.files import STAGED, folder_size, read_json, stage_folder, write_json, writing
+from llmtrain.core.logging import warn
 
 MODEL = "model"
 

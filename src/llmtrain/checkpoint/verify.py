@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from llmtrain.checkpoint.manifest import MANIFEST, FileRecord, Manifest, list_files, read, record_of
-from llmtrain.errors import CheckpointError
-from llmtrain.lfs import is_lfs_pointer, pointer_problem
+from llmtrain.checkpoint.untrusted import large_header
+from llmtrain.core.errors import CheckpointError
+from llmtrain.core.git_lfs import is_lfs_pointer, pointer_problem
 
-HEADER_LIMIT = 32 << 20  # bytes of JSON; a model of 100,000 tensors needs less
 _ADVICE = "use another checkpoint or restore this one"
 
 
@@ -55,17 +55,7 @@ def _check(folder: Path, name: str, record: FileRecord) -> str | None:
     try:
         if record_of(path) != record:
             return f"damaged file at {path}: its sha256 is not the one saved; {_ADVICE}"
-        return _check_header(path, size) if name.endswith(".safetensors") else None
+        large = large_header(path, size) if name.endswith(".safetensors") else None
+        return None if large is None else f"{large}; {_ADVICE}"
     except OSError as error:
         return f"unreadable file at {path} ({error.strerror}); {_ADVICE}"
-
-
-def _check_header(path: Path, size: int) -> str | None:
-    """A safetensors file starts with its header's length: 8 bytes, little-endian. Refuse it before it is parsed."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-    if size < 8 or length > min(HEADER_LIMIT, size - 8):
-        return f"safetensors header of {length} bytes at {path} is more than the file or the limit holds; {_ADVICE}"
-    return None
-
-

@@ -1,306 +1,100 @@
-"""From files and overrides to a typed configuration: find configs/, compose with Hydra, apply presets, convert.
-
-Hydra is used through its compose API alone: no output folder, no logging set-up, no change of directory.
-"""
+"""The only way from overrides to a typed, checked configuration, for every command."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_origin
+from dataclasses import dataclass
+from typing import Any, Literal, overload
 
-from llmtrain.config import own
-from llmtrain.config.choices import ScheduleName
-from llmtrain.config.hashing import differing_keys, result_dict, run_hash, run_name
-from llmtrain.config.interpolation import resolver_in, texts
-from llmtrain.config.names import Names
-from llmtrain.config.objective import moves_lambda, trains_summary
-from llmtrain.config.paths import path_value, quote
-from llmtrain.config.preprocess import settled
-from llmtrain.config.reference import SCHEMAS, keys
-from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
-from llmtrain.config.store import register_schemas
-from llmtrain.config.textual import quote_overrides
-from llmtrain.config.typed import build, did_you_mean, from_dict, part_sections, to_dict
-from llmtrain.errors import ConfigError, shorten
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-__all__ = ["compose", "config_dir", "differing_keys", "from_dict", "path_value", "result_dict", "run_hash", "run_name",
-           "to_dict", "to_typed"]
-
-LENGTHS = ("max_steps", "max_epochs", "max_minutes")
-Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig
+from llmtrain.config.checks import problems_of
+from llmtrain.config.compose import compose, to_container
+from llmtrain.config.convert import build, part_sections, task_sections
+from llmtrain.config.from_checkpoint import Stored, changed_by, refuse_fixed
+from llmtrain.config.presets import settle_best_metric
+from llmtrain.config.schema import SCHEMAS, Config, EvaluateConfig, TrainConfig
+from llmtrain.config.sections.preprocess import settled
+from llmtrain.config.sections.task import chosen_task, with_own_keys
+from llmtrain.core.errors import ConfigError
 
 
-def config_dir() -> Path:
-    """The folder of yaml files: beside the installed module, else the repository's configs/.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A typed configuration that was not refused yet, with how it came about.
 
-    Raises ConfigError when neither exists.
+    Attributes:
+        config: Typed; nothing below this sees a composed configuration.
+        values: The same as plain values, as composed.
+        origins: What set each key that a preset changed.
+        problems: What does not go together, one line each.
     """
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "configs", package.parents[1] / "configs"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise ConfigError(f"no configs folder beside {package}; install llmtrain again")
+
+    config: Config
+    values: dict[str, Any]
+    origins: dict[str, str]
+    problems: list[str]
 
 
-@contextmanager
-def session(command: str, parsed: Iterable[Any] = ()) -> Iterator[Any]:
-    """Hydra's config loader over our configs folder and the user's own, for a command and its parsed overrides; the
-    Hydra state that the caller had comes back."""
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    register_schemas(config_dir(), command)
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        own.begin(Names(command, loader, default_groups(command)), config_dir(), parsed)
-        own.add_to(loader)
-        yield loader
+@overload
+def load_config(command: Literal["train"], overrides: list[str], *, multirun: bool = False) -> TrainConfig: ...
 
 
-@cache
-def default_groups(command: str) -> frozenset[str]:
-    """Groups in the defaults list of a command's primary configuration."""
-    import yaml
-
-    listed = yaml.safe_load((config_dir() / f"{command}.yaml").read_text(encoding="utf-8"))["defaults"]
-    return frozenset(name for entry in listed if isinstance(entry, dict) for name in entry)
+@overload
+def load_config(command: Literal["eval"], overrides: list[str], stored: Stored | None = None) -> EvaluateConfig: ...
 
 
-def parse(overrides: list[str]) -> list[Any]:
-    """Hydra's parsed overrides. Raises ConfigError with one line for each that its grammar cannot read."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    parser, parsed, problems = OverridesParser.create(), [], []
-    for override in overrides:
-        try:
-            parsed.append(parser.parse_override(override))
-            # as typed, for the parts of a sweep; and as read, since the grammar takes backslashes away
-            asked = (resolver_in(text) for text in (override, *texts(parsed[-1].value())))
-            if (resolver := next(filter(None, asked), None)) is not None:
-                problems.append(f"{override.partition('=')[0]} has {shorten(resolver, 80)}...}}, which would read "
-                                "something else than the configuration; write the value itself")
-        except (ValueError, RecursionError) as error:  # Python itself reads no number of 5,000 digits
-            problems.append(f"cannot read {shorten(override, 80)} ({shorten(str(error), 80) or type(error).__name__}); "
-                            "give a shorter value")
-        except HydraException as error:
-            if "=" not in override and not override.startswith("~"):
-                problems.append(f"{override!r} is not KEY=VALUE; `llmtrain --help` shows the form")
-            else:
-                problems.append(f"cannot read {override!r} ({str(error).splitlines()[0]}); put the value in quotes: "
-                                "\"KEY='VALUE'\"")
-    if problems:
-        raise ConfigError(problems)
-    return parsed
+@overload
+def load_config(command: str, overrides: list[str], stored: Stored | None = None, *, multirun: bool = False,
+                ) -> Config: ...
 
 
-def check_names(command: str, parsed: list[Any], loader: Any, multirun: bool = False) -> None:
-    """Raise ConfigError with one line for each key, group or option that does not exist, wrong value, and sweep.
-
-    ``multirun``: whoever asks could take a sweep under --multirun.
-    """
-    several = "add --multirun, or quote the value" if multirun else "give one value, or quote it"
-    problems = [f"{o.input_line} is a sweep; {several}: \"{o.key_or_group}='{o.input_line.partition('=')[2]}'\""
-                for o in parsed if o.is_sweep_override()]
-    names = Names(command, loader, default_groups(command), own.elsewhere)
-    problems += [problem for o in parsed if not o.is_sweep_override() and (problem := names.problem(o))]
-    if problems:
-        raise ConfigError(problems)
-
-
-def _sweeps(parsed: list[Any], advice: str) -> list[str]:
-    return [f"{o.input_line} is a sweep; {advice}" for o in parsed if o.is_sweep_override()]
-
-
-def refuse_sweeps(parsed: list[Any], advice: str) -> None:
-    """Raise ConfigError with one line for each override that lists several values."""
-    if problems := _sweeps(parsed, advice):
-        raise ConfigError(problems)
-
-
-def compose(command: str, overrides: list[str], multirun: bool = False) -> DictConfig:
-    """The composed configuration of a command, presets applied. See :func:`compose_told`."""
-    return compose_told(command, overrides, multirun)[0]
-
-
-def compose_told(command: str, overrides: list[str], multirun: bool = False) -> tuple[DictConfig, dict[str, str]]:
-    """The composed configuration of a command, and what set each key that a preset changed.
+def load_config(command: str, overrides: list[str], stored: Stored | None = None, *, multirun: bool = False,
+                ) -> Config:
+    """The configuration of a command, typed and checked.
 
     Args:
-        command: train, eval or summarize.
+        command: One of ``SCHEMAS``; ``data show``, ``sweep`` and ``verify-resume`` take train's.
         overrides: As typed in a shell; path values need no quoting.
-        multirun: Several values of a key are for --multirun, which the caller has; else they are for nothing.
+        stored: A checkpoint's own configuration, which the overrides change key by key, or a whole group by its name
+            (``data=files``). None: the command's yaml alone.
+        multirun: A key with several values is answered with --multirun, which the command has.
+
+    Raises:
+        ConfigError: With one line for each wrong key, group, option or value; or, where those are right, for each
+            thing that does not go together, and for each key that the checkpoint fixes (model, head, objective ...).
+        CheckpointError: ``stored`` does not fit the schema.
+    """
+    if command != "train":
+        refuse_fixed(overrides, command, stored)
+    loaded = load(command, overrides, stored, multirun=multirun)
+    if loaded.problems:
+        raise ConfigError(loaded.problems)
+    return loaded.config
+
+
+def load(command: str, overrides: list[str], stored: Stored | None = None, *, multirun: bool = False) -> Loaded:
+    """:func:`load_config` without a refusal of what does not go together.
 
     Raises:
         ConfigError: With one line for each wrong key, group, option or value.
+        CheckpointError: ``stored`` does not fit the schema.
     """
-    from omegaconf import open_dict
-
-    overrides = quote_overrides(overrides, command)
-    parsed = parse(overrides)
-    with session(command, parsed) as loader:
-        overrides, parsed = take_in_files(command, overrides, parsed, loader)
-        check_names(command, parsed, loader, multirun)
-        config = _compose(command, overrides)
-        experiment = config.hydra.runtime.choices.get("experiment")
-        with open_dict(config):
-            del config["hydra"]
-        if isinstance(experiment, str):
-            experiment = own.stem(f"experiment/{experiment}") or experiment
-    changed = _apply_presets(config, parsed, experiment) if command == "train" else {}
-    return config, changed
+    composed, origins = compose(command, overrides, multirun)
+    values = to_container(composed)
+    if stored is not None:
+        values = changed_by(stored, values, overrides, command)
+    config = _typed(command, values)
+    return Loaded(config, values, origins, problems_of(config))
 
 
-def take_in_files(command: str, overrides: list[str], parsed: list[Any], loader: Any) -> tuple[list[str], list[Any]]:
-    """The overrides and their parsed form, with the option that a file is composed as in the place of its name.
+def _typed(command: str, values: dict[str, Any]) -> Config:
+    """Plain values as typed dataclasses, with the presets that need them typed.
 
     Raises:
-        ConfigError: With one line for each file that is not there.
+        ConfigError: With one line for each key that the schema, or the chosen head, does not have.
     """
-    names, taken, problems = Names(command, loader, default_groups(command)), list(overrides), []
-    for index, override in enumerate(parsed):
-        if override.is_sweep_override() or not own.is_file_name(override.value()):
-            continue
-        try:
-            if (found := own.taken_in(override, names)) is not None:
-                sign = "+" if override.is_add() or found[0] not in names.chosen else ""
-                taken[index] = f"{sign}{override.key_or_group}={quote(found[1])}"
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    return taken, parsed if taken == overrides else parse(taken)
-
-
-def _compose(command: str, overrides: list[str]) -> DictConfig:
-    """Hydra's own composition, its errors in our one line."""
-    from hydra import compose as hydra_compose
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        return hydra_compose(command, overrides, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(command, error)) from error
-    except OverflowError as error:  # a whole number of 400 digits for a float
-        named = re.search(r"full_key: (\S+)", str(error))
-        raise ConfigError(f"{named[1] if named else 'a value'} is a number out of range; give a smaller one") from error
-
-
-def _one_line(command: str, error: Exception) -> str:
-    from omegaconf.errors import ConfigAttributeError, OmegaConfBaseException
-
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    if isinstance(cause, ConfigAttributeError) and is_dataclass(cause.object_type):
-        return _no_such_key(str(cause.full_key), cause.object_type)
-    key = keys(command).get(str(getattr(cause, "full_key", None) or ""))
-    if key is None and (entry := _entry_problem(command, str(error).splitlines()[0], str(cause).splitlines()[0])):
-        return entry
-    value = getattr(cause, "value", None)
-    text = " ".join(line.strip() for line in str(cause).splitlines() if not line.strip().startswith("object_type="))
-    if key is None:
-        head = str(error).splitlines()[0]
-        return f"{head}: {text}" if cause is not error else text
-    line = str(error).splitlines()[0].removeprefix("Error merging override ")
-    if cause is error or "=" not in line:  # a yaml, not the command line
-        return f"{text}; give {key.expects} for {key.path}"
-    value = line.partition("=")[2]
-    hint = did_you_mean(value, key.choices, f"give {key.expects}") if key.choices else f"give {key.expects}"
-    return f"{key.path}={value} is not {key.expects}; {hint}" if key.choices else (
-        f"{key.path}={value} is not {key.expects}{' or null' if key.optional else ''}; give one")
-
-
-def _no_such_key(path: str, schema: Any) -> str:
-    """One line for a key that another choice of its group has, and the chosen one has not."""
-    group = path.rpartition(".")[0]
-    known = {field.name: field.default for field in fields(schema)}
-    names = [f"{group}.{name}" for name in known if name != "name"]
-    return f"{group}={known['name']} has no key {path}; " + did_you_mean(path, names, f"it has {', '.join(names)}")
-
-
-def _entry_problem(command: str, line: str, cause: str) -> str | None:
-    """One line for an entry of a list that does not fit; Hydra names the list in its own first line alone."""
-    named = re.search(r"override '?([\w.]+)", line)
-    key = keys(command).get(named[1]) if named else None
-    if key is None or get_origin(key.type) is not list:
-        return None
-    return f"{key.path} has an entry that does not fit ({cause}); give {key.expects}"
-
-
-def _apply_presets(config: DictConfig, parsed: list[Any], experiment: str | None) -> dict[str, str]:
-    """The run length named on the command line unsets a yaml's; max_minutes turns a schedule that needs a
-    known number of steps into constant_cooldown; a list of terms unsets a yaml's objective.base and lam; a weighting
-    that moves lambda begins at 0 and takes the run's steps where neither is given.
-
-    Returns what set each key that this changed.
-    """
-    from omegaconf import OmegaConf
-
-    changed: dict[str, str] = {}
-
-    def change(path: str, value: Any, origin: str) -> None:
-        if OmegaConf.select(config, path) != value:
-            changed[path] = origin
-        OmegaConf.update(config, path, value)
-
-    named = {o.key_or_group for o in parsed}
-    lengths = [name for name in LENGTHS if f"trainer.{name}" in named and config.trainer.get(name) is not None]
-    if lengths:
-        for name in LENGTHS:
-            if name not in lengths and f"trainer.{name}" not in named:
-                change(f"trainer.{name}", None, f"trainer.{lengths[0]}")
-    minutes = OmegaConf.select(config, "trainer.max_minutes")
-    needs_steps = OmegaConf.select(config, "schedule.name") in (ScheduleName.linear, ScheduleName.cosine)
-    if minutes is not None and needs_steps and not {"schedule", "schedule.name"} & named:
-        change("schedule.name", ScheduleName.constant_cooldown, "trainer.max_minutes")
-    if OmegaConf.select(config, "objective.terms") is not None:  # the list wins over a yaml's short form
-        for name in ("objective.base", "objective.lam"):
-            if name not in named:
-                change(name, None, "objective.terms")
-    if moves_lambda(OmegaConf.select(config, "objective.weighting")):
-        if OmegaConf.select(config, "objective.lam_start") is None and "objective.lam_start" not in named:
-            change("objective.lam_start", 0.0, "objective.weighting")
-        steps = OmegaConf.select(config, "trainer.max_steps")
-        if OmegaConf.select(config, "objective.lam_steps") == 0 and steps and "objective.lam_steps" not in named:
-            change("objective.lam_steps", steps, "trainer.max_steps")
-    if experiment and "experiment_name" not in named:
-        change("experiment_name", experiment.replace("/", "-"), f"+experiment={experiment}")
-    return changed
-
-
-def to_container(config: DictConfig) -> dict[str, Any]:
-    """A composed configuration as plain values, interpolations resolved. Raises ConfigError when one cannot be."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        container = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(" ".join(str(error).split())) from error
-    assert isinstance(container, dict)
-    return {str(name): value for name, value in container.items()}
-
-
-def to_typed(command: str, config: DictConfig) -> Config:
-    """A composed configuration as typed dataclasses; nothing below this sees a DictConfig.
-
-    Raises ConfigError with one line for each key that the schema, or the chosen head, does not have.
-    """
-    values = to_container(config)
-    if command == "train":
-        trained: TrainConfig = build(TrainConfig, values, "", **part_sections(values))
-        if trained.trainer.best_metric == "auto":
-            trained.trainer.best_metric = "rouge1" if trains_summary(trained.objective) else "loss.total"
-        typed: Config = trained
-    else:
-        typed = build(SCHEMAS[command], values)
-    typed.data.preprocess = settled(typed.data.preprocess)
-    return typed
+    values = with_own_keys(values, chosen_task(values))
+    sections = part_sections(values) if command == "train" else task_sections(values)
+    config: Config = build(SCHEMAS[command], values, "", **sections)
+    if isinstance(config, TrainConfig):
+        settle_best_metric(config)
+    config.data.preprocess = settled(config.data.preprocess)
+    return config

@@ -9,18 +9,20 @@ from enum import Enum
 from typing import Any, Union, get_args, get_origin
 
 from llmtrain import registry
+from llmtrain.config.bounds import OPEN, Bounds, bounds_of
+from llmtrain.config.convert import hints
 from llmtrain.config.keys import RESULTS
-from llmtrain.config.objective import objective_schema
-from llmtrain.config.optim import optim_schema
-from llmtrain.config.schema import EvaluateConfig, SummarizeCommandConfig, TrainConfig
-from llmtrain.config.typed import hints, plain
-
-SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summarize": SummarizeCommandConfig}
+from llmtrain.config.plain import plain
+from llmtrain.config.schema import SCHEMAS, TrainConfig
+from llmtrain.config.sections.objective import objective_schema
+from llmtrain.config.sections.optim import optim_schema
+from llmtrain.config.sections.task import sections_of, shared_sections
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One documented key. ``type`` is the annotation without None; ``optional`` says whether null is a value."""
+    """One documented key. ``type`` is the annotation without None; ``optional`` says whether null is a value;
+    ``bounds`` is the range of a number, and of each in a list."""
 
     path: str
     meaning: str
@@ -29,11 +31,20 @@ class Key:
     affects: str
     type: Any
     optional: bool
+    bounds: Bounds = OPEN
 
     @property
     def open(self) -> bool:
         """Whether further keys may stand below this one."""
         return self.type is Any or get_origin(self.type) is dict or self.type is dict
+
+    @property
+    def range(self) -> str:
+        """The range of a number in words; of a list of groups, that of each number in them."""
+        entry = (get_args(self.type) or (None,))[0]
+        if isinstance(entry, type) and is_dataclass(entry):
+            return ", ".join(f"{field.name} {bounds}" for field in fields(entry) if (bounds := bounds_of(field)))
+        return str(self.bounds)
 
     @property
     def choices(self) -> list[str]:
@@ -46,6 +57,8 @@ class Key:
             return ["none", *(part.name for part in registry.parts("objective"))]
         if self.path == "optim.name":
             return [part.name for part in registry.parts("optimizer")]
+        if self.path == "task.name":
+            return [part.name for part in registry.parts("task")]
         if self.path == "objective.weighting":
             return [part.name for part in registry.parts("weighting")]
         return []
@@ -83,19 +96,22 @@ def _walk(schema: type, prefix: str, sections: dict[str, type]) -> Iterator[Key]
         if default is MISSING:
             default = None if field.default_factory is MISSING else field.default_factory()
         yield Key(path, field.metadata.get("meaning", ""), field.metadata.get("unit", ""), plain(default),
-                  field.metadata.get("affects", RESULTS), annotation, optional)
+                  field.metadata.get("affects", RESULTS), annotation, optional, bounds_of(field))
 
 
-def keys(command: str, head: str | None = None) -> dict[str, Key]:
-    """All keys of a command by dotted path; ``head`` limits head options to one head (default: every head's)."""
+def keys(command: str, head: str | None = None, task: str | None = None) -> dict[str, Key]:
+    """All keys of a command by dotted path; ``head`` limits head options to one head (default: every head's), ``task``
+    the keys of data and eval to one task."""
+    shared = shared_sections() | ({} if task is None else sections_of(registry.get("task", task)))
     if command != "train":
-        return {key.path: key for key in _walk(SCHEMAS[command], "", {})}
-    found: dict[str, Key] = {}
-    names = [part.name for part in registry.parts("head")] if head is None else [head]
-    for name in names:
-        sections = {"head": registry.get("head", name).options, "objective": objective_schema(),
-                    "optim": optim_schema()}
-        found |= {key.path: key for key in _walk(TrainConfig, "", sections) if key.path not in found}
+        return {key.path: key for key in _walk(SCHEMAS[command], "", shared)}
+    first, *others = [part.name for part in registry.parts("head")] if head is None else [head]
+    sections = shared | {"head": registry.get("head", first).options, "objective": objective_schema(),
+                         "optim": optim_schema()}
+    found = {key.path: key for key in _walk(TrainConfig, "", sections)}
+    for other in others:  # only what stands below head differs
+        for key in _walk(registry.get("head", other).options, "head.", {}):
+            found.setdefault(key.path, key)
     return found
 
 

@@ -3,131 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-from llmtrain.config.choices import (
-    DataSplit,
-    Language,
-    OnUnsupported,
-    PrecisionName,
-    References,
-    Resume,
-    SplitName,
-    SummaryFormat,
-)
-from llmtrain.config.data import DataConfig
-from llmtrain.config.keys import CONTENT, SPEED, WHERE, key
-from llmtrain.config.model import ModelConfig
-from llmtrain.config.optim import ScheduleConfig
-from llmtrain.config.trainer import TrainerConfig
-from llmtrain.config.tuning import TuningConfig
+from llmtrain.config.keys import WHERE, key
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sections.eval import EvalConfig
+from llmtrain.config.sections.generation import GenerationConfig
+from llmtrain.config.sections.model import ModelConfig
+from llmtrain.config.sections.objective import ObjectiveConfig
+from llmtrain.config.sections.optim import OptimConfig, ScheduleConfig
+from llmtrain.config.sections.precision import PrecisionConfig
+from llmtrain.config.sections.probe import ProbeConfig
+from llmtrain.config.sections.run import RunConfig
+from llmtrain.config.sections.summarize import SummarizeConfig
+from llmtrain.config.sections.task import default_section, default_task
+from llmtrain.config.sections.trainer import TrainerConfig
+from llmtrain.config.sections.tuning import TuningConfig
 
 
-@dataclass(kw_only=True, slots=True)
-class RunConfig:
-    root: str = key("runs", "folder that holds the run folders", affects=WHERE)
-    name: str | None = key(None, "run folder name; default: the experiment and a hash of the result-changing keys",
-                           affects=WHERE)
-    seed: int = key(0, "seed of weights, order, masks and dropout")
-    resume: Resume = key(Resume.auto, "auto: go on when a checkpoint exists; never: refuse; must: refuse without one",
-                         affects=WHERE)
-    extend_from: str | None = key(None, "run or checkpoint whose whole state this run goes on from", affects=CONTENT)
-    allow_world_size_change: bool = key(False, "resume with another number of processes (not bitwise any more)",
-                                        affects=WHERE)
+class HeadConfig(Protocol):
+    """The options of a registered head."""
+
+    name: str
 
 
-@dataclass(kw_only=True, slots=True)
-class PrecisionConfig:
-    name: PrecisionName = key(PrecisionName.fp32, "number format of the forward and backward pass")
-    on_unsupported: OnUnsupported = key(OnUnsupported.run,
-                                        "slow here: run it and say so, stop with an error, or use bf16 / fp32 instead")
-    allow_tf32: bool = key(False, "CUDA: fp32 matrix products may use TF32")
-    init_scale: float = key(65536.0, "fp16: first loss scale")
-    growth_interval: int = key(2000, "fp16: good steps before the scale doubles", "steps")
+class TaskConfig(Protocol):
+    """The options of a registered task."""
 
-
-@dataclass(kw_only=True, slots=True)
-class ProbeConfig:
-    every: int | None = key(None, "steps between probes of each term's gradient on the base; a probe changes nothing",
-                            "steps", affects=WHERE)
-
-
-@dataclass(kw_only=True, slots=True)
-class GenerationConfig:
-    """Decoding, under transformers' own names."""
-
-    num_beams: int = key(1, "beams (1: greedy)", "beams")
-    do_sample: bool = key(False, "sample instead of taking the most probable token")
-    temperature: float = key(1.0, "sampling temperature")
-    top_k: int = key(50, "sampling draws from so many of the likeliest tokens (0: from all)", "tokens", late=True)
-    top_p: float = key(1.0, "nucleus sampling mass", "probability")
-    max_new_tokens: int = key(32, "longest summary", "tokens")
-    min_new_tokens: int = key(0, "shortest summary", "tokens")
-    length_penalty: float = key(1.0, "beam search: exponent of the length")
-    early_stopping: bool | str = key(False, "beam search ends: true, with num_beams finished summaries; false, when a "
-                                     "better one is unlikely; never, when none can be better", late=True)
-    no_repeat_ngram_size: int = key(3, "no n-gram of this size twice (0: off)", "tokens")
-    repetition_penalty: float = key(1.0, "divides the probability of tokens that are written already: more than 1, "
-                                    "fewer repetitions (1: off)", late=True)
-    num_return_sequences: int = key(1, "summaries of each document, at most num_beams or else sampled; scores are the "
-                                    "first's, with beams the best", "summaries", late=True)
-    batch_tokens: int = key(8192, "source tokens decoded together, padding included", "tokens", affects=SPEED)
-
-
-@dataclass(kw_only=True, slots=True)
-class EvalConfig:
-    split: SplitName = key(SplitName.test, "split to score")
-    output: str | None = key(None, "folder for results.json and predictions.jsonl; default: inside the run",
-                             affects=WHERE)
-    prediction: str = key("prediction", "column of predictions=FILE that holds them", late=True)
-    references: References = key(References.first, "first (the summary), mean, max (of each metric), best_rouge1")
-    language: Language = key(Language.auto, "ROUGE tokenizer: en (stemmed), cjk (characters, Latin words "
-                             "whole, no marks), characters (every one, as it stands), zh_words (Chinese words by "
-                             "jieba), other (Unicode words); auto is one of en, cjk, other")
-    bootstrap_samples: int = key(1000, "resamples behind the 95 % intervals", "samples")
-    baselines: bool = key(True, "also score the lead and extractive-oracle baselines")
-    lead: int | None = key(None, "length of the lead baseline; default: the best on validation rows; without "
-                           "checkpoint and predictions the lead itself is scored", "words, or characters for CJK")
-
-
-@dataclass(kw_only=True, slots=True)
-class SummarizeConfig:
-    format: SummaryFormat = key(SummaryFormat.text, "text: one summary a line; jsonl: with scores and copied words",
-                                affects=WHERE)
-    cite: bool = key(False, "text: number the document's sentences behind each sentence of the summary that comes from "
-                            "them (head=ext_abs, extractive)", affects=WHERE)
-    batch: int = key(32, "documents read ahead and decoded together", "documents", affects=SPEED)
-
-
-@dataclass(kw_only=True, slots=True)
-class ShowConfig:
-    """What ``llmtrain data show`` takes beside train's own keys."""
-
-    split: DataSplit = key(DataSplit.train, "split whose lengths are drawn and rows are shown", affects=WHERE)
-    rows: int = key(3, "rows shown, chosen by a hash of the document", "rows", affects=WHERE)
-    sample: int = key(5000, "rows of each split that lengths are measured on", "rows", affects=WHERE)
-    near: bool = key(True, "look for documents of validation and test in train", affects=WHERE)
+    name: str
 
 
 @dataclass(kw_only=True, slots=True)
 class _Shared:
+    task: TaskConfig = key(default_task, "what is learnt: summarization, or another registered task", late=True)
     run: RunConfig = key(RunConfig, "run folder, seed, resume")
     model: ModelConfig = key(ModelConfig, "base model")
-    data: DataConfig = key(DataConfig, "documents and summaries")
+    data: DataConfig = key(lambda: default_section("data"), "rows to train on and to score")
     precision: PrecisionConfig = key(PrecisionConfig, "number format")
     generation: GenerationConfig = key(GenerationConfig, "decoding")
-    eval: EvalConfig = key(EvalConfig, "scoring")
+    eval: EvalConfig = key(lambda: default_section("eval"), "scoring")
     trainer: TrainerConfig = key(TrainerConfig, "lengths, batches, saving")
 
 
 @dataclass(kw_only=True, slots=True)
 class TrainConfig(_Shared):
-    """The whole configuration of ``llmtrain train``. ``head``, ``objective`` and ``optim`` are typed from the
-    registry."""
+    """The whole configuration of ``llmtrain train``.
 
-    head: Any = key(None, "summary head; options depend on head.name")
-    objective: Any = key(None, "joint loss")
-    optim: Any = key(None, "optimizer")
+    ``task``, ``head``, ``objective`` and ``optim`` are typed from the registry; so are the keys of ``data`` and
+    ``eval`` that the task adds to :class:`DataConfig` and :class:`EvalConfig`.
+    """
+
+    head: HeadConfig = key(None, "what stands on the base; options depend on head.name")
+    objective: ObjectiveConfig = key(None, "joint loss")
+    optim: OptimConfig = key(None, "optimizer")
     schedule: ScheduleConfig = key(ScheduleConfig, "learning-rate schedule")
     tuning: TuningConfig = key(TuningConfig, "what of the base is trained")
     probe: ProbeConfig = key(ProbeConfig, "gradients of the terms")
@@ -152,3 +80,8 @@ class SummarizeCommandConfig(_Shared):
     input: str | None = key(None, "file to summarize: a plain text is one document, each row of .jsonl, .csv, "
                                   ".parquet ... is one; default: stdin, one document a line", affects=WHERE)
     summarize: SummarizeConfig = key(SummarizeConfig, "reading and writing")
+
+
+Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig
+SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summarize": SummarizeCommandConfig}
+FROM_CHECKPOINT = tuple(name for name in SCHEMAS if name != "train")  # that start from a checkpoint's own configuration

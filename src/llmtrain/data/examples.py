@@ -7,21 +7,27 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 
-from llmtrain.errors import DataError
+from llmtrain.core.errors import DataError
 
 SPLIT_PERCENT = 5
 NEAR_CHARACTERS = 60
 WORDS = re.compile(r"[^\W_]+")
-SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no file can hold it as UTF-8
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One document. ``summary`` trains the model; ``references`` are what multi-reference rules score against."""
+    """A row as it was read.
+
+    Attributes:
+        id: Its name, of the row's own column ``id`` or its place.
+        source: What the model reads.
+        target: What it learns to give; empty for a row that trains the base alone.
+        references: What a prediction is scored against.
+    """
 
     id: str
-    document: str
-    summary: str
+    source: str
+    target: str
     references: tuple[str, ...]
 
 
@@ -30,7 +36,7 @@ class Splits:
     """Examples of each split, the hash of all their text, and what the reader had to say.
 
     ``whole`` counts the rows of each split before ``data.max_*_rows`` cut it; ``unlabelled`` are documents that train
-    without a summary beside the rows of ``train``.
+    without a target beside the rows of ``train``.
     """
 
     train: list[Example]
@@ -76,18 +82,18 @@ def take_from_train(splits: dict[str, list[Example]], names: list[str], what: st
     if held_out is not None and "validation" in names:
         notes = take_from_train(splits, [name for name in names if name != "validation"], what)
         return [*notes, _hold_out(splits, held_out, seed)]
-    documents = {e.document for e in splits["train"]}
+    documents = {e.source for e in splits["train"]}
     if names and len(documents) <= len(names):
         raise DataError(f"train has {len(documents)} different document{'s' * (len(documents) != 1)}, from which no "
                         f"{' and no '.join(names)} split can be taken; give more rows, or "
                         + " and ".join(what.format(name) for name in names))
     notes = []
     for left, name in enumerate(names, start=1 - len(names)):
-        order = sorted({e.document for e in splits["train"]}, key=lambda text: _share(text, name))
+        order = sorted({e.source for e in splits["train"]}, key=lambda text: _share(text, name))
         wanted = sum(share_out(text, SPLIT_PERCENT, name) for text in order)
         chosen = set(order[:min(max(1, wanted), len(order) - 1 + left)])
-        splits[name] = [e for e in splits["train"] if e.document in chosen]
-        splits["train"] = [e for e in splits["train"] if e.document not in chosen]
+        splits[name] = [e for e in splits["train"] if e.source in chosen]
+        splits["train"] = [e for e in splits["train"] if e.source not in chosen]
         notes.append(f"no {what.format(name)}: {len(splits[name])} rows ({SPLIT_PERCENT} % by a hash of the document, "
                      "at least one) taken from train")
     return notes
@@ -108,7 +114,7 @@ def _hold_out(splits: dict[str, list[Example]], rows: int, seed: int) -> str:
     """
     groups: dict[str, list[int]] = {}
     for index, example in enumerate(splits["train"]):
-        groups.setdefault(near_key(example.document), []).append(index)
+        groups.setdefault(near_key(example.source), []).append(index)
     chosen: set[int] = set()
     for key in sorted(groups, key=lambda key: digest(f"{seed}\0{key}")):
         if len(chosen) + len(groups[key]) <= rows:

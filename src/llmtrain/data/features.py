@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,18 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmtrain.atomic import writing
-from llmtrain.config.data import DataConfig
-from llmtrain.config.sentences import SentenceInput
-from llmtrain.data.cache import holding, keeping
-from llmtrain.data.controls import finder, first_spelled, notes_of, unwritable
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sentence_input import SentenceInput
+from llmtrain.core.cache import find_cached, open_cache
+from llmtrain.core.files import writing
+from llmtrain.core.processes import spread
+from llmtrain.data.control_tokens import notes_of
 from llmtrain.data.examples import Example, digest
-from llmtrain.data.extraction import END, LABELS, START, encode_sentences, label_sentences
-from llmtrain.data.language import detect
-from llmtrain.data.long import Cut, bounded, cut_of
-from llmtrain.data.pools import spread
-from llmtrain.data.preprocess.pipeline import Pipeline
-from llmtrain.data.special import special_ids
+from llmtrain.data.row_encoder import FLAGS, L1_IDS, RowEncoder, TextPairs
+from llmtrain.data.text.language import detect
+from llmtrain.data.tokenizer import Tokenizer
+from llmtrain.data.truncation import cut_of
 
 ROWS_PER_PROCESS = 20_000  # below this a second process costs more than it saves
 
@@ -33,20 +33,20 @@ class Stats:
     """How much the token limits cut off, and what else there is to tell of the texts."""
 
     rows: int
-    cut_documents: int
-    cut_summaries: int
+    cut_sources: int
+    cut_targets: int
     max_source_tokens: int
-    max_summary_tokens: int
+    max_target_tokens: int
     empty: int = 0  # documents of which preprocessing left no token
     kept: str = ""  # which part of a cut document is kept
     spelled: tuple[str, ...] = ()  # of each row that spells control tokens of the tokenizer, the first one
-    unwritable: int = 0  # summaries that hold what no token stands for
+    unwritable: int = 0  # targets that hold what no token stands for
 
     def describe(self) -> str:
-        share = [100 * count / max(1, self.rows) for count in (self.cut_documents, self.cut_summaries)]
+        share = [100 * count / max(1, self.rows) for count in (self.cut_sources, self.cut_targets)]
         empty = f"; of {self.empty} documents data.preprocess leaves no token" if self.empty else ""
         return (f"{share[0]:.1f} % of documents cut to {self.max_source_tokens} tokens{self.kept}, {share[1]:.1f} % of "
-                f"summaries to {self.max_summary_tokens}{empty}")
+                f"targets to {self.max_target_tokens}{empty}")
 
     def notes(self, split: str) -> list[str]:
         """Lines about what is read in another way than one may expect, or not kept."""
@@ -73,7 +73,7 @@ class Ragged:
 @dataclass(frozen=True, slots=True)
 class Features:
     """Token ids of a split: ``input_ids`` with the tokenizer's special tokens, ``labels`` ending with the end token,
-    and empty for a document without a summary.
+    and empty for a row without a target.
 
     ``l1_input_ids`` is the document as the base's own term reads it, where preprocessing makes a text for it alone.
 
@@ -91,52 +91,49 @@ class Features:
         return len(self.input_ids)
 
 
-def tokenize(examples: list[Example], tokenizer: Any, config: DataConfig, sentences: SentenceInput | None = None,
-             ) -> Features:
+def tokenize(examples: list[Example], tokenizer: Tokenizer, config: DataConfig, sentences: SentenceInput | None = None,
+             encoder: Callable[..., RowEncoder] = TextPairs) -> Features:
     """Tokenise examples, or read them from the cache that an earlier start left.
 
     Args:
-        sentences: Also tell where sentences are and, with labels, which of them make up the summary.
+        sentences: Also tell where sentences are and, with labels, which of them make up the target.
+        encoder: The task's: called with the tokenizer, ``config``, ``sentences`` and the targets' language.
     """
     from datasets import Dataset, List, Value, disable_progress_bars
     from datasets import Features as Schema
 
-    extra = [] if sentences is None else [START, END, LABELS][:3 if sentences.labels else 2]
-    pipeline = Pipeline(config.preprocess)
+    language = detect(clean(e.target) for e in examples) if sentences is not None and sentences.labels else ""
+    encode = encoder(tokenizer, config, sentences, language)
     if not examples:  # datasets forget the columns of a table without rows
         none = Ragged(np.zeros(0, np.int64), np.zeros(1, np.int64))
-        return Features(none, none, Stats(0, 0, 0, config.max_source_tokens, config.max_summary_tokens),
-                        none if pipeline.has_l1 else None, dict.fromkeys(extra, none))
+        return _features(dict.fromkeys(("input_ids", "labels", *encode.columns), none),
+                         Stats(0, 0, 0, config.max_source_tokens, config.max_target_tokens))
     if not os.isatty(2):
         disable_progress_bars()
-    documents = [clean(e.document) for e in examples]
-    summaries = [clean(e.summary) for e in examples]
-    content = digest("\0".join(documents) + "\1" + "\0".join(summaries))
+    sources, targets = [clean(e.source) for e in examples], [clean(e.target) for e in examples]
+    content = digest("\0".join(sources) + "\1" + "\0".join(targets))
     cut = cut_of(tokenizer, config)
-    language = detect(summaries) if sentences is not None and sentences.labels else ""
-    shaped = "" if sentences is None else f"{sentences} {language}"
     key = digest("\0".join([content, describe(tokenizer), type(tokenizer).__name__, str(config.max_source_tokens),
-                            str(config.max_summary_tokens), str(FORMAT), str(cut), pipeline.describe(), shaped]))[:24]
+                            str(FORMAT), type(encode).__qualname__, encode.describe()]))[:24]
     processes = config.processes or max(1, min(os.cpu_count() or 1, len(examples) // ROWS_PER_PROCESS))
-    lists = ["input_ids", "labels", *extra, *(["l1_input_ids"] if pipeline.has_l1 else [])]
+    lists = ["input_ids", "labels", *encode.columns]
     schema = Schema({name: List(Value("int64")) for name in lists}  # also of empty lists
-                    | {name: Value("bool") for name in ("cut_document", "cut_summary", "empty", "unwritable")}
-                    | {"spelled": Value("string")})
+                    | {name: Value("bool") for name in FLAGS} | {"spelled": Value("string")})
     files = _files(key, min(processes, len(examples)))
-    folder = holding(config, "features", files) or keeping(config, "features")
-    needed = 8 * sum(len(text) for text in (*documents, *summaries))  # more than tokens take: 8 bytes each
+    folder = find_cached(config.cache_dir, "features", files) or open_cache(config.cache_dir, "features")
+    needed = 8 * sum(len(text) for text in (*sources, *targets))  # more than tokens take: 8 bytes each
     with nullcontext() if folder is None else writing(folder / f"{key}.arrow", needed):
-        rows = _mapped(
-            Dataset.from_dict({"document": documents, "summary": summaries}), folder, files,
-            batched=True, remove_columns=["document", "summary"], features=schema, new_fingerprint=key,
-            fn_kwargs={"tokenizer": tokenizer, "pipeline": pipeline, "eos": special_ids(tokenizer).eos, "cut": cut,
-                       "summary": config.max_summary_tokens, "sentences": sentences, "language": language})
-    stats = Stats(len(rows), sum(rows["cut_document"]), sum(rows["cut_summary"]), config.max_source_tokens,
-                  config.max_summary_tokens, sum(rows["empty"]), cut.describe(),
+        rows = _mapped(Dataset.from_dict({"source": sources, "target": targets}), folder, files, encode,
+                       batched=True, remove_columns=["source", "target"], features=schema, new_fingerprint=key)
+    stats = Stats(len(rows), sum(rows["cut_source"]), sum(rows["cut_target"]), config.max_source_tokens,
+                  config.max_target_tokens, sum(rows["empty"]), cut.describe(),
                   tuple(one for one in rows["spelled"] if one), sum(rows["unwritable"]))
-    return Features(_ragged(rows, "input_ids"), _ragged(rows, "labels"), stats,
-                    _ragged(rows, "l1_input_ids") if pipeline.has_l1 else None,
-                    {name: _ragged(rows, name) for name in extra})
+    return _features({name: _ragged(rows, name) for name in lists}, stats)
+
+
+def _features(columns: dict[str, Ragged], stats: Stats) -> Features:
+    extra = {name: column for name, column in columns.items() if name not in ("input_ids", "labels", L1_IDS)}
+    return Features(columns["input_ids"], columns["labels"], stats, columns.get(L1_IDS), extra)
 
 
 def _files(key: str, processes: int) -> list[str]:
@@ -145,7 +142,7 @@ def _files(key: str, processes: int) -> list[str]:
         f"{key}_{number:05d}_of_{processes:05d}.arrow" for number in range(processes)]
 
 
-def _mapped(rows: Any, folder: Path | None, files: list[str], **how: Any) -> Any:
+def _mapped(rows: Any, folder: Path | None, files: list[str], encode: RowEncoder, **how: Any) -> Any:
     """The rows encoded, each shard by a process that leaves it in a file, or read from the files that are there.
 
     Without a folder all stays in memory.
@@ -155,8 +152,8 @@ def _mapped(rows: Any, folder: Path | None, files: list[str], **how: Any) -> Any
     from datasets import concatenate_datasets
 
     if len(files) == 1:
-        return rows.map(_encode, **_kept_in(folder, files[0]), **how)
-    shards = [(rows.shard(len(files), number, contiguous=True), _kept_in(folder, file), number == 0, how)
+        return rows.map(encode, **_kept_in(folder, files[0]), **how)
+    shards = [(rows.shard(len(files), number, contiguous=True), _kept_in(folder, file), number == 0, encode, how)
               for number, file in enumerate(files)]
     named = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads of its own in every process would be too many
@@ -168,28 +165,28 @@ def _mapped(rows: Any, folder: Path | None, files: list[str], **how: Any) -> Any
         os.environ |= {} if named is None else {"TOKENIZERS_PARALLELISM": named}
     if folder is None:
         return concatenate_datasets(made)
-    return concatenate_datasets([rows.map(_encode, **kept, **how) for rows, kept, _, how in shards])
+    return concatenate_datasets([rows.map(encode, **kept, **how) for rows, kept, _, encode, how in shards])
 
 
 def _kept_in(folder: Path | None, file: str) -> dict[str, Any]:
     return {"keep_in_memory": True} if folder is None else {"cache_file_name": str(folder / file)}
 
 
-def _encode_shard(shard: tuple[Any, dict[str, Any], bool, dict[str, Any]]) -> Any:
+def _encode_shard(shard: tuple[Any, dict[str, Any], bool, RowEncoder, dict[str, Any]]) -> Any:
     """The rows of a shard that is kept in memory; nothing for one that is in a file."""
     from datasets import disable_progress_bars
 
-    rows, kept, with_bar, how = shard
+    rows, kept, with_bar, encode, how = shard
     if not with_bar:  # one tells enough
         disable_progress_bars()
-    made = rows.map(_encode, **kept, **how)
+    made = rows.map(encode, **kept, **how)
     return made if "keep_in_memory" in kept else None
 
 
-FORMAT = 6  # raise when _encode changes
+FORMAT = 7  # raise when what TextPairs makes changes
 
 
-def describe(tokenizer: Any) -> str:
+def describe(tokenizer: Tokenizer) -> str:
     """All that shapes a tokenizer's output but its truncation and padding, which every call sets anew."""
     alone = " text only" if tokenizer.split_special_tokens else ""
     if not tokenizer.is_fast:
@@ -201,46 +198,6 @@ def describe(tokenizer: Any) -> str:
 def clean(text: str) -> str:
     """The text without lone surrogates and NUL, which no tokenizer takes."""
     return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
-
-
-def _encode(rows: dict[str, list[str]], tokenizer: Any, pipeline: Pipeline, cut: Cut, eos: int, summary: int,
-            sentences: SentenceInput | None, language: str) -> dict[str, list[Any]]:
-    written = [pipeline.summary(text) for text in rows["summary"]]
-    summaries = tokenizer(written, add_special_tokens=False, verbose=False)["input_ids"]
-    lost = [unwritable(ids, tokenizer) for ids in summaries]
-    # it may only stand last, also where nothing else spells its text
-    summaries = [[one for one in ids if one != eos] for ids in summaries]
-    labels = [[*ids[:summary - 1], eos] if given else [] for ids, given in zip(summaries, rows["summary"], strict=True)]
-    made: dict[str, list[Any]] = {"labels": labels, "cut_summary": [len(ids) + 1 > summary for ids in summaries],
-                                  "unwritable": lost}
-    if pipeline.has_l1:
-        alone = [bounded(pipeline.l1_document(text), tokenizer, cut) for text in rows["document"]]
-        made["l1_input_ids"] = [cut(ids) for ids in tokenizer(alone, verbose=False)["input_ids"]]
-    read = rows["document"] if sentences is not None else [bounded(pipeline.document(text), tokenizer, cut)
-                                                           for text in rows["document"]]
-    controls = finder(tokenizer)
-    made["spelled"] = [first_spelled(controls, *texts) for texts in zip(read, written, strict=True)]
-    if sentences is not None:
-        return made | _by_sentence(rows, tokenizer, cut, sentences, language)
-    whole = tokenizer(read, verbose=False)["input_ids"]
-    return made | {"input_ids": [cut(ids) for ids in whole],
-                   "empty": [len(ids) <= cut.before + cut.after for ids in whole],
-                   "cut_document": [len(ids) > cut.limit for ids in whole]}
-
-
-def _by_sentence(rows: dict[str, list[str]], tokenizer: Any, cut: Cut, sentences: SentenceInput, language: str,
-                 ) -> dict[str, list[Any]]:
-    """The documents as they stand (no preprocessing goes with sentences); those without a summary have no labels."""
-    found = encode_sentences(rows["document"], tokenizer, cut.limit, sentences.marked)
-    made: dict[str, list[Any]] = {"input_ids": found["input_ids"], "cut_document": found["cut"], START: found[START],
-                                  END: found[END], "empty": [not starts for starts in found[START]]}
-    if sentences.labels:
-        labels = label_sentences(rows["document"], rows["summary"], list(map(len, found[START])), language,
-                                 sentences.labels)
-        known = [bool(summary) for summary in rows["summary"]]
-        for name, column in ((START, found[START]), (END, found[END]), (LABELS, labels)):
-            made[name] = [row if has else [] for row, has in zip(column, known, strict=True)]
-    return made
 
 
 def _ragged(rows: Any, name: str) -> Ragged:

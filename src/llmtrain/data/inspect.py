@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmtrain.config.data import DataConfig
-from llmtrain.data.controls import finder, first_spelled, unwritable
+from llmtrain.config.sections.data import DataConfig
+from llmtrain.data.control_tokens import finder, first_spelled, unwritable
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import clean
-from llmtrain.data.language import detect
-from llmtrain.data.long import cut_of, token_ids
-from llmtrain.data.preprocess.pipeline import Pipeline
-from llmtrain.data.sentences import sentences
-from llmtrain.data.words import words
+from llmtrain.data.text.language import detect
+from llmtrain.data.text.preprocess.pipeline import Pipeline
+from llmtrain.data.text.sentences import sentences
+from llmtrain.data.text.words import words
+from llmtrain.data.tokenizer import Tokenizer
+from llmtrain.data.truncation import cut_of, token_ids
 
 NEAR_WORDS = 8  # words of an n-gram
 NEAR_SHARE = 0.8  # of a document's n-grams in the training documents: a near-duplicate
@@ -28,30 +28,30 @@ Shorten = Callable[[list[str]], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """One row as the model reads it: texts after preprocessing, their tokens, and which of the document's are kept."""
+class RowAsRead:
+    """One row as the model reads it: texts after preprocessing, their tokens, and which of the source's are kept."""
 
     document: str
     l1_document: str | None
-    summary: str
+    target: str
     tokens: list[str]
     kept: list[int]
-    summary_tokens: list[str]
-    kept_summary: int
+    target_tokens: list[str]
+    kept_target: int
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """Counts of some rows of a split, an entry a row; tokens with the tokenizer's special ones. What is told of
-    summaries has an entry for each row that has one.
+    targets has an entry for each row that has one.
 
-    ``copied`` is the share of a summary's tokens that stand in its document, ``copied_read`` in the part that is read;
-    ``spelled`` the first control token of each row that spells any, ``unwritable`` the number of summaries that hold
+    ``copied`` is the share of a target's tokens that stand in its source, ``copied_read`` in the part that is read;
+    ``spelled`` the first control token of each row that spells any, ``unwritable`` the number of targets that hold
     what no token stands for.
     """
 
-    document_tokens: NDArray[np.int64]
-    summary_tokens: NDArray[np.int64]
+    source_tokens: NDArray[np.int64]
+    target_tokens: NDArray[np.int64]
     sentences: NDArray[np.int64]
     copied: NDArray[np.float64]
     copied_read: NDArray[np.float64]
@@ -66,21 +66,21 @@ class Reader:
         shorten: What a selector makes of documents that are too long.
     """
 
-    def __init__(self, tokenizer: Any, config: DataConfig, shorten: Shorten | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, config: DataConfig, shorten: Shorten | None = None) -> None:
         self._tokenizer, self._config = tokenizer, config
         self._shorten = shorten or list
         self._pipeline = Pipeline(config.preprocess)
         self._cut = cut_of(tokenizer, config)
 
-    def read(self, example: Example) -> Reading:
-        (chosen,) = self._shorten([clean(example.document)])
-        document = self._pipeline.document(chosen)
-        summary = self._pipeline.summary(clean(example.summary))
+    def read(self, example: Example) -> RowAsRead:
+        (chosen,) = self._shorten([clean(example.source)])
+        document = self._pipeline.source(chosen)
+        target = self._pipeline.target(clean(example.target))
         ids = token_ids(document, self._tokenizer)
-        written = self._tokenizer(summary, add_special_tokens=False, verbose=False)["input_ids"]
-        l1 = self._pipeline.l1_document(chosen) if self._pipeline.has_l1 else None
-        return Reading(document, l1, summary, self._named(ids), self._cut(list(range(len(ids)))), self._named(written),
-                       min(len(written), self._config.max_summary_tokens - 1))
+        written = self._tokenizer(target, add_special_tokens=False, verbose=False)["input_ids"]
+        l1 = self._pipeline.l1_source(chosen) if self._pipeline.has_l1 else None
+        return RowAsRead(document, l1, target, self._named(ids), self._cut(list(range(len(ids)))),
+                         self._named(written), min(len(written), self._config.max_target_tokens - 1))
 
     def _named(self, ids: list[int]) -> list[str]:
         """Tokens as texts: byte-level ones are decoded, since their own names are no letters."""
@@ -93,16 +93,16 @@ class Reader:
         if not examples:
             none, nothing = np.zeros(0, np.int64), np.zeros(0)
             return Profile(none, none, none, nothing, nothing)
-        texts = [clean(e.document) for e in examples]
-        documents = [self._pipeline.document(text) for text in texts]
-        given = [row for row, e in enumerate(examples) if e.summary]
-        summaries = [self._pipeline.summary(clean(examples[row].summary)) for row in given]
-        shown = [self._pipeline.document(text) for text in self._shorten(texts)]
-        written = self._tokenizer(summaries, add_special_tokens=False, verbose=False)["input_ids"] if given else []
+        texts = [clean(e.source) for e in examples]
+        documents = [self._pipeline.source(text) for text in texts]
+        given = [row for row, e in enumerate(examples) if e.target]
+        targets = [self._pipeline.target(clean(examples[row].target)) for row in given]
+        shown = [self._pipeline.source(text) for text in self._shorten(texts)]
+        written = self._tokenizer(targets, add_special_tokens=False, verbose=False)["input_ids"] if given else []
         of_row = dict(zip(given, written, strict=True))
         controls = finder(self._tokenizer)
         named = [first_spelled(controls, text) for text in documents]
-        for row, text in zip(given, summaries, strict=True):
+        for row, text in zip(given, targets, strict=True):
             named[row] = named[row] or first_spelled(controls, text)
         lengths, copied, copied_read = [], [], []
         for row, document in enumerate(documents):  # one by one: the tokens of all may be more than memory holds
@@ -124,7 +124,7 @@ def share_in(ids: list[int], known: set[int]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Rows of a split that stand in another one too: equal documents, near-duplicates, equal summaries.
+    """Rows of a split that stand in another one too: equal documents, near-duplicates, equal targets.
 
     ``rows`` counts those of the split, ``looked_at`` the training rows whose n-grams were compared.
     """
@@ -133,7 +133,7 @@ class Overlap:
     rows: int
     documents: int
     near: int
-    summaries: int
+    targets: int
     looked_at: int
 
 
@@ -145,22 +145,22 @@ def overlaps_with_train(splits: Splits) -> list[Overlap]:
     others = [(name, getattr(splits, name)) for name in ("validation", "test") if getattr(splits, name)]
     if not splits.train or not others:
         return []
-    language = detect(e.document for e in splits.train)
-    documents = {e.document for e in splits.train}
-    summaries = {e.summary for e in splits.train if e.summary}
+    language = detect(e.source for e in splits.train)
+    documents = {e.source for e in splits.train}
+    targets = {e.target for e in splits.train if e.target}
     known: set[int] = set()
     looked_at = 0
     for example in splits.train:
         if len(known) > NEAR_GRAMS:
             break
-        known |= grams(example.document, language)
+        known |= grams(example.source, language)
         looked_at += 1
     found = []
     for name, examples in others:
-        own = [grams(e.document, language) for e in examples]
-        found.append(Overlap(name, len(examples), sum(e.document in documents for e in examples),
+        own = [grams(e.source, language) for e in examples]
+        found.append(Overlap(name, len(examples), sum(e.source in documents for e in examples),
                              sum(len(some & known) > NEAR_SHARE * len(some) for some in own),
-                             sum(e.summary in summaries for e in examples), looked_at))
+                             sum(e.target in targets for e in examples), looked_at))
     return found
 
 

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader
 
+from llmtrain.core.errors import DataError
+from llmtrain.data.batch import IGNORED, L1, MULTIPLE, Batch, Context, pad
 from llmtrain.data.features import Features
 from llmtrain.data.order import Order, Request, Requests
 from llmtrain.data.workers import end, fetch
-from llmtrain.errors import DataError
-
-Batch = dict[str, Any]
-IGNORED = -100  # a label that counts for nothing, torch's default ignore_index
-L1 = "l1_"  # before the names of l1's own text
-MULTIPLE = 8  # source widths are padded to a multiple of this
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """All that a transform may depend on besides the batch; ``step`` and ``epoch`` count from 0."""
-
-    epoch: int
-    seed: int
-    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +25,6 @@ class StepBatch:
     step: int
     epoch: int
     micro: list[Batch]
-
-
-def pad(rows: Sequence[Sequence[int] | NDArray[np.int64]], value: int, multiple: int = 1) -> Tensor:
-    """(B, longest) long, right-padded."""
-    width = max(1, max(len(row) for row in rows))
-    width = -(-width // multiple) * multiple
-    padded = np.full((len(rows), width), value, dtype=np.int64)
-    for row, values in enumerate(rows):
-        padded[row, :len(values)] = values
-    return torch.from_numpy(padded)
 
 
 def _padded(prefix: str, sources: list[NDArray[np.int64]], pad_id: int) -> Batch:
@@ -61,10 +37,10 @@ def _padded(prefix: str, sources: list[NDArray[np.int64]], pad_id: int) -> Batch
 
 @dataclass(frozen=True)
 class Collate:
-    """Rows of features to a batch: example_id (B,), input_ids and attention_mask (B, S), labels (B, T), extras (B, N).
+    """Makes a batch of rows: example_id (B,), input_ids and attention_mask (B, S), labels (B, T), extras (B, N).
 
     Where preprocessing makes a text for l1 alone, l1_input_ids and l1_attention_mask (B, S') hold it. ``tokens`` is the
-    number of the rows' tokens, summaries' included.
+    number of the rows' tokens, targets' included.
 
     No rows at all make a dummy of row 0 that counts for nothing: a process without rows must still take part.
     """
@@ -134,6 +110,10 @@ class StepLoader:
     def longest(self, count: int) -> Batch:
         """The rows that take the most memory, as one micro-batch of the first epoch."""
         return self._collate(Request(0, 0, self._order.longest(count)))
+
+    def alone(self, step: int, row: int) -> Batch:
+        """One row as a micro-batch of its own, as a step collates it."""
+        return self._collate(Request(step, step // self.steps_per_epoch, [row]))
 
     def iterate(self, start_step: int) -> Generator[StepBatch]:
         """Steps from ``start_step`` on, without end.

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from llmtrain.errors import ResourceError, shorten
-from llmtrain.log import warn
+from llmtrain.core.errors import ResourceError, shorten
+from llmtrain.core.logging import warn
 
 GRACE_SECONDS = 2  # what torch's own timeout gets before the workers are ended
 LOST = re.compile(r"DataLoader (worker \(pid|timed out)")

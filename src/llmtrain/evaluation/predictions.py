@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.config.schema import EvaluateConfig
-from llmtrain.data.cells import Reading, Unusable, names_in, shown
-from llmtrain.data.columns import Columns
-from llmtrain.data.encodings import NOT_UTF8, NUL, SAVE_AS
-from llmtrain.data.examples import SURROGATE, Example
-from llmtrain.data.readers import SUFFIXES, kind_of, read_bytes, read_rows, read_text
-from llmtrain.errors import DataError
+from llmtrain.core.errors import DataError, shown
+from llmtrain.core.files import SURROGATE
+from llmtrain.data.examples import Example
+from llmtrain.data.sources.cells import Reading, Unusable, names_in
+from llmtrain.data.sources.columns import Columns
+from llmtrain.data.sources.encodings import NOT_UTF8, NUL, SAVE_AS
+from llmtrain.data.sources.readers import SUFFIXES, kind_of, read_bytes, read_rows, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,13 @@ def read_predictions(path: Path, examples: list[Example], column: str = "predict
 
 def told_of_predictions(config: EvaluateConfig, texts: list[str], examples: list[Example]) -> list[str]:
     """What to tell of predictions that may be the data's own texts."""
-    column, data = config.eval.prediction, config.data
-    named = [f"data.{name}={column}" for name in ("summary", "references", "document")
-             if getattr(data, name) == column]
+    column = config.eval.prediction
+    named = [f"{key}={column}" for key, name in config.data.columns().named().items() if name == column]
     lines = []
     if named:
         lines.append(f"eval.prediction={column} is also {named[0]}; if the file is the data itself, its own texts are "
                      "scored, and no model's")
-    if texts and all(text in (e.summary, *e.references) for text, e in zip(texts, examples, strict=True)):
+    if texts and all(text in (e.target, *e.references) for text, e in zip(texts, examples, strict=True)):
         lines.append(f"each of the {len(texts)} predictions is a reference word for word; see that the file holds what "
                      "a model wrote")
     return lines
@@ -150,8 +150,8 @@ def _by_id(rows: list[Row]) -> dict[str, Row]:
 def _check_documents(rows: list[Row], examples: list[Example]) -> None:
     """Refuse a prediction that stands beside another row's document. One that the data do not hold tells nothing: it
     may be shortened."""
-    known = {e.document for e in examples}
+    known = {e.source for e in examples}
     for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
-        if row.document is not None and row.document != example.document and row.document in known:
+        if row.document is not None and row.document != example.source and row.document in known:
             raise DataError(f"the prediction at {row.place} stands beside another document than row {number} of the "
                             f"data (id {shown(example.id)}); sort the file as the data, or give both the same ids")

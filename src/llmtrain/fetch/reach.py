@@ -7,11 +7,10 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
-from llmtrain.atomic import IN_THE_WAY, write_problem
-from llmtrain.errors import ConfigError, ResourceError, behind, shorten
+from llmtrain.core.errors import ConfigError, ResourceError, behind, shorten
+from llmtrain.core.files import IN_THE_WAY, write_problem
 
 REACH_SECONDS = 5.0  # in all: looking up the name, connecting, and the first answer
 
@@ -77,7 +76,6 @@ def dataset_place(name: str) -> str:
     return f"/api/datasets/{name}"
 
 
-@cache  # a start asks several times
 def unreachable(place: str) -> str:
     """Why the hub does not answer at a place, or nothing. HF_ENDPOINT and the proxies are respected.
 

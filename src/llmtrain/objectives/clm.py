@@ -1,4 +1,4 @@
-"""Causal language modelling: the next token of the document, on the very states that the summary reads.
+"""Causal language modelling: the next token of the document, on the very states that the task term reads.
 
 A decoder's states see no token to their right, so one pass over the clean document serves both terms. The output
 embedding is the base's own: its input embedding where the two are tied, else the pretrained one, which AutoModel drops
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from llmtrain.data.loader import IGNORED, Batch, Context
-from llmtrain.heads.base import EncoderStates
-from llmtrain.heads.copy import gold_log_probability
-from llmtrain.heads.half import linear
-from llmtrain.model.family import pretrained_lm_head
-from llmtrain.model.summary import SummaryModel
+from llmtrain.data.batch import IGNORED, Batch, Context
+from llmtrain.models.backbone.families import pretrained_lm_head
+from llmtrain.models.heads.base import EncoderStates
+from llmtrain.models.heads.copy import gold_log_probability
+from llmtrain.models.task_model import TaskModel
+from llmtrain.nn.linear import linear
 from llmtrain.objectives.base import Objective, Transform, Vocabulary, connected_zero, row_generator
 from llmtrain.objectives.options import ClmConfig
 
@@ -48,9 +48,11 @@ class NextTokens:
 
 
 class CausalLm(Objective):
+    """The base term that predicts the next token of the document."""
+
     name = "clm"
 
-    def __init__(self, model: SummaryModel, options: ClmConfig, vocabulary: Vocabulary,
+    def __init__(self, model: TaskModel, options: ClmConfig, vocabulary: Vocabulary,
                  base_folder: Path | None) -> None:
         super().__init__(model, options, vocabulary, base_folder)
         self.options = options
@@ -63,7 +65,7 @@ class CausalLm(Objective):
     def count(self, batch: Batch) -> Tensor:
         return (batch["clm_labels"] != IGNORED).sum()
 
-    def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+    def forward(self, model: TaskModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
         labels_BS = batch["clm_labels"]
         at_N = (labels_BS != IGNORED).reshape(-1).nonzero().squeeze(1)
         if at_N.numel() == 0:

@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from llmtrain.data.loader import IGNORED, Batch, Context
-from llmtrain.heads.base import EncoderStates
-from llmtrain.model.summary import SummaryModel
+from llmtrain.data.batch import IGNORED, Batch, Context
+from llmtrain.models.heads.base import EncoderStates
+from llmtrain.models.task_model import TaskModel
 from llmtrain.objectives.base import Transform, Vocabulary, connected_zero, row_generator
 from llmtrain.objectives.mlm import MaskedLm, MaskTokens, moments
 from llmtrain.objectives.options import CONSISTENCY, UNIFORM, DenoiseConfig
@@ -67,9 +67,11 @@ class MaskAndSeed(MaskTokens):
 
 
 class Denoise(MaskedLm):
+    """The base term that restores masked spans, or predicts masked tokens alike under noise."""
+
     name = "denoise"
 
-    def __init__(self, model: SummaryModel, options: DenoiseConfig, vocabulary: Vocabulary,
+    def __init__(self, model: TaskModel, options: DenoiseConfig, vocabulary: Vocabulary,
                  base_folder: Path | None) -> None:
         super().__init__(model, options.masking(), vocabulary, base_folder)
         self.denoise = options
@@ -79,7 +81,7 @@ class Denoise(MaskedLm):
             return MaskAndSeed(self.options, self.vocabulary, self.name, STREAM)
         return MaskSpans(self.options, self.vocabulary, self.name, STREAM, self.denoise.span_length)
 
-    def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+    def forward(self, model: TaskModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
         if self.denoise.mode != CONSISTENCY:
             return super().forward(model, states, batch, step)
         ids_BS, mask_BS, labels_BS = (batch[f"denoise_{key}"] for key in ("input_ids", "attention_mask", "labels"))

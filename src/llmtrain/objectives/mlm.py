@@ -1,6 +1,6 @@
-"""Masked language modelling (Devlin et al. 2019, "BERT", section 3.1) beside the summary.
+"""Masked language modelling (Devlin et al. 2019, "BERT", section 3.1) beside the task term.
 
-By default it runs on a second, masked pass over a share of the rows, so that the summary always reads the clean
+By default it runs on a second, masked pass over a share of the rows, so that the task term always reads the clean
 document. A base without a pretrained masked-LM head gets a fresh one, which first learns alone on detached states.
 
 Shapes: B rows, S source tokens, M masked tokens, D width of the trunk, V vocabulary.
@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from llmtrain.data.loader import IGNORED, L1, Batch, Context
-from llmtrain.heads.base import EncoderStates
-from llmtrain.heads.half import Linear, linear
-from llmtrain.model.family import pretrained_mlm_head
-from llmtrain.model.summary import SummaryModel
+from llmtrain.data.batch import IGNORED, L1, Batch, Context
+from llmtrain.models.backbone.families import pretrained_mlm_head
+from llmtrain.models.heads.base import EncoderStates
+from llmtrain.models.task_model import TaskModel
+from llmtrain.nn.linear import Linear, linear
 from llmtrain.objectives.base import Objective, Transform, Vocabulary, connected_zero, row_generator
 from llmtrain.objectives.options import MlmConfig
 
@@ -27,7 +27,7 @@ STREAM = 1  # tells this term's random numbers from those of other terms
 
 
 def alone(batch: Batch) -> Tensor:
-    """(B,) bool: documents without a summary."""
+    """(B,) bool: documents without a target."""
     return (batch["labels"] == IGNORED).all(1)
 
 
@@ -39,7 +39,7 @@ def moments(batch: Batch, context: Context) -> list[int]:
 @dataclass(frozen=True)
 class MaskTokens:
     """Adds TERM_input_ids, TERM_attention_mask and TERM_labels (B', S) for the rows chosen for the masked pass: a share
-    of those that have a summary, and every document alone, which is there for nothing else.
+    of those that have a target, and every document alone, which is there for nothing else.
 
     The choice and the masks are a pure function of (seed, epoch, example id); those of a document alone, which an epoch
     may come to several times, of (seed, step, example id). 80 % of the predicted tokens become the mask token, 10 % a
@@ -117,9 +117,11 @@ class MlmHead(nn.Module):
 
 
 class MaskedLm(Objective):
+    """The base term that predicts masked tokens of the document."""
+
     name = "mlm"
 
-    def __init__(self, model: SummaryModel, options: MlmConfig, vocabulary: Vocabulary,
+    def __init__(self, model: TaskModel, options: MlmConfig, vocabulary: Vocabulary,
                  base_folder: Path | None) -> None:
         super().__init__(model, options, vocabulary, base_folder)
         self.options = options
@@ -136,7 +138,7 @@ class MaskedLm(Objective):
     def count(self, batch: Batch) -> Tensor:
         return (batch[f"{self.name}_labels"] != IGNORED).sum()
 
-    def forward(self, model: SummaryModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
+    def forward(self, model: TaskModel, states: EncoderStates, batch: Batch, step: int) -> Tensor:
         labels_BS = batch[f"{self.name}_labels"]
         at = (labels_BS != IGNORED).reshape(-1).nonzero().squeeze(1)
         if at.numel() == 0:
@@ -149,7 +151,7 @@ class MaskedLm(Objective):
         logits_MV = self.predict(model, hidden_BSD, at, step)
         return nn.functional.cross_entropy(logits_MV, labels_BS.reshape(-1).index_select(0, at), reduction="sum")
 
-    def predict(self, model: SummaryModel, hidden_BSD: Tensor, at_M: Tensor, step: int) -> Tensor:
+    def predict(self, model: TaskModel, hidden_BSD: Tensor, at_M: Tensor, step: int) -> Tensor:
         """(M, V) fp32 logits at the flattened places ``at_M``."""
         hidden_MD = hidden_BSD.reshape(-1, hidden_BSD.shape[-1]).index_select(0, at_M)
         embedding_VD = model.input_embedding_VD

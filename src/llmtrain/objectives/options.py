@@ -6,19 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmtrain.config.keys import SPEED, key
-from llmtrain.config.sentences import LAST, MEAN, SentenceInput, scorer_problems
+from llmtrain.config.sentence_input import LAST, MEAN, SentenceInput, scorer_problems
 from llmtrain.registry import register
 
 
 @dataclass(kw_only=True, slots=True)
 class MlmConfig:
-    fraction: float = key(0.25, "share of the rows with a summary that take the second, masked pass; documents "
-                               "alone all do", "share of rows")
-    shared_pass: bool = key(False, "mask the one document that the summary also reads (the naive way)")
-    mask_probability: float = key(0.15, "share of tokens predicted", "probability")
+    """Options of masked language modelling."""
+
+    fraction: float = key(0.25, "share of the rows with a target that take the second, masked pass; documents "
+                               "alone all do", "share of rows", min=0, max=1)
+    shared_pass: bool = key(False, "mask the one document that the task term also reads (the naive way)")
+    mask_probability: float = key(0.15, "share of tokens predicted", "probability", min=0, max=1)
     whole_word: bool = key(False, "mask all pieces of a word together")
     warm_steps: int = key(100, "a fresh masked-LM head learns alone for this many steps before it moves the trunk",
-                          "steps")
+                          "steps", min=0)
 
 
 CONSISTENCY, SPANS = "consistency", "spans"
@@ -27,17 +29,19 @@ NORMAL, UNIFORM = "normal", "uniform"
 
 @dataclass(kw_only=True, slots=True)
 class DenoiseConfig:
+    """Options of denoising: masked spans, or consistency under noise."""
+
     mode: str = key(SPANS, "spans: predict masked spans; consistency: predict masked tokens alike under noise on the "
                            "input embeddings")
-    fraction: float = key(0.25, "share of the rows with a summary that take the denoising pass or passes; "
-                               "documents alone all do", "share of rows")
-    mask_probability: float = key(0.15, "share of tokens predicted", "probability")
-    span_length: float = key(3.0, "mode=spans: mean length of a span", "tokens")
+    fraction: float = key(0.25, "share of the rows with a target that take the denoising pass or passes; "
+                               "documents alone all do", "share of rows", min=0, max=1)
+    mask_probability: float = key(0.15, "share of tokens predicted", "probability", min=0, max=1)
+    span_length: float = key(3.0, "mode=spans: mean length of a span", "tokens", min=1)
     noise: str = key(UNIFORM, "mode=consistency: uniform in [-sigma, sigma], or normal")
-    sigma: float = key(1e-5, "mode=consistency: size of the noise; token embeddings themselves are about 0.05")
-    weight: float = key(1.0, "mode=consistency: weight of the divergence beside the prediction loss")
+    sigma: float = key(1e-5, "mode=consistency: size of the noise; token embeddings themselves are about 0.05", above=0)
+    weight: float = key(1.0, "mode=consistency: weight of the divergence beside the prediction loss", min=0)
     warm_steps: int = key(100, "a fresh masked-LM head learns alone for this many steps before it moves the trunk",
-                          "steps")
+                          "steps", min=0)
 
     def masking(self) -> MlmConfig:
         """The masked language modelling that both modes build on."""
@@ -48,35 +52,33 @@ class DenoiseConfig:
         for name, known in (("mode", (CONSISTENCY, SPANS)), ("noise", (NORMAL, UNIFORM))):
             if (value := getattr(self, name)) not in known:
                 yield f"objective.denoise.{name}={value} is unknown; use {' or '.join(known)}"
-        for name in ("fraction", "mask_probability"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                yield f"objective.denoise.{name}={value:g} must be from 0 to 1; change it"
-        if not 1 <= self.span_length < float("inf"):
-            yield f"objective.denoise.span_length={self.span_length:g} must be 1 or more; change it"
-        if not 0 < self.sigma < float("inf"):
-            yield f"objective.denoise.sigma={self.sigma:g} must be more than 0; change it"
-        for name in ("weight", "warm_steps"):
-            if not 0 <= (value := getattr(self, name)) < float("inf"):
-                yield f"objective.denoise.{name}={value:g} must be 0 or more; change it"
 
 
 @dataclass(kw_only=True, slots=True)
 class ClmConfig:
-    fraction: float = key(1.0, "share of each step's rows whose tokens are predicted", "share of rows")
-    chunk_tokens: int = key(4096, "document tokens whose vocabulary logits exist at once", "tokens", affects=SPEED)
+    """Options of causal language modelling."""
+
+    fraction: float = key(1.0, "share of each step's rows whose tokens are predicted", "share of rows", min=0, max=1)
+    chunk_tokens: int = key(4096, "document tokens whose vocabulary logits exist at once", "tokens", affects=SPEED,
+                            min=1)
 
 
 @dataclass(kw_only=True, slots=True)
 class SelectConfig:
-    positive_weight: float = key(1.0, "weight of the tokens that are in the summary")
+    """Options of content selection."""
+
+    positive_weight: float = key(1.0, "weight of the tokens that are in the target", above=0)
 
 
 @dataclass(kw_only=True, slots=True)
 class ExtractionConfig:
+    """Options of sentence extraction."""
+
     sentence: str = key(MEAN, "what stands for a sentence: the mean of its tokens, or its last token")
-    layers: int = key(1, "transformer layers over the sentences of a document (0: each is scored alone)", "layers")
-    labels: int = key(3, "the greedy oracle labels at most this many sentences", "sentences")
-    positive_weight: float = key(1.0, "weight of the labelled sentences")
+    layers: int = key(1, "transformer layers over the sentences of a document (0: each is scored alone)", "layers",
+                      min=0, max=1000)
+    labels: int = key(3, "the greedy oracle labels at most this many sentences", "sentences", min=1)
+    positive_weight: float = key(1.0, "weight of the labelled sentences", above=0)
 
     def sentence_input(self) -> SentenceInput:
         return SentenceInput(labels=self.labels)
@@ -90,7 +92,7 @@ register("objective", "denoise", DenoiseConfig, "llmtrain.objectives.denoise:Den
          "masked spans (Joshi et al. 2020), or the same prediction under noise (R3F); encoders only", own_pass=True,
          causal=False, mask_token=True, predicts_tokens=True)
 register("objective", "extraction", ExtractionConfig, "llmtrain.objectives.extraction:Extraction",
-         "is this sentence in the oracle's summary (Liu and Lapata 2019)", reads_summary=True)
+         "is this sentence one that the oracle takes (Liu and Lapata 2019)", reads_target=True)
 register("objective", "mlm", MlmConfig, "llmtrain.objectives.mlm:MaskedLm",
          "masked language modelling (Devlin et al. 2019); encoders only", own_pass=True,
          causal=False, mask_token=True,
@@ -98,5 +100,5 @@ register("objective", "mlm", MlmConfig, "llmtrain.objectives.mlm:MaskedLm",
 register("objective", "clm", ClmConfig, "llmtrain.objectives.clm:CausalLm",
          "the next token of the document (Radford et al. 2018); decoders only", causal=True,
          predicts_tokens=True)
-register("objective", "select", SelectConfig, "llmtrain.objectives.select:ContentSelection",
-         "is this source token in the summary (Gehrmann et al. 2018)", reads_summary=True)
+register("objective", "select", SelectConfig, "llmtrain.objectives.content_selection:ContentSelection",
+         "is this source token in the target (Gehrmann et al. 2018)", reads_target=True)

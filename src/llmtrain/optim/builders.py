@@ -10,31 +10,20 @@ which are saved in their parts and must be named in an attribute ``state_types``
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import nn
 
 from llmtrain import registry
-from llmtrain.errors import ConfigError
 from llmtrain.optim.groups import parameter_groups
 from llmtrain.optim.options import AdafactorConfig, Adam8bitConfig, AdamwConfig
 
 Groups = list[dict[str, Any]]
 
 
-def check_installed(name: str) -> None:
-    """Raise ConfigError, with the command that installs it, when an optimizer's package is missing."""
-    package, extra = registry.get("optimizer", name).requires.get("package", (None, None))
-    if package is not None and find_spec(package) is None:
-        raise ConfigError(f"optim.name={name} needs the package {package}, which is not installed; run: pip install "
-                          f"'llmtrain[{extra}]'")
-
-
 def build_optimizer(module: nn.Module, trunk: Any, config: Any) -> torch.optim.Optimizer:
     """The optimizer that ``config.name`` names, over the trained parameters of ``module``."""
-    check_installed(config.name)
     part = registry.get("optimizer", config.name)
     build: Callable[..., torch.optim.Optimizer] = registry.resolve("optimizer", config.name)
     groups = parameter_groups(module, trunk, config, bool(part.requires.get("matrices")))

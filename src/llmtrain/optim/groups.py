@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from llmtrain.model.family import layers
+from llmtrain.models.backbone.families import layers
 
 TRUNK = "model.trunk."  # prefix of the base's parameters in a JointModule
 

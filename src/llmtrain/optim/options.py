@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -11,54 +10,45 @@ from llmtrain.registry import register
 
 
 class MuonAdjust(Enum):
+    """How the shape of a matrix scales Muon's rate."""
+
     match_rms_adamw = "match_rms_adamw"
     original = "original"
 
 
 @dataclass(kw_only=True, slots=True)
 class AdamwConfig:
-    """All its keys are shared ones."""
+    """Options of AdamW: none but the shared ones."""
 
 
 @dataclass(kw_only=True, slots=True)
 class AdafactorConfig:
-    beta2_decay: float = key(-0.8, "exponent by which the second moment's decay nears 1 with the step")
-    min_scale: float = key(1e-3, "least root mean square a parameter is taken to have (the paper's epsilon 2)")
-    clip: float = key(1.0, "an update of more than this root mean square is scaled down to it (the paper's d)")
+    """Options of Adafactor."""
 
-    def problems(self) -> Iterator[str]:
-        if self.beta2_decay > 0:
-            yield f"optim.adafactor.beta2_decay={self.beta2_decay:g} must be 0 or less; change it"
-        if self.min_scale <= 0:
-            yield f"optim.adafactor.min_scale={self.min_scale:g} must be more than 0; change it"
-        if self.clip < 1:
-            yield f"optim.adafactor.clip={self.clip:g} must be 1 or more; change it"
+    beta2_decay: float = key(-0.8, "exponent by which the second moment's decay nears 1 with the step", max=0)
+    min_scale: float = key(1e-3, "least root mean square a parameter is taken to have (the paper's epsilon 2)", above=0,
+                           max=1e38)
+    clip: float = key(1.0, "an update of more than this root mean square is scaled down to it (the paper's d)", min=1)
 
 
 @dataclass(kw_only=True, slots=True)
 class Adam8bitConfig:
-    block_size: int = key(256, "elements that share one scale", "elements")
+    """Options of AdamW with 8-bit moments."""
+
+    block_size: int = key(256, "elements that share one scale", "elements", min=1)
     compile: bool | None = key(None, "torch.compile the update; default: on CUDA only (on a CPU it needs a C++ "
                                      "compiler and compiles for each shape, but steps faster)")
-
-    def problems(self) -> Iterator[str]:
-        if self.block_size < 1:
-            yield f"optim.adam8bit.block_size={self.block_size} must be more than 0; change it"
 
 
 @dataclass(kw_only=True, slots=True)
 class MuonConfig:
-    momentum: float = key(0.95, "momentum of the matrices")
+    """Options of Muon."""
+
+    momentum: float = key(0.95, "momentum of the matrices", min=0, below=1)
     nesterov: bool = key(True, "Nesterov momentum")
-    ns_steps: int = key(5, "Newton-Schulz iterations", "iterations")
+    ns_steps: int = key(5, "Newton-Schulz iterations (5 is usual)", "iterations", min=1, max=99)
     adjust: MuonAdjust = key(MuonAdjust.match_rms_adamw, "how a matrix's shape scales its rate: to AdamW's usual "
                              "update size, so that rates carry over (Liu et al. 2025), or original")
-
-    def problems(self) -> Iterator[str]:
-        if not 0 <= self.momentum < 1:
-            yield f"optim.muon.momentum={self.momentum:g} must be from 0 to less than 1; change it"
-        if not 1 <= self.ns_steps < 100:
-            yield f"optim.muon.ns_steps={self.ns_steps} must be from 1 to 99; 5 is usual"
 
 
 register("optimizer", "adamw", AdamwConfig, "llmtrain.optim.builders:adamw",

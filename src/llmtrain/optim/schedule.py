@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llmtrain.config.choices import ScheduleName
-from llmtrain.config.optim import ScheduleConfig
+from llmtrain.config.sections.optim import ScheduleConfig
 
 
 @dataclass
@@ -18,8 +18,8 @@ class Schedule:
 
     ``constant_cooldown`` under a time limit learns its ``cooldown_start`` and ``total`` once, from the loop
     (:meth:`fix`), and never reads a clock itself. ``noam`` is min(n ** -0.5, n * warm-up ** -1.5) at update n = 1, 2,
-    ... (Vaswani et al. 2017, section 5.3; Liu and Lapata 2019, "Text Summarization with Pretrained Encoders", section
-    3.2): its highest factor is warm-up ** -0.5.
+    ... (Vaswani et al. 2017, section 5.3; Liu and Lapata 2019, arXiv:1908.08345, section 3.2): its highest
+    factor is warm-up ** -0.5.
     """
 
     config: ScheduleConfig

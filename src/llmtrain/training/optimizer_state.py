@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from llmtrain.errors import CheckpointError
+from llmtrain.checkpoint.parts import LIKE_THE_PARAMETER
+from llmtrain.core.errors import CheckpointError
 from llmtrain.training.state import Saved, check_names
-
-LIKE_THE_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # slots of a parameter's own shape
 
 
 class OptimizerPart:

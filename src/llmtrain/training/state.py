@@ -1,28 +1,35 @@
-"""Whatever must survive a stop: one small protocol, one list.
+"""The parts of a run that must survive a stop: one small protocol. Which there are, ``build_state`` lists.
 
-A part has a ``name``, ``save() -> (tensors, json)`` and ``load(tensors, json)``. Everything in :func:`parts_of` is
-saved and restored; random state is restored last, since restoring the others may draw.
+A part has a ``name``, ``save() -> (tensors, json)`` and ``load(tensors, json)``. Everything in the list of
+:func:`llmtrain.training.build_state.build_state` is saved and restored; random state is restored last, since restoring
+the others may draw.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llmtrain.errors import CheckpointError, shorten
+from llmtrain.core.errors import CheckpointError, shorten
+from llmtrain.nn.precision import Precision
 from llmtrain.objectives.weighting.base import Weighting
 from llmtrain.optim.average import WeightAverage
 from llmtrain.optim.schedule import Schedule
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 class Part(Protocol):
+    """A part of a run's state that a checkpoint holds: it gives its tensors and plain data, and takes them back."""
+
     name: str
 
     def save(self) -> Saved: ...
@@ -91,6 +98,8 @@ class ModulePart:
 
 
 class SchedulePart:
+    """What the schedule learnt of a run's length on the way."""
+
     name = "schedule"
 
     def __init__(self, schedule: Schedule) -> None:
@@ -109,7 +118,7 @@ class PrecisionPart:
 
     name = "precision"
 
-    def __init__(self, precision: Any) -> None:
+    def __init__(self, precision: Precision) -> None:
         self._precision = precision
 
     def save(self) -> Saved:
@@ -171,7 +180,7 @@ class RandomPart:
 
     name = "random"
 
-    def __init__(self, accelerator: Any) -> None:
+    def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
 
     def save(self) -> Saved:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from llmtrain.config.choices import OnNonFinite
-from llmtrain.data.loader import Batch
-from llmtrain.errors import NumericsError
-from llmtrain.objectives.weighting.work import Work
+from llmtrain.data.batch import Batch
+from llmtrain.nn.precision import Precision
+from llmtrain.objectives.joint_module import JointModule
+from llmtrain.objectives.weighting.micro_batches import Work
 from llmtrain.optim.average import WeightAverage
+from llmtrain.optim.freezing import Withheld
 from llmtrain.optim.schedule import Schedule
-from llmtrain.precision import Precision
-from llmtrain.training.blame import Blame
-from llmtrain.training.module import JointModule
-from llmtrain.training.withhold import Withheld
+from llmtrain.training.diagnostics.nonfinite import Blame, NonFinite, gradient_report, loss_report, scale_report
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 SMALLEST_SCALE = 2.0 ** -14  # of fp16's loss: gradients that overflow under it are not finite at all
 
@@ -59,7 +61,7 @@ class TrainStep:
     ``wrapped`` is the (possibly DDP-wrapped) ``module``.
     """
 
-    def __init__(self, *, accelerator: Any, module: JointModule, wrapped: nn.Module,
+    def __init__(self, *, accelerator: Accelerator, module: JointModule, wrapped: nn.Module,
                  optimizer: torch.optim.Optimizer, schedule: Schedule, precision: Precision,
                  clip_norm: float, on_nonfinite: OnNonFinite, average: WeightAverage | None,
                  withheld: Withheld, blame: Blame) -> None:
@@ -112,10 +114,7 @@ class TrainStep:
         rates = self.schedule.apply(self.optimizer, update)
         total = sum(weights[name] * losses[name] for name in weights)
         if not all(math.isfinite(value) for value in means.values()):
-            reason = f"its loss is not finite ({self.blame(micro, work.sums, step)})"
-            if self.on_nonfinite is OnNonFinite.stop:
-                raise NumericsError(f"step {step + 1} stopped: {reason}; look at those rows, lower the learning rates, "
-                                    "or set trainer.on_nonfinite=skip")
+            reason = self._skip(loss_report(self.blame(micro, work.sums, step)), step)
             return StepResult(losses, weights, total, float("nan"), rates, True, reason)
         norm, skipped, reason = self._update(step)
         if not skipped:
@@ -123,6 +122,12 @@ class TrainStep:
                 self.average.update()
             self.weighting.after(work, means)
         return StepResult(losses, weights, total, norm, rates, skipped, reason)
+
+    def _skip(self, found: NonFinite, step: int) -> str:
+        """Why a step is skipped. Raises NumericsError where ``trainer.on_nonfinite`` says stop."""
+        if self.on_nonfinite is OnNonFinite.stop:
+            raise found.stopping(step)
+        return found.reason
 
     def _update(self, step: int) -> tuple[float, bool, str]:
         """Unscale, clip, step and scaler update on one optimizer object; returns (gradient norm, skipped, reason)."""
@@ -133,20 +138,13 @@ class TrainStep:
         self.withheld.drop_gradients(step)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if not scaler.is_enabled() and not bool(torch.isfinite(norm)):
-            reason = f"its gradient norm is {norm.item()}"
-            if self.on_nonfinite is OnNonFinite.stop:
-                raise NumericsError(f"step {step + 1} stopped: {reason}; lower optim.base_lr / optim.head_lr, or set "
-                                    "trainer.on_nonfinite=skip")
-            return float(norm), True, reason
+            return float(norm), True, self._skip(gradient_report(norm.item()), step)
         if self.clip_norm > 0 and not overflow:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
         scaler.step(self.optimizer)  # does nothing when unscale_ found an inf
         scaler.update()
         if overflow and scaler.get_scale() < SMALLEST_SCALE:  # it halves for ever, and at 0 no overflow is seen
-            reason = f"its gradients are not finite even under a loss scale of {SMALLEST_SCALE:g}"
-            if self.on_nonfinite is OnNonFinite.stop:
-                raise NumericsError(f"step {step + 1} stopped: {reason}; use precision=bf16 or precision=fp32, lower "
-                                    "optim.base_lr / optim.head_lr, or set trainer.on_nonfinite=skip")
+            reason = self._skip(scale_report(SMALLEST_SCALE), step)
             scaler.update(SMALLEST_SCALE)
             return float(norm), True, reason
         return float(norm), overflow, ""

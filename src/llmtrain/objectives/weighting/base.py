@@ -3,7 +3,7 @@
     total = sum over terms of  weight * sum / N        N counted over the whole optimizer step
 
 Under Adam a common factor changes nothing, so weights are the ratio of the losses on the shared trunk; parameters
-that one term alone reaches (the head: the summary; the masked-LM head: mlm) do not feel them, clipping and fp16
+that one term alone reaches (the head: the task term; the masked-LM head: mlm) do not feel them, clipping and fp16
 underflow aside.
 
 Shapes: K terms.
@@ -17,18 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain import registry
-from llmtrain.config.objective import SUMMARY, Term
-from llmtrain.objectives.weighting.work import Work
+from llmtrain.config.sections.objective import Term
+from llmtrain.objectives.weighting.micro_batches import Work
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 class Weighting(nn.Module):
-    """Weights that stay as they are; a method overrides what it does differently.
+    """Weighs the terms of a step and does its backward pass; a method overrides what it does differently.
 
     Args:
         config: The ``objective`` section, with the method's own options under its name.
-        terms: The joint loss, the summary last.
+        terms: The joint loss, the task term last.
         seed: The run's seed.
 
     Attributes:
@@ -46,6 +46,7 @@ class Weighting(nn.Module):
         self.config, self.terms, self.seed = config, terms, seed
         self.names = [term.name for term in terms]
         self.lams = {term.name: term.lam for term in terms}
+        self.task_term = next((term.name for term in terms if term.of_task), "")  # "": the base is trained alone
         self.total: int | None = None
         self.moves = bool(registry.get("weighting", config.weighting).requires.get("moves"))
 
@@ -89,15 +90,15 @@ class Weighting(nn.Module):
     def describe(self) -> str:
         """The startup line: what is added up in this run, with which weights."""
         *base, last = self.terms
-        if last.name != SUMMARY:
-            return f"objective: {added_up(self.terms)} (the base alone, no summary term)"
+        if not last.of_task:
+            return f"objective: {added_up(self.terms)} (the base alone, no task term)"
         if not base:
-            return "objective: summary cross-entropy alone (no base term, lambda unused)"
-        return f"objective: {added_up(base)} + lambda * summary, lambda = {self.course()}: {self.rule}"
+            return f"objective: {last.name} alone (no base term, lambda unused)"
+        return f"objective: {added_up(base)} + lambda * {last.name}, lambda = {self.course()}: {self.rule}"
 
     def course(self) -> str:
         """Lambda in words."""
-        return f"{self.lams[SUMMARY]:g}"
+        return f"{self.lams[self.task_term]:g}"
 
 
 def added_up(terms: Any) -> str:

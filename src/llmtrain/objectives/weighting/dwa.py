@@ -13,13 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmtrain.config.objective import Term
+from llmtrain.config.sections.objective import Term
 from llmtrain.objectives.weighting.base import State, Weighting
-from llmtrain.objectives.weighting.work import Work
+from llmtrain.objectives.weighting.micro_batches import Work
 
 
 class DynamicAverage(Weighting):
-    """The state is Python's numbers, which JSON keeps exactly."""
+    """Weighs each term by how much its loss fell lately.
+
+    The state is Python's numbers, which JSON keeps exactly.
+    """
 
     name = "dwa"
     stateful = True

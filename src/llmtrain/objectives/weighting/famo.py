@@ -20,14 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmtrain.config.objective import Term
+from llmtrain.config.sections.objective import Term
 from llmtrain.objectives.weighting.base import Learned, State, Weighting
-from llmtrain.objectives.weighting.work import Work
+from llmtrain.objectives.weighting.micro_batches import Work
 
 LEAST = 1e-8  # of a loss inside a logarithm, as in the released code
 
 
 class Famo(Weighting):
+    """Lets every loss fall at one relative rate."""
+
     name = "famo"
     stateful = True
     rule = ("weights that let every loss fall at one relative rate (FAMO, Liu et al. 2023), a forward pass more a "

@@ -15,14 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmtrain.config.objective import Term
+from llmtrain.config.sections.objective import Term
 from llmtrain.objectives.weighting.base import Learned, State, Weighting
-from llmtrain.objectives.weighting.work import Work, added
+from llmtrain.objectives.weighting.micro_batches import Work, added
 
 LEAST = 1e-3  # share of the sum of weights below which none falls: the update itself knows no lower bound
 
 
 class GradNorm(Weighting):
+    """Keeps the terms' gradient norms on the base in balance."""
+
     name = "gradnorm"
     stateful = True
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from llmtrain.objectives.weighting.base import Weighting
-from llmtrain.objectives.weighting.work import Work, added
+from llmtrain.objectives.weighting.micro_batches import Work, added
 
 STREAM = 101  # tells these random numbers from those of the terms
 
@@ -44,6 +44,8 @@ def projected(gradients: Sequence[Sequence[Tensor]], generator: torch.Generator)
 
 
 class PcGrad(Weighting):
+    """Takes out of each term's gradient what points against another's."""
+
     name = "pcgrad"
     rule = "gradients that conflict on the base are projected off each other (PCGrad, Yu et al. 2020)"
 

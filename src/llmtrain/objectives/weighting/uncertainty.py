@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmtrain.config.objective import Term
+from llmtrain.config.sections.objective import Term
 from llmtrain.objectives.weighting.base import Learned, State, Weighting
-from llmtrain.objectives.weighting.work import Work
+from llmtrain.objectives.weighting.micro_batches import Work
 
 
 class Uncertainty(Weighting):
+    """Weighs the terms by learned log-variances."""
+
     name = "uncertainty"
     stateful = True
     rule = "learned log-variances (Kendall et al. 2018), to rest at 1 / (2 * loss) each; the lams are where they start"

@@ -1,0 +1,49 @@
+"""What commands that take a checkpoint share: the one that is named, and the configuration they start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmtrain.cli.commands.print_configuration import print_configuration
+from llmtrain.config.convert import to_dict
+from llmtrain.config.decode_checks import idle_settings
+from llmtrain.config.from_checkpoint import Stored
+from llmtrain.config.load import load_config
+from llmtrain.config.overrides.paths import path_value
+from llmtrain.config.schema import Config
+from llmtrain.core.errors import ConfigError
+
+
+def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
+    """(verified model folder, its step, the command's configuration over the stored one).
+
+    Raises:
+        ConfigError: No checkpoint is named, or nothing is there.
+        CheckpointError: It is damaged.
+    """
+    from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
+    from llmtrain.inference.published import check_predicts
+
+    named = path_value(overrides, "checkpoint")
+    if named is None:
+        raise ConfigError(f"{command} needs checkpoint=PATH; name a run folder, a pointer, a step or a model folder")
+    folder = locate_model(Path(named))
+    stored = read_model_config(folder)
+    check_plugins(stored, folder)
+    check_predicts(stored, folder)
+    return folder, int(stored["step"]), load_config(command, overrides,
+                                                    Stored(stored["config"], str(folder / "llmtrain.json")))
+
+
+def idle_told(config: Config, overrides: list[str], writes: bool) -> list[str]:
+    """One line for each decode setting that does nothing; with a head that chooses sentences, of those that were typed:
+    the run may have been made of an experiment that decodes for heads that write."""
+    lines = idle_settings(config.generation, writes)
+    return [line for line in lines if writes or any(line.partition("=")[0] in override for override in overrides)]
+
+
+def show_configuration(overrides: list[str], command: str) -> int:
+    """Print what ``--cfg job`` asks for: over the checkpoint's own where one is named, else the command's defaults."""
+    named = path_value(overrides, "checkpoint") is not None
+    config = open_stored(overrides, command)[2] if named else load_config(command, overrides)
+    return print_configuration(to_dict(config))

@@ -1,0 +1,98 @@
+"""``llmtrain train``: claim the folder, build the run, go on where it stopped, train, score."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from llmtrain.cli.commands.print_configuration import print_configuration
+from llmtrain.cli.options import CFG, MULTIRUN, Given
+from llmtrain.core.errors import Terminated
+from llmtrain.core.logging import is_main, keep_going, say
+from llmtrain.core.signals import await_save_requests, handle, stops, tell_unhandled
+
+if TYPE_CHECKING:
+    from llmtrain.config.schema import TrainConfig
+    from llmtrain.training.run_folder.claim import RunFolder
+
+
+def run(overrides: list[str], given: Given) -> int:
+    """Train as configured, or show the configuration; ``--multirun`` does so for each of many."""
+    await_save_requests()  # before anything that takes time
+    if MULTIRUN in given:
+        from llmtrain.cli.commands import sweep
+
+        keep_going()
+        return sweep.show(overrides) if CFG in given else sweep.run(overrides)
+    from llmtrain.config.load import load, load_config
+
+    if CFG in given:
+        return print_configuration(load("train", overrides, multirun=True).values)
+    config = load_config("train", overrides, multirun=True)
+    keep_going()
+    return start_or_go_on(config)
+
+
+def start_or_go_on(config: TrainConfig) -> int:
+    """Train in the run's folder; an unfinished run is gone on with, a finished one printed again."""
+    from llmtrain.training.run_folder.claim import RunFolder
+
+    for number in stops():
+        if number != signal.SIGINT:  # Python's own handler raises for it
+            handle(number, _stop_outside_the_loop)
+    tell_unhandled()
+    folder = RunFolder.claim(config)  # before the base is looked at: a finished run's may be gone
+    try:
+        if folder.finished_results is not None:
+            say(f"this run is finished; its results ({folder.path}):")
+            if is_main():
+                from llmtrain.evaluation.report import stored_rows
+
+                _print(folder.finished_results, stored_rows(folder.path / "predictions.jsonl"))
+            return 0
+        return _train(config, folder)
+    except BaseException:
+        folder.abandon()
+        raise
+    finally:
+        folder.release()
+
+
+def _train(config: TrainConfig, folder: RunFolder) -> int:
+    from llmtrain.training.distributed import others_told
+    from llmtrain.training.final_evaluation import finish
+    from llmtrain.training.library_state import libraries_as_found
+    from llmtrain.training.start import start_processes, start_training
+    from llmtrain.training.trainer import ended, train
+
+    with libraries_as_found():
+        accelerator = start_processes(config, folder)
+        with others_told(accelerator):
+            training = start_training(config, folder, accelerator)
+            if accelerator.log_with:
+                # what a kill left behind the step that is gone on from is hidden
+                purge = {"purge_step": training.state.progress.step + 1}
+                accelerator.init_trackers("llmtrain", init_kwargs={"tensorboard": purge})
+            if not ended(training):
+                train(training)
+            finish(training, _print)
+            accelerator.end_training()
+    return 0
+
+
+def _print(results: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+
+    from llmtrain.evaluation.report import PLAIN_WIDTH, print_report
+
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    print_report(console, results, rows)
+
+
+def _stop_outside_the_loop(number: int, _frame: FrameType | None) -> None:
+    """While starting or scoring there is nothing to save that is not saved already."""
+    stop = Terminated("stopped outside training; nothing is lost, the same command goes on")
+    stop.exit_code = 128 + number
+    raise stop

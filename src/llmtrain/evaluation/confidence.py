@@ -1,0 +1,64 @@
+"""Bootstrap intervals over rows (Efron and Tibshirani 1993; paired: Koehn 2004)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Combine = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+CHUNK = 100  # resamples drawn at once, to bound memory
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value and the 2.5 % and 97.5 % points of its bootstrap distribution."""
+
+    value: float
+    low: float
+    high: float
+
+
+def resampled(rows: NDArray[np.float64], samples: int, seed: int, combine: Combine | None = None,
+              ) -> NDArray[np.float64]:
+    """(samples,) values of as many rows drawn with replacement: their mean, or ``combine`` of their sums.
+
+    Args:
+        rows: (N,) scores, or (N, K) statistics for ``combine``.
+    """
+    generator = np.random.default_rng(seed)
+    found = []
+    for start in range(0, samples, CHUNK):
+        drawn = generator.integers(0, len(rows), (min(CHUNK, samples - start), len(rows)))
+        found.append(rows[drawn].mean(axis=1) if combine is None else combine(rows[drawn].sum(axis=1)))
+    return np.concatenate(found)
+
+
+def interval(rows: ArrayLike, samples: int = 1000, seed: int = 0, combine: Combine | None = None) -> Interval:
+    """The value of some rows with its 95 % interval.
+
+    Args:
+        rows: (N,) scores whose mean it is, or (N, K) statistics.
+        combine: (R, K) sums of statistics -> (R,) values, as of :class:`llmtrain.tasks.metric.Metric`.
+
+    Raises:
+        ValueError: There are no rows.
+    """
+    array = np.asarray(rows, dtype=np.float64)
+    if array.size == 0:
+        raise ValueError("no values to resample")
+    value = float(array.mean() if combine is None else combine(array.sum(axis=0, keepdims=True))[0])
+    if samples <= 0:
+        return Interval(value, value, value)
+    low, high = np.percentile(resampled(array, samples, seed, combine), (2.5, 97.5))
+    return Interval(value, float(low), float(high))
+
+
+def paired(first: ArrayLike, second: ArrayLike, samples: int = 1000, seed: int = 0) -> Interval:
+    """Mean difference first - second over the same documents, with its 95 % interval."""
+    one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if one.shape != two.shape:
+        raise ValueError(f"paired scores need the same documents, got {one.shape} and {two.shape}")
+    return interval(one - two, samples, seed)

@@ -1,1 +1,0 @@
-"""Sentence selection and writing over one trunk: the selection steers the writer, and the summary cites sentences."""

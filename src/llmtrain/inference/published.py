@@ -1,0 +1,81 @@
+"""A published model as commands and Python use it: on its device, with its tokenizer and its precision."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import nn
+
+from llmtrain.checkpoint import SELECTOR
+from llmtrain.config.choices import Device
+from llmtrain.config.convert import from_dict
+from llmtrain.config.sections.generation import GenerationConfig
+from llmtrain.config.sections.objective import trains_task
+from llmtrain.config.sections.precision import PrecisionConfig
+from llmtrain.core.errors import CheckpointError, ConfigError
+from llmtrain.data.tokenizer import Tokenizer
+from llmtrain.hf import load
+from llmtrain.inference.selector import Selector
+from llmtrain.models.backbone.families import observed_layer, positions
+from llmtrain.nn.precision import Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published model on its device, with its tokenizer, its precision and the selector in front of it."""
+
+    model: Any
+    tokenizer: Tokenizer
+    precision: Precision
+    selector: Selector | None = None
+    lock: Any = field(default_factory=Lock, repr=False, compare=False)  # held while it predicts, by one thread
+
+    def first_linear(self) -> nn.Module:
+        """A layer inside the trunk whose output dtype shows the effective precision."""
+        return observed_layer(self.model.trunk)
+
+    @property
+    def cites(self) -> bool:
+        """Whether its outputs are written and then traced to the document's sentences."""
+        return bool(self.model.head.cites)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether its outputs are made of the document's sentences."""
+        return not self.model.can_generate()
+
+    def source_limit(self, generation: GenerationConfig) -> int:
+        """The longest document that the model can read beside outputs of that length, in tokens; in windows, any."""
+        if getattr(self.model.config, "window_overlap", None) is not None:
+            return sys.maxsize
+        limit: int = self.model.source_limit(positions(self.model.trunk.config), generation.max_new_tokens)
+        return limit
+
+
+def load_published(folder: Path, precision: PrecisionConfig, device: Device = Device.auto) -> Published:
+    """Load a verified model folder, the selector in front of it included.
+
+    Raises:
+        CheckpointError: transformers cannot load it.
+    """
+    cuda = torch.cuda.is_available() and device is not Device.cpu
+    if device is Device.cuda and not cuda:
+        raise ConfigError("trainer.device=cuda but torch sees no CUDA device; use trainer.device=cpu")
+    where = torch.device("cuda" if cuda else "cpu")
+    model, tokenizer = load(folder)
+    chosen = Precision(precision, where)
+    selector = Selector(folder / SELECTOR, where, chosen) if (folder / SELECTOR).is_dir() else None
+    return Published(model.to(where).eval(), tokenizer, chosen, selector)
+
+
+def check_predicts(stored: dict[str, Any], folder: Path) -> None:
+    """Raise CheckpointError for a base that was trained alone: it predicts nothing."""
+    config = from_dict(stored["config"], str(folder / "llmtrain.json"), CheckpointError, scoring=True)
+    if not trains_task(config.objective):
+        raise CheckpointError(f"the model at {folder} is a base that was trained alone and predicts nothing; train "
+                              f"a task on it: llmtrain train model.init_from={folder}")

@@ -1,0 +1,42 @@
+"""The published model classes, one an architecture, since ``generate`` treats them in their own ways (no torch here).
+
+A head names the architecture that it is the upper part of: ``register("head", ..., architecture="seq2seq")``. A plugin
+may register an architecture of its own, a subclass of :class:`llmtrain.models.task_model.TaskModel`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmtrain import registry
+
+if TYPE_CHECKING:
+    from llmtrain.models.task_model import TaskModel
+
+SEQ2SEQ = "seq2seq"
+
+
+@dataclass(kw_only=True, slots=True)
+class ArchitectureOptions:
+    """Options of an architecture: none, since its base and its head have them all."""
+
+
+def architecture_of(head: str) -> str:
+    """The architecture of a registered head; a head that names none reads and writes."""
+    return str(registry.get("head", head).requires.get("architecture", SEQ2SEQ))
+
+
+def class_of(head: str) -> type[TaskModel]:
+    """The model class of a registered head."""
+    found: type[TaskModel] = registry.resolve("architecture", architecture_of(head))
+    return found
+
+
+registry.register("architecture", SEQ2SEQ, ArchitectureOptions, "llmtrain.models.seq2seq:LlmtrainForSeq2SeqLM",
+                  "the base reads, the head writes")
+registry.register("architecture", "prefix_lm", ArchitectureOptions, "llmtrain.models.prefix_lm:LlmtrainForPrefixLM",
+                  "the base itself writes behind what it has read")
+registry.register("architecture", "sentence_extraction", ArchitectureOptions,
+                  "llmtrain.models.sentence_extraction:LlmtrainForExtraction",
+                  "the base reads, the head chooses sentences")

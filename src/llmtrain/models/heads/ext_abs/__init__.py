@@ -1,0 +1,1 @@
+"""Sentence selection and writing over one trunk: the selection steers the writer, and the output cites sentences."""

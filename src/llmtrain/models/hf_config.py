@@ -1,0 +1,63 @@
+"""Configurations of published models: the base's own, the head's options, and what generation needs to know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PretrainedConfig
+
+
+class LlmtrainConfig(PretrainedConfig):
+    """Configuration of a published model: its base, its head, and what generation's cache needs.
+
+    Args:
+        base: The base's own configuration, as a dict.
+        head: The head's options, as a dict.
+        num_hidden_layers: Layers of generation's cache, as the head says.
+        num_attention_heads: Attention heads of that cache.
+    """
+
+    def __init__(self, base: dict[str, Any] | None = None, head: dict[str, Any] | None = None, vocab_size: int = 0,
+                 hidden_size: int = 0, num_hidden_layers: int = 0, num_attention_heads: int = 0,
+                 **kwargs: Any) -> None:
+        kwargs.setdefault("tie_word_embeddings", False)  # the head reads the trunk's embeddings by reference
+        super().__init__(**kwargs)
+        self.base = base or {}
+        self.head = head or {}
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+
+
+class LlmtrainSeq2SeqConfig(LlmtrainConfig):
+    """Configuration of a base that reads and a head that writes."""
+
+    model_type = "llmtrain_seq2seq"
+    is_encoder_decoder = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("is_encoder_decoder", True)
+        super().__init__(**kwargs)
+
+
+class LlmtrainExtractionConfig(LlmtrainConfig):
+    """Configuration of a base that reads and a head that chooses sentences."""
+
+    model_type = "llmtrain_extractive"
+
+
+class LlmtrainPrefixConfig(LlmtrainSeq2SeqConfig):
+    """Configuration of a base that reads a document and itself writes behind it.
+
+    Args:
+        prompt_ids: What stands between the document and the token from which writing starts.
+        prompt_end: That token, the prompt's last; None: the start token.
+    """
+
+    model_type = "llmtrain_prefix"
+
+    def __init__(self, prompt_ids: list[int] | None = None, prompt_end: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.prompt_ids = prompt_ids or []
+        self.prompt_end = prompt_end

@@ -1,0 +1,72 @@
+"""A run, built once from its facts, in the order of dependence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmtrain.config.schema import TrainConfig
+from llmtrain.core.logging import say
+from llmtrain.data.batch import Batch
+from llmtrain.nn.precision import Precision
+from llmtrain.training.build_data import RunData, build_data
+from llmtrain.training.build_model import RunModel, build_model
+from llmtrain.training.build_optimization import RunOptimization, build_optimization
+from llmtrain.training.build_state import RunState, build_state
+from llmtrain.training.placement import moved
+from llmtrain.training.read_data import read_data
+from llmtrain.training.run_folder.claim import METRICS, RunFolder
+from llmtrain.training.seeds import make_deterministic
+from llmtrain.training.shared_speeds import shared_speeds
+from llmtrain.training.spec import RunSpec
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(slots=True, kw_only=True)
+class Training:
+    """A run, ready to step.
+
+    Attributes:
+        spec: Its facts.
+        folder: Where it writes.
+        accelerator: Its processes and their device.
+        precision: The number format it computes in.
+    """
+
+    spec: RunSpec
+    folder: RunFolder
+    accelerator: Accelerator
+    precision: Precision
+    data: RunData
+    model: RunModel
+    optimization: RunOptimization
+    state: RunState
+
+    @property
+    def config(self) -> TrainConfig:
+        """The typed configuration."""
+        return self.spec.config
+
+    def to_device(self, batch: Batch) -> Batch:
+        """The batch where this process computes."""
+        return moved(batch, self.accelerator.device)
+
+
+def build(spec: RunSpec, folder: RunFolder, accelerator: Accelerator, decided: str | None = None) -> Training:
+    """Build a run.
+
+    Args:
+        decided: The format an earlier start of it settled on.
+    """
+    make_deterministic(spec.config)
+    precision = Precision(spec.config.precision, accelerator.device, decided, shared_speeds(accelerator))
+    say(precision.describe())
+    rows = read_data(spec, accelerator, precision)
+    model = build_model(spec, accelerator, precision)
+    data = build_data(spec, rows, model.transforms, accelerator)
+    optimization = build_optimization(spec, model, data, accelerator, precision)
+    state = build_state(spec, model, optimization, accelerator, precision, folder.path / METRICS)
+    return Training(spec=spec, folder=folder, accelerator=accelerator, precision=precision, data=data, model=model,
+                    optimization=optimization, state=state)

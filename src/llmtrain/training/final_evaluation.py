@@ -1,0 +1,104 @@
+"""After the last step: score the best checkpoint on validation and test, once, and write results.json.
+
+A base that was trained alone predicts nothing; its held-out losses are told instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmtrain import checkpoint
+from llmtrain.config.convert import to_dict
+from llmtrain.core.logging import say
+from llmtrain.core.memory import peak_memory_bytes
+from llmtrain.data.features import tokenize
+from llmtrain.evaluation.evaluate import SplitScores, predict_and_score
+from llmtrain.evaluation.report import build_results, write_outputs
+from llmtrain.inference.selector import as_read
+from llmtrain.models.publish import load_weights
+from llmtrain.training.build import Training
+from llmtrain.training.checkpoint_averaging import publish_average
+from llmtrain.training.validate import held_out_losses
+
+
+def load_best(run: Training, averaged: list[int] | None) -> int:
+    """Put the best checkpoint's published weights into the model; returns its step.
+
+    Args:
+        averaged: The steps of the mean that is published and in the module already.
+    """
+    folder = checkpoint.locate_model(run.folder.path)
+    load_weights(run.model.task_model, folder)
+    if not averaged and not run.spec.terms.trains_task:  # whose losses nobody tells
+        load_objectives(run, folder.parent)
+    return int(checkpoint.read_model_config(folder)["step"])
+
+
+@torch.no_grad()
+def load_objectives(run: Training, folder: Path) -> None:
+    """Put what the objectives had learnt at a checkpoint beside its model: held-out losses of one step are told."""
+    parts, _ = checkpoint.load_parts(folder, only="objectives")
+    stored = {f"objectives.{name}": value for name, value in parts["objectives"][0].items()}
+    if run.optimization.average is not None:
+        stored |= checkpoint.load_parts(folder, only="average")[0]["average"][0]
+    for name, parameter in run.model.module.objectives.named_parameters():
+        parameter.copy_(stored[f"objectives.{name}"])
+
+
+def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]], None]) -> dict[str, Any]:
+    """Score, show, write results.json and predictions.jsonl, and return the results. Collective.
+
+    Args:
+        show: Called on the main process with the results and the scored rows, before anything is written.
+    """
+    train_peak = peak_memory_bytes(run.accelerator.device)
+    averaged = publish_average(run) if run.config.optim.average_last else None
+    best_step = load_best(run, averaged)
+    run.model.module.eval()
+    task = run.spec.task
+    scores: dict[str, SplitScores | None] = dict.fromkeys(("validation", "test"))
+    losses: dict[str, dict[str, float]] = {}
+    for split in scores:
+        examples = getattr(run.data.splits, split)
+        if not examples:
+            continue
+        weights = f"average of {len(averaged)} checkpoints" if averaged else f"checkpoint of step {best_step}"
+        say(f"scoring {len(examples)} {split} documents with the {weights}")
+        trained = run.spec.terms.trains_task
+        # a loss may need sentences where the head needs none
+        asked = run.model.task_model.sentence_input if trained else run.spec.sentence_input
+        documents, _ = as_read(examples, run.data.selector, run.spec.base.tokenizer, run.config.data)
+        features = tokenize(documents, run.spec.base.tokenizer, run.config.data, asked, task.encoder)
+        for note in features.stats.notes(split) if split == "test" else ():  # those of validation are told already
+            say(f"data: {note}")
+        if trained:
+            scores[split] = predict_and_score(
+                task, run.model.task_model, run.spec.base.tokenizer, examples, features, run.config, run.precision,
+                accelerator=run.accelerator, baselines=run.config.eval.baselines, validation=run.data.splits.validation)
+        else:
+            losses[split] = held_out_losses(run, features)
+    progress = run.state.progress
+    run.precision.observe(run.model.module.parameters(), run.optimization.optimizer)
+    results = build_results(
+        task,
+        precision=run.precision.report(),
+        validation=scores["validation"], test=scores["test"], whole=run.data.splits.whole, steps=progress.step,
+        skipped_steps=progress.skipped, seconds=progress.seconds,
+        tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
+        peak_memory_bytes=train_peak)
+    results |= {"losses": losses, "kept_in": run.precision.kept_in(), "best_step": best_step,
+                "averaged_steps": averaged, "data_hash": run.data.splits.content_hash,
+                "world_size": run.accelerator.num_processes, "config": to_dict(run.config)}
+    if run.accelerator.is_main_process:
+        shown = scores["test"] or scores["validation"]
+        rows = shown.rows if shown else []
+        try:
+            show(results, rows)
+        finally:  # also where nobody reads what is shown
+            write_outputs(run.folder.path, results, rows)
+    run.accelerator.wait_for_everyone()
+    return results

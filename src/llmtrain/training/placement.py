@@ -1,0 +1,14 @@
+"""Batches on the device that computes with them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from llmtrain.data.batch import Batch
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its tensors on a device."""
+    return {key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for key, value in batch.items()}
