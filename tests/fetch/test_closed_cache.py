@@ -48,6 +48,8 @@ def hub(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        # lists a folder of the repository, which this hub cannot: it would be asked again for 45 seconds
+        monkeypatch.setattr("transformers.tokenization_utils_base.list_repo_templates", lambda *_, **__: [])
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE",
                             endpoint + "/{repo_id}/resolve/{revision}/{filename}")
         monkeypatch.setattr("transformers.utils.hub.is_offline_mode", lambda: False)
