@@ -9,9 +9,11 @@ from typing import Any, get_type_hints
 from llmtrain import registry
 from llmtrain.config.keys import key
 from llmtrain.config.plain import plain
+from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import ConfigError
 
 DEFAULT = "summarization"  # also of configurations from before there was a choice
+SAID_OF_ROWS = ("columns", "max_target_tokens", "target_limit")  # by a task's DataConfig
 SECTIONS = ("data", "eval")  # of which a task registers a class of its own: data=CLASS, eval=CLASS
 
 
@@ -45,8 +47,17 @@ def chosen_task(values: Any) -> registry.RegisteredPart:
 
 
 def sections_of(task: registry.RegisteredPart) -> dict[str, type]:
-    """The classes of the sections whose keys depend on the task."""
-    return {name: task.requires[name] for name in SECTIONS}
+    """The classes of the sections whose keys depend on the task.
+
+    Raises:
+        ConfigError: Its data class leaves open what every task must say of its rows.
+    """
+    found = {name: task.requires[name] for name in SECTIONS}
+    data = found["data"]
+    if missing := [name for name in SAID_OF_ROWS if getattr(data, name, None) in (None, getattr(DataConfig, name))]:
+        raise ConfigError(f"{data.__name__}, the data of task {task.name!r}, does not say {' and '.join(missing)}; "
+                          "derive it from DataConfig and write them")
+    return found
 
 
 def with_own_keys(values: dict[str, Any], task: registry.RegisteredPart) -> dict[str, Any]:
