@@ -110,7 +110,7 @@ def test_every_command_takes_a_model_of_such_a_task(place: Path, tiny_base: Path
         assert (without.returncode, without.stderr.count("\n")) == (2, 1), without.stderr
         assert "the task 'spelling'" in without.stderr and "add --plugin spelling.py" in without.stderr
     wrong = warm_cli("summarize", *PLUGIN, "checkpoint=runs/run", cwd=place)
-    assert wrong.returncode == 2 and "task=spelling and writes no summaries; score it with" in wrong.stderr
+    assert wrong.returncode == 2 and "task=spelling and writes no summaries; use llmtrain predict checkpoint=" in wrong.stderr
     assert not wrong.stdout
 
 
