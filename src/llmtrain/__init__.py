@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmtrain.core import system
 
 if TYPE_CHECKING:
-    from llmtrain.tasks.loaded_model import LoadedModel as load
+    from llmtrain.tasks.loaded_model import load
     from llmtrain.tasks.summarization.summarizer import Summarizer
 
 __version__ = "0.1.0"
@@ -26,7 +26,7 @@ if "LLMTRAIN_PLUGINS" in os.environ:  # a child of a process that loaded plugin 
     serve()
 
 
-PUBLIC = {"load": ("llmtrain.tasks.loaded_model", "LoadedModel"),
+PUBLIC = {"load": ("llmtrain.tasks.loaded_model", "load"),
           "Summarizer": ("llmtrain.tasks.summarization.summarizer", "Summarizer")}
 
 

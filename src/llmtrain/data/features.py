@@ -166,7 +166,8 @@ def tokenize_now(examples: Sequence[Example], tokenizer: Tokenizer, config: Data
     rows = len(made["input_ids"])
     stats = Stats(rows, sum(made["cut_source"]), 0, config.max_source_tokens, config.max_target_tokens)
     owner = np.array(made[OWNER], dtype=np.int64) if encode.splits else None
-    features = _features({name: _of_lists(made[name]) for name in ("input_ids", "labels", *encode.columns)}, stats, owner)
+    columns = {name: _of_lists(made[name]) for name in ("input_ids", "labels", *encode.columns)}
+    features = _features(columns, stats, owner)
     return features, sorted({features.example_of(row) for row in range(rows) if made["cut_source"][row]})
 
 

@@ -133,3 +133,9 @@ class LoadedModel:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._open(arguments(**state), lambda folder, precision, device: _kept(folder, precision.name, device))
+
+
+def load(folder: str | Path, precision: str = "fp32", device: str = "auto",
+         plugins: str | Path | Sequence[str | Path] = (), **generation: Any) -> LoadedModel:
+    """A trained model of any task, ready to be called on rows: arguments and errors as of :class:`LoadedModel`."""
+    return LoadedModel(folder, precision, device, plugins, **generation)

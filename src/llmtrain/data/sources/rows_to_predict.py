@@ -77,8 +77,7 @@ class RowReader:
         if self.takes_texts:
             return self.row({self.named.source: clean(text)}, place)
         written = ", ".join(f'"{name}": ...' for name in self._needed.values())
-        return BadRow(f"no object, where task={self.task} reads {' and '.join(self._needed)},",
-                      f"write {{{written}}}")
+        return BadRow(f"a text alone (task={self.task} reads {' and '.join(self._needed)})", f"write {{{written}}}")
 
     def line(self, text: str, place: str) -> AskedRow | BadRow:
         """A line: a text, or the JSON object of a task that reads several columns."""
