@@ -24,7 +24,7 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common import data_overrides, pace, results, table, train
+from common import data_overrides, pace, predictions, results, table, train
 from compare import averaged
 
 from llmtrain.evaluation.confidence import interval, paired
