@@ -90,7 +90,9 @@ class RowReader:
 
     def row(self, row: Mapping[str, Any], place: str) -> AskedRow | BadRow:
         """A row of columns."""
-        found = self._columns.join(self._columns.find(dict(row)), self.named.source_key)
+        found = self._columns.find(dict(row))
+        if self.named.read is None:
+            found = self._columns.join(found, self.named.source_key)
         own = found.get("id")
         if isinstance(own, Unusable) or own == "":
             own = found["id"] = None
