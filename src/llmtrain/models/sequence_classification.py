@@ -10,7 +10,7 @@ Shapes: B rows, S source tokens, C labels, D width of the trunk.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class LlmtrainForSequenceClassification(TaskModel):
     """A base that reads and a head that gives labels, as transformers knows it."""
 
     config_class = LlmtrainClassificationConfig
+    instead_of_writing: ClassVar[str] = "gives labels"
 
     @classmethod
     def from_pretrained(cls, folder: Any, *arguments: Any, config: Any = None, **how: Any) -> Any:

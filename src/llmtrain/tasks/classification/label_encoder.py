@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from llmtrain.config.sentence_input import SentenceInput
 from llmtrain.data.batch import SEGMENTS
@@ -35,7 +35,7 @@ class LabelledTexts(TextPairs):
         self._several = bool(facts.get("multi_label"))
         self._paired = config.text_pair is not None
         self._apart = self._paired and tells_pairs_apart(tokenizer)
-        if self._apart and SEGMENTS in tokenizer.model_input_names:
+        if self._apart and SEGMENTS in cast(Any, tokenizer).model_input_names:
             self.columns = (*self.columns, SEGMENTS)
 
     def describe(self) -> str:
@@ -73,21 +73,23 @@ class LabelledTexts(TextPairs):
 
     def _together(self, texts: list[str], seconds: list[str]) -> dict[str, list[Any]]:
         """input_ids, which text each token belongs to where the base asks for it, and the flags of the sources."""
-        cut, tokenizer = self._cut, self.tokenizer
+        cut, tokenizer = self._cut, cast(Any, self.tokenizer)
         if not self._apart:  # nothing of the tokenizer's own would stand between them
             whole = tokenizer([f"{one}\n{other}" for one, other in zip(texts, seconds, strict=True)], verbose=False)
-            ids, segments = [cut(row) for row in whole["input_ids"]], None
+            ids, segments = [cut(row) for row in whole["input_ids"]], []
         else:
             whole = tokenizer(texts, seconds, verbose=False)
             short = tokenizer(texts, seconds, truncation="longest_first", max_length=cut.limit, verbose=False)
-            ids, segments = short["input_ids"], short.get(SEGMENTS)
-        found = {"input_ids": ids, "cut_source": [len(row) > cut.limit for row in whole["input_ids"]],
-                 "empty": [len(row) <= cut.before + cut.after + self._apart for row in whole["input_ids"]]}
+            ids, segments = short["input_ids"], short.get(SEGMENTS, [])
+        found: dict[str, list[Any]] = {
+            "input_ids": ids, "cut_source": [len(row) > cut.limit for row in whole["input_ids"]],
+            "empty": [len(row) <= cut.before + cut.after + self._apart for row in whole["input_ids"]]}
         return found | ({SEGMENTS: segments} if SEGMENTS in self.columns else {})
 
 
 def tells_pairs_apart(tokenizer: Tokenizer) -> bool:
     """Whether the tokenizer puts something of its own between the two texts of a pair."""
-    alone, pair = (len(ids) for ids in (tokenizer("a", verbose=False)["input_ids"] + tokenizer(
-        "a", add_special_tokens=False, verbose=False)["input_ids"], tokenizer("a", "a", verbose=False)["input_ids"]))
-    return pair > alone
+    read: Any = tokenizer
+    alone, bare, pair = (len(ids["input_ids"]) for ids in (
+        read("a", verbose=False), read("a", add_special_tokens=False, verbose=False), read("a", "a", verbose=False)))
+    return bool(pair > alone + bare)

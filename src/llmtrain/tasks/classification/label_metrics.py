@@ -18,6 +18,7 @@ Numbers = NDArray[np.float64]
 HIT, MISSED, WRONG = "hit:", "missed:", "wrong:"  # before a label: it stands and is given, stands alone, is given alone
 KINDS = (HIT, MISSED, WRONG)
 CONFIDENCE, CORRECT = "confidence", "accuracy"
+ONE, SEVERAL = "one_label", "several_labels"  # which of both a row's statistics are of
 BINS = 15  # of the expected calibration error, as Guo et al. 2017 print it
 
 
@@ -103,7 +104,7 @@ def mcc(sums_RK: Numbers) -> Numbers:
 
 
 def calibration_error(sums_RK: Numbers) -> Numbers:
-    """(R,) expected calibration error: how far confidence and accuracy lie apart, over the bins (Naeini et al. 2015)."""
+    """(R,) expected calibration error: how far confidence and accuracy lie apart (Naeini et al. 2015)."""
     made: Numbers = np.abs(sums_RK[:, :BINS]).sum(1) / np.maximum(1, sums_RK[:, BINS])
     return made
 
@@ -116,7 +117,8 @@ METRICS = (
     Metric("accuracy", "accuracy", "share of the rows whose label, or all labels, are right, 0 to 100"),
     LabelMetric("macro_f1", "macro F1", "mean F1 of the labels, 0 to 100", combine=macro_f1),
     LabelMetric("micro_f1", "micro F1", "F1 of all labels together, 0 to 100; of several labels a row",
-                combine=micro_f1, optional=True),
-    LabelMetric("mcc", "MCC", "Matthews' correlation, -100 to 100; of one label a row", combine=mcc, optional=True),
+                statistics=(SEVERAL,), combine=micro_f1, optional=True),
+    LabelMetric("mcc", "MCC", "Matthews' correlation, -100 to 100; of one label a row", statistics=(ONE,),
+                combine=mcc, optional=True),
     CalibrationMetric("ece", "ECE", "expected calibration error, 0 to 1; of one label a row", more_is_better=False,
-                      combine=calibration_error, optional=True))
+                      statistics=(CONFIDENCE,), combine=calibration_error, optional=True, digits=3))

@@ -1,4 +1,4 @@
-"""What a label is called: a text, a number, true or false of a user's row, or a list of them, as one plain name each."""
+"""What a label is called: a text, a number, true or false of a user's row, or a list of them, as plain names."""
 
 from __future__ import annotations
 
@@ -105,4 +105,4 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def _kind(value: Any) -> str:
-    return {list: "a list", dict: "a group of keys", bytes: "bytes"}.get(type(value), f"of type {type(value).__name__}")
+    return {"list": "a list", "dict": "a group of keys"}.get(name := type(value).__name__, f"of type {name}")

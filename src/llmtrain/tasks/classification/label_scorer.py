@@ -9,14 +9,21 @@ from typing import Any
 import numpy as np
 
 from llmtrain.data.examples import Example
-from llmtrain.tasks.classification.label_metrics import CONFIDENCE, CORRECT, KINDS, counted, f1_of_labels
+from llmtrain.tasks.classification.label_metrics import (
+    CONFIDENCE,
+    CORRECT,
+    KINDS,
+    ONE,
+    SEVERAL,
+    counted,
+    f1_of_labels,
+)
 from llmtrain.tasks.classification.label_names import NoLabel, in_order, label_name, label_names, listed_in
 from llmtrain.tasks.classification.label_rows import LABELS, labels_of
 from llmtrain.tasks.metric import RowScores
 from llmtrain.tasks.task import NO_DETAIL, Scorer
 
 PROBABILITIES = "probabilities"  # of a prediction's detail: of each label
-ONE, SEVERAL = "one_label", "several_labels"  # what a row's statistics are of
 
 
 class LabelScorer(Scorer):

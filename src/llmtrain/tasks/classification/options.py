@@ -57,8 +57,9 @@ class ClassificationData(DataConfig):
         from llmtrain.tasks.classification.label_rows import LabelledRows
 
         pair = {} if self.text_pair is None else {"data.text_pair": self.text_pair}
+        read = LabelledRows(self.text, self.text_pair, self.label_column, self.label_separator)
         return RowColumns(self.text, self.label_column, None, "data.text", "data.label", targets="labels", others=pair,
-                          read=LabelledRows(self), embedded=None if self.text_pair else EMBEDDED)
+                          read=read, embedded=None if self.text_pair else EMBEDDED)
 
     def problems(self) -> Iterator[str]:
         """One line for each key that is wrong by itself or beside another."""

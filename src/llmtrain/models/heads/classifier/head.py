@@ -5,7 +5,7 @@ Shapes: B rows, S source tokens, C labels, T columns of label numbers: one of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -96,7 +96,7 @@ def label_nll(logits_BC: Tensor, labels_BT: Tensor, multi_label: bool, weights: 
     return (loss_BC * known_BT).sum(), known_BT.sum()
 
 
-def weights_of(given: Any, facts: dict[str, Any]) -> tuple[float, ...] | None:
+def weights_of(given: Any, facts: Mapping[str, Any]) -> tuple[float, ...] | None:
     """What a row counts in the loss, by the number of its label; None: all alike.
 
     ``balanced`` gives a label rows / (labels * its rows), so that the mean over the training rows is 1 (King and Zeng
