@@ -17,8 +17,9 @@ MOST = {"train": 600, "validation": 60, "test": 60}  # rows of a library: of a l
 LEAST = 100  # training rows of a library: a smaller one is left out
 OTHERS = ("abseil", "huggingface", "hugging face", "pytorch", "tensorflow", "matplotlib", "scipy", "sklearn",
           "scikit-learn", "apache arrow")  # names that stand for one of them, or nearly
-SHORT = ("absl", "rich", "np", "pd", "pa", "nx", "sp", "hf", "arrow", "hub", "tf", "jax", "jnp", "plt")  # as whole words
-LONG = sorted({name.replace("_", "[_ -]?") for name in (*PACKAGES, *OTHERS) if name not in SHORT}, key=len, reverse=True)
+SHORT = ("absl", "rich", "np", "pd", "pa", "nx", "sp", "hf", "arrow", "hub", "tf", "jax", "jnp", "plt")  # whole words
+LONG = sorted((name.replace("_", "[_ -]?") for name in {*PACKAGES, *OTHERS} - {*SHORT}),
+              key=lambda name: (-len(name), name))
 NAMES = re.compile(rf"(?<![a-z0-9])(?:(?:{'|'.join(LONG)})|(?:{'|'.join(SHORT)})(?![a-z0-9]))", re.IGNORECASE)
 INSTEAD = "lib"
 
