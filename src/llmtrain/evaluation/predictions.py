@@ -15,6 +15,7 @@ from llmtrain.data.sources.cells import Reading, Unusable, names_in
 from llmtrain.data.sources.columns import Columns
 from llmtrain.data.sources.encodings import NOT_UTF8, NUL, SAVE_AS
 from llmtrain.data.sources.readers import SUFFIXES, kind_of, read_bytes, read_rows, read_text
+from llmtrain.tasks.task import Prediction, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,13 @@ class Row:
 
     place: str
     id: str | None
-    text: str
+    made: Prediction
     document: str | None
 
 
 def read_predictions(path: Path, examples: list[Example], column: str = "prediction",
-                     document: str | None = None, how: Reading | None = None) -> list[str]:
+                     document: str | None = None, how: Reading | None = None, task: Task | None = None,
+                     ) -> list[Prediction]:
     """One prediction for each example: plain lines or a JSON list of texts in order, or rows, matched by ``id`` where
     they have one.
 
@@ -36,6 +38,7 @@ def read_predictions(path: Path, examples: list[Example], column: str = "predict
         column: The column of rows that holds the predictions; no other one is taken for it.
         document: A column that, where rows have it, tells which document each belongs to.
         how: How tables are read; its notes tell what was guessed.
+        task: Says what of a row is a prediction, and what the row tells of it besides; None: texts as they stand.
 
     Raises:
         DataError: The file is missing, not UTF-8, or does not fit the examples.
@@ -44,14 +47,14 @@ def read_predictions(path: Path, examples: list[Example], column: str = "predict
     if kind not in SUFFIXES or kind == ".txt":
         lines = read_text(path).removesuffix("\n").split("\n")
         _refuse_json(lines, path)
-        return _as_many([line.removesuffix("\r") for line in lines], path, examples)
+        return _as_many([Prediction(line.removesuffix("\r")) for line in lines], path, examples)
     if kind == ".json" and (listed := _list_of_texts(path)) is not None:
-        return _as_many(listed, path, examples)
+        return _as_many([Prediction(text) for text in listed], path, examples)
     how = how or Reading()
     columns = Columns({"eval.prediction": column}, how.notes)
-    rows = [_row(place, row if isinstance(row, str) else columns.find(row), column, document)
+    rows = [_row(place, row if isinstance(row, str) else columns.find(row), column, document, task)
             for place, row in read_rows(path, how)]
-    found = _as_many([row.text for row in rows], path, examples)
+    found = _as_many([row.made for row in rows], path, examples)
     ids = [row.id for row in rows]
     if ids == [e.id for e in examples] or all(identity is None for identity in ids):
         _check_documents(rows, examples)
@@ -63,7 +66,7 @@ def read_predictions(path: Path, examples: list[Example], column: str = "predict
                         "missing); add them, or leave out every id to match by order")
     matched = [by_id[e.id] for e in examples]
     _check_documents(matched, examples)
-    return [row.text for row in matched]
+    return [row.made for row in matched]
 
 
 def told_of_predictions(config: EvaluateConfig, texts: list[str], examples: list[Example]) -> list[str]:
@@ -106,32 +109,35 @@ def _refuse_json(lines: list[str], path: Path) -> None:
         raise DataError(f"JSON objects, one a line, in a text file at {path}; rename it to .jsonl")
 
 
-def _as_many(found: list[str], path: Path, examples: list[Example]) -> list[str]:
+def _as_many(found: list[Prediction], path: Path, examples: list[Example]) -> list[Prediction]:
     if len(found) != len(examples):
         raise DataError(f"{len(found)} predictions at {path} for {len(examples)} documents; they must be as many")
     return found
 
 
-def _row(place: str, row: dict[str, Any] | str, column: str, document: str | None) -> Row:
+def _row(place: str, row: dict[str, Any] | str, column: str, document: str | None, task: Task | None) -> Row:
     if isinstance(row, str):
         todo = SAVE_AS if row == NOT_UTF8 else f"each needs a {shown(column)}"
         raise DataError(f"bad row: {row} at {place}; {todo}")
     if column not in row:
         raise DataError(f"no column {shown(column)} (it has {names_in(row)}) at {place}; name the one that holds the "
                         "predictions, eval.prediction=COLUMN")
-    text = row[column]
-    if isinstance(text, Unusable):
-        raise DataError(f"column {shown(column)} {text.why} at {place}; mend it")
+    cell = row[column]
+    if isinstance(cell, Unusable):
+        raise DataError(f"column {shown(column)} {cell.why} at {place}; mend it")
+    text = cell if task is None else task.prediction_of(cell)
     if not isinstance(text, str) or SURROGATE.search(text):
-        what = "half a character" if isinstance(text, str) else "empty" if text is None else type(text).__name__
-        raise DataError(f"column {shown(column)} is {what}, not text, at {place}; each row needs one prediction")
+        what = "half a character" if isinstance(text, str) else "empty" if cell is None else type(cell).__name__
+        wanted = "text" if task is None else task.prediction_word
+        raise DataError(f"column {shown(column)} is {what}, not {wanted}, at {place}; each row needs one prediction")
     if "\0" in text:
         raise DataError(f"column {shown(column)} {NUL} at {place}; save the file as UTF-8")
     identity = row.get("id")
     if isinstance(identity, Unusable):
         raise DataError(f"column 'id' {identity.why} at {place}; give every row an id, or none")
     beside = row.get(document) if document is not None and document != column else None
-    return Row(place, None if identity is None or identity == "" else str(identity), text,
+    made = Prediction(text, {} if task is None else task.detail_of(row))
+    return Row(place, None if identity is None or identity == "" else str(identity), made,
                beside if isinstance(beside, str) else None)
 
 

@@ -37,7 +37,13 @@ Pair = tuple[str, str, str]  # (module:line, document, summary)
 
 
 def read_docstrings(config: DataConfig) -> Splits:
-    """Extract (or read from the cache), filter, deduplicate and split."""
+    """The rest of each docstring, and its first line as what is learnt."""
+    pairs, source = docstring_pairs(config)
+    return by_module([Example(place, document, summary, (summary,)) for place, document, summary in pairs], source)
+
+
+def docstring_pairs(config: DataConfig) -> tuple[list[Pair], str]:
+    """Extract (or read from the cache), filter and deduplicate; the pairs, and where they come from in few words."""
     options = config.docstrings
     roots = {name: root for name in PACKAGES if (root := _root(name)) is not None}
     distributions = packages_distributions()  # reads every installed package's list of files: once is enough
@@ -46,9 +52,7 @@ def read_docstrings(config: DataConfig) -> Splits:
         roots["stdlib"] = Path(sysconfig.get_path("stdlib"))
         versions["stdlib"] = sys.version.split()[0]
     pairs = _cached_pairs(roots, versions, config)
-    splits = _split(_filtered(pairs, options))
-    splits.source = f"docstrings of {len(roots)} installed libraries"
-    return splits
+    return _filtered(pairs, options), f"docstrings of {len(roots)} installed libraries"
 
 
 def _root(package: str) -> Path | None:
@@ -144,11 +148,12 @@ def near_keys(document: str, summary: str) -> set[str]:
     return {"d" + "".join(WORDS.findall(document.lower()))[:60], "s" + "".join(WORDS.findall(summary.lower()))}
 
 
-def _split(pairs: list[Pair]) -> Splits:
-    """Whole modules go to one split; near-copies were dropped before, so none straddles."""
-    splits = Splits([], [], [], "docstrings")
-    for place, document, summary in pairs:
-        module = place.rpartition(":")[0]
+def by_module(examples: list[Example], source: str) -> Splits:
+    """Examples named MODULE:LINE in splits: whole modules go to one; near-copies were dropped before, so none
+    straddles."""
+    splits = Splits([], [], [], source)
+    for example in examples:
+        module = example.id.rpartition(":")[0]
         name = next((s for s in ("test", "validation") if share_out(module, SPLIT_PERCENT, s)), "train")
-        getattr(splits, name).append(Example(place, document, summary, (summary,)))
+        getattr(splits, name).append(example)
     return splits
