@@ -31,15 +31,17 @@ with quieted_imports():
         LlmtrainExtractionConfig,
         LlmtrainPrefixConfig,
         LlmtrainSeq2SeqConfig,
+        LlmtrainSeveralConfig,
     )
     from llmtrain.models.prefix_lm import LlmtrainForPrefixLM
     from llmtrain.models.sentence_extraction import LlmtrainForExtraction
     from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
     from llmtrain.models.sequence_classification import LlmtrainForSequenceClassification
+    from llmtrain.models.several_heads import LlmtrainForSeveralTasks
     from llmtrain.models.text_generation import special_tokens
 
 for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
-                    (LlmtrainForExtraction, AutoModel),
+                    (LlmtrainForExtraction, AutoModel), (LlmtrainForSeveralTasks, AutoModel),
                     (LlmtrainForSequenceClassification, AutoModelForSequenceClassification)):
     AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
     auto.register(model.config_class, model, exist_ok=True)
@@ -49,7 +51,8 @@ MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[LlmtrainClassificationConfig.mod
     LlmtrainForSequenceClassification.__name__)
 
 __all__ = ["LlmtrainClassificationConfig", "LlmtrainExtractionConfig", "LlmtrainForExtraction", "LlmtrainForPrefixLM",
-           "LlmtrainForSeq2SeqLM", "LlmtrainForSequenceClassification", "LlmtrainPrefixConfig", "LlmtrainSeq2SeqConfig"]
+           "LlmtrainForSeq2SeqLM", "LlmtrainForSequenceClassification", "LlmtrainForSeveralTasks",
+           "LlmtrainPrefixConfig", "LlmtrainSeq2SeqConfig", "LlmtrainSeveralConfig"]
 
 
 def load(folder: Path) -> tuple[Any, Any]:

@@ -38,3 +38,6 @@ registry.register("architecture", "sequence_classification", ArchitectureOptions
 registry.register("architecture", "sentence_extraction", ArchitectureOptions,
                   "llmtrain.models.sentence_extraction:LlmtrainForExtraction",
                   "the base reads, the head chooses sentences")
+registry.register("architecture", "several_heads", ArchitectureOptions,
+                  "llmtrain.models.several_heads:LlmtrainForSeveralTasks", "the base reads, each task has a head on it",
+                  text=False)
