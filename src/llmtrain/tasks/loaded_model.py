@@ -12,11 +12,12 @@ from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
 from llmtrain.config.choices import Device, PrecisionName
 from llmtrain.config.convert import from_dict
 from llmtrain.config.decode_checks import idle_settings
+from llmtrain.config.from_checkpoint import Stored, of_task
 from llmtrain.config.plain import plain
 from llmtrain.config.python_arguments import Arguments, arguments
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.precision import PrecisionConfig
-from llmtrain.core.errors import CheckpointError, DataError
+from llmtrain.core.errors import CheckpointError, ConfigError, DataError
 from llmtrain.core.logging import warn
 from llmtrain.data.examples import Example
 from llmtrain.data.python_texts import SHOWN_PROBLEMS, given_rows
@@ -28,9 +29,9 @@ from llmtrain.tasks.task import Prediction
 
 
 @lru_cache(maxsize=1)
-def _kept(folder: Path, precision: PrecisionName, device: Device) -> Published:
+def _kept(folder: Path, precision: PrecisionName, device: Device, task: str) -> Published:
     """The last model that a copy loaded: a pool of processes unpickles one for every piece of work."""
-    return load_published(folder, PrecisionConfig(name=precision), device)
+    return load_published(folder, PrecisionConfig(name=precision), device, task)
 
 
 class LoadedModel:
@@ -44,6 +45,7 @@ class LoadedModel:
         precision: fp32, fp16 or bf16.
         device: auto, cpu or cuda.
         plugins: Python files that register what the model was trained with (its task, its head); they are run.
+        task: Of a model that has learnt several tasks, the name of the one that is meant.
         generation: Decode settings under transformers' names (``num_beams=4``); default: the run's own.
 
     Raises:
@@ -55,26 +57,29 @@ class LoadedModel:
     verb: ClassVar[str] = "predict"  # what is done to texts, for messages
 
     def __init__(self, folder: str | Path, precision: str = "fp32", device: str = "auto",
-                 plugins: str | Path | Sequence[str | Path] = (), **generation: Any) -> None:
-        self._open(arguments(folder, precision, device, plugins, generation), load_published)
+                 plugins: str | Path | Sequence[str | Path] = (), task: str | None = None, **generation: Any) -> None:
+        self._open(arguments(folder, precision, device, plugins, generation, task), load_published)
         for line in idle_settings(self.generation, writes=not self.published.chooses):
             if (told := line.replace("generation.", "")).partition("=")[0] in generation:
                 warn(told)
         if beyond := self.published.model.beyond_positions({"max_new_tokens": self.generation.max_new_tokens}):
             warn(beyond)
 
-    def _open(self, given: Arguments, load: Callable[[Path, PrecisionConfig, Device], Published]) -> None:
+    def _open(self, given: Arguments, load: Callable[[Path, PrecisionConfig, Device, str], Published]) -> None:
         for file in given.plugins:
             load_plugin(file)
         self.folder = locate_model(given.folder).resolve()
         stored = read_model_config(self.folder)
         check_plugins(stored, self.folder)
         check_predicts(stored, self.folder)
-        self.config: TrainConfig = from_dict(stored["config"], str(self.folder / "llmtrain.json"), CheckpointError,
-                                             scoring=True)
+        kept, task = of_task(Stored(stored["config"], str(self.folder / "llmtrain.json")), given.task, self.folder)
+        self.config: TrainConfig = from_dict(kept.content, kept.at, CheckpointError, scoring=True)
+        if given.task is not None and given.task not in (task, self.config.task.name):
+            raise ConfigError(f"the model at {self.folder} has learnt task={self.config.task.name} alone, not "
+                              f"{given.task!r}; leave task out")
         self.check_task(self.config.task.name)
         self.generation = self.config.generation = given.over(self.config.generation)
-        self.published = load(self.folder, PrecisionConfig(name=given.precision), given.device)
+        self.published = load(self.folder, PrecisionConfig(name=given.precision), given.device, task)
         self.predictor = Predictor(self.published, self.config)
         self._given = replace(given, folder=self.folder, plugins=tuple(file.resolve() for file in given.plugins))
 
@@ -129,13 +134,15 @@ class LoadedModel:
     def __getstate__(self) -> dict[str, Any]:
         given = self._given
         return {"folder": str(given.folder), "precision": given.precision.value, "device": given.device.value,
-                "plugins": [str(file) for file in given.plugins], "generation": plain(self.generation)}
+                "plugins": [str(file) for file in given.plugins], "generation": plain(self.generation),
+                "task": given.task}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._open(arguments(**state), lambda folder, precision, device: _kept(folder, precision.name, device))
+        self._open(arguments(**state), lambda folder, precision, device, task: _kept(
+            folder, precision.name, device, task))
 
 
 def load(folder: str | Path, precision: str = "fp32", device: str = "auto",
-         plugins: str | Path | Sequence[str | Path] = (), **generation: Any) -> LoadedModel:
+         plugins: str | Path | Sequence[str | Path] = (), task: str | None = None, **generation: Any) -> LoadedModel:
     """A trained model of any task, ready to be called on rows: arguments and errors as of :class:`LoadedModel`."""
-    return LoadedModel(folder, precision, device, plugins, **generation)
+    return LoadedModel(folder, precision, device, plugins, task, **generation)

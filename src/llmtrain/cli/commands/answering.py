@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from llmtrain.cli.commands.checkpoint_config import idle_told
+from llmtrain.cli.commands.checkpoint_config import Opened, idle_told
 from llmtrain.core.logging import quiet_libraries, warn
 
 if TYPE_CHECKING:
@@ -21,19 +20,18 @@ class Answering:
     """A model behind a command, and the lines that tell what it does not read.
 
     Args:
-        folder: A verified model folder.
-        config: The command's configuration over the stored one.
+        opened: The checkpoint, with the command's configuration.
     """
 
-    def __init__(self, folder: Path, config: Any) -> None:
+    def __init__(self, opened: Opened) -> None:
         import torch
 
         from llmtrain.inference.published import load_published
         from llmtrain.tasks.predictor import Predictor
 
         quiet_libraries()
-        self.config = config
-        self.published = load_published(folder, config.precision, config.trainer.device)
+        self.config = config = opened.config
+        self.published = load_published(opened.folder, config.precision, config.trainer.device, opened.task)
         self.predictor: Predictor = Predictor(self.published, config)
         if config.generation.do_sample:
             torch.manual_seed(config.run.seed)

@@ -27,10 +27,10 @@ def run(overrides: list[str], given: Given) -> int:
     """
     if CFG in given:
         return show_configuration(overrides, "predict")
-    folder, _, stored = open_stored(overrides, "predict")
-    config = cast(PredictCommandConfig, stored)
+    opened = open_stored(overrides, "predict")
+    config = cast(PredictCommandConfig, opened.config)
     batches = _input(config)  # a missing file is told before any weight is read
-    model = Answering(folder, config)
+    model = Answering(opened)
     task, as_json, any_character = model.predictor.task, config.predict.format is OutputFormat.jsonl, write_data()
     for batch in model.answered(batches, overrides, as_json):
         for row, made in batch:

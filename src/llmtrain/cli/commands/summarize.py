@@ -26,18 +26,18 @@ def run(overrides: list[str], given: Given) -> int:
     """Summarize stdin, one document a line, or ``input=PATH``: a text file as one document, or a data file's rows."""
     if CFG in given:
         return show_configuration(overrides, "summarize")
-    folder, _, stored = open_stored(overrides, "summarize")
-    config = cast(SummarizeCommandConfig, stored)
+    opened = open_stored(overrides, "summarize")
+    config = cast(SummarizeCommandConfig, opened.config)
 
     from llmtrain.tasks.summarization.summarizer import check_summarizes
 
-    check_summarizes(config.task.name, folder)
+    check_summarizes(config.task.name, opened.folder)
     batches = _input(config)  # a missing file is told before any weight is read
-    model = Answering(folder, config)
+    model = Answering(opened)
     task, published = model.predictor.task, model.published
     if config.summarize.cite and not (published.cites or published.chooses):
-        raise ConfigError(f"summarize.cite=true but the model at {folder} has a head that cites nothing; leave it out, "
-                          "or train head=ext_abs or extractive")
+        raise ConfigError(f"summarize.cite=true but the model at {opened.folder} has a head that cites nothing; leave "
+                          "it out, or train head=ext_abs or extractive")
     as_json, any_character = config.summarize.format is OutputFormat.jsonl, write_data()
     for batch in model.answered(batches, overrides, as_json):
         for row, made in batch:
