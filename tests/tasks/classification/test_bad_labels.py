@@ -73,6 +73,7 @@ KEYS: list[tuple[tuple[str, ...], str]] = [
     (("head=transformer",), "makes nothing that task=classification asks for; use a head of classifier"),
     (("task=summarization", "head=classifier", "objective=joint"), "makes nothing that task=summarization asks for"),
     (("objective.base=select",), "the objective select reads targets as texts and those of task=classification"),
+    (("objective.base=label",), "objective.terms names label twice; keep one of them"),
     (("objective.base=extraction",), "the objective extraction reads targets as texts"),
     (("task.threshold=0.4",), "task.threshold=0.4 is of task.multi_label=true"),
     (("task.threshold=1.5", SEVERAL), "task.threshold=1.5 must be from 0 to 1"),

@@ -34,8 +34,9 @@ class ClassificationConfig:
                    "is given; leave it out")
         lacking = ONE_LABEL if self.multi_label else SEVERAL_LABELS
         if (name := getattr(config.trainer, "best_metric", None)) in lacking:
-            yield (f"trainer.best_metric={name} is a score of {'one label' if self.multi_label else 'several labels'} a "
-                   f"row and task.multi_label is {str(self.multi_label).lower()}; use accuracy or macro_f1")
+            scored = "one label" if self.multi_label else "several labels"
+            yield (f"trainer.best_metric={name} is a score of {scored} a row and task.multi_label is "
+                   f"{str(self.multi_label).lower()}; use accuracy or macro_f1")
         if not self.native:
             return
         if config.data.long in (LongMode.sliding, LongMode.interpolate):

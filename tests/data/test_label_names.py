@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmtrain.tasks.classification.label_names import NoLabel, as_text, in_order, label_name, label_names, listed_in
+from llmtrain.data.label_names import NoLabel, as_text, in_order, label_name, label_names, listed_in
 
 
 @pytest.mark.parametrize(("value", "name", "kind"), [
