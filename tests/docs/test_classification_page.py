@@ -35,9 +35,9 @@ def test_its_commands_run(command: str, place: Path, tiny_base_mlm: Path) -> Non
     more = []
     if words[1] == "train":
         files = ["data=files", "data.train=train.jsonl", "data.test=test.jsonl"] if "bert_cls" in command else []
-        more = [*files, f"model.path={tiny_base_mlm}", "trainer.max_steps=2", "trainer.batch_size=4", "data.cache_dir=cache",
-                "data.max_source_tokens=32", "data.max_train_rows=30", "data.max_validation_rows=4",
-                "data.max_test_rows=4"]
+        more = [*files, f"model.path={tiny_base_mlm}", "trainer.max_steps=2", "trainer.batch_size=4",
+                "data.cache_dir=cache", "data.max_source_tokens=32", "data.max_train_rows=30",
+                "data.max_validation_rows=4", "data.max_test_rows=4"]
     if "FOLDER" in command:
         (place / "FOLDER").mkdir(exist_ok=True)
         (place / "FOLDER/train.jsonl").write_text((place / "train.jsonl").read_text())
