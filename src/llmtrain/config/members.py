@@ -21,6 +21,7 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.config.sections.generation import GenerationConfig
+from llmtrain.config.sections.objective import reads_labels
 from llmtrain.config.sections.preprocess import settled
 from llmtrain.config.sections.task import SECTIONS, every_task
 from llmtrain.core.errors import ConfigError, LlmtrainError
@@ -246,6 +247,9 @@ def _together(config: TrainConfig, found: list[Member]) -> Iterator[str]:
         yield (f"data.long is how the base reads and {KEY} has {' and '.join(sorted(ways))}; set data.long for all")
     elif ways == {"sliding"} and len(shared["window_overlap"]) > 1:
         yield f"data.window_overlap is how the base reads and differs in {KEY}; set it for all"
+    if reads_labels(config.objective):
+        yield (f"a label beside a row's target is a term of one task's run; list the labels as a task of {KEY}, with "
+               "the same file")
     for member in found:
         if "select_then_write" in plain(member.config.data.long):
             yield member.told("data.long=select_then_write puts another model in front of the only one of a run; use "

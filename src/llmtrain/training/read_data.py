@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from llmtrain.config.choices import LongMode
+from llmtrain.config.schema import TrainConfig
 from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.core.logging import say
 from llmtrain.data.examples import Splits, digest
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.learnt import Learnt
+from llmtrain.data.row_labels import LABEL, labels_beside, with_labels
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.inference.selector import Selector, as_read, selector_of
 from llmtrain.models.backbone.long_context import describe as describe_long
@@ -68,12 +70,14 @@ def _rows_of(one: TaskSpec, spec: RunSpec, accelerator: Accelerator, precision: 
         learnt = one.task.learn(splits, tokenizer, config)
         for name in ("validation", "test"):
             splits.notes += one.task.notes_of(learnt, name, getattr(splits, name))
+        if spec.terms.reads_labels:
+            learnt = _with_row_labels(learnt, splits, config)
         encode = partial(tokenize, tokenizer=tokenizer, config=config.data, sentences=one.sentence_input,
                          encoder=one.task.encoder, learnt=learnt)
         documents, told = as_read(splits.training, selector, tokenizer, config.data)
-        train = encode(documents)
+        train = with_labels(encode(documents), documents, learnt.row_labels)
         documents, _ = as_read(splits.validation[:config.trainer.eval_rows], selector, tokenizer, config.data)
-        validation = encode(documents)
+        validation = with_labels(encode(documents), documents, learnt.row_labels)
     if selector is not None:
         selector.forget()
         splits.content_hash = digest(splits.content_hash + selector.digest)
@@ -95,6 +99,13 @@ def content_hash_of(rows: Mapping[str, Rows]) -> str:
     hashes = [one.splits.content_hash for one in rows.values()]
     return hashes[0] if len(hashes) == 1 else digest("\0".join(part for pair in zip(rows, hashes, strict=True)
                                                                for part in pair))
+
+
+def _with_row_labels(learnt: Learnt, splits: Splits, config: TrainConfig) -> Learnt:
+    """What is learnt of the labels beside the training rows' targets too, told among the notes."""
+    names, note = labels_beside(splits.train, getattr(config.objective, LABEL).min_rows, config.data.label)
+    splits.notes.append(note)
+    return replace(learnt, row_labels=names)
 
 
 def _check_alike(splits: Splits, accelerator: Accelerator) -> None:
