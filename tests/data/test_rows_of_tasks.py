@@ -123,7 +123,8 @@ def test_other_fields_are_other_features(tiny_base: Path, tmp_path: Path) -> Non
     class Repeats(TextPairs):
         def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
             times = [json.loads(one)["times"] for one in rows["fields"]]
-            return super().__call__(rows | {"source": [text * n for text, n in zip(rows["source"], times, strict=True)]})
+            return super().__call__(rows | {"source": [text * n for text, n
+                                                       in zip(rows["source"], times, strict=True)]})
 
     tokenizer = load_tokenizer(str(tiny_base), None)
     config = QuizData(cache_dir=str(tmp_path / "cache"))

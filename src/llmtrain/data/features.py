@@ -42,12 +42,13 @@ class Stats:
     kept: str = ""  # which part of a cut document is kept
     spelled: tuple[str, ...] = ()  # of each row that spells control tokens of the tokenizer, the first one
     unwritable: int = 0  # targets that hold what no token stands for
+    texts: bool = True  # targets are
 
     def describe(self) -> str:
         share = [100 * count / max(1, self.rows) for count in (self.cut_sources, self.cut_targets)]
+        targets = f", {share[1]:.1f} % of targets to {self.max_target_tokens}" if self.texts else ""
         empty = f"; of {self.empty} documents data.preprocess leaves no token" if self.empty else ""
-        return (f"{share[0]:.1f} % of documents cut to {self.max_source_tokens} tokens{self.kept}, {share[1]:.1f} % of "
-                f"targets to {self.max_target_tokens}{empty}")
+        return f"{share[0]:.1f} % of documents cut to {self.max_source_tokens} tokens{self.kept}{targets}{empty}"
 
     def notes(self, split: str) -> list[str]:
         """Lines about what is read in another way than one may expect, or not kept."""
@@ -148,7 +149,7 @@ def tokenize(examples: list[Example], tokenizer: Tokenizer, config: DataConfig, 
                        features=schema, new_fingerprint=key)
     stats = Stats(len(rows), sum(rows["cut_source"]), sum(rows["cut_target"]), config.max_source_tokens,
                   config.max_target_tokens, sum(rows["empty"]), cut.describe(),
-                  tuple(one for one in rows["spelled"] if one), sum(rows["unwritable"]))
+                  tuple(one for one in rows["spelled"] if one), sum(rows["unwritable"]), bool(config.target_limit))
     owner = np.array(rows[OWNER], dtype=np.int64) if encode.splits else None
     return _features({name: _ragged(rows, name) for name in lists}, stats, owner)
 

@@ -74,7 +74,7 @@ def _weights(found: Finding, head: str) -> None:
     found.what = f"head {head} on {config.base.get('model_type')}, {count} finite tensors, {len(tokenizer):,} tokens"
     if writes is not tokenizer:
         found.what += f", {len(writes):,} of targets"
-    found.good_for = ("model.init_from",) if model.can_generate() else ("data.selector",)
+    found.good_for = model.good_for
 
 
 def base(found: Finding) -> None:
