@@ -55,7 +55,8 @@ def of_task(name: str, listed: list[Key]) -> list[Key]:
     part = registry.get("task", name)
     own = {"task": part.options, "data": part.requires["data"], "eval": part.requires["eval"]}
     known = {f"{section}.{one.name}" for section, kind in own.items() for one in fields(kind)}
-    return [one for one in listed if one.path.partition(".")[0] not in own or ".".join(one.path.split(".")[:2]) in known]
+    return [one for one in listed
+            if one.path.partition(".")[0] not in own or ".".join(one.path.split(".")[:2]) in known]
 
 
 def beyond(one: Key, end: str) -> float | None:
