@@ -48,8 +48,8 @@ class WritingModel(TaskModel, GenerationMixin):
 
     def _prepare_attention_mask_for_generation(self, inputs_tensor: Tensor, generation_config: Any,
                                                model_kwargs: dict[str, Any]) -> Any:
-        """Which tokens of documents are real, where the caller does not say: transformers looks for the padding token of
-        targets, which pads no document where targets have a vocabulary of their own."""
+        """Which tokens of documents are real, where the caller does not say: transformers looks for the padding token
+        of targets, which pads no document where targets have a vocabulary of their own."""
         own = getattr(self.config, "source_pad_token_id", None)
         if own is None:
             return super()._prepare_attention_mask_for_generation(inputs_tensor, generation_config, model_kwargs)

@@ -10,6 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from helpers import decoder_tokenizer, tiny_tokenizer
+from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.control_tokens import text_only
 from llmtrain.data.examples import Example
@@ -24,7 +25,8 @@ ODD = " Über  <s>ein</s> T-Shirt — 中文 \U0001f600 é <pad>"
 
 def config(**data: Any) -> Any:
     joint = data.pop("joint_vocabulary", False)
-    return SimpleNamespace(data=TranslationData(**data), task=TranslationConfig(joint_vocabulary=joint))
+    return SimpleNamespace(model=ModelConfig(), data=TranslationData(**data),
+                           task=TranslationConfig(joint_vocabulary=joint))
 
 
 def rows(sources: list[str] | None = None) -> list[Example]:

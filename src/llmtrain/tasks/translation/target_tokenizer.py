@@ -14,6 +14,7 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from llmtrain.checkpoint import locate_model
 from llmtrain.core.cache import find_cached, open_cache
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.files import write_text
@@ -24,7 +25,7 @@ from llmtrain.data.examples import Example, digest
 from llmtrain.data.features import clean
 from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.data.tokenizer import Tokenizer
-from llmtrain.models.target_vocabulary import load_target_tokenizer
+from llmtrain.models.target_vocabulary import FOLDER, load_target_tokenizer
 from llmtrain.tasks.translation.options import BASE, BPE
 
 CACHE = "target_tokenizers"
@@ -38,7 +39,7 @@ def target_tokenizer(config: Any, examples: Sequence[Example], base: Tokenizer) 
     """What ``data.target_tokenizer`` names, told in a line; None for the base's own.
 
     Args:
-        config: Holds ``data`` and ``task``.
+        config: Holds ``data``, ``task`` and ``model``.
         examples: The training rows.
 
     Raises:
@@ -50,6 +51,10 @@ def target_tokenizer(config: Any, examples: Sequence[Example], base: Tokenizer) 
             say(f"data.target_tokenizer=base: {lost}, and so are translations; data.target_tokenizer=bpe keeps the "
                 "spelling of the training targets")
         return None
+    if chosen == BPE and (earlier := _of_earlier_model(config.model.init_from)) is not None:
+        folder, found = earlier
+        say(f"target vocabulary: {len(found):,} tokens, those of the model at {folder}")
+        return found
     if chosen == BPE:
         pipeline = Pipeline(config.data.preprocess)
         targets = [clean(pipeline.target(e.target)) for e in examples if e.target]
@@ -67,6 +72,16 @@ def target_tokenizer(config: Any, examples: Sequence[Example], base: Tokenizer) 
     say(f"target vocabulary: {len(tokenizer):,} tokens of {folder}" + ("" if lost is None else
         f"; {lost}, and so are translations"))
     return tokenizer
+
+
+def _of_earlier_model(init_from: str | None) -> tuple[Path, Tokenizer] | None:
+    """The model whose weights the run starts from, where it writes in a vocabulary of its own: they know no other."""
+    if init_from is None:
+        return None
+    model = locate_model(init_from)
+    if not (model / FOLDER).is_dir():
+        return None
+    return model, load_target_tokenizer(model / FOLDER, ConfigError, f"model.init_from={init_from}")
 
 
 def lost_of(tokenizer: Tokenizer) -> str | None:
