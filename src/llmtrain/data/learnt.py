@@ -19,3 +19,7 @@ class Learnt:
 
     facts: dict[str, Any] = field(default_factory=dict)
     tokenizer: Tokenizer | None = None
+
+    def writes(self, base: Tokenizer) -> Tokenizer:
+        """The tokenizer of targets; ``base``: the base's own."""
+        return base if self.tokenizer is None else self.tokenizer

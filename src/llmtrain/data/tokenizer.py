@@ -41,4 +41,7 @@ class Tokenizer(Protocol):
 
     def convert_tokens_to_ids(self, tokens: Any) -> Any: ...
 
+    def save_pretrained(self, save_directory: Any) -> Any:
+        """Write the files that it is loaded from."""
+
     def get_vocab(self) -> dict[str, int]: ...

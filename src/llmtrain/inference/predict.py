@@ -71,7 +71,7 @@ def predict_batches(model: TaskModel, tokenizer: Tokenizer, documents: Documents
     try:
         with fork, precision.autocast():
             for rows in batches_of([len(ids) for ids in documents.input_ids], config.batch_tokens):
-                batch, spans = _batch(documents, rows, model.config.pad_token_id, device)
+                batch, spans = _batch(documents, rows, model.source_padding, device)
                 outputs = model.predict(batch, config, evidence)
                 for row, (i, output, places) in enumerate(zip(rows, outputs, spans, strict=True)):
                     sentences = batch["sentences"][row] if "sentences" in batch else []

@@ -160,7 +160,7 @@ class Selector:
         made: list[list[float | None]] = [[None] * len(starts) for starts in found[START]]
         with nullcontext() if self._precision is None else self._precision.autocast():
             for rows in batches_of([len(piece.input_ids) for _, piece in todo], self._config.generation.batch_tokens):
-                batch = _batch([todo[i][1] for i in rows], model.config.pad_token_id, self._device)
+                batch = _batch([todo[i][1] for i in rows], model.source_padding, self._device)
                 for i, chances in zip(rows, torch.sigmoid(model(**batch).logits).tolist(), strict=True):
                     row, piece = todo[i]
                     for sentence, chance in zip(piece.sentences, chances, strict=False):  # chances of padding behind

@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
 from llmtrain.core.errors import ConfigError
+from llmtrain.data.learnt import Learnt
 from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import family_of, first_position, layers, pretrained_mlm_head
 from llmtrain.models.backbone.pretrained import with_weights
@@ -76,7 +77,7 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         self._segments = getattr(self.trunk.config, "type_vocab_size", 1) > 1
 
     @classmethod
-    def from_base(cls, base: Base, head: Any, facts: dict[str, Any] | None = None) -> Self:
+    def from_base(cls, base: Base, head: Any, learnt: Learnt | None = None) -> Self:
         """See :meth:`TaskModel.from_base`; settles what ``head.prompt`` and ``head.mlm_transform`` leave open.
 
         Raises:
@@ -90,7 +91,7 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         default = DECODER_PROMPT if base.family.causal else ""
         prompt = default if head.prompt is None else head.prompt
         transform = known if head.mlm_transform is None else head.mlm_transform
-        model = super().from_base(base, replace(head, prompt=prompt, mlm_transform=transform), facts)
+        model = super().from_base(base, replace(head, prompt=prompt, mlm_transform=transform), learnt)
         # unlike a document it is part of the configuration, and may hold the control tokens a base was tuned with; read
         # by a copy, since asking a tokenizer so changes how it reads whatever comes next
         if ids := deepcopy(base.tokenizer)(prompt, add_special_tokens=False, split_special_tokens=False)["input_ids"]:

@@ -21,6 +21,7 @@ from llmtrain.config.sentence_input import SentenceInput, wanted_by
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import say
 from llmtrain.data.batch import IGNORED, SEGMENTS
+from llmtrain.data.learnt import Learnt
 from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import (
     embeddings,
@@ -37,6 +38,7 @@ from llmtrain.models.backbone.pretrained import load_trunk, with_weights
 from llmtrain.models.heads.base import BaseParts, EncoderStates, Sentences, Sizes
 from llmtrain.models.hf_config import facts_of
 from llmtrain.models.output import Output
+from llmtrain.models.target_vocabulary import same_surface, vocabulary_in
 from llmtrain.nn.attention import NAME, hiding, tracing
 from llmtrain.nn.dropout import cheapen_dropout
 from llmtrain.nn.linear import cheapen_linear
@@ -73,25 +75,33 @@ class TaskModel(PreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_base(cls, base: Base, head: Any, facts: dict[str, Any] | None = None) -> Self:
+    def from_base(cls, base: Base, head: Any, learnt: Learnt | None = None) -> Self:
         """A new model on a pretrained base: the head under torch's current seed, started as its options say.
 
         Args:
             head: Typed options of a registered head.
-            facts: What the task took from the training rows.
+            learnt: What the task took from the training rows.
 
         Raises:
             ConfigError: The head's options do not fit the base (told before weights are read), or those cannot be
                 loaded.
         """
         base, config, special = with_weights(base), base.config, base.special
+        learnt = learnt or Learnt()
+        own = vocabulary_in(learnt.facts)
+        size, ids = (config.vocab_size, special) if own is None else (own.size, own)
         model = cls(cls.config_class(
             base=config.to_diff_dict() | {"model_type": config.model_type}, head=asdict(head),
-            vocab_size=config.vocab_size, hidden_size=config.hidden_size, bos_token_id=special.bos,
-            eos_token_id=special.eos, pad_token_id=special.pad, decoder_start_token_id=special.bos, facts=facts))
+            vocab_size=size, hidden_size=config.hidden_size, bos_token_id=ids.bos, eos_token_id=ids.eos,
+            pad_token_id=ids.pad, decoder_start_token_id=ids.bos, facts=learnt.facts,
+            source_pad_token_id=None if own is None else special.pad))
         trunk = model.trunk
         trunk.load_state_dict(load_trunk(base).state_dict())
         model.head.start_from(_parts(trunk, base))
+        if own is not None:
+            assert learnt.tokenizer is not None
+            model.head.copy_by_surface(torch.tensor(
+                same_surface(base.tokenizer, config.vocab_size, learnt.tokenizer, (special.eos, own.eos))))
         if base.family.causal and getattr(head, "warm_start", False):
             say(f"head: the layers of a {config.model_type} base are of another kind than the head's, which starts "
                 "fresh")
@@ -118,6 +128,12 @@ class TaskModel(PreTrainedModel):
     @property
     def hidden_size(self) -> int:
         return int(self.config.hidden_size)
+
+    @property
+    def source_padding(self) -> int:
+        """What documents are padded with; ``config.pad_token_id`` pads targets."""
+        own: int | None = getattr(self.config, "source_pad_token_id", None)
+        return int(self.config.pad_token_id if own is None else own)
 
     @property
     def sentence_input(self) -> SentenceInput | None:
@@ -243,6 +259,9 @@ def sentences_of(batch: dict[str, Any]) -> Sentences | None:
 def sizes_of(base: Any, config: Any) -> Sizes:
     written = getattr(config, "written_positions", None) or positions(base)  # stretched ones are for documents
     end = getattr(config, "prompt_end", None)
+    facts = facts_of(config)
+    own = vocabulary_in(facts)
     return Sizes(width=base.hidden_size, heads=base.num_attention_heads, ffn=ffn_width(base),
-                 vocabulary=base.vocab_size, positions=min(written, MOST_POSITIONS),
-                 start_id=config.decoder_start_token_id if end is None else end, facts=facts_of(config))
+                 vocabulary=base.vocab_size if own is None else own.size, positions=min(written, MOST_POSITIONS),
+                 start_id=config.decoder_start_token_id if end is None else end, facts=facts,
+                 source_vocabulary=None if own is None else base.vocab_size)

@@ -11,6 +11,8 @@ torch-free facts (``registry.register("task", NAME, OPTIONS, CLASS, ABOUT, ...)`
 
 and, where they differ from a task whose targets are texts that the head writes:
 
+    objective       the yaml of ``configs/objective`` that a run of it has where none is chosen
+    generation      that of ``configs/generation``
     architectures   those of the heads that serve it; default: any but those of other tasks alone (see registry)
     text_targets    False: its targets are no texts, and no term of the loss may read them as such
 """
@@ -162,6 +164,7 @@ class Task(ABC):
         """Predictions for some rows of a split, in their order.
 
         Args:
+            tokenizer: That of targets: the base's own, unless :meth:`learn` gave another.
             examples: Of the whole split.
             features: Of the whole split, in the same order.
             rows: Indices of the wanted ones.

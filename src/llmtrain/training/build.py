@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmtrain.config.schema import TrainConfig
@@ -54,16 +55,18 @@ class Training:
         return moved(batch, self.accelerator.device)
 
 
-def build(spec: RunSpec, folder: RunFolder, accelerator: Accelerator, decided: str | None = None) -> Training:
+def build(spec: RunSpec, folder: RunFolder, accelerator: Accelerator, decided: str | None = None,
+          start: Path | None = None) -> Training:
     """Build a run.
 
     Args:
         decided: The format an earlier start of it settled on.
+        start: The step folder that it goes on from.
     """
     make_deterministic(spec.config)
     precision = Precision(spec.config.precision, accelerator.device, decided, shared_speeds(accelerator))
     say(precision.describe())
-    rows = read_data(spec, accelerator, precision)
+    rows = read_data(spec, accelerator, precision, start)
     model = build_model(spec, rows.learnt, accelerator, precision)
     data = build_data(spec, rows, model.transforms, accelerator)
     optimization = build_optimization(spec, model, data, accelerator, precision)

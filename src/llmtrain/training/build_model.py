@@ -76,7 +76,7 @@ def build_model(spec: RunSpec, learnt: Learnt, accelerator: Accelerator, precisi
     if spec.start.base is not spec.base:
         say(f"base: {spec.start.base.path}, trained alone in an earlier run")
     base = with_weights(spec.start.base)
-    model = spec.architecture.from_base(base, config.head, learnt.facts)
+    model = spec.architecture.from_base(base, config.head, learnt)
     if config.model.gradient_checkpointing:
         model.trunk.gradient_checkpointing_enable({"use_reentrant": False})
     _start_from(model, spec.start, spec)

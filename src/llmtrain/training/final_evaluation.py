@@ -78,8 +78,9 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
             say(f"data: {note}")
         if trained:
             scores[split] = predict_and_score(
-                task, run.model.task_model, run.spec.base.tokenizer, examples, features, run.config, run.precision,
-                accelerator=run.accelerator, baselines=run.config.eval.baselines, validation=run.data.splits.validation)
+                task, run.model.task_model, run.data.learnt.writes(run.spec.base.tokenizer), examples, features,
+                run.config, run.precision, accelerator=run.accelerator, baselines=run.config.eval.baselines,
+                validation=run.data.splits.validation)
         else:
             losses[split] = held_out_losses(run, features)
     progress = run.state.progress

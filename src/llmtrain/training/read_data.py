@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transformers import PretrainedConfig
+
+from llmtrain.checkpoint.save import MODEL
 from llmtrain.config.choices import LongMode
 from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.core.logging import say
@@ -15,6 +19,8 @@ from llmtrain.data.learnt import Learnt
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.inference.selector import Selector, as_read, selector_of
 from llmtrain.models.backbone.long_context import describe as describe_long
+from llmtrain.models.publish import is_base
+from llmtrain.models.target_vocabulary import learnt_from
 from llmtrain.nn.precision import DTYPES, Precision
 from llmtrain.training.spec import RunSpec
 
@@ -41,8 +47,11 @@ class Rows:
     selector: Selector | None
 
 
-def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> Rows:
+def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision, start: Path | None = None) -> Rows:
     """The rows that the configuration names.
+
+    Args:
+        start: The step folder that the run goes on from: what was learnt then holds.
 
     Raises:
         ConfigError: The processes read different data.
@@ -54,7 +63,7 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> 
         splits = load_splits(config.data, labelled=spec.terms.needs_targets)
         if not splits.validation:
             raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
-        learnt = spec.task.learn(splits, tokenizer, config)
+        learnt = _learnt_before(spec, start) or spec.task.learn(splits, tokenizer, config)
         for name in ("validation", "test"):
             splits.notes += spec.task.notes_of(learnt, name, getattr(splits, name))
         encode = partial(tokenize, tokenizer=tokenizer, config=config.data, sentences=spec.sentence_input,
@@ -77,6 +86,14 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> 
     if spec.terms.trains_task:
         spec.task.try_scoring(config.eval, splits.validation)
     return Rows(splits=splits, train=train, validation=validation, learnt=learnt, selector=selector)
+
+
+def _learnt_before(spec: RunSpec, start: Path | None) -> Learnt | None:
+    """What the task took from the training rows when the run began; None where it begins now, or no task is trained."""
+    if start is None or not spec.terms.trains_task or is_base(start / MODEL):
+        return None
+    stored, _ = PretrainedConfig.get_config_dict(start / MODEL)
+    return learnt_from(start / MODEL, stored.get("facts") or {})
 
 
 def _check_alike(splits: Splits, accelerator: Accelerator) -> None:

@@ -19,6 +19,7 @@ from llmtrain.core.errors import ConfigError, NumericsError
 from llmtrain.core.files import write_json
 from llmtrain.models.backbone.lora import merged_state
 from llmtrain.models.publish import publish_base, publish_generation
+from llmtrain.models.target_vocabulary import FOLDER as TARGET_TOKENIZER
 from llmtrain.objectives.mlm import MaskedLm
 from llmtrain.tasks.task import Task
 from llmtrain.training.build import Training
@@ -115,6 +116,8 @@ def write_model(run: Training, folder: Path, meta: dict[str, Any]) -> None:
     """The model as it is now, whole, into an empty folder."""
     publish(run, folder)
     run.spec.base.tokenizer.save_pretrained(folder)
+    if run.data.learnt.tokenizer is not None and run.spec.terms.trains_task:
+        run.data.learnt.tokenizer.save_pretrained(folder / TARGET_TOKENIZER)
     if run.data.selector is not None and run.spec.terms.trains_task:
         run.data.selector.copy_to(folder / checkpoint.SELECTOR)
     write_json(folder / "llmtrain.json", meta)

@@ -94,7 +94,8 @@ def score(run: Training, share: Share = at_once) -> dict[str, Any]:
         losses = held_out_losses(run, run.data.validation, share)
         if not run.spec.terms.trains_task:
             return losses
-        task, made_of = run.spec.task, (run.model.task_model, run.spec.base.tokenizer, rows, run.data.validation)
+        task, made_of = run.spec.task, (run.model.task_model, run.data.learnt.writes(run.spec.base.tokenizer), rows,
+                               run.data.validation)
         task.tune(*made_of, run.config, run.precision, shared_out(len(rows), run.accelerator, share))
         config = replace(run.config, generation=while_training(run.config))
         scores = predict_and_score(task, *made_of, config, run.precision, accelerator=run.accelerator,

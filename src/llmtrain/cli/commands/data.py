@@ -4,6 +4,7 @@ but a sentence selector's."""
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtrain.cli.options import Given
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from llmtrain.config.sections.data import DataConfig
     from llmtrain.data.examples import Example, Splits
     from llmtrain.data.inspect import Overlap, Profile, RowAsRead, Shorten
+    from llmtrain.data.learnt import Learnt
 
 BINS = 16
 FRAME = 2  # special tokens that end a document, at most
@@ -54,7 +56,8 @@ def run(arguments: list[str], _given: Given) -> int:
     splits = load_splits(config.data, labelled=labelled)
     published = path_value(overrides, "checkpoint") is not None
     tokenizer = tokenizer_in(base[0], base[0]) if published else load_tokenizer(*base)
-    reader = Reader(tokenizer, config.data, _shortener(config.data, tokenizer))
+    reader = Reader(tokenizer, config.data, _shortener(config.data, tokenizer),
+                    _learnt(config, splits, tokenizer, base[0] if published else None).writes(tokenizer))
     named = [*SPLITS, *(["unlabelled"] if splits.unlabelled else [])]
     profiles = {name: reader.profile(subset(getattr(splits, name), show.sample)) for name in named}
     examples = getattr(splits, show.split.value)
@@ -79,6 +82,19 @@ def run(arguments: list[str], _given: Given) -> int:
     for example in subset(examples, show.rows):
         _print_row(console, example, reader.read(example), config.data)
     return 0
+
+
+def _learnt(config: Any, splits: Splits, tokenizer: Tokenizer, folder: str | None) -> Learnt:
+    """What the task takes from the training rows, or a published model's took."""
+    if folder is None:
+        from llmtrain.tasks.task import task_named
+
+        return task_named(config.task.name).learn(splits, tokenizer, config)
+    from transformers import PretrainedConfig
+
+    from llmtrain.models.target_vocabulary import learnt_from
+
+    return learnt_from(Path(folder), PretrainedConfig.get_config_dict(folder)[0].get("facts") or {})
 
 
 def _shortener(data: DataConfig, tokenizer: Tokenizer) -> Shorten | None:
