@@ -9,7 +9,14 @@ from llmtrain.core.logging import quieted_imports
 
 with quieted_imports():
     import torch
-    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+    from transformers import (
+        AutoConfig,
+        AutoModel,
+        AutoModelForQuestionAnswering,
+        AutoModelForSeq2SeqLM,
+        AutoTokenizer,
+        GenerationConfig,
+    )
 
     from llmtrain.core.errors import CheckpointError
     from llmtrain.data.control_tokens import text_only
@@ -18,19 +25,26 @@ with quieted_imports():
     from llmtrain.models.backbone.load_errors import check_complete, refusing
     from llmtrain.models.backbone.tokenizer_checks import probe
     from llmtrain.models.backbone.untrusted import check_published
-    from llmtrain.models.hf_config import LlmtrainExtractionConfig, LlmtrainPrefixConfig, LlmtrainSeq2SeqConfig
+    from llmtrain.models.hf_config import (
+        LlmtrainExtractionConfig,
+        LlmtrainPrefixConfig,
+        LlmtrainSeq2SeqConfig,
+        LlmtrainSpanConfig,
+    )
     from llmtrain.models.prefix_lm import LlmtrainForPrefixLM
     from llmtrain.models.sentence_extraction import LlmtrainForExtraction
     from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
+    from llmtrain.models.span import LlmtrainForQuestionAnswering
     from llmtrain.models.text_generation import special_tokens
 
 for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
-                    (LlmtrainForExtraction, AutoModel)):
+                    (LlmtrainForExtraction, AutoModel), (LlmtrainForQuestionAnswering, AutoModelForQuestionAnswering)):
     AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
     auto.register(model.config_class, model, exist_ok=True)
 
-__all__ = ["LlmtrainExtractionConfig", "LlmtrainForExtraction", "LlmtrainForPrefixLM", "LlmtrainForSeq2SeqLM",
-           "LlmtrainPrefixConfig", "LlmtrainSeq2SeqConfig"]
+__all__ = ["LlmtrainExtractionConfig", "LlmtrainForExtraction", "LlmtrainForPrefixLM",
+           "LlmtrainForQuestionAnswering", "LlmtrainForSeq2SeqLM", "LlmtrainPrefixConfig", "LlmtrainSeq2SeqConfig",
+           "LlmtrainSpanConfig"]
 
 
 def load(folder: Path) -> tuple[Any, Any]:

@@ -150,8 +150,13 @@ class TaskModel(PreTrainedModel):
             hidden_BSD = self._encode_whole(ids_BS[:, :limit], mask_BS[:, :limit], noise_BSD)
             return nn.functional.pad(hidden_BSD, (0, 0, 0, width - limit))
         cache = {"use_cache": False} if family_of(self.trunk.config).causal else {}
-        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=hiding(mask_BS), **cache)
+        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=hiding(mask_BS),
+                         **self.told_beside(ids_BS), **cache)
         return cast(Tensor, out.last_hidden_state)
+
+    def told_beside(self, ids_BS: Tensor) -> dict[str, Tensor]:
+        """What the trunk is told of the tokens besides, such as which segment each belongs to."""
+        return {}
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
         """The trunk's states of a batch, which every term shares; an architecture may read more of the batch."""
