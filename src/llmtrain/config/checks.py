@@ -22,6 +22,7 @@ from llmtrain.config.sections.objective import (
 from llmtrain.config.sections.preprocess import steps_for_l1
 from llmtrain.config.sections.tuning import problems_of_tuning
 from llmtrain.config.sentence_input import selector_problems, sentence_problems
+from llmtrain.config.task_fit import problems_of_task
 from llmtrain.config.weighting_checks import problems_of_weighting
 from llmtrain.core.errors import ConfigError, LlmtrainError
 
@@ -102,6 +103,7 @@ def _model(config: TrainConfig) -> Iterator[str]:
     if config.model.unfreeze_every and (config.model.freeze_until_step or config.model.freeze == "all"):
         other = "freeze_until_step" if config.model.freeze_until_step else "freeze=all"
         yield f"model.unfreeze_every and model.{other} both hold the whole base back; choose one of them"
+    yield from problems_of_task(config)
     yield from problems_of_tuning(config.tuning, config.model)
     yield from _own(config.head)
     yield from sentence_problems(config)

@@ -10,7 +10,7 @@ from llmtrain import registry
 from llmtrain.config.schema import SCHEMAS, TrainConfig
 from llmtrain.config.sections.objective import objective_schema
 from llmtrain.config.sections.optim import optim_schema
-from llmtrain.config.sections.task import shared_sections
+from llmtrain.config.sections.task import has_text_targets, shared_sections
 from llmtrain.core.errors import ConfigError
 
 TYPES, NAMES = "llmtrain types", "llmtrain names"  # who stored a node: a schema, or the name of a part without a yaml
@@ -43,7 +43,7 @@ def register_schemas(folder: Path, command: str) -> None:
         if not (folder / "head" / f"{part.name}.yaml").is_file():
             _store(part.name, part.options, TYPES, "head")
     _store_named("optim", "optimizer", folder)
-    _store_named("task", "task", folder, heads=True)
+    _store_named("task", "task", folder, chooses=True)
 
 
 def _with_sections(schema: type, sections: dict[str, type], typed_later: tuple[str, ...] = ()) -> type:
@@ -54,13 +54,18 @@ def _with_sections(schema: type, sections: dict[str, type], typed_later: tuple[s
         bases=(schema,), kw_only=True)
 
 
-def _store_named(group: str, kind: str, folder: Path, heads: bool = False) -> None:
-    """Make an option of a group of every part that has no yaml; with ``heads`` it chooses the head that the part is
-    registered with, where the command line and the experiment name none."""
+def _store_named(group: str, kind: str, folder: Path, chooses: bool = False) -> None:
+    """Make an option of a group of every part that has no yaml.
+
+    Args:
+        chooses: It is a task, and chooses its head and, where its targets are no texts, an objective that reads none,
+            where the command line and the experiment name neither.
+    """
     for part in registry.parts(kind):
         if not (folder / group / f"{part.name}.yaml").is_file():
-            chosen = {"defaults": [{"override /head@_global_.head": part.requires["head"]}, "_self_"]} if heads else {}
-            _store(part.name, chosen | {"name": part.name}, NAMES, group)
+            objective = [] if has_text_targets(part) else [{"override /objective@_global_.objective": "joint_mlm"}]
+            chosen = {"defaults": [{"override /head@_global_.head": part.requires["head"]}, *objective, "_self_"]}
+            _store(part.name, (chosen if chooses else {}) | {"name": part.name}, NAMES, group)
 
 
 def _store(name: str, node: Any, provider: str, group: str | None = None) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from typing import Any
 
 from llmtrain.core.errors import DataError
 
@@ -23,12 +25,19 @@ class Example:
         source: What the model reads.
         target: What it learns to give; empty for a row that trains the base alone.
         references: What a prediction is scored against.
+        fields: JSON values beside them that the task's encoder and scorer ask for.
     """
 
     id: str
     source: str
     target: str
     references: tuple[str, ...]
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fields_as_text(self) -> str:
+        """The fields, written alike everywhere; empty where there are none."""
+        return json.dumps(self.fields, sort_keys=True) if self.fields else ""
 
 
 @dataclass(slots=True)

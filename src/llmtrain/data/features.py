@@ -20,7 +20,8 @@ from llmtrain.core.files import writing
 from llmtrain.core.processes import spread
 from llmtrain.data.control_tokens import notes_of
 from llmtrain.data.examples import Example, digest
-from llmtrain.data.row_encoder import FLAGS, L1_IDS, RowEncoder, TextPairs
+from llmtrain.data.learnt import Learnt
+from llmtrain.data.row_encoder import FLAGS, L1_IDS, OWNER, RowEncoder, TextPairs
 from llmtrain.data.text.language import detect
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.data.truncation import cut_of
@@ -41,12 +42,13 @@ class Stats:
     kept: str = ""  # which part of a cut document is kept
     spelled: tuple[str, ...] = ()  # of each row that spells control tokens of the tokenizer, the first one
     unwritable: int = 0  # targets that hold what no token stands for
+    texts: bool = True  # targets are
 
     def describe(self) -> str:
         share = [100 * count / max(1, self.rows) for count in (self.cut_sources, self.cut_targets)]
+        targets = f", {share[1]:.1f} % of targets to {self.max_target_tokens}" if self.texts else ""
         empty = f"; of {self.empty} documents data.preprocess leaves no token" if self.empty else ""
-        return (f"{share[0]:.1f} % of documents cut to {self.max_source_tokens} tokens{self.kept}, {share[1]:.1f} % of "
-                f"targets to {self.max_target_tokens}{empty}")
+        return f"{share[0]:.1f} % of documents cut to {self.max_source_tokens} tokens{self.kept}{targets}{empty}"
 
     def notes(self, split: str) -> list[str]:
         """Lines about what is read in another way than one may expect, or not kept."""
@@ -79,6 +81,9 @@ class Features:
 
     ``extra`` holds what only some heads and objectives ask for, under the key it has in a batch: sentence_start and
     sentence_end (tokens of each sentence) and sentence_labels.
+
+    ``owner`` (N,) is the number of the example that each row was made of, where an example may have several rows, in
+    the examples' order; None: each has one.
     """
 
     input_ids: Ragged
@@ -86,24 +91,37 @@ class Features:
     stats: Stats
     l1_input_ids: Ragged | None = None
     extra: dict[str, Ragged] = field(default_factory=dict)
+    owner: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    def example_of(self, row: int) -> int:
+        """The number of the example that a row was made of."""
+        return row if self.owner is None else int(self.owner[row])
+
+    def rows_of(self, examples: int) -> int:
+        """How many rows the last so many examples have."""
+        if self.owner is None or not examples:
+            return examples
+        return int((self.owner > self.owner[-1] - examples).sum())
+
 
 def tokenize(examples: list[Example], tokenizer: Tokenizer, config: DataConfig, sentences: SentenceInput | None = None,
-             encoder: Callable[..., RowEncoder] = TextPairs) -> Features:
+             encoder: Callable[..., RowEncoder] = TextPairs, learnt: Learnt | None = None) -> Features:
     """Tokenise examples, or read them from the cache that an earlier start left.
 
     Args:
         sentences: Also tell where sentences are and, with labels, which of them make up the target.
-        encoder: The task's: called with the tokenizer, ``config``, ``sentences`` and the targets' language.
+        encoder: The task's: called with the tokenizer, ``config``, ``sentences``, the targets' language and
+            ``learnt``.
+        learnt: What the task took from the training rows.
     """
     from datasets import Dataset, List, Value, disable_progress_bars
     from datasets import Features as Schema
 
     language = detect(clean(e.target) for e in examples) if sentences is not None and sentences.labels else ""
-    encode = encoder(tokenizer, config, sentences, language)
+    encode = encoder(tokenizer, config, sentences, language, learnt or Learnt())
     if not examples:  # datasets forget the columns of a table without rows
         none = Ragged(np.zeros(0, np.int64), np.zeros(1, np.int64))
         return _features(dict.fromkeys(("input_ids", "labels", *encode.columns), none),
@@ -111,29 +129,33 @@ def tokenize(examples: list[Example], tokenizer: Tokenizer, config: DataConfig, 
     if not os.isatty(2):
         disable_progress_bars()
     sources, targets = [clean(e.source) for e in examples], [clean(e.target) for e in examples]
-    content = digest("\0".join(sources) + "\1" + "\0".join(targets))
+    fields = [example.fields_as_text for example in examples]
+    content = digest("\0".join(sources) + "\1" + "\0".join(targets) + ("\1" + "\0".join(fields) if any(fields) else ""))
     cut = cut_of(tokenizer, config)
     key = digest("\0".join([content, describe(tokenizer), type(tokenizer).__name__, str(config.max_source_tokens),
                             str(FORMAT), type(encode).__qualname__, encode.describe()]))[:24]
     processes = config.processes or max(1, min(os.cpu_count() or 1, len(examples) // ROWS_PER_PROCESS))
     lists = ["input_ids", "labels", *encode.columns]
+    given = {"source": sources, "target": targets, "fields": fields, "row": list(range(len(examples)))}
     schema = Schema({name: List(Value("int64")) for name in lists}  # also of empty lists
-                    | {name: Value("bool") for name in FLAGS} | {"spelled": Value("string")})
+                    | {name: Value("bool") for name in FLAGS} | {"spelled": Value("string")}
+                    | ({OWNER: Value("int64")} if encode.splits else {}))
     files = _files(key, min(processes, len(examples)))
     folder = find_cached(config.cache_dir, "features", files) or open_cache(config.cache_dir, "features")
     needed = 8 * sum(len(text) for text in (*sources, *targets))  # more than tokens take: 8 bytes each
     with nullcontext() if folder is None else writing(folder / f"{key}.arrow", needed):
-        rows = _mapped(Dataset.from_dict({"source": sources, "target": targets}), folder, files, encode,
-                       batched=True, remove_columns=["source", "target"], features=schema, new_fingerprint=key)
+        rows = _mapped(Dataset.from_dict(given), folder, files, encode, batched=True, remove_columns=list(given),
+                       features=schema, new_fingerprint=key)
     stats = Stats(len(rows), sum(rows["cut_source"]), sum(rows["cut_target"]), config.max_source_tokens,
                   config.max_target_tokens, sum(rows["empty"]), cut.describe(),
-                  tuple(one for one in rows["spelled"] if one), sum(rows["unwritable"]))
-    return _features({name: _ragged(rows, name) for name in lists}, stats)
+                  tuple(one for one in rows["spelled"] if one), sum(rows["unwritable"]), bool(config.target_limit))
+    owner = np.array(rows[OWNER], dtype=np.int64) if encode.splits else None
+    return _features({name: _ragged(rows, name) for name in lists}, stats, owner)
 
 
-def _features(columns: dict[str, Ragged], stats: Stats) -> Features:
+def _features(columns: dict[str, Ragged], stats: Stats, owner: NDArray[np.int64] | None = None) -> Features:
     extra = {name: column for name, column in columns.items() if name not in ("input_ids", "labels", L1_IDS)}
-    return Features(columns["input_ids"], columns["labels"], stats, columns.get(L1_IDS), extra)
+    return Features(columns["input_ids"], columns["labels"], stats, columns.get(L1_IDS), extra, owner)
 
 
 def _files(key: str, processes: int) -> list[str]:

@@ -107,6 +107,10 @@ class StepLoader:
         """Documents alone among the rows of a step."""
         return self._order.alone_a_step
 
+    def example_of(self, row: int) -> int:
+        """The number of the example that a row was made of."""
+        return self._collate.features.example_of(row)
+
     def longest(self, count: int) -> Batch:
         """The rows that take the most memory, as one micro-batch of the first epoch."""
         return self._collate(Request(0, 0, self._order.longest(count)))

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sentence_input import SentenceInput
 from llmtrain.data.control_tokens import finder, first_spelled, unwritable
+from llmtrain.data.learnt import Learnt
 from llmtrain.data.sentence_features import END, LABELS, START, encode_sentences, label_sentences
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.data.text.preprocess.pipeline import Pipeline
@@ -15,6 +16,7 @@ from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.data.truncation import bounded, cut_of
 
 L1_IDS = "l1_input_ids"
+OWNER = "owner"  # number of the example that a row was made of
 FLAGS = ("cut_source", "cut_target", "empty", "unwritable")  # a bool each row
 
 
@@ -23,17 +25,24 @@ class RowEncoder(Protocol):
 
     Attributes:
         columns: Lists of whole numbers that it makes beside input_ids and labels, under their key in a batch.
+        splits: It may make several rows of one example, in order, and says whose each is: :data:`OWNER`.
     """
 
     columns: tuple[str, ...]
+    splits: bool
 
     def describe(self) -> str:
         """All that shapes what it makes, for cache keys, beside the texts, the tokenizer and the limits."""
         ...
 
-    def __call__(self, rows: dict[str, list[str]]) -> dict[str, list[Any]]:
-        """``source`` and ``target`` of some rows as input_ids, labels, :attr:`columns`, :data:`FLAGS` and ``spelled``
-        (the first control token that a row spells, or nothing)."""
+    def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Some examples as input_ids, labels, :attr:`columns`, :data:`FLAGS` and ``spelled`` (the first control token
+        that a row spells, or nothing).
+
+        Args:
+            rows: Their ``source`` and ``target``, their ``fields`` (JSON, empty where there are none) and the number
+                of each in its split, ``row``.
+        """
         ...
 
 
@@ -47,10 +56,14 @@ class TextPairs:
         config: Limits and preprocessing.
         sentences: Also tell where sentences are and, with labels, which of them make up the target.
         language: Of the targets, for sentence labels.
+        learnt: What the task took from the training rows.
     """
 
+    splits = False
+
     def __init__(self, tokenizer: Tokenizer, config: DataConfig, sentences: SentenceInput | None = None,
-                 language: str = "") -> None:
+                 language: str = "", learnt: Learnt | None = None) -> None:
+        self.learnt = learnt or Learnt()
         self.tokenizer, self.pipeline = tokenizer, Pipeline(config.preprocess)
         self.limit, self.end = config.max_target_tokens, special_ids(tokenizer).eos
         self._cut, self._sentences, self._language = cut_of(tokenizer, config), sentences, language
@@ -73,7 +86,7 @@ class TextPairs:
                 "cut_target": [len(row) + 1 > self.limit for row in kept],
                 "unwritable": [unwritable(row, self.tokenizer) for row in ids]}
 
-    def __call__(self, rows: dict[str, list[str]]) -> dict[str, list[Any]]:
+    def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         cut, tokenizer, pipeline = self._cut, self.tokenizer, self.pipeline
         written = [pipeline.target(text) if text else None for text in rows["target"]]
         made = self.labels(written)
@@ -92,7 +105,7 @@ class TextPairs:
                        "empty": [len(ids) <= cut.before + cut.after for ids in whole],
                        "cut_source": [len(ids) > cut.limit for ids in whole]}
 
-    def _by_sentence(self, rows: dict[str, list[str]], sentences: SentenceInput) -> dict[str, list[Any]]:
+    def _by_sentence(self, rows: dict[str, list[Any]], sentences: SentenceInput) -> dict[str, list[Any]]:
         """The sources as they stand (no preprocessing goes with sentences); those without a target have no labels."""
         found = encode_sentences(rows["source"], self.tokenizer, self._cut.limit, sentences.marked)
         made: dict[str, list[Any]] = {"input_ids": found["input_ids"], "cut_source": found["cut"], START: found[START],

@@ -15,7 +15,7 @@ from llmtrain.data.features import Features
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.evaluation.confidence import Interval, interval
 from llmtrain.tasks.metric import Metric, RowScores
-from llmtrain.tasks.task import Gathered, Share, Task, at_once
+from llmtrain.tasks.task import NO_DETAIL, Gathered, Share, Task, at_once
 
 if TYPE_CHECKING:
     from llmtrain.models.task_model import TaskModel
@@ -46,22 +46,23 @@ def score_split(task: Task, examples: list[Example], predictions: list[str], con
         details: What else each line of predictions.jsonl says.
     """
     scorer = task.scorer(config, examples)
-    scored = [scorer.score(p, e) for p, e in zip(predictions, examples, strict=True)]
+    beside: list[dict[str, Any]] = details or [{}] * len(examples)
+    scored = [scorer.score(p, e, detail) for p, e, detail in zip(predictions, examples, beside, strict=True)]
     signature = f"{scorer.signature}; {decoding}; llmtrain {__version__}"
     found: dict[str, Intervals] = {}
     for baseline in task.baselines(config, scorer, examples, validation) if baselines else ():
-        rows = [scorer.score(p, e) for p, e in zip(baseline.predictions, examples, strict=True)]
+        rows = [scorer.score(p, e, NO_DETAIL) for p, e in zip(baseline.predictions, examples, strict=True)]
         found[baseline.name] = intervals(task.metrics, rows, config)
         signature += f"; {baseline.note}" if baseline.note else ""
     lines = [{"id": e.id, **task.columns_of(e), "prediction": p, **scores, **detail} for e, p, scores, detail
-             in zip(examples, predictions, scored, details or [{}] * len(examples), strict=True)]
+             in zip(examples, predictions, scored, beside, strict=True)]
     return SplitScores(intervals(task.metrics, scored, config), found, scorer.extras(examples, predictions), signature,
                        lines)
 
 
 def intervals(metrics: Sequence[Metric], rows: list[RowScores], config: EvalConfig) -> Intervals:
     return {metric.name: interval(metric.columns(rows), config.bootstrap_samples, combine=metric.combine)
-            for metric in metrics}
+            for metric in metrics if metric.is_there(rows)}
 
 
 def predict_and_score(task: Task, model: TaskModel, tokenizer: Tokenizer, examples: list[Example], features: Features,

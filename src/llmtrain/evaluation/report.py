@@ -76,9 +76,9 @@ def print_report(console: Console, results: dict[str, Any], rows: Sequence[dict[
         table.add_column(metric.heading, justify="right")  # a narrow terminal puts the interval on a line of its own
     for split, metrics in results["metrics"].items():
         if metrics is not None:
-            table.add_row(f"{split} ({_rows(results, split)})", *(_cell(metrics[one.name]) for one in task.metrics))
+            table.add_row(f"{split} ({_rows(results, split)})", *(_cell(metrics.get(one.name)) for one in task.metrics))
     for name, metrics in results["baselines"].items():
-        table.add_row(task.baseline_labels.get(name, name), *(_cell(metrics[one.name]) for one in task.metrics))
+        table.add_row(task.baseline_labels.get(name, name), *(_cell(metrics.get(one.name)) for one in task.metrics))
     if table.row_count:
         console.print(table)
     for line in _facts(task, results):
@@ -113,8 +113,8 @@ def _rows(results: dict[str, Any], split: str) -> str:
     return f"{scored} rows" if whole <= scored else f"{scored} of {whole} rows"
 
 
-def _cell(value: dict[str, float]) -> str:
-    return f"{value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+def _cell(value: dict[str, float] | None) -> str:
+    return "" if value is None else f"{value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
 
 
 def _facts(task: Task, results: dict[str, Any]) -> list[str]:

@@ -18,10 +18,12 @@ from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sections.objective import trains_task
 from llmtrain.config.sections.precision import PrecisionConfig
 from llmtrain.core.errors import CheckpointError, ConfigError
+from llmtrain.data.learnt import Learnt
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.hf import load
 from llmtrain.inference.selector import Selector
 from llmtrain.models.backbone.families import observed_layer, positions
+from llmtrain.models.hf_config import facts_of
 from llmtrain.nn.precision import Precision
 
 
@@ -48,6 +50,11 @@ class Published:
     def chooses(self) -> bool:
         """Whether its outputs are made of the document's sentences."""
         return not self.model.can_generate()
+
+    @property
+    def learnt(self) -> Learnt:
+        """What the task took from its training rows."""
+        return Learnt(facts_of(self.model.config))
 
     def source_limit(self, generation: GenerationConfig) -> int:
         """The longest document that the model can read beside outputs of that length, in tokens; in windows, any."""

@@ -1,7 +1,8 @@
 """The published model classes, one an architecture, since ``generate`` treats them in their own ways (no torch here).
 
 A head names the architecture that it is the upper part of: ``register("head", ..., architecture="seq2seq")``. A plugin
-may register an architecture of its own, a subclass of :class:`llmtrain.models.task_model.TaskModel`.
+may register an architecture of its own, a subclass of :class:`llmtrain.models.task_model.TaskModel`; one that gives no
+text says so, ``text=False``, and serves the tasks that name it: ``register("task", ..., architectures=(NAME,))``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmtrain import registry
+from llmtrain.config.task_fit import SEQ2SEQ, architecture_of
 
 if TYPE_CHECKING:
     from llmtrain.models.task_model import TaskModel
-
-SEQ2SEQ = "seq2seq"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -22,14 +22,9 @@ class ArchitectureOptions:
     """Options of an architecture: none, since its base and its head have them all."""
 
 
-def architecture_of(head: str) -> str:
-    """The architecture of a registered head; a head that names none reads and writes."""
-    return str(registry.get("head", head).requires.get("architecture", SEQ2SEQ))
-
-
 def class_of(head: str) -> type[TaskModel]:
     """The model class of a registered head."""
-    found: type[TaskModel] = registry.resolve("architecture", architecture_of(head))
+    found: type[TaskModel] = registry.resolve("architecture", architecture_of(registry.get("head", head)))
     return found
 
 

@@ -15,11 +15,12 @@ class LlmtrainConfig(PretrainedConfig):
         head: The head's options, as a dict.
         num_hidden_layers: Layers of generation's cache, as the head says.
         num_attention_heads: Attention heads of that cache.
+        facts: What the task took from its training rows, such as the set of labels.
     """
 
     def __init__(self, base: dict[str, Any] | None = None, head: dict[str, Any] | None = None, vocab_size: int = 0,
                  hidden_size: int = 0, num_hidden_layers: int = 0, num_attention_heads: int = 0,
-                 **kwargs: Any) -> None:
+                 facts: dict[str, Any] | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("tie_word_embeddings", False)  # the head reads the trunk's embeddings by reference
         super().__init__(**kwargs)
         self.base = base or {}
@@ -28,6 +29,14 @@ class LlmtrainConfig(PretrainedConfig):
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads
+        if facts:  # most models have none, and their config.json stays as it was before there were any
+            self.facts = facts
+
+
+def facts_of(config: Any) -> dict[str, Any]:
+    """What the task of a published model took from its training rows."""
+    found: dict[str, Any] = getattr(config, "facts", {})
+    return found
 
 
 class LlmtrainSeq2SeqConfig(LlmtrainConfig):

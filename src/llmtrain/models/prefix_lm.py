@@ -76,7 +76,7 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         self._segments = getattr(self.trunk.config, "type_vocab_size", 1) > 1
 
     @classmethod
-    def from_base(cls, base: Base, head: Any) -> Self:
+    def from_base(cls, base: Base, head: Any, facts: dict[str, Any] | None = None) -> Self:
         """See :meth:`TaskModel.from_base`; settles what ``head.prompt`` and ``head.mlm_transform`` leave open.
 
         Raises:
@@ -90,7 +90,7 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         default = DECODER_PROMPT if base.family.causal else ""
         prompt = default if head.prompt is None else head.prompt
         transform = known if head.mlm_transform is None else head.mlm_transform
-        model = super().from_base(base, replace(head, prompt=prompt, mlm_transform=transform))
+        model = super().from_base(base, replace(head, prompt=prompt, mlm_transform=transform), facts)
         # unlike a document it is part of the configuration, and may hold the control tokens a base was tuned with; read
         # by a copy, since asking a tokenizer so changes how it reads whatever comes next
         if ids := deepcopy(base.tokenizer)(prompt, add_special_tokens=False, split_special_tokens=False)["input_ids"]:

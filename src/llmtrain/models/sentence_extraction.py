@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ class LlmtrainForExtraction(TaskModel):
     """A base that reads and a head that chooses sentences, as transformers knows it."""
 
     config_class = LlmtrainExtractionConfig
+    instead_of_writing: ClassVar[str] = "chooses sentences"
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

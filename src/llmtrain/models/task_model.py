@@ -8,7 +8,7 @@ Shapes: B rows, S source tokens, D width of the trunk, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ from llmtrain.models.backbone.families import (
 from llmtrain.models.backbone.long_context import embedded, encode_windows
 from llmtrain.models.backbone.pretrained import load_trunk, with_weights
 from llmtrain.models.heads.base import BaseParts, EncoderStates, Sentences, Sizes
+from llmtrain.models.hf_config import facts_of
 from llmtrain.models.output import Output
 from llmtrain.nn.attention import NAME, hiding, tracing
 from llmtrain.nn.dropout import cheapen_dropout
@@ -51,6 +52,7 @@ class TaskModel(PreTrainedModel):
     base_model_prefix = "trunk"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
+    instead_of_writing: ClassVar[str] = "makes its own output"  # of one without generate()
     _supports_sdpa = True
 
     def __init__(self, config: Any) -> None:
@@ -69,11 +71,12 @@ class TaskModel(PreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_base(cls, base: Base, head: Any) -> Self:
+    def from_base(cls, base: Base, head: Any, facts: dict[str, Any] | None = None) -> Self:
         """A new model on a pretrained base: the head under torch's current seed, started as its options say.
 
         Args:
             head: Typed options of a registered head.
+            facts: What the task took from the training rows.
 
         Raises:
             ConfigError: The head's options do not fit the base (told before weights are read), or those cannot be
@@ -83,7 +86,7 @@ class TaskModel(PreTrainedModel):
         model = cls(cls.config_class(
             base=config.to_diff_dict() | {"model_type": config.model_type}, head=asdict(head),
             vocab_size=config.vocab_size, hidden_size=config.hidden_size, bos_token_id=special.bos,
-            eos_token_id=special.eos, pad_token_id=special.pad, decoder_start_token_id=special.bos))
+            eos_token_id=special.eos, pad_token_id=special.pad, decoder_start_token_id=special.bos, facts=facts))
         trunk = model.trunk
         trunk.load_state_dict(load_trunk(base).state_dict())
         model.head.start_from(_parts(trunk, base))
@@ -230,4 +233,4 @@ def sizes_of(base: Any, config: Any) -> Sizes:
     end = getattr(config, "prompt_end", None)
     return Sizes(width=base.hidden_size, heads=base.num_attention_heads, ffn=ffn_width(base),
                  vocabulary=base.vocab_size, positions=min(written, MOST_POSITIONS),
-                 start_id=config.decoder_start_token_id if end is None else end)
+                 start_id=config.decoder_start_token_id if end is None else end, facts=facts_of(config))

@@ -25,6 +25,7 @@ class Metric:
         statistics: Names of the row scores whose sums over the rows make it up; none: its mean over the rows' own
             ``name``.
         combine: Gives it from those sums: (R, K) sums of K statistics for each of R resamples -> (R,).
+        optional: It is left out where rows have nothing it is made of; else that is a fault of the scorer.
     """
 
     name: str
@@ -33,6 +34,16 @@ class Metric:
     more_is_better: bool = True
     statistics: tuple[str, ...] = ()
     combine: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+    optional: bool = False
+
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """The names of the row scores that make it up."""
+        return (self.name,) if self.combine is None else self.statistics
+
+    def is_there(self, rows: list[RowScores]) -> bool:
+        """Whether it can be told of these rows: one that is not optional must be."""
+        return not self.optional or all(name in row for row in rows for name in self.made_of)
 
     def columns(self, rows: list[RowScores]) -> NDArray[np.float64]:
         """(N,) own scores of the rows, or (N, K) statistics.
@@ -40,7 +51,7 @@ class Metric:
         Raises:
             ConfigError: The scorer gives rows without one of them.
         """
-        wanted = (self.name,) if self.combine is None else self.statistics
+        wanted = self.made_of
         if rows and (missing := [name for name in wanted if name not in rows[0]]):
             raise ConfigError(f"the metric {self.name} is made of {', '.join(wanted)} and the task's scorer gives no "
                               f"{' and no '.join(missing)}; let its score() return {', '.join(wanted)} for every row")

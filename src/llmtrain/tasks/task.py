@@ -8,6 +8,11 @@ torch-free facts (``registry.register("task", NAME, OPTIONS, CLASS, ABOUT, ...)`
     data      a DataConfig with the task's columns and its longest target
     eval      an EvalConfig with the task's own keys of scoring
     metrics   names of its metrics; the first picks the best checkpoint where ``trainer.best_metric`` is auto
+
+and, where they differ from a task whose targets are texts that the head writes:
+
+    architectures   those of the heads that serve it; default: any but those of other tasks alone (see registry)
+    text_targets    False: its targets are no texts, and no term of the loss may read them as such
 """
 
 from __future__ import annotations
@@ -15,13 +20,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmtrain import registry
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.core.errors import ConfigError
-from llmtrain.data.examples import Example
+from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import Features
+from llmtrain.data.learnt import Learnt
 from llmtrain.data.row_encoder import RowEncoder, TextPairs
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.tasks.metric import Metric, RowScores
@@ -29,6 +36,7 @@ from llmtrain.tasks.metric import Metric, RowScores
 if TYPE_CHECKING:
     from llmtrain.models.task_model import TaskModel
 
+NO_DETAIL: Mapping[str, Any] = MappingProxyType({})
 Share = Callable[[Callable[[], Any]], Any]  # calls what a process does alone, before all exchange what they have
 
 # asks a function for this process's share of some rows and gives the answers for all of them, in their order
@@ -71,8 +79,12 @@ class Scorer(ABC):
         """Tools, versions and rules that decide a score, in a few words."""
 
     @abstractmethod
-    def score(self, prediction: str, example: Example) -> RowScores:
-        """What one prediction gives: the value of each metric that is a mean over rows, statistics of the others."""
+    def score(self, prediction: str, example: Example, detail: Mapping[str, Any] = NO_DETAIL) -> RowScores:
+        """What one prediction gives: the value of each metric that is a mean over rows, statistics of the others.
+
+        Args:
+            detail: What predictions.jsonl says of it besides; nothing where it is a text alone.
+        """
 
     def extras(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """What else results.json tells of all predictions, under ``extras``."""
@@ -95,6 +107,16 @@ class Task(ABC):
         Raises:
             ConfigError: What it needs is not installed.
         """
+
+    def learn(self, splits: Splits, tokenizer: Tokenizer, config: Any) -> Learnt:
+        """What it takes from the training rows before they are tokenised; by default nothing.
+
+        The same on every process and at every start: of the rows and the configuration alone.
+
+        Raises:
+            DataError: The rows do not have it.
+        """
+        return Learnt()
 
     def try_scoring(self, config: EvalConfig, examples: Sequence[Example]) -> None:
         """Load what scoring needs before the work whose result is scored. Raises ConfigError where it cannot be."""

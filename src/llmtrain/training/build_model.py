@@ -10,6 +10,7 @@ from torch import nn
 from llmtrain.config.choices import TuningName
 from llmtrain.config.decode_checks import idle_settings
 from llmtrain.core.logging import say, warn
+from llmtrain.data.learnt import Learnt
 from llmtrain.models.backbone import lora
 from llmtrain.models.backbone.families import freeze, observed_layer
 from llmtrain.models.backbone.long_context import read_long
@@ -60,8 +61,11 @@ class RunModel:
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
 
-def build_model(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> RunModel:
+def build_model(spec: RunSpec, learnt: Learnt, accelerator: Accelerator, precision: Precision) -> RunModel:
     """Read the base's weights, put head and loss terms on them, and say what of the base is trained.
+
+    Args:
+        learnt: What the task took from the training rows: a head may be shaped by it.
 
     Raises:
         ConfigError: The head's options do not fit the base, or the weights of ``model.init_from`` do not fit both.
@@ -72,7 +76,7 @@ def build_model(spec: RunSpec, accelerator: Accelerator, precision: Precision) -
     if spec.start.base is not spec.base:
         say(f"base: {spec.start.base.path}, trained alone in an earlier run")
     base = with_weights(spec.start.base)
-    model = spec.architecture.from_base(base, config.head)
+    model = spec.architecture.from_base(base, config.head, learnt.facts)
     if config.model.gradient_checkpointing:
         model.trunk.gradient_checkpointing_enable({"use_reentrant": False})
     _start_from(model, spec.start, spec)
@@ -111,6 +115,6 @@ def _tell_of_writing(model: TaskModel, spec: RunSpec) -> None:
     if spec.terms.trains_task and (beyond := model.beyond_positions(spec.target_lengths)):
         warn(beyond)
     if not model.can_generate():
-        say(f"head: {spec.config.head.name} chooses sentences and writes nothing; generation.* is not used")
+        say(f"head: {spec.config.head.name} {model.instead_of_writing} and writes nothing; generation.* is not used")
     for line in idle_settings(spec.config.generation) if model.can_generate() else ():
         say(line)

@@ -62,12 +62,15 @@ def build_optimization(spec: RunSpec, model: RunModel, data: RunData, accelerato
         say(line)
     training = data.splits.training
 
+    def named(row: int) -> str:
+        return training[data.loader.example_of(row)].id
+
     def alone(step: int, row: int) -> Batch:
         return moved(data.loader.alone(step, row), accelerator.device)
 
     step = TrainStep(accelerator=accelerator, module=module, wrapped=model.wrapped, optimizer=optimizer,
                      schedule=schedule, precision=precision, clip_norm=config.optim.clip_norm,
                      on_nonfinite=config.trainer.on_nonfinite, average=average, withheld=withheld,
-                     blame=Blame(accelerator, module, precision, alone, lambda row: training[row].id))
+                     blame=Blame(accelerator, module, precision, alone, named))
     return RunOptimization(optimizer=optimizer, schedule=schedule,
                            limit=TimeLimit(config.trainer, config.schedule, schedule), average=average, step=step)

@@ -72,7 +72,8 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
         # a loss may need sentences where the head needs none
         asked = run.model.task_model.sentence_input if trained else run.spec.sentence_input
         documents, _ = as_read(examples, run.data.selector, run.spec.base.tokenizer, run.config.data)
-        features = tokenize(documents, run.spec.base.tokenizer, run.config.data, asked, task.encoder)
+        features = tokenize(documents, run.spec.base.tokenizer, run.config.data, asked, task.encoder,
+                            run.data.learnt)
         for note in features.stats.notes(split) if split == "test" else ():  # those of validation are told already
             say(f"data: {note}")
         if trained:

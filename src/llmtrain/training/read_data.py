@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmtrain.config.choices import LongMode
@@ -10,6 +11,7 @@ from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.core.logging import say
 from llmtrain.data.examples import Splits, digest
 from llmtrain.data.features import Features, tokenize
+from llmtrain.data.learnt import Learnt
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.inference.selector import Selector, as_read, selector_of
 from llmtrain.models.backbone.long_context import describe as describe_long
@@ -28,12 +30,14 @@ class Rows:
         splits: As text.
         train: Token ids of the training rows.
         validation: Of the rows that are scored while it trains.
+        learnt: What the task took from the training rows.
         selector: Shortened the documents that are too long; what it is counts as part of the data.
     """
 
     splits: Splits
     train: Features
     validation: Features
+    learnt: Learnt
     selector: Selector | None
 
 
@@ -50,10 +54,13 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> 
         splits = load_splits(config.data, labelled=spec.terms.needs_targets)
         if not splits.validation:
             raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
+        learnt = spec.task.learn(splits, tokenizer, config)
+        encode = partial(tokenize, tokenizer=tokenizer, config=config.data, sentences=spec.sentence_input,
+                         encoder=spec.task.encoder, learnt=learnt)
         documents, told = as_read(splits.training, selector, tokenizer, config.data)
-        train = tokenize(documents, tokenizer, config.data, spec.sentence_input, spec.task.encoder)
+        train = encode(documents)
         documents, _ = as_read(splits.validation[:config.trainer.eval_rows], selector, tokenizer, config.data)
-        validation = tokenize(documents, tokenizer, config.data, spec.sentence_input, spec.task.encoder)
+        validation = encode(documents)
     if selector is not None:
         selector.forget()
         splits.content_hash = digest(splits.content_hash + selector.digest)
@@ -67,7 +74,7 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> 
                           DTYPES[config.precision.name.value], accelerator.device.type))
     if spec.terms.trains_task:
         spec.task.try_scoring(config.eval, splits.validation)
-    return Rows(splits=splits, train=train, validation=validation, selector=selector)
+    return Rows(splits=splits, train=train, validation=validation, learnt=learnt, selector=selector)
 
 
 def _check_alike(splits: Splits, accelerator: Accelerator) -> None:

@@ -123,7 +123,8 @@ def _score_checkpoint(overrides: list[str]) -> int:
     documents, told = as_read(examples, loaded.selector, loaded.tokenizer, config.data)
     if told is not None:
         warn(told)
-    features = tokenize(documents, loaded.tokenizer, config.data, loaded.model.sentence_input, task.encoder)
+    features = tokenize(documents, loaded.tokenizer, config.data, loaded.model.sentence_input, task.encoder,
+                        loaded.learnt)
     for note in features.stats.notes(split.value):
         print(one_line(f"data: {note}"), file=sys.stderr)
     loaded.precision.watch(loaded.first_linear())

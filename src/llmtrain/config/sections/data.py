@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from llmtrain.config.choices import LongMode, OnBadRow
@@ -10,6 +11,26 @@ from llmtrain.config.keys import CONTENT, SPEED, WHERE, key
 
 EMPTY_CELLS = ("NaN", "nan", "NA", "None", "null", "NULL", "N/A", "<NA>", "#N/A", "#REF!", "#VALUE!", "#DIV/0!",
                "#NAME?", "#NUM!", "#NULL!")  # as pandas, R, databases and Excel write them
+
+
+DOCSTRINGS = "llmtrain.data.sources.docstrings:read_docstrings"
+
+
+@dataclass(frozen=True, slots=True)
+class RowTexts:
+    """What a task takes from a row.
+
+    Attributes:
+        source: What the model reads.
+        target: What it learns to give, as a text; empty for a row without one.
+        references: What a prediction is scored against.
+        fields: JSON values beside them that the task's encoder and scorer ask for.
+    """
+
+    source: str
+    target: str = ""
+    references: tuple[str, ...] = ()
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +42,12 @@ class RowColumns:
         target: What it learns to give.
         references: A list of what it may give, for scores; None: the target alone, or the column of that default name
             where every row lists texts there.
+        others: Further columns, by the key that names each.
+        read: Makes texts of a row whose columns were found, or says what is wrong with it. Its second argument is
+            whether the row must have a target. None: source, target and references are texts as they stand.
+        expand: The rows inside a nested one, each with its place there (``(place, row)``), or None for a row that is
+            none; None: no row is nested.
+        embedded: ``"module:function"`` that reads data=docstrings for the task; None: it has no such data.
     """
 
     source: str
@@ -30,6 +57,10 @@ class RowColumns:
     target_key: str = "data.target"
     references_key: str = "data.references"
     targets: str = "targets"  # several of what the target column holds, in the task's word
+    others: Mapping[str, str] = field(default_factory=dict)
+    read: Callable[[Mapping[str, Any], bool], RowTexts | str] | None = None
+    expand: Callable[[Mapping[str, Any]], Iterable[tuple[str, dict[str, Any] | str]] | None] | None = None
+    embedded: str | None = None
 
     @property
     def source_word(self) -> str:
@@ -43,7 +74,7 @@ class RowColumns:
 
     def named(self) -> dict[str, str]:
         """The columns that were asked for, by the key that names each."""
-        found = {self.source_key: self.source, self.target_key: self.target}
+        found = {self.source_key: self.source, self.target_key: self.target, **self.others}
         return found | ({} if self.references is None else {self.references_key: self.references})
 
 
@@ -122,5 +153,5 @@ class DataConfig:
 
     @property
     def max_target_tokens(self) -> int:
-        """The longest target that is learnt, its end token included."""
-        raise NotImplementedError(f"{type(self).__name__} has no longest target")
+        """The longest target that is learnt, its end token included; 1 where targets are no texts."""
+        return 1

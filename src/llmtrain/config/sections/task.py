@@ -13,7 +13,8 @@ from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import ConfigError
 
 DEFAULT = "summarization"  # also of configurations from before there was a choice
-SAID_OF_ROWS = ("columns", "max_target_tokens", "target_limit")  # by a task's DataConfig
+SAID_OF_ROWS = ("columns",)  # by a task's DataConfig
+SAID_OF_TEXTS = ("max_target_tokens", "target_limit")  # also where targets are texts
 SECTIONS = ("data", "eval")  # of which a task registers a class of its own: data=CLASS, eval=CLASS
 
 
@@ -54,7 +55,8 @@ def sections_of(task: registry.RegisteredPart) -> dict[str, type]:
     """
     found = {name: task.requires[name] for name in SECTIONS}
     data = found["data"]
-    if missing := [name for name in SAID_OF_ROWS if getattr(data, name, None) in (None, getattr(DataConfig, name))]:
+    said = (*SAID_OF_ROWS, *(SAID_OF_TEXTS if has_text_targets(task) else ()))
+    if missing := [name for name in said if getattr(data, name, None) in (None, getattr(DataConfig, name))]:
         raise ConfigError(f"{data.__name__}, the data of task {task.name!r}, does not say {' and '.join(missing)}; "
                           "derive it from DataConfig and write them")
     return found
@@ -124,6 +126,11 @@ def _copy(one: Any) -> Any:
 
 def _default(one: Any) -> Any:
     return one.default if one.default is not MISSING else one.default_factory()
+
+
+def has_text_targets(task: registry.RegisteredPart) -> bool:
+    """Whether what a task learns to give are texts."""
+    return bool(task.requires.get("text_targets", True))
 
 
 def key_without_model(task: str) -> str | None:

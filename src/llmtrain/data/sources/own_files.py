@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,12 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     named = config.columns()
     columns = Columns(named.named(), notes)
     absent: Counter[str] = Counter()
-    for number, (place, row) in enumerate(rows):
+    for number, (place, row) in enumerate(_expanded(rows, named)):
         if not isinstance(row, str):
             row = _emptied(columns.join(columns.find(row), named.source_key), config, absent)
+        if not isinstance(row, str) and named.read is not None:
+            read.append((place, _read_by_task(row, named, f"{split}-{number}", labelled), None))
+            continue
         if not labelled and isinstance(row, dict) and not _has_text(row, named.target):
             read.append((place, _source_alone(row, named, f"{split}-{number}"), None))
             continue
@@ -119,6 +123,32 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
         what = named.target_key.rpartition(".")[2]
         notes.append(f"in {apart} of {len(examples)} rows of {split} the {what} is not one of the references")
     return examples
+
+
+def _expanded(rows: Iterable[tuple[str, Any]], columns: RowColumns) -> Iterator[tuple[str, Any]]:
+    """Each row, or those that are nested in it."""
+    for place, row in rows:
+        inner = None if columns.expand is None or isinstance(row, str) else columns.expand(row)
+        if inner is None:
+            yield place, row
+        else:
+            yield from ((f"{place} {where}", one) for where, one in inner)
+
+
+def _read_by_task(row: dict[str, Any], columns: RowColumns, number: str, labelled: bool) -> Example | str:
+    """The row as an example as the task makes it, or what is wrong with it."""
+    assert columns.read is not None
+    made = columns.read(row, labelled)
+    name, problem = _name(row, number)
+    if isinstance(made, str) or problem:
+        return made if isinstance(made, str) else problem
+    example = Example(name, made.source, made.target, made.references, made.fields)
+    texts = (name, made.source, made.target, *made.references, json.dumps(made.fields, ensure_ascii=False))
+    if any(SURROGATE.search(text) for text in texts):
+        return HALF
+    if any("\0" in text for text in texts[:-1]) or "\\u0000" in texts[-1]:
+        return f"a column {NUL}"
+    return example
 
 
 def _emptied(row: dict[str, Any], config: DataConfig, absent: Counter[str]) -> dict[str, Any]:

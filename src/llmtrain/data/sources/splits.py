@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from importlib import import_module
 
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.data.examples import Example, Splits, digest
 from llmtrain.data.sources.cells import Reading
-from llmtrain.data.sources.docstrings import read_docstrings
 from llmtrain.data.sources.hub import read_hub
 from llmtrain.data.sources.own_files import examples_of, paths_of, read_files, rows_of
 from llmtrain.data.text.preprocess.pipeline import Pipeline
@@ -59,7 +59,7 @@ def _unlabelled(config: DataConfig, notes: list[str], pipeline: Pipeline) -> lis
     """The documents of data.unlabelled, any targets beside them left out."""
     rows = rows_of(paths_of(config.unlabelled, "data.unlabelled", config.folder), Reading.of(config, notes))
     found = examples_of(rows, config, "unlabelled", notes, False)
-    found = [replace(example, target="", references=()) for example in found]
+    found = [replace(example, target="", references=()) for example in found]  # fields stay: a question, say
     kept, _ = pipeline.kept(found, "train")
     notes.append(f"{len(kept)} documents of data.unlabelled are read by the base's own term alone")
     return kept
@@ -67,12 +67,23 @@ def _unlabelled(config: DataConfig, notes: list[str], pipeline: Pipeline) -> lis
 
 def _read(config: DataConfig, only: str | None, labelled: bool) -> Splits:
     if config.name == "docstrings":
-        return read_docstrings(config)
+        return _embedded(config)
     if config.name == "files":
         return read_files(config, only, labelled)
     if config.name == "hub":
         return read_hub(config, only, labelled)
     raise ConfigError(f"unknown data source data.name={config.name}; choose docstrings, files or hub")
+
+
+def _embedded(config: DataConfig) -> Splits:
+    """The rows of data=docstrings, as the task makes them."""
+    reader = config.columns().embedded
+    if reader is None:
+        raise ConfigError("data=docstrings has no rows for this task; name files of your own: data=files "
+                          "data.train=FILE")
+    module, _, function = reader.partition(":")
+    found: Splits = getattr(import_module(module), function)(config)
+    return found
 
 
 def subset(examples: list[Example], limit: int | None) -> list[Example]:
@@ -90,7 +101,8 @@ def content_hash(splits: Splits, preprocessing: str = "") -> str:
         total.update(name.encode())
         for example in examples:
             apart = () if example.target in example.references[:1] else (example.target,)
-            for text in (example.id, example.source, *apart, *example.references):
+            beside = (example.fields_as_text,) if example.fields else ()
+            for text in (example.id, example.source, *apart, *example.references, *beside):
                 total.update(text.encode("utf-8", "surrogatepass"))
                 total.update(b"\0")
     return total.hexdigest()

@@ -5,8 +5,8 @@ Shapes: B rows, S source tokens, N sentences, T target tokens, D width of the tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -66,7 +66,11 @@ class EncoderStates:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a head takes over from the base unless its options say otherwise."""
+    """What a head takes over from the base unless its options say otherwise.
+
+    Attributes:
+        facts: What the task took from the training rows, such as the set of labels.
+    """
 
     width: int
     heads: int
@@ -74,6 +78,7 @@ class Sizes:
     vocabulary: int
     positions: int
     start_id: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

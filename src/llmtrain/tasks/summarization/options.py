@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from llmtrain.config.choices import Language, References
 from llmtrain.config.keys import key
-from llmtrain.config.sections.data import DataConfig, RowColumns
+from llmtrain.config.sections.data import DOCSTRINGS, DataConfig, RowColumns
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.registry import register
 
@@ -36,7 +36,7 @@ class SummarizationData(DataConfig):
 
     def columns(self) -> RowColumns:
         return RowColumns(self.document, self.summary, self.references, "data.document", "data.summary",
-                          targets="summaries")
+                          targets="summaries", embedded=DOCSTRINGS)
 
     @property
     def max_target_tokens(self) -> int:

@@ -5,7 +5,7 @@ rouge-score's own tokenizer keeps [a-z0-9] only, so that two identical Chinese t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -16,7 +16,7 @@ from llmtrain.data.text.language import detect
 from llmtrain.data.text.sentences import sentences
 from llmtrain.data.text.words import words
 from llmtrain.tasks.summarization.ngrams import shares_of_ngrams
-from llmtrain.tasks.task import Scorer
+from llmtrain.tasks.task import NO_DETAIL, Scorer
 
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 TOKENIZERS = {"en": "a-z0-9 words, Porter stemmer", "cjk": "characters", "characters": "every character as it stands",
@@ -76,7 +76,7 @@ class Rouge(Scorer):
         """One metric's value from those against each reference."""
         return sum(values) / len(values) if self.rule is References.mean else max(values)
 
-    def score(self, prediction: str, example: Example) -> Scores:
+    def score(self, prediction: str, example: Example, detail: Mapping[str, Any] = NO_DETAIL) -> Scores:
         """F-measures in 0 to 100."""
         rows = [self._pair(prediction, reference) for reference in self.wanted(example)]
         if self.rule is References.best_rouge1:
