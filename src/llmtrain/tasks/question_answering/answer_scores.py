@@ -12,14 +12,15 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import cached_property
+from typing import Any
 
 from llmtrain.data.examples import Example
 from llmtrain.data.text.language import detect
 from llmtrain.tasks.metric import RowScores
-from llmtrain.tasks.task import Scorer
+from llmtrain.tasks.task import NO_DETAIL, Scorer
 
 AUTO, ENGLISH, CHINESE, OTHER = "auto", "en", "cjk", "other"  # values of eval.language
 ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -108,7 +109,7 @@ class AnswerScorer(Scorer):
         english = self.language == ENGLISH
         return (lambda text: squad_text(text, english)), (lambda text: squad_text(text, english).split()), shared_words
 
-    def score(self, prediction: str, example: Example) -> RowScores:
+    def score(self, prediction: str, example: Example, detail: Mapping[str, Any] = NO_DETAIL) -> RowScores:
         plain, units, shared = self._rules
         # as SQuAD's script: references of marks and articles alone are left out, and none left means no answer
         wanted = [text for text in example.references if plain(text)] or [""]

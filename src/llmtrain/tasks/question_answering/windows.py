@@ -34,7 +34,7 @@ class Joints:
 
 def joints_of(tokenizer: Tokenizer) -> Joints:
     """What the tokenizer puts around two texts, and its end token where it puts nothing."""
-    joined = tokenizer("a", "b", verbose=False)
+    joined = tokenizer("a", text_pair="b", verbose=False)
     parts: dict[int, list[int]] = {0: [], 1: [], 2: []}
     seen = 0
     for one, which in zip(joined["input_ids"], joined.sequence_ids(0), strict=True):
