@@ -8,7 +8,7 @@ Shapes: B rows, S source tokens; 2: start and end.
 
 from __future__ import annotations
 
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor
@@ -31,10 +31,11 @@ class LlmtrainForQuestionAnswering(TaskModel):
     """A base that reads and a head that marks an answer, as transformers knows it."""
 
     config_class = LlmtrainSpanConfig
+    instead_of_writing: ClassVar[str] = "marks answers"
 
     @classmethod
-    def from_base(cls, base: Base, head: Any, *more: Any, **named: Any) -> Self:
-        model = super().from_base(base, head, *more, **named)
+    def from_base(cls, base: Base, head: Any, facts: dict[str, Any] | None = None) -> Self:
+        model = super().from_base(base, head, facts)
         # a tokenizer that does not make them was not used with them: multilingual-e5 has two embeddings and knows one
         model.config.segments = (SEGMENTS in base.tokenizer.model_input_names
                                  and getattr(base.config, "type_vocab_size", 0) > 1)

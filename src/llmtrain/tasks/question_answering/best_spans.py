@@ -9,16 +9,16 @@ Shapes: B windows, S tokens; n tokens of a window's context.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from llmtrain.data.batch import pad
-from llmtrain.inference.predict import batches_of
+from llmtrain.data.features import Features
+from llmtrain.inference.feature_batches import for_each_row
 from llmtrain.models.span import LlmtrainForQuestionAnswering
 from llmtrain.tasks.question_answering.windows import ContextRead, Span, Window
 
@@ -64,41 +64,40 @@ def _best(window: Window, start_S: Numbers, end_S: Numbers, longest: int, most: 
             for one in chosen]
 
 
-@torch.no_grad()
-def score_spans(model: LlmtrainForQuestionAnswering, read: Sequence[ContextRead], *, longest: int, most: int,
-                tokens: int, precision: Any, progress: Callable[[int], None] | None = None) -> list[SpanScores]:
-    """The best spans of some questions, in their order. Training mode and random state are left as found.
+def score_spans(model: LlmtrainForQuestionAnswering, features: Features, read: Mapping[int, ContextRead], *,
+                longest: int, most: int, tokens: int, precision: Any, progress: Callable[[int], None] | None = None,
+                ) -> list[SpanScores]:
+    """The best spans of some questions, in their order.
 
     Args:
-        read: Each question with its context, in windows.
+        features: Of the split.
+        read: The questions, by their numbers in the split, in the windows that the features were made of.
         longest: Most tokens of a span.
         most: Spans kept of each.
         tokens: Of a batch, padding included.
         precision: Something with ``autocast()``, usually a Precision.
         progress: Called with the number of questions just finished.
     """
-    was_training, device = model.training, next(model.parameters()).device
-    found = [SpanScores() for _ in read]
-    windows = [(number, window) for number, one in enumerate(read) for window in one.windows]
-    left = [len(one.windows) for one in read]
-    model.eval()
-    try:
-        with precision.autocast():
-            for rows in batches_of([len(window.input_ids) for _, window in windows], tokens):
-                ids_BS = pad([windows[i][1].input_ids for i in rows], model.config.pad_token_id, 8)
-                lengths = torch.tensor([len(windows[i][1].input_ids) for i in rows]).unsqueeze(1)
-                mask_BS = (torch.arange(ids_BS.shape[1]) < lengths).long().to(device)
-                states = model.encode(ids_BS.to(device), mask_BS)
-                logits_BS2 = cast(Any, model.head).logits(states)
-                place_B11 = model.no_answer_place(mask_BS)[:, None, None].expand(-1, 1, 2)
-                none_B = logits_BS2.gather(1, place_B11).sum((1, 2)).tolist()
-                scores_BS2 = logits_BS2.cpu().numpy()
-                for i, score_S2, none in zip(rows, scores_BS2, none_B, strict=True):
-                    number, window = windows[i]
-                    found[number].add(window, score_S2[:, 0], score_S2[:, 1], none, longest, most)
-                    left[number] -= 1
-                    if progress is not None and not left[number]:
-                        progress(1)
-    finally:
-        model.train(was_training)
-    return found
+    assert features.owner is not None
+    found = {number: SpanScores() for number in read}
+    left = {number: list(one.windows) for number, one in read.items()}
+    windows = {row: (number, left[number].pop(0)) for row, number in enumerate(features.owner.tolist())
+               if number in read}
+    open_windows = Counter(number for number, _ in windows.values())
+
+    def work(batch: dict[str, Any]) -> list[None]:
+        mask_BS = batch["attention_mask"]
+        logits_BS2 = model.head.logits(model.encode(batch["input_ids"], mask_BS))
+        place_B11 = model.no_answer_place(mask_BS)[:, None, None].expand(-1, 1, 2)
+        none_B = logits_BS2.gather(1, place_B11).sum((1, 2)).tolist()
+        rows = batch["example_id"].tolist()
+        for row, score_S2, none in zip(rows, logits_BS2.cpu().numpy(), none_B, strict=True):
+            number, window = windows[row]
+            found[number].add(window, score_S2[:, 0], score_S2[:, 1], none, longest, most)
+            open_windows[number] -= 1
+            if progress is not None and not open_windows[number]:
+                progress(1)
+        return [None] * len(rows)
+
+    for_each_row(work, model, features, list(windows), tokens, precision)
+    return list(found.values())

@@ -63,8 +63,10 @@ class QuestionAnswering(TextTask):
                 rows: Sequence[int], config: Any, precision: Any, *, progress: Callable[[int], None],
                 share: Share = at_once, evidence: bool = True) -> list[Prediction]:
         if _marks(model):
-            return share(lambda: self._marked(model, tokenizer, [examples[i] for i in rows], config, precision,
-                                              progress))
+            wanted = _own(config.eval).top_k
+            spans = share(lambda: _spans(model, tokenizer, examples, features, rows, config, precision,
+                                         max(CONSIDERED, wanted), progress))
+            return [_prediction(one, examples[i], model, wanted) for i, one in zip(rows, spans, strict=True)]
         shown = {i: replace(examples[i], source=asked(examples[i].fields["question"], examples[i].source))
                  for i in rows}
         read = [shown.get(i, example) for i, example in enumerate(examples)]
@@ -72,12 +74,6 @@ class QuestionAnswering(TextTask):
                                share=share, evidence=evidence)
         return [Prediction(one.text, _found(one.text, examples[i].source) | one.detail)
                 for i, one in zip(rows, made, strict=True)]
-
-    def _marked(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], config: Any, precision: Any,
-                progress: Callable[[int], None]) -> list[Prediction]:
-        wanted = _own(config.eval).top_k
-        found = _spans(model, tokenizer, examples, config, precision, max(CONSIDERED, wanted), progress)
-        return [_prediction(one, example, model, wanted) for one, example in zip(found, examples, strict=True)]
 
     def describe_decoding(self, model: TaskModel, tokenizer: Tokenizer, config: Any) -> str:
         if not _marks(model):
@@ -95,9 +91,8 @@ class QuestionAnswering(TextTask):
             return
 
         def best(rows: Sequence[int]) -> list[Any]:
-            chosen = [examples[i] for i in rows]
-            found = _spans(model, tokenizer, chosen, config, precision, 1)
-            return [(_text(example, one), _more(one)) for example, one in zip(chosen, found, strict=True)]
+            found = _spans(model, tokenizer, examples, features, rows, config, precision, 1)
+            return [(_text(examples[i], one), _more(one)) for i, one in zip(rows, found, strict=True)]
 
         names, wanted = [metric.name for metric in self.metrics], config.trainer.best_metric
         cast(Any, model.head).settle(best_threshold(examples, gathered(best), self.scorer(config.eval, examples),
@@ -150,15 +145,16 @@ def _threshold(model: TaskModel) -> float:
     return float(cast(Any, model.head).threshold)
 
 
-def _spans(model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], config: Any, precision: Any, most: int,
+def _spans(model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
+           rows: Sequence[int], config: Any, precision: Any, most: int,
            progress: Callable[[int], None] | None = None) -> list[SpanScores]:
     from llmtrain.models.span import LlmtrainForQuestionAnswering
     from llmtrain.tasks.question_answering.best_spans import score_spans
 
     assert isinstance(model, LlmtrainForQuestionAnswering)
     windows = windows_of(tokenizer, config.data)
-    read = [windows(clean(example.fields["question"]), clean(example.source)) for example in examples]
-    return score_spans(model, read, longest=config.data.max_answer_tokens, most=most,
+    read = {i: windows(clean(examples[i].fields["question"]), clean(examples[i].source)) for i in rows}
+    return score_spans(model, features, read, longest=config.data.max_answer_tokens, most=most,
                        tokens=config.generation.batch_tokens, precision=precision, progress=progress)
 
 
