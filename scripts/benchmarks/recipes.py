@@ -24,18 +24,20 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common import data_overrides, pace, results, table, train
+from common import data_overrides, pace, predictions, results, table, train
 from compare import averaged
 
 from llmtrain.evaluation.confidence import interval, paired
 
-METRICS = ("rouge1", "rouge2", "rougeL")
+SHOWN = 3  # metrics, of those that are means over rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder for the runs")
-    parser.add_argument("--data", type=Path, help="folder with train/validation/test.jsonl[.gz]; default: docstrings")
+    parser.add_argument("--experiment", default="bert_sum_bf16", help="what every recipe starts from, of any task")
+    parser.add_argument("--data", type=Path, help="folder with train/validation/test.jsonl[.gz] of documents and "
+                        "summaries; default: the experiment's data")
     parser.add_argument("--minutes", type=float, default=4.0, help="training time of each run")
     parser.add_argument("--rounds", type=int, default=3, help="times that each recipe's pace is measured")
     parser.add_argument("--steps", type=int, help="train every recipe for so many steps instead of --minutes")
@@ -48,7 +50,7 @@ def main() -> None:
     parser.add_argument("--variant", nargs=2, action="append", required=True, metavar=("NAME", "OVERRIDES"))
     parser.add_argument("overrides", nargs="*", help="passed on to every run")
     options = parser.parse_args()
-    shared = ["+experiment=bert_sum_bf16", "generation=greedy", "trainer.eval_every=1000000",
+    shared = [f"+experiment={options.experiment}", "generation=greedy", "trainer.eval_every=1000000",
               "data.max_validation_rows=null", f"data.max_test_rows={'null' if options.test else 0}",
               *options.overrides]
     if options.data is not None:
@@ -70,9 +72,10 @@ def main() -> None:
                                                  [*own, f"trainer.max_steps={steps}", f"run.seed={seed}"]))
         runs = {name: [future.result() for future in futures] for name, futures in waiting.items()}
     first = runs[options.variant[0][0]]
-    print(table(["recipe", "s a step", "steps", "ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-1 against the first, paired"],
-                [[name, f"{paces[name]:.3f}" if paces else "", f"{results(paths[0])['steps']}", *scores(paths, first)]
-                 for name, paths in runs.items()]))
+    metrics = means_of(first[0], "test" if options.test else "validation")
+    print(table(["recipe", "s a step", "steps", *metrics, f"{metrics[0]} against the first, paired"],
+                [[name, f"{paces[name]:.3f}" if paces else "", f"{results(paths[0])['steps']}",
+                  *scores(paths, first, metrics)] for name, paths in runs.items()]))
 
 
 def measured(root: Path, recipes: dict[str, list[str]], rounds: int) -> dict[str, float]:
@@ -94,10 +97,16 @@ def finished(root: Path, name: str, overrides: list[str]) -> Path:
     return root / name if (root / name / "results.json").exists() else train(root, name, overrides)
 
 
-def scores(paths: list[Path], first: list[Path]) -> list[str]:
-    """Each metric and the difference to the first recipe in ROUGE-1, seeds averaged, with 95 % intervals."""
-    cells = [interval(averaged(paths, metric)) for metric in METRICS]
-    gap = paired(averaged(paths, "rouge1"), averaged(first, "rouge1"))
+def means_of(run: Path, split: str) -> list[str]:
+    """The task's first metrics that each row has a value of its own for."""
+    row = predictions(run)[0]
+    return [name for name in results(run)["metrics"][split] if name in row][:SHOWN]
+
+
+def scores(paths: list[Path], first: list[Path], metrics: list[str]) -> list[str]:
+    """Each metric and the difference to the first recipe in the first of them, seeds averaged, with 95 % intervals."""
+    cells = [interval(averaged(paths, metric)) for metric in metrics]
+    gap = paired(averaged(paths, metrics[0]), averaged(first, metrics[0]))
     return [*(f"{c.value:.2f} [{c.low:.2f}, {c.high:.2f}]" for c in cells),
             "" if paths is first else f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"]
 

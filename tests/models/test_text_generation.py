@@ -132,7 +132,7 @@ def test_what_does_nothing_is_told() -> None:
     acting = GenerationConfig(num_beams=2, do_sample=True, temperature=0.7, length_penalty=2.0, early_stopping="never")
     assert idle_settings(acting) == []
     assert idle_settings(GenerationConfig(num_beams=4, max_new_tokens=5, batch_tokens=99), writes=False) == [
-        "generation.num_beams=4 does nothing with a head that chooses sentences"]
+        "generation.num_beams=4 does nothing with a head that writes nothing"]
 
 
 def test_a_head_that_chooses_is_told_of_what_was_typed_alone() -> None:

@@ -10,7 +10,7 @@ from llmtrain.config.sections.generation import GenerationConfig
 
 SAMPLING = ("temperature", "top_k", "top_p")  # they shape what is drawn from
 BEAMS = ("length_penalty", "early_stopping")  # they rank and end what is searched
-NO_DECODING = ("max_new_tokens", "batch_tokens")  # of a head that chooses sentences: limits and speed, no decision
+NO_DECODING = ("max_new_tokens", "batch_tokens")  # of a head that writes nothing: limits and speed, no decision
 
 
 def decoding_problems(generation: GenerationConfig) -> Iterator[str]:
@@ -34,12 +34,12 @@ def idle_settings(generation: GenerationConfig, writes: bool = True) -> list[str
     """One line for each setting that was changed and does nothing.
 
     Args:
-        writes: Whether the head writes; one that chooses sentences decodes nothing.
+        writes: Whether the head writes; one that does not decodes nothing.
     """
     changed = {field.name: _shown(value) for field in fields(generation)
                if (value := getattr(generation, field.name)) != field.default}
     if not writes:
-        return [f"generation.{name}={value} does nothing with a head that chooses sentences"
+        return [f"generation.{name}={value} does nothing with a head that writes nothing"
                 for name, value in changed.items() if name not in NO_DECODING]
     lines = []
     if not generation.do_sample:

@@ -69,7 +69,7 @@ def _weights(found: Finding, head: str) -> None:
                               f"{ids.eos} and {ids.pad}, the model with {', '.join(map(str, own))}; restore the "
                               "model's own")
     found.what = f"head {head} on {config.base.get('model_type')}, {count} finite tensors, {len(tokenizer):,} tokens"
-    found.good_for = ("model.init_from",) if model.can_generate() else ("data.selector",)
+    found.good_for = model.good_for
 
 
 def base(found: Finding) -> None:

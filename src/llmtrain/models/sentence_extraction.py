@@ -45,6 +45,7 @@ class LlmtrainForExtraction(TaskModel):
 
     config_class = LlmtrainExtractionConfig
     instead_of_writing: ClassVar[str] = "chooses sentences"
+    good_for: ClassVar[tuple[str, ...]] = ("data.selector",)
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

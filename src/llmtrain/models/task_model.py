@@ -53,6 +53,7 @@ class TaskModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     instead_of_writing: ClassVar[str] = "makes its own output"  # of one without generate()
+    good_for: ClassVar[tuple[str, ...]] = ("model.init_from",)  # keys that may name a published one
     _supports_sdpa = True
 
     def __init__(self, config: Any) -> None:

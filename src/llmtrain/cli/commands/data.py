@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from llmtrain.config.sections.data import DataConfig, RowColumns
+    from llmtrain.config.sections.data import DataConfig
     from llmtrain.data.examples import Example, Splits
     from llmtrain.data.inspect import Overlap, Profile, RowAsRead, Shorten
 
@@ -77,7 +77,7 @@ def run(arguments: list[str], _given: Given) -> int:
     _print_overlaps(console, overlaps_with_train(splits) if show.near else [], len(splits.train),
                     config.data.columns().targets)
     for example in subset(examples, show.rows):
-        _print_row(console, example, reader.read(example), config.data.columns())
+        _print_row(console, example, reader.read(example), config.data)
     return 0
 
 
@@ -133,27 +133,30 @@ def _print_table(console: Console, splits: Splits, profiles: dict[str, Profile],
     words = data.columns()
     source, target = words.source_word, words.target_word
     table = Table(title="as the model reads them; tokens: median, 90th percentile, longest")
-    for heading in ("", "rows", f"{source} tokens", "cut", f"{target} tokens", "cut", "sentences", "copied",
-                    "of what is read"):
+    texts = bool(data.target_limit)  # else the targets are none
+    of_targets = (f"{target} tokens", "cut"), ("copied", "of what is read")
+    for heading in ("", "rows", f"{source} tokens", "cut", *(of_targets[0] if texts else ()), "sentences",
+                    *(of_targets[1] if texts else ())):
         table.add_column(heading, justify="left" if not heading else "right")
     sampled = []
     for name, profile in profiles.items():
         rows, measured = len(getattr(splits, name)), len(profile.source_tokens)
         if not measured:
-            table.add_row(name, "0", *[""] * 7)
+            table.add_row(name, "0")
             continue
         if measured < rows:
             sampled.append(f"{measured:,} of {name}")
         targets = [_spread(profile.target_tokens),
                    f"{(profile.target_tokens > data.max_target_tokens).mean():.1%}",
                    f"{profile.copied.mean():.1%}", f"{profile.copied_read.mean():.1%}",
-                   ] if len(profile.target_tokens) else [""] * 4
+                   ] if texts and len(profile.target_tokens) else [""] * (4 if texts else 0)
         table.add_row(name, f"{rows:,}", _spread(profile.source_tokens),
                       f"{(profile.source_tokens > data.max_source_tokens).mean():.1%}", *targets[:2],
                       f"{profile.sentences.mean():.1f}", *targets[2:])
     console.print(table)
-    console.print(f"cut: longer than data.max_source_tokens={data.max_source_tokens}, {data.target_limit}="
-                  f"{data.max_target_tokens}; copied: share of the {target}'s tokens that stand in its {source}"
+    limits = (f", {data.target_limit}={data.max_target_tokens}; copied: share of the {target}'s tokens that stand in "
+              f"its {source}") if texts else ""
+    console.print(f"cut: longer than data.max_source_tokens={data.max_source_tokens}{limits}"
                   + (f"; measured on {', '.join(sampled)} rows (show.sample)" if sampled else ""), markup=False)
 
 
@@ -192,15 +195,16 @@ def _print_overlaps(console: Console, overlaps: list[Overlap], train_rows: int, 
                       f"{one.targets} {targets} ({one.targets / one.rows:.1%})", markup=False)
 
 
-def _print_row(console: Console, example: Example, read: RowAsRead, words: RowColumns) -> None:
+def _print_row(console: Console, example: Example, read: RowAsRead, data: DataConfig) -> None:
     """Texts as they are and as they are read, tokens with ``‖`` where they are cut."""
+    words, texts = data.columns(), bool(data.target_limit and example.target)
     console.print(f"\nrow {one_line(example.id)}", style="bold", markup=False)
     lines = [(words.source_word, example.source),
              ("read as", read.document if read.document != example.source else None),
              ("l1 reads", read.l1_document), ("tokens", _cut_tokens(read.tokens, read.kept)),
              (words.target_word, example.target or None),
-             ("learnt as", read.target if read.target != example.target else None),
-             ("tokens", _tokens(read.target_tokens, read.kept_target) if example.target else None)]
+             ("learnt as", read.target if texts and read.target != example.target else None),
+             ("tokens", _tokens(read.target_tokens, read.kept_target) if texts else None)]
     for label, text in lines:
         if text is not None:
             console.print(f"{label + ':':<11}{_short(text)}", markup=False)

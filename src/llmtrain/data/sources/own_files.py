@@ -94,7 +94,8 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     absent: Counter[str] = Counter()
     for number, (place, row) in enumerate(_expanded(rows, named)):
         if not isinstance(row, str):
-            row = _emptied(columns.join(columns.find(row), named.source_key), config, absent)
+            row = columns.find(row)
+            row = _emptied(row if named.read else columns.join(row, named.source_key), config, absent)
         if not isinstance(row, str) and named.read is not None:
             read.append((place, _read_by_task(row, named, f"{split}-{number}", labelled), None))
             continue
