@@ -128,14 +128,13 @@ def _nearest(text: str, start: int, context: str) -> int:
 
 
 def _reason(start: int, at: int, context: str) -> str:
-    before = context[:at]
+    before, away = context[:at], abs(start - at)
+    told = "off by one" if away == 1 else f"off by {away}"
     if start == len(before.encode("utf-8", "surrogatepass")):
-        return "it counts bytes; count characters"
+        return f"{told}, as if it counted bytes"
     if start == len(before.encode("utf-16-le", "surrogatepass")) // 2:
-        return "it counts units of UTF-16; count characters"
-    if start == at + before.count("\n"):
-        return "it counts line breaks twice; count characters"
-    return "off by one" if abs(start - at) == 1 else f"off by {abs(start - at)}"
+        return f"{told}, as if it counted units of UTF-16"
+    return f"{told}, as if line breaks were two characters" if start == at + before.count("\n") else told
 
 
 def _in_other_form(text: str, context: str) -> tuple[str, int, int] | None:

@@ -107,7 +107,7 @@ def _numpy(lines: list[str]) -> Iterator[Described]:
             continue
         depth = _indent(lines[title])
         for at in range(title + 2, len(lines)):
-            if lines[at] and _indent(lines[at]) < depth or RULE.match(lines[at].strip()):
+            if (lines[at] and _indent(lines[at]) < depth) or RULE.match(lines[at].strip()):
                 break
             entry = NUMPY_ENTRY.match(lines[at].strip()) if lines[at] and _indent(lines[at]) == depth else None
             if entry is not None and not (at + 1 < len(lines) and RULE.match(lines[at + 1].strip())):
@@ -118,7 +118,7 @@ def _described(lines: list[str], name: str, first: int, depth: int, skipped: int
     """The first paragraph of a description that begins in a line, if it has one."""
     last = first
     while last < len(lines) and lines[last] and not NOISE.match(lines[last]) and (
-            last == first and skipped or _indent(lines[last]) > depth):
+            (last == first and skipped) or _indent(lines[last]) > depth):
         last += 1
     if last > first:
         yield Described(name, first, last - 1, skipped)

@@ -14,7 +14,7 @@ from typing import Any
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.special_tokens import special_ids
 from llmtrain.data.tokenizer import Tokenizer
-from llmtrain.data.truncation import LONGEST_WHOLE
+from llmtrain.data.truncation import LONGEST_WHOLE, frame
 
 Span = tuple[int, int]  # first character and the one behind the last
 
@@ -33,7 +33,7 @@ class Joints:
 
 
 def joints_of(tokenizer: Tokenizer) -> Joints:
-    """What the tokenizer puts around two texts, and its end token where it puts nothing."""
+    """What the tokenizer puts around two texts, before them as before one, and its end token where it puts nothing."""
     joined = tokenizer("a", text_pair="b", verbose=False)
     parts: dict[int, list[int]] = {0: [], 1: [], 2: []}
     seen = 0
@@ -42,8 +42,8 @@ def joints_of(tokenizer: Tokenizer) -> Joints:
             parts[seen].append(one)
         else:
             seen = which + 1
-    end = [special_ids(tokenizer).eos]
-    return Joints(tuple(parts[0]), tuple(parts[1] or end), tuple(parts[2] or end))
+    alone, end = tokenizer("a", verbose=False)["input_ids"], [special_ids(tokenizer).eos]
+    return Joints(tuple(parts[0] or alone[:frame(tokenizer)[0]]), tuple(parts[1] or end), tuple(parts[2] or end))
 
 
 @dataclass(frozen=True, slots=True)
