@@ -24,13 +24,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from helpers import WORDS, Finished, environment, make_tiny_base, warm_cli, write_jsonl
+from helpers import Finished, environment, make_tiny_base, warm_cli, write_jsonl
+from task_rows import ROWS, SMALL
 
 Cell = dict[str, str]  # factor -> value
 ALONE = " alone"  # behind an objective: the base trains alone, a joint run starts from it
 BASES = ("bert", "roberta", "distilbert", "gpt2", "llama")
-NEUTRAL = {"head": "transformer", "base": "bert", "objective": "select", "weighting": "fixed", "precision": "fp32",
-           "processes": "1", "accumulate": "1", "optimizer": "adamw", "tuning": "full"}
+NEUTRAL = {"task": "summarization", "head": "transformer", "base": "bert", "objective": "select",
+           "weighting": "fixed", "precision": "fp32", "processes": "1", "accumulate": "1", "optimizer": "adamw",
+           "tuning": "full"}
 HEAD = {"layers": "1", "ffn": "32", "dropout": "0.1"}  # options that a head may have: small, and with random numbers
 OWN = {"mlm": {"mlm.fraction": "1", "mlm.warm_steps": "1"}, "clm": {"clm.fraction": "1"},
        "denoise": {"denoise.fraction": "1", "denoise.warm_steps": "1"},  # else nothing may happen
@@ -44,8 +46,9 @@ def factors() -> dict[str, list[str]]:
     from llmtrain.config.compose import config_dir
 
     objectives = ["none", *names("objective"), *(name + ALONE for name in names("objective"))]
-    found = {"head": names("head"), "base": list(BASES), "objective": objectives,
-             "precision": ["fp32", "fp16", "bf16"], "processes": ["1", "2"], "accumulate": ["1", "2"]}
+    found = {"task": [name for name in names("task") if name in ROWS], "head": names("head"), "base": list(BASES),
+             "objective": objectives, "precision": ["fp32", "fp16", "bf16"], "processes": ["1", "2"],
+             "accumulate": ["1", "2"]}
     for kind in ("weighting", "optimizer"):
         if kind in registry.KINDS:
             found[kind] = names(kind)
@@ -73,8 +76,8 @@ def overrides(cell: Cell) -> list[str]:
     weighting = [f"objective.weighting={cell['weighting']}"] if "weighting" in cell else []
     own = [f"objective.{key}={value}" for factor in ("objective", "weighting")
            for key, value in OWN.get(cell.get(factor, "").removesuffix(ALONE), {}).items()]
-    return [f"head={cell['head']}", *small, *objective, *weighting, *own, f"precision={cell['precision']}",
-            f"trainer.accumulate={cell['accumulate']}",
+    return [f"task={cell['task']}", f"head={cell['head']}", *small, *SMALL.get(cell["task"], ()), *objective,
+            *weighting, *own, f"precision={cell['precision']}", f"trainer.accumulate={cell['accumulate']}",
             *([f"optim={cell['optimizer']}"] if "optimizer" in cell else []),
             *([f"tuning={cell['tuning']}"] if "tuning" in cell else [])]
 
@@ -179,9 +182,10 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._problems: dict[str, tuple[str, ...]] = {}
-        if not (folder / "train.jsonl").exists():
-            write_jsonl(folder / "train.jsonl", articles(24, 0))
-            write_jsonl(folder / "validation.jsonl", articles(4, 1))
+        for task, make in ROWS.items():
+            if not (folder / f"{task}.jsonl").exists():
+                write_jsonl(folder / f"{task}.jsonl", make(24, 0))
+                write_jsonl(folder / f"{task}-held.jsonl", make(4, 1))
 
     def base(self, family: str) -> Path:
         path = self.folder / "bases" / family
@@ -191,9 +195,10 @@ class Bench:
 
     def command(self, cell: Cell, name: str) -> list[str]:
         return [*overrides(cell), f"model.path={self.base(cell['base'])}", f"run.name={name}",
-                f"run.root={self.folder / 'runs'}", "data=files", f"data.train={self.folder / 'train.jsonl'}",
-                f"data.validation={self.folder / 'validation.jsonl'}", "data.max_test_rows=0",
-                f"data.cache_dir={self.folder / 'cache'}", "data.max_source_tokens=64", "data.max_summary_tokens=8",
+                f"run.root={self.folder / 'runs'}", "data=files",
+                f"data.train={self.folder / cell['task']}.jsonl",
+                f"data.validation={self.folder / cell['task']}-held.jsonl", "data.max_test_rows=0",
+                f"data.cache_dir={self.folder / 'cache'}", "data.max_source_tokens=64",
                 "trainer.batch_size=8", "trainer.max_steps=3", "trainer.save_every=1", "trainer.keep_last=3",
                 "trainer.eval_every=3", "trainer.eval_rows=4", "trainer.log_every=1", "trainer.device=cpu",
                 "schedule.warmup_steps=1", "generation.max_new_tokens=4", "eval.bootstrap_samples=2",
@@ -266,7 +271,7 @@ class Bench:
 
     def scores(self, cell: Cell, name: str) -> str:
         if cell["objective"].endswith(ALONE):
-            ended = warm_cli("train", *self.command(cell | {"objective": NEUTRAL["objective"]}, f"{name}-from"),
+            ended = warm_cli("train", *self.command(cell | {"objective": "none"}, f"{name}-from"),
                              f"model.init_from={self.folder / 'runs' / name}", cwd=self.folder)
             return "" if ended.returncode == 0 else f"a run from it ended with {ended.returncode}: {last(ended.stderr)}"
         if os.environ.get("RANK", "0") != "0":
@@ -277,27 +282,15 @@ class Bench:
                              "trainer.device=cpu", cwd=self.folder)
         if ended.returncode != 0:
             return f"eval ended with {ended.returncode}: {last(ended.stderr)}"
-        first, again = (json.loads((folder / "results.json").read_text())["metrics"]["validation"]["rouge1"]
+        first, again = (json.loads((folder / "results.json").read_text())["metrics"]["validation"]
                         for folder in (run, run / "scored"))
         # two processes decode in batches of other sizes
-        same = cell["processes"] != "1" or first["value"] == again["value"]
-        return "" if same else f"eval gives ROUGE-1 {again['value']}, the run {first['value']}"
+        same = cell["processes"] != "1" or first == again
+        return "" if same else f"eval gives {again}, the run {first}"
 
     def remove(self, name: str) -> None:
         for folder in (name, f"{name}-again", f"{name}-from"):
             shutil.rmtree(self.folder / "runs" / folder, ignore_errors=True)
-
-
-def articles(n: int, seed: int) -> list[dict[str, str]]:
-    """Documents of several sentences, and summaries made of words of one of them."""
-    draw = random.Random(seed)
-    rows = []
-    for index in range(n):
-        sentences = [draw.choices(WORDS, k=draw.randint(4, 8)) for _ in range(draw.randint(2, 4))]
-        chosen = sentences[draw.randrange(len(sentences))]
-        rows.append({"id": f"{seed}-{index}", "summary": " ".join(chosen[:4]),
-                     "document": " ".join(" ".join(words).capitalize() + "." for words in sentences)})
-    return rows
 
 
 def last(text: str) -> str:

@@ -23,11 +23,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_trains(name: str, bench: Bench) -> None:
     config = load_config("train", [f"+experiment={name}"])
-    base = bench.base(KINDS.get(config.model.name, "bert"))
+    base, rows = bench.base(KINDS.get(config.model.name, "bert")), bench.folder / config.task.name
     ended = warm_cli(
         "train", f"+experiment={name}", f"model.path={base}", "data=files",
-        f"data.train={bench.folder / 'train.jsonl'}", f"data.validation={bench.folder / 'validation.jsonl'}",
-        f"data.test={bench.folder / 'validation.jsonl'}", "data.max_test_rows=2", "data.max_source_tokens=64",
+        f"data.train={rows}.jsonl", f"data.validation={rows}-held.jsonl", f"data.test={rows}-held.jsonl",
+        "data.max_test_rows=2", "data.max_source_tokens=64",
         f"data.cache_dir={bench.folder / 'cache'}", "trainer.max_steps=2", "trainer.batch_size=4",
         "trainer.eval_every=2", "trainer.eval_rows=2", "generation.max_new_tokens=4", "eval.bootstrap_samples=2",
         f"run.name={name}", cwd=bench.folder)
