@@ -38,3 +38,5 @@ registry.register("architecture", "sequence_classification", ArchitectureOptions
 registry.register("architecture", "sentence_extraction", ArchitectureOptions,
                   "llmtrain.models.sentence_extraction:LlmtrainForExtraction",
                   "the base reads, the head chooses sentences")
+registry.register("architecture", "span", ArchitectureOptions, "llmtrain.models.span:LlmtrainForQuestionAnswering",
+                  "the base reads a question and a context, the head marks where the answer stands", text=False)

@@ -178,8 +178,13 @@ class TaskModel(PreTrainedModel):
         more: dict[str, Any] = {"use_cache": False} if family_of(self.trunk.config).causal else {}
         if segments_BS is not None and getattr(self.trunk.config, "type_vocab_size", 0) > 1:
             more["token_type_ids"] = segments_BS
-        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=hiding(mask_BS), **more)
+        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=hiding(mask_BS),
+                         **self.told_beside(ids_BS), **more)
         return cast(Tensor, out.last_hidden_state)
+
+    def told_beside(self, ids_BS: Tensor) -> dict[str, Tensor]:
+        """What the trunk is told of the tokens besides, such as which segment each belongs to."""
+        return {}
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
         """The trunk's states of a batch, which every term shares; an architecture may read more of the batch."""

@@ -1,0 +1,35 @@
+"""Questions with contexts for tests: which word stands behind another one, drawn so that it can be learnt."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+KEYS = "red blue green small large fast slow open close left right up down empty full".split()  # noqa: SIM905
+VALUES = "array list table matrix vector graph node edge tree file folder path line word text".split()  # noqa: SIM905
+
+
+def questions(n: int, seed: int = 0, silent: bool = False, facts: int = 3) -> list[dict[str, Any]]:
+    """``n`` rows {"id", "context", "question", "answers"}; with ``silent`` every third has no answer."""
+    draw, rows = random.Random(seed), []
+    for index in range(n):
+        keys, values = draw.sample(KEYS, facts + 1), draw.sample(VALUES, facts)
+        context = " ".join(f"The {key} is {value}." for key, value in zip(keys[1:], values, strict=True))
+        place = draw.randrange(facts)
+        none = silent and index % 3 == 0
+        answer = {"text": values[place], "start": context.index(f" {values[place]}.") + 1}
+        asked = keys[0 if none else place + 1]
+        rows.append({"id": f"{seed}-{index}", "context": context, "question": f"what is {asked}",
+                     "answers": [] if none else [answer]})
+    return rows
+
+
+def squad(rows: list[dict[str, Any]], version: str = "v2.0") -> dict[str, Any]:
+    """The rows as a file of SQuAD nests them, one paragraph a row."""
+    def asked(row: dict[str, Any]) -> dict[str, Any]:
+        answers = [{"text": one["text"], "answer_start": one["start"]} for one in row["answers"]]
+        told = {"is_impossible": not answers} if version == "v2.0" else {}
+        return {"id": row["id"], "question": row["question"], "answers": answers, **told}
+
+    return {"version": version, "data": [{"title": "a title", "paragraphs": [
+        {"context": row["context"], "qas": [asked(row)]} for row in rows]}]}
