@@ -12,6 +12,7 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 import llmtrain.hf  # noqa: F401
 from helpers import make_tiny_base, make_tiny_decoder
 from llmtrain.config.sections.model import ModelConfig
+from llmtrain.data.learnt import Learnt
 from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.models.heads.span.options import NO_ANSWER, SpanHeadConfig
 from llmtrain.models.span import LlmtrainForQuestionAnswering
@@ -22,7 +23,7 @@ def made(folder: Path, **options: Any) -> LlmtrainForQuestionAnswering:
     base = open_base(ModelConfig(path=str(folder), dropout=0.0))
     torch.manual_seed(0)
     return LlmtrainForQuestionAnswering.from_base(base, SpanHeadConfig(dropout=0.0, **options),
-                                                  {"marks": True, "no_answer": True}).eval()
+                                                  Learnt({"marks": True, "no_answer": True})).eval()
 
 
 @pytest.fixture(params=["bert", "roberta", "distilbert", "gpt2", "llama"])
