@@ -15,10 +15,12 @@ class Learnt:
     Attributes:
         facts: JSON values, kept in the model's config.json; a head sees them as ``sizes.facts``.
         tokenizer: Writes and reads targets; None: the base's own does.
+        row_labels: Labels beside the targets, for a term of the loss that predicts them; a run has them, no model.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
     tokenizer: Tokenizer | None = None
+    row_labels: tuple[str, ...] = ()
 
     def writes(self, base: Tokenizer) -> Tokenizer:
         """The tokenizer of targets; ``base``: the base's own."""

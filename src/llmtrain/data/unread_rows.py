@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 
 from llmtrain.data.batch import IGNORED, L1, MULTIPLE, SEGMENTS, Batch, Context
+from llmtrain.data.row_labels import ROW_LABEL
 from llmtrain.data.sentence_features import END, LABELS, START
 
 UNREAD = "unread_id"
-COLUMNS = ("example_id", "input_ids", "attention_mask", "labels", START, END, LABELS, SEGMENTS)
+COLUMNS = ("example_id", "input_ids", "attention_mask", "labels", START, END, LABELS, SEGMENTS, ROW_LABEL)
 
 
 @dataclass(frozen=True, slots=True)

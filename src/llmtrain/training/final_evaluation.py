@@ -16,6 +16,7 @@ from llmtrain.config.convert import to_dict
 from llmtrain.core.logging import say
 from llmtrain.core.memory import peak_memory_bytes
 from llmtrain.data.features import tokenize
+from llmtrain.data.row_labels import with_labels
 from llmtrain.evaluation.evaluate import SplitScores, predict_and_score
 from llmtrain.evaluation.report import build_results, write_outputs
 from llmtrain.inference.selector import as_read
@@ -72,8 +73,8 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
         # a loss may need sentences where the head needs none
         asked = run.model.task_model.sentence_input if trained else run.spec.sentence_input
         documents, _ = as_read(examples, run.data.selector, run.spec.base.tokenizer, run.config.data)
-        features = tokenize(documents, run.spec.base.tokenizer, run.config.data, asked, task.encoder,
-                            run.data.learnt)
+        features = with_labels(tokenize(documents, run.spec.base.tokenizer, run.config.data, asked, task.encoder,
+                                        run.data.learnt), documents, run.data.learnt.row_labels)
         for note in features.stats.notes(split) if split == "test" else ():  # those of validation are told already
             say(f"data: {note}")
         if trained:

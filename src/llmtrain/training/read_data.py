@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +11,13 @@ from transformers import PretrainedConfig
 
 from llmtrain.checkpoint.save import MODEL
 from llmtrain.config.choices import LongMode
+from llmtrain.config.schema import TrainConfig
 from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.core.logging import say
 from llmtrain.data.examples import Splits, digest
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.learnt import Learnt
+from llmtrain.data.row_labels import LABEL, labels_beside, with_labels
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.inference.selector import Selector, as_read, selector_of
 from llmtrain.models.backbone.long_context import describe as describe_long
@@ -66,12 +68,14 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision, sta
         learnt = _learnt_before(spec, start) or spec.task.learn(splits, tokenizer, config)
         for name in ("validation", "test"):
             splits.notes += spec.task.notes_of(learnt, name, getattr(splits, name))
+        if spec.terms.reads_labels:
+            learnt = _with_row_labels(learnt, splits, config)
         encode = partial(tokenize, tokenizer=tokenizer, config=config.data, sentences=spec.sentence_input,
                          encoder=spec.task.encoder, learnt=learnt)
         documents, told = as_read(splits.training, selector, tokenizer, config.data)
-        train = encode(documents)
+        train = with_labels(encode(documents), documents, learnt.row_labels)
         documents, _ = as_read(splits.validation[:config.trainer.eval_rows], selector, tokenizer, config.data)
-        validation = encode(documents)
+        validation = with_labels(encode(documents), documents, learnt.row_labels)
     if selector is not None:
         selector.forget()
         splits.content_hash = digest(splits.content_hash + selector.digest)
@@ -94,6 +98,13 @@ def _learnt_before(spec: RunSpec, start: Path | None) -> Learnt | None:
         return None
     stored, _ = PretrainedConfig.get_config_dict(start / MODEL)
     return learnt_from(start / MODEL, stored.get("facts") or {})
+
+
+def _with_row_labels(learnt: Learnt, splits: Splits, config: TrainConfig) -> Learnt:
+    """What is learnt of the labels beside the training rows' targets too, told among the notes."""
+    names, note = labels_beside(splits.train, getattr(config.objective, LABEL).min_rows, config.data.label)
+    splits.notes.append(note)
+    return replace(learnt, row_labels=names)
 
 
 def _check_alike(splits: Splits, accelerator: Accelerator) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from llmtrain.data.examples import Example
+from llmtrain.data.label_names import as_text
 from llmtrain.evaluation.confidence import interval, resampled
 from llmtrain.tasks.classification.label_metrics import METRICS, bin_of, labels_in
-from llmtrain.tasks.classification.label_names import as_text
 from llmtrain.tasks.classification.label_scorer import LabelScorer, confusion, per_label
 
 BY_NAME = {metric.name: metric for metric in METRICS}

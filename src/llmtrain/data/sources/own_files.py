@@ -15,6 +15,7 @@ from llmtrain.core.errors import DataError, shown
 from llmtrain.core.files import SURROGATE
 from llmtrain.core.paths import given_path
 from llmtrain.data.examples import Example, Splits, take_from_train
+from llmtrain.data.row_labels import LabelBeside
 from llmtrain.data.sources.cells import Reading, Unusable
 from llmtrain.data.sources.columns import Columns, near_names
 from llmtrain.data.sources.encodings import NOT_UTF8, NUL, SAVE_AS
@@ -100,19 +101,22 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     named = config.columns()
     columns = Columns(named.named(), notes)
     absent: Counter[str] = Counter()
+    beside = LabelBeside(config)
     for number, (place, row) in enumerate(_expanded(rows, named)):
         if not isinstance(row, str):
             row = columns.find(row)
             row = _emptied(row if named.read else columns.join(row, named.source_key), config, absent)
         if not isinstance(row, str) and named.read is not None:
-            read.append((place, _read_by_task(row, named, f"{split}-{number}", labelled), None))
+            read.append((place, beside(row, _read_by_task(row, named, f"{split}-{number}", labelled)), None))
             continue
         if not labelled and isinstance(row, dict) and not _has_text(row, named.target):
-            read.append((place, _source_alone(row, named, f"{split}-{number}"), None))
+            read.append((place, beside(row, _source_alone(row, named, f"{split}-{number}")), None))
             continue
-        plain = row if isinstance(row, str) else _example(row, named, f"{split}-{number}", named.references)
+        plain = row if isinstance(row, str) else beside(
+            row, _example(row, named, f"{split}-{number}", named.references))
         look = not isinstance(row, str) and named.references is None and REFERENCES in row
-        read.append((place, plain, _example(row, named, f"{split}-{number}", REFERENCES) if look else None))
+        listed = beside(row, _example(row, named, f"{split}-{number}", REFERENCES)) if look else None
+        read.append((place, plain, listed))
     if absent:
         told = ", ".join(f"{count} {shown(text, 16)}" for text, count in absent.most_common(6))
         notes.append(f"texts of {split} taken as empty: {told} (data.empty_cells)")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from llmtrain.data.examples import Example
+from llmtrain.data.label_names import NoLabel, in_order, label_name, label_names, listed_in
 from llmtrain.tasks.classification.label_metrics import (
     CONFIDENCE,
     CORRECT,
@@ -18,7 +19,6 @@ from llmtrain.tasks.classification.label_metrics import (
     counted,
     f1_of_labels,
 )
-from llmtrain.tasks.classification.label_names import NoLabel, in_order, label_name, label_names, listed_in
 from llmtrain.tasks.classification.label_rows import LABELS, labels_of
 from llmtrain.tasks.metric import RowScores
 from llmtrain.tasks.task import NO_DETAIL, Scorer

@@ -9,7 +9,7 @@ from typing import Any
 from llmtrain.config.sections.objective import trains_task
 from llmtrain.core.errors import DataError, shown
 from llmtrain.data.examples import Example, Splits
-from llmtrain.tasks.classification.label_names import in_order
+from llmtrain.data.label_names import in_order
 from llmtrain.tasks.classification.label_rows import LABELS, labels_of
 
 MOST_TOLD = 8  # labels that a line names

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import Features
+from llmtrain.data.label_names import NoLabel, as_text, label_name, label_names, listed_in
 from llmtrain.data.learnt import Learnt
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.tasks.classification.label_encoder import LabelledTexts
 from llmtrain.tasks.classification.label_metrics import METRICS
-from llmtrain.tasks.classification.label_names import NoLabel, as_text, label_name, label_names, listed_in
 from llmtrain.tasks.classification.label_rows import LABELS, labels_of, pair_of
 from llmtrain.tasks.classification.label_scorer import PROBABILITIES, LabelScorer
 from llmtrain.tasks.classification.label_set import described, learn_labels, unseen

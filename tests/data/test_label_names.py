@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmtrain.tasks.classification.label_names import NoLabel, as_text, in_order, label_name, label_names, listed_in
+from llmtrain.data.label_names import NoLabel, as_text, in_order, label_name, label_names, listed_in
 
 
 @pytest.mark.parametrize(("value", "name", "kind"), [
@@ -50,7 +50,8 @@ def test_a_list_that_is_none_says_why(value: Any, told: str) -> None:
 
 @pytest.mark.parametrize(("names", "ordered"), [
     (["10", "9", "1"], ["1", "9", "10"]), (["-1", "1", "0.5"], ["-1", "0.5", "1"]),
-    (["b", "a", "10"], ["10", "a", "b"]), (["true", "false"], ["false", "true"]), (["1", "01"], ["01", "1"]), (["1-2", "3"], ["1-2", "3"])])
+    (["b", "a", "10"], ["10", "a", "b"]), (["true", "false"], ["false", "true"]),
+    (["1", "01"], ["01", "1"]), (["1-2", "3"], ["1-2", "3"])])
 def test_labels_stand_in_one_order_whatever_the_rows(names: list[str], ordered: list[str]) -> None:
     assert in_order(names) == in_order(names[::-1]) == ordered
 
