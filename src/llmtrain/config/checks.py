@@ -32,7 +32,7 @@ def problems_of(config: Config) -> list[str]:
     those can change."""
     if not isinstance(config, TrainConfig):
         return [*_ranges(config), *decoding_problems(config.generation), *_held_out(config), *_scoring(config)]
-    return [*_ranges(config), *_lengths(config), *_best(config), *_task(config), *_objective(config), *_model(config),
+    return [*_ranges(config), *_lengths(config), *_best(config), *_objective(config), *_model(config),
             *_optim(config), *_data(config), *decoding_problems(config.generation), *_held_out(config),
             *_scoring(config)]
 
@@ -80,11 +80,6 @@ def _best(config: TrainConfig) -> Iterator[str]:
         yield f"trainer.best_metric={name} is not logged by the validation; choose from {', '.join(known)}"
 
 
-def _task(config: TrainConfig) -> Iterator[str]:
-    yield from _own(config.task)
-    yield from _beside(config.task, config)
-
-
 def _objective(config: TrainConfig) -> Iterator[str]:
     objective = config.objective
     yield from problems_of_terms(objective)
@@ -109,6 +104,8 @@ def _model(config: TrainConfig) -> Iterator[str]:
         other = "freeze_until_step" if config.model.freeze_until_step else "freeze=all"
         yield f"model.unfreeze_every and model.{other} both hold the whole base back; choose one of them"
     yield from problems_of_task(config)
+    yield from _own(config.task)
+    yield from _beside(config.task, config)
     yield from problems_of_tuning(config.tuning, config.model)
     yield from _own(config.head)
     yield from sentence_problems(config)
