@@ -50,15 +50,6 @@ def all_numbers() -> Iterator[tuple[str, Key]]:
                 yield from ((one.path, inner) for inner in numbers(section_keys(entry, f"{one.path}[0].")))
 
 
-def of_task(name: str, listed: list[Key]) -> list[Key]:
-    """The keys without those that other tasks alone have."""
-    part = registry.get("task", name)
-    own = {"task": part.options, "data": part.requires["data"], "eval": part.requires["eval"]}
-    known = {f"{section}.{one.name}" for section, kind in own.items() for one in fields(kind)}
-    return [one for one in listed
-            if one.path.partition(".")[0] not in own or ".".join(one.path.split(".")[:2]) in known]
-
-
 def beyond(one: Key, end: str) -> float | None:
     """A number a little beyond one end of a key's range; None where that end is open."""
     bounds, step = one.bounds, 1 if one.type is int else 0.5
@@ -96,7 +87,7 @@ def test_train_refuses_every_number_beyond_an_end_of_its_range_at_once(index: in
     head, optimizer, weighting = (names[index % len(names)] for names in (HEADS, OPTIMIZERS, WEIGHTINGS))
     unread = {f"{section}.{name}." for section, names in (("optim", OPTIMIZERS), ("objective", WEIGHTINGS))
               for name in names if name not in (optimizer, weighting)}
-    chosen = [one for one in of_task(DEFAULT, numbers(list(keys("train", head).values())))
+    chosen = [one for one in numbers(list(keys("train", head, DEFAULT).values()))
               if not one.path.startswith(tuple(unread))]
     terms = ", ".join(f"{{name: {name}, lam: -1}}" for name in OBJECTIVES)
     given = beyond_all(chosen, end)
@@ -111,9 +102,9 @@ def test_train_refuses_every_number_beyond_an_end_of_its_range_at_once(index: in
 @pytest.mark.parametrize("end", ["low", "high"])
 @pytest.mark.parametrize("command", ["eval", "summarize"])
 def test_eval_and_summarize_refuse_every_number_beyond_an_end_of_its_range(command: str, end: str) -> None:
-    free = [one for one in keys(command).values()
+    free = [one for one in keys(command, task=DEFAULT).values()
             if one.path.partition(".")[0] not in FIXED and one.path not in FIXED_KEYS]
-    given = beyond_all(of_task(DEFAULT, numbers(free)), end)
+    given = beyond_all(numbers(free), end)
     with pytest.raises(ConfigError) as refused:
         load_config(command, [f"{path}={value}" for path, value in given.items()])
     assert_all_told(refused.value.problems, given)
@@ -122,8 +113,8 @@ def test_eval_and_summarize_refuse_every_number_beyond_an_end_of_its_range(comma
 @pytest.mark.parametrize("end", ["low", "high"])
 @pytest.mark.parametrize("task", [part.name for part in registry.parts("task") if part.name != DEFAULT])
 def test_train_refuses_every_number_of_another_task_beyond_an_end_of_its_range(task: str, end: str) -> None:
-    default = {one.path for one in of_task(DEFAULT, list(keys("train").values()))}
-    own = [one for one in of_task(task, numbers(list(keys("train").values()))) if one.path not in default]
+    default = keys("train", task=DEFAULT)
+    own = [one for one in numbers(list(keys("train", task=task).values())) if one.path not in default]
     given = beyond_all(own, end)
     with pytest.raises(ConfigError) as refused:
         load_config("train", [f"task={task}", "data=files", "data.train=rows.csv",
@@ -154,8 +145,7 @@ def test_every_range_is_shown_beside_its_key(tmp_path: Path) -> None:
     for command in ("train", "eval", "summarize"):
         shown = warm_cli("config", command, *(["trainer.max_steps=1"] if command == "train" else []), cwd=tmp_path)
         lines = {line.partition(":")[0]: line for line in shown.stdout.splitlines()}
-        listed = list(keys(command, "transformer" if command == "train" else None).values())
-        for one in of_task(DEFAULT, numbers(listed)):
+        for one in numbers(list(keys(command, "transformer" if command == "train" else None, DEFAULT).values())):
             assert str(one.bounds) in lines[one.path].rpartition(" (")[2], lines[one.path]
     table = (line for line in DOCS.read_text(encoding="utf-8").splitlines() if line.startswith("| `"))
     rows = {line.split("`")[1]: line for line in table}

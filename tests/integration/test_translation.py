@@ -168,3 +168,63 @@ def test_each_part_serves_it_and_goes_on_bit_by_bit(more: tuple[str, ...], place
     again = train(place, stopped.name, *more)
     assert again.returncode == 0 and "going on from step 2" in again.stdout, again.stderr
     assert alike(place / "runs" / name, stopped)
+
+
+def test_an_overflow_in_fp16_is_skipped_and_gone_on_with(place: Path) -> None:
+    more = ("precision=fp16", "precision.init_scale=1e7", "trainer.max_steps=8", "trainer.eval_every=4")
+    ended = train(place, "overflow", *more)
+    assert ended.returncode == 0, ended.stderr
+    results = read(place / "runs/overflow/results.json")
+    assert results["skipped_steps"] > 0 and results["precision"]["effective"] == "float16"
+    stopped = place / "runs/overflow-stopped"
+    shutil.copytree(place / "runs/overflow", stopped)
+    shutil.rmtree(stopped / "checkpoints/step-8")
+    (stopped / "results.json").unlink()
+    again = train(place, "overflow-stopped", *more)
+    assert again.returncode == 0 and read(stopped / "results.json")["skipped_steps"] == results["skipped_steps"]
+    one, other = (load_file(run / "checkpoints/step-8/model/model.safetensors")
+                  for run in (place / "runs/overflow", stopped))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_damaged_vocabulary_is_no_whole_model(name: str, trained: Path, place: Path) -> None:
+    damaged = place / f"runs/damaged-{name}"
+    shutil.copytree(trained, damaged)
+    (damaged / "results.json").unlink()
+    path = damaged / "checkpoints/step-4/model/target_tokenizer" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    for command in (("eval", f"checkpoint={damaged / 'checkpoints/step-4'}"), ("verify", str(damaged))):
+        refused = warm_cli(*command, cwd=place)
+        assert refused.returncode == 3 and name in refused.stderr, refused.stderr
+    again = train(place, damaged.name)
+    assert again.returncode == 0 and "going on from step 2" in again.stdout and "step-4" in again.stderr
+    assert alike(trained, damaged)
+
+
+def test_a_model_folder_alone_is_enough(trained: Path, place: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "checkpoints/step-4/model", tmp_path / "model")
+    scored = warm_cli("eval", "checkpoint=model", "data.train=null", "data.validation=null",
+                      f"data.test={place / 'test.jsonl'}", cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    shutil.rmtree(tmp_path / "model/target_tokenizer")
+    refused = warm_cli("eval", "checkpoint=model", "data.train=null", f"data.test={place / 'test.jsonl'}", cwd=tmp_path)
+    assert refused.returncode == 3 and "target_tokenizer" in refused.stderr, refused.stderr
+
+
+def test_unlabelled_sources_train_the_base_beside(place: Path) -> None:
+    write_jsonl(place / "alone.jsonl", [{"source": row["source"]} for row in rows(12, 7)])
+    ended = train(place, "alone", "data.unlabelled=alone.jsonl", "objective.base=mlm")
+    assert ended.returncode == 0 and "12 documents of data.unlabelled" in ended.stdout, ended.stderr
+    base_only = train(place, "base-only", "objective=base_only", "trainer.best_metric=auto")
+    assert base_only.returncode == 0 and "target vocabulary" not in base_only.stdout, base_only.stderr
+
+
+def test_the_documented_coverage_loss_reads_the_pointer(place: Path) -> None:
+    from tests.integration.test_plugins import documented
+
+    documented("coverage.py", place)
+    ended = train(place, "coverage", "--plugin", "coverage.py", "objective.base=coverage", "objective.lam=1")
+    assert ended.returncode == 0 and "coverage" in ended.stdout, ended.stderr

@@ -33,7 +33,7 @@ def problems_of(config: Config) -> list[str]:
     those can change."""
     if not isinstance(config, TrainConfig):
         return [*_ranges(config), *decoding_problems(config.generation), *_held_out(config), *_scoring(config)]
-    return [*_ranges(config), *_lengths(config), *_best(config), *_task(config), *_objective(config), *_model(config),
+    return [*_ranges(config), *_lengths(config), *_best(config), *_objective(config), *_model(config),
             *_optim(config), *_data(config), *decoding_problems(config.generation), *_held_out(config),
             *_scoring(config)]
 
@@ -79,11 +79,6 @@ def _best(config: TrainConfig) -> Iterator[str]:
     known = [*metrics, "loss.total", *(f"loss.{name}{end}" for name in names for end in ("", ".weighted"))]
     if (name := config.trainer.best_metric) not in known:
         yield f"trainer.best_metric={name} is not logged by the validation; choose from {', '.join(known)}"
-
-
-def _task(config: TrainConfig) -> Iterator[str]:
-    yield from _own(config.task)
-    yield from _beside(config.task, config)
 
 
 def _objective(config: TrainConfig) -> Iterator[str]:

@@ -47,8 +47,10 @@ def read_parallel(paths: Sequence[Path], how: Reading) -> Iterator[Row]:
     """Every pair of lines with its place; one that is empty or no UTF-8 comes as its problem.
 
     Raises:
-        DataError: A file is missing, damaged or no text, or the two have not as many lines.
+        DataError: A file is missing, damaged or no text, both are one, or they have not as many lines.
     """
+    if paths[0] == paths[1]:
+        raise DataError(f"both sources and targets are to be read from {paths[0]}; name the file of the targets second")
     first, second = (_lines(path) for path in paths)
     if len(first) != len(second):
         raise DataError(f"{len(first)} lines at {paths[0]} and {len(second)} at {paths[1]}, whose lines belong "

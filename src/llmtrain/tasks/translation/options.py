@@ -12,6 +12,8 @@ from llmtrain.config.keys import CONTENT, key
 from llmtrain.config.sections.data import DataConfig, RowColumns
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.config.sections.objective import base_terms_of
+from llmtrain.config.sentence_input import wanted_by
+from llmtrain.config.task_fit import serves
 from llmtrain.registry import register
 
 EVERY = "translations"  # in predictions.jsonl: all that were asked for, where those are several
@@ -34,22 +36,23 @@ class TranslationConfig:
         if self.joint_vocabulary and config.data.target_tokenizer != BPE:
             yield ("task.joint_vocabulary=true shapes the vocabulary that data.target_tokenizer=bpe learns and that is "
                    f"{config.data.target_tokenizer}; leave it out")
+        if config.data.source == config.data.target:
+            yield (f"data.source and data.target both name the column {config.data.source}; name that of the "
+                   "translation by data.target")
         if own and config.head.name == "prefix_lm":
             yield ("head=prefix_lm writes with the base itself and so with its vocabulary; set "
                    "data.target_tokenizer=base, or use head=transformer, gru or lstm")
-        for name in dict.fromkeys((*base_terms_of(config.objective), *_trained_by(config.head.name))):
+        if wanted_by(config.head) is not None and serves(registry.get("head", config.head.name), registry.get(
+                "task", self.name)):
+            yield (f"head={config.head.name} chooses among a document's sentences and a translation needs all of them; "
+                   "use head=transformer, gru, lstm or prefix_lm")
+        for name in base_terms_of(config.objective):
             if _reads_target(name):
                 yield (f"the objective {name} looks for the target's words among the source's, and a translation has "
-                       f"others; use objective.base=none, mlm, denoise or clm"
-                       + ("" if name in base_terms_of(config.objective) else ", and another head"))
+                       "others; use objective.base=none, mlm, denoise or clm")
         if config.data.long is LongMode.select_then_write:
             yield ("data.long=select_then_write leaves sentences out and a translation needs all of them; use "
                    "data.long=truncate, sliding or interpolate")
-
-
-def _trained_by(head: str) -> tuple[str, ...]:
-    """The objectives that a head itself is trained by."""
-    return tuple(registry.get("head", head).requires.get("trains", ()))
 
 
 def _reads_target(objective: str) -> bool:
