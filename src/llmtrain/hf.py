@@ -14,9 +14,11 @@ with quieted_imports():
         AutoModel,
         AutoModelForQuestionAnswering,
         AutoModelForSeq2SeqLM,
+        AutoModelForSequenceClassification,
         AutoTokenizer,
         GenerationConfig,
     )
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
     from llmtrain.core.errors import CheckpointError
     from llmtrain.data.control_tokens import text_only
@@ -26,6 +28,7 @@ with quieted_imports():
     from llmtrain.models.backbone.tokenizer_checks import probe
     from llmtrain.models.backbone.untrusted import check_published
     from llmtrain.models.hf_config import (
+        LlmtrainClassificationConfig,
         LlmtrainExtractionConfig,
         LlmtrainPrefixConfig,
         LlmtrainSeq2SeqConfig,
@@ -34,17 +37,24 @@ with quieted_imports():
     from llmtrain.models.prefix_lm import LlmtrainForPrefixLM
     from llmtrain.models.sentence_extraction import LlmtrainForExtraction
     from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
+    from llmtrain.models.sequence_classification import LlmtrainForSequenceClassification
     from llmtrain.models.span import LlmtrainForQuestionAnswering
     from llmtrain.models.text_generation import special_tokens
 
 for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
-                    (LlmtrainForExtraction, AutoModel), (LlmtrainForQuestionAnswering, AutoModelForQuestionAnswering)):
+                    (LlmtrainForExtraction, AutoModel),
+                    (LlmtrainForSequenceClassification, AutoModelForSequenceClassification),
+                    (LlmtrainForQuestionAnswering, AutoModelForQuestionAnswering)):
     AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
     auto.register(model.config_class, model, exist_ok=True)
 
-__all__ = ["LlmtrainExtractionConfig", "LlmtrainForExtraction", "LlmtrainForPrefixLM",
-           "LlmtrainForQuestionAnswering", "LlmtrainForSeq2SeqLM", "LlmtrainPrefixConfig", "LlmtrainSeq2SeqConfig",
-           "LlmtrainSpanConfig"]
+# what the pipeline "text-classification" asks: it takes any other model too, and logs an error
+MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[LlmtrainClassificationConfig.model_type] = (
+    LlmtrainForSequenceClassification.__name__)
+
+__all__ = ["LlmtrainClassificationConfig", "LlmtrainExtractionConfig", "LlmtrainForExtraction", "LlmtrainForPrefixLM",
+           "LlmtrainForQuestionAnswering", "LlmtrainForSeq2SeqLM", "LlmtrainForSequenceClassification",
+           "LlmtrainPrefixConfig", "LlmtrainSeq2SeqConfig", "LlmtrainSpanConfig"]
 
 
 def load(folder: Path) -> tuple[Any, Any]:

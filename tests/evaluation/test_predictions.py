@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -19,6 +20,10 @@ from llmtrain.evaluation.predictions import read_predictions, told_of_prediction
 EXAMPLES = [Example(str(i), f"document {i}", f"s{i}", (f"s{i}",)) for i in range(3)]
 WANTED = ["p0", "p1", "p2"]
 SHUFFLED = "".join(json.dumps({"id": i, "prediction": f"p{i}"}) + "\n" for i in (2, 0, 1)).encode()
+
+
+def texts_in(*arguments: Any, **how: Any) -> list[str]:
+    return [made.text for made in read_predictions(*arguments, **how)]
 
 
 @pytest.mark.parametrize(("name", "content"), [
@@ -38,7 +43,7 @@ SHUFFLED = "".join(json.dumps({"id": i, "prediction": f"p{i}"}) + "\n" for i in 
 ])
 def test_every_form_gives_the_same(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    assert read_predictions(tmp_path / name, EXAMPLES, document="document") == WANTED
+    assert texts_in(tmp_path / name, EXAMPLES, document="document") == WANTED
 
 
 NO_COLUMN = r"no column 'prediction' \(it has 'id', 'summary', 'made'\) at .*:{}; .*eval.prediction=COLUMN"
@@ -62,8 +67,8 @@ def test_no_other_column_is_taken_for_the_predictions(name: str, line: int, tmp_
         table = "\n".join(between.join(row) for row in [list(rows[0]), *(list(row.values()) for row in rows)]).encode()
         path.write_bytes(gzip.compress(table) if name.endswith(".gz") else table)
     with pytest.raises(DataError, match=NO_COLUMN.format(line)):
-        read_predictions(path, EXAMPLES)
-    assert read_predictions(path, EXAMPLES, "made") == WANTED
+        texts_in(path, EXAMPLES)
+    assert texts_in(path, EXAMPLES, "made") == WANTED
 
 
 @pytest.mark.parametrize("with_ids", [True, False])
@@ -73,32 +78,32 @@ def test_predictions_beside_other_documents_are_refused(with_ids: bool, tmp_path
             for at, i in enumerate((0, 2, 1))]
     path = write_jsonl(tmp_path / "p.jsonl", rows)
     with pytest.raises(DataError, match=r"p.jsonl:2 stands beside another document than row 2 of the data \(id '1'\)"):
-        read_predictions(path, EXAMPLES, document="document")
+        texts_in(path, EXAMPLES, document="document")
 
 
 def test_a_row_that_its_id_brings_to_another_document_is_refused(tmp_path: Path) -> None:
     rows = [{"id": str(i), "prediction": "p", "document": f"document {at}"} for i, at in ((2, 2), (0, 1), (1, 0))]
     path = write_jsonl(tmp_path / "p.jsonl", rows)
     with pytest.raises(DataError, match=r"p.jsonl:2 stands beside another document than row 1 of the data \(id '0'\)"):
-        read_predictions(path, EXAMPLES, document="document")
+        texts_in(path, EXAMPLES, document="document")
 
 
 def test_ids_that_stand_twice_in_the_data_too_are_matched_by_order(tmp_path: Path) -> None:
     twice = [Example("same", e.source, e.target, e.references) for e in EXAMPLES]
     path = write_jsonl(tmp_path / "p.jsonl", [{"id": "same", "prediction": p} for p in WANTED])
-    assert read_predictions(path, twice) == WANTED
+    assert texts_in(path, twice) == WANTED
 
 
 def test_documents_themselves_may_be_the_predictions(tmp_path: Path) -> None:
     texts = [f"document {i}" for i in (1, 2, 0)]
     path = write_jsonl(tmp_path / "p.jsonl", [{"document": text} for text in texts])
-    assert read_predictions(path, EXAMPLES, "document", document="document") == texts
+    assert texts_in(path, EXAMPLES, "document", document="document") == texts
 
 
 def test_tables_are_read_as_the_data_is_and_what_is_guessed_is_told(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("prediction|note\np0|a,b\np1|a,b\np2|a,b\n")
     how = Reading("|")
-    assert read_predictions(tmp_path / "p.csv", EXAMPLES, "Prediction", how=how) == WANTED
+    assert texts_in(tmp_path / "p.csv", EXAMPLES, "Prediction", how=how) == WANTED
     assert how.notes == ["column 'prediction' is read as 'Prediction' (eval.prediction)"]
 
 
@@ -107,7 +112,7 @@ def test_tables_are_read_as_the_data_is_and_what_is_guessed_is_told(tmp_path: Pa
     ('{"a": 1}\n{b\n{"c": 2}', ['{"a": 1}', "{b", '{"c": 2}'])])
 def test_lines_that_only_look_like_rows_are_texts(content: str, texts: list[str], tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text(content)
-    assert read_predictions(tmp_path / "p.txt", EXAMPLES) == texts
+    assert texts_in(tmp_path / "p.txt", EXAMPLES) == texts
 
 
 def test_predictions_that_may_be_the_datas_own_texts_are_told() -> None:
@@ -132,7 +137,7 @@ def test_predictions_that_may_be_the_datas_own_texts_are_told() -> None:
 def test_ids_that_do_not_fit_are_refused(ids: list[int | None], told: str, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "p.jsonl", [{"id": i, "prediction": "x"} for i in ids])
     with pytest.raises(DataError, match=told):
-        read_predictions(path, EXAMPLES)
+        texts_in(path, EXAMPLES)
 
 
 @pytest.mark.parametrize(("name", "content", "told"), [
@@ -152,4 +157,4 @@ def test_files_that_cannot_be_read(name: str, content: bytes | None, told: str, 
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=told):
-        read_predictions(tmp_path / name, EXAMPLES)
+        texts_in(tmp_path / name, EXAMPLES)

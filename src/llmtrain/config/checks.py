@@ -103,8 +103,9 @@ def _model(config: TrainConfig) -> Iterator[str]:
     if config.model.unfreeze_every and (config.model.freeze_until_step or config.model.freeze == "all"):
         other = "freeze_until_step" if config.model.freeze_until_step else "freeze=all"
         yield f"model.unfreeze_every and model.{other} both hold the whole base back; choose one of them"
-    yield from _own(config.task)
     yield from problems_of_task(config)
+    yield from _own(config.task)
+    yield from _beside(config.task, config)
     yield from problems_of_tuning(config.tuning, config.model)
     yield from _own(config.head)
     yield from sentence_problems(config)
@@ -183,6 +184,7 @@ def _held_out(config: Config) -> Iterator[str]:
 
 
 def _scoring(config: Config) -> Iterator[str]:
+    yield from _own(config.data)
     yield from _own(config.eval)
 
 

@@ -20,7 +20,7 @@ from llmtrain.config.plain import plain
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.objective import objective_schema
 from llmtrain.config.sections.optim import optim_schema
-from llmtrain.config.sections.task import chosen_task, sections_of
+from llmtrain.config.sections.task import chosen_task, own_sections
 from llmtrain.core.errors import ConfigError, LlmtrainError
 
 LARGEST = 10**300  # of whole numbers that are taken for a float, which ends a little later
@@ -170,8 +170,7 @@ def part_sections(values: dict[str, Any]) -> dict[str, type]:
 
 def task_sections(values: dict[str, Any]) -> dict[str, type]:
     """Types of the sections of any command's plain configuration that its task decides."""
-    task = chosen_task(values)
-    return {"task": task.options} | sections_of(task)
+    return own_sections(chosen_task(values))
 
 
 def from_dict(stored: dict[str, Any], at: str | None = None, error: type[LlmtrainError] = ConfigError,

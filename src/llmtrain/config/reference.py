@@ -16,7 +16,7 @@ from llmtrain.config.plain import plain
 from llmtrain.config.schema import SCHEMAS, TrainConfig
 from llmtrain.config.sections.objective import objective_schema
 from llmtrain.config.sections.optim import optim_schema
-from llmtrain.config.sections.task import sections_of, shared_sections
+from llmtrain.config.sections.task import own_sections, shared_sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ class Key:
         if isinstance(self.type, type) and issubclass(self.type, Enum):
             return [str(member.value) for member in self.type]
         if self.type is bool:
-            return ["true", "false", *(["never"] if self.path == "generation.early_stopping" else [])]
+            word = "never" if self.path == "generation.early_stopping" else self.default  # auto, of a key that has it
+            return ["true", "false", *([word] if isinstance(word, str) else [])]
         if self.path == "objective.base":
             return ["none", *(part.name for part in registry.parts("objective"))]
         if self.path == "optim.name":
@@ -102,7 +103,7 @@ def _walk(schema: type, prefix: str, sections: dict[str, type]) -> Iterator[Key]
 def keys(command: str, head: str | None = None, task: str | None = None) -> dict[str, Key]:
     """All keys of a command by dotted path; ``head`` limits head options to one head (default: every head's), ``task``
     the keys of data and eval to one task."""
-    shared = shared_sections() | ({} if task is None else sections_of(registry.get("task", task)))
+    shared = shared_sections() | ({} if task is None else own_sections(registry.get("task", task)))
     if command != "train":
         return {key.path: key for key in _walk(SCHEMAS[command], "", shared)}
     first, *others = [part.name for part in registry.parts("head")] if head is None else [head]

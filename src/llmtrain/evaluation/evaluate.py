@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmtrain import __version__
@@ -33,6 +33,7 @@ class SplitScores:
     signature: str
     rows: list[dict[str, Any]]
     seconds: float | None = None  # of decoding, where a model ran
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def score_split(task: Task, examples: list[Example], predictions: list[str], config: EvalConfig, *, decoding: str,
@@ -57,7 +58,7 @@ def score_split(task: Task, examples: list[Example], predictions: list[str], con
     lines = [{"id": e.id, **task.columns_of(e), "prediction": p, **scores, **detail} for e, p, scores, detail
              in zip(examples, predictions, scored, beside, strict=True)]
     return SplitScores(intervals(task.metrics, scored, config), found, scorer.extras(examples, predictions), signature,
-                       lines)
+                       lines, tables=scorer.tables(scored, examples, predictions))
 
 
 def intervals(metrics: Sequence[Metric], rows: list[RowScores], config: EvalConfig) -> Intervals:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from llmtrain.config.schema import EvaluateConfig
 from llmtrain.core.errors import DataError, shown
@@ -15,6 +15,9 @@ from llmtrain.data.sources.cells import Reading, Unusable, names_in
 from llmtrain.data.sources.columns import Columns
 from llmtrain.data.sources.encodings import NOT_UTF8, NUL, SAVE_AS
 from llmtrain.data.sources.readers import SUFFIXES, kind_of, read_bytes, read_rows, read_text
+from llmtrain.tasks.task import Prediction, Task
+
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +26,21 @@ class Row:
 
     place: str
     id: str | None
-    text: str
+    made: Prediction
     document: str | None
 
 
 def read_predictions(path: Path, examples: list[Example], column: str = "prediction",
-                     document: str | None = None, how: Reading | None = None) -> list[str]:
-    """One prediction for each example: plain lines or a JSON list of texts in order, or rows, matched by ``id`` where
-    they have one.
+                     document: str | None = None, how: Reading | None = None, task: Task | None = None,
+                     ) -> list[Prediction]:
+    """One prediction for each example: plain lines or a JSON list of texts in order, a JSON object of texts by id (as
+    SQuAD's script reads them), or rows, matched by ``id`` where they have one.
 
     Args:
         column: The column of rows that holds the predictions; no other one is taken for it.
         document: A column that, where rows have it, tells which document each belongs to.
         how: How tables are read; its notes tell what was guessed.
+        task: Says what of a row is a prediction, and what the row tells of it besides; None: texts as they stand.
 
     Raises:
         DataError: The file is missing, not UTF-8, or does not fit the examples.
@@ -44,18 +49,25 @@ def read_predictions(path: Path, examples: list[Example], column: str = "predict
     if kind not in SUFFIXES or kind == ".txt":
         lines = read_text(path).removesuffix("\n").split("\n")
         _refuse_json(lines, path)
-        return _as_many([line.removesuffix("\r") for line in lines], path, examples)
+        return _as_many([Prediction(line.removesuffix("\r")) for line in lines], path, examples)
     if kind == ".json" and (listed := _list_of_texts(path)) is not None:
-        return _as_many(listed, path, examples)
+        return _as_many([Prediction(text) for text in listed], path, examples)
+    if kind == ".json" and (named := _texts_by_id(path, column)) is not None:
+        rows = [Row(str(path), name, Prediction(text), None) for name, text in named.items()]
+        return _in_order(_as_many(rows, path, examples), path, examples)
     how = how or Reading()
     columns = Columns({"eval.prediction": column}, how.notes)
-    rows = [_row(place, row if isinstance(row, str) else columns.find(row), column, document)
+    rows = [_row(place, row if isinstance(row, str) else columns.find(row), column, document, task)
             for place, row in read_rows(path, how)]
-    found = _as_many([row.text for row in rows], path, examples)
+    return _in_order(_as_many(rows, path, examples), path, examples)
+
+
+def _in_order(rows: list[Row], path: Path, examples: list[Example]) -> list[Prediction]:
+    """The rows' predictions, each for the example of its id; in their order where no row has one."""
     ids = [row.id for row in rows]
     if ids == [e.id for e in examples] or all(identity is None for identity in ids):
         _check_documents(rows, examples)
-        return found
+        return [row.made for row in rows]
     by_id = _by_id(rows)
     missing = [e.id for e in examples if e.id not in by_id]
     if missing:
@@ -63,7 +75,7 @@ def read_predictions(path: Path, examples: list[Example], column: str = "predict
                         "missing); add them, or leave out every id to match by order")
     matched = [by_id[e.id] for e in examples]
     _check_documents(matched, examples)
-    return [row.text for row in matched]
+    return [row.made for row in matched]
 
 
 def told_of_predictions(config: EvaluateConfig, texts: list[str], examples: list[Example]) -> list[str]:
@@ -93,6 +105,20 @@ def _list_of_texts(path: Path) -> list[str] | None:
     return value
 
 
+def _texts_by_id(path: Path, column: str) -> dict[str, str] | None:
+    """What a .json file holds, where that is an object of texts and no row that has the column."""
+    try:
+        value = json.loads(read_bytes(path).decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None  # the reader of rows tells what is wrong with it
+    if not isinstance(value, dict) or not value or column in value or not all(
+            isinstance(text, str) for text in value.values()):
+        return None
+    if bad := next((name for name, text in value.items() if SURROGATE.search(name + text)), None):
+        raise DataError(f"half a character (a lone surrogate, as in \\ud83d) of id {shown(bad)} at {path}; mend it")
+    return value
+
+
 def _refuse_json(lines: list[str], path: Path) -> None:
     """Rows under the name of a text file would be scored with their braces."""
     def is_row(line: str) -> bool:
@@ -106,32 +132,35 @@ def _refuse_json(lines: list[str], path: Path) -> None:
         raise DataError(f"JSON objects, one a line, in a text file at {path}; rename it to .jsonl")
 
 
-def _as_many(found: list[str], path: Path, examples: list[Example]) -> list[str]:
+def _as_many(found: list[Given], path: Path, examples: list[Example]) -> list[Given]:
     if len(found) != len(examples):
         raise DataError(f"{len(found)} predictions at {path} for {len(examples)} documents; they must be as many")
     return found
 
 
-def _row(place: str, row: dict[str, Any] | str, column: str, document: str | None) -> Row:
+def _row(place: str, row: dict[str, Any] | str, column: str, document: str | None, task: Task | None) -> Row:
     if isinstance(row, str):
         todo = SAVE_AS if row == NOT_UTF8 else f"each needs a {shown(column)}"
         raise DataError(f"bad row: {row} at {place}; {todo}")
     if column not in row:
         raise DataError(f"no column {shown(column)} (it has {names_in(row)}) at {place}; name the one that holds the "
                         "predictions, eval.prediction=COLUMN")
-    text = row[column]
-    if isinstance(text, Unusable):
-        raise DataError(f"column {shown(column)} {text.why} at {place}; mend it")
+    cell = row[column]
+    if isinstance(cell, Unusable):
+        raise DataError(f"column {shown(column)} {cell.why} at {place}; mend it")
+    text = cell if task is None else task.prediction_of(cell)
     if not isinstance(text, str) or SURROGATE.search(text):
-        what = "half a character" if isinstance(text, str) else "empty" if text is None else type(text).__name__
-        raise DataError(f"column {shown(column)} is {what}, not text, at {place}; each row needs one prediction")
+        what = "half a character" if isinstance(text, str) else "empty" if cell is None else type(cell).__name__
+        wanted = "text" if task is None else task.prediction_word
+        raise DataError(f"column {shown(column)} is {what}, not {wanted}, at {place}; each row needs one prediction")
     if "\0" in text:
         raise DataError(f"column {shown(column)} {NUL} at {place}; save the file as UTF-8")
     identity = row.get("id")
     if isinstance(identity, Unusable):
         raise DataError(f"column 'id' {identity.why} at {place}; give every row an id, or none")
     beside = row.get(document) if document is not None and document != column else None
-    return Row(place, None if identity is None or identity == "" else str(identity), text,
+    made = Prediction(text, {} if task is None else task.detail_of(row))
+    return Row(place, None if identity is None or identity == "" else str(identity), made,
                beside if isinstance(beside, str) else None)
 
 

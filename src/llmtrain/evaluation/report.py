@@ -14,6 +14,7 @@ from llmtrain.config.sections.task import DEFAULT
 from llmtrain.core.files import make_folder, write_json, write_text
 from llmtrain.data.examples import digest
 from llmtrain.evaluation.evaluate import Intervals, SplitScores
+from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.task import Task, task_named
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ SCHEMA_VERSION = 1
 PLAIN_WIDTH = 126  # of the report where stdout is no terminal
 SHOWN_PERCENTILES = (25, 50, 75)  # of the first metric: the rows that are shown
 SHOWN_CHARACTERS = 300
+SHOWN_ROWS, SHOWN_COLUMNS = 20, 9  # of a task's own table
 
 
 def build_results(task: Task, *, validation: SplitScores | None, test: SplitScores | None,
@@ -43,6 +45,7 @@ def build_results(task: Task, *, validation: SplitScores | None, test: SplitScor
         "signature": main.signature if main else None,
         "steps": steps, "skipped_steps": skipped_steps, "seconds": seconds,
         "tokens_per_second": tokens_per_second, "peak_memory_bytes": peak_memory_bytes,
+        **({"tables": main.tables} if main and main.tables else {}),
     }
 
 
@@ -72,15 +75,19 @@ def print_report(console: Console, results: dict[str, Any], rows: Sequence[dict[
     task = task_named(results.get("task", DEFAULT))
     table = Table(title=f"{task.title}, 95 % bootstrap intervals")
     table.add_column("", no_wrap=True)
-    for metric in task.metrics:
+    scores = [*filter(None, results["metrics"].values()), *results["baselines"].values()]
+    shown = [metric for metric in task.metrics if any(metric.name in values for values in scores)]
+    for metric in shown:
         table.add_column(metric.heading, justify="right")  # a narrow terminal puts the interval on a line of its own
     for split, metrics in results["metrics"].items():
         if metrics is not None:
-            table.add_row(f"{split} ({_rows(results, split)})", *(_cell(metrics.get(one.name)) for one in task.metrics))
+            table.add_row(f"{split} ({_rows(results, split)})", *(_cell(metrics.get(one.name), one) for one in shown))
     for name, metrics in results["baselines"].items():
-        table.add_row(task.baseline_labels.get(name, name), *(_cell(metrics.get(one.name)) for one in task.metrics))
+        table.add_row(task.baseline_labels.get(name, name), *(_cell(metrics.get(one.name), one) for one in shown))
     if table.row_count:
         console.print(table)
+    for title, listed in results.get("tables", {}).items():
+        _print_table(console, title, listed)
     for line in _facts(task, results):
         console.print(line, markup=False, highlight=False)
     main = task.metrics[0]
@@ -91,6 +98,27 @@ def print_report(console: Console, results: dict[str, Any], rows: Sequence[dict[
         for label, text in task.shown(row).items():
             console.print(f"{label + ': ':<12}{' '.join(text.split())[:SHOWN_CHARACTERS]}", markup=False,
                           highlight=False)
+
+
+def _print_table(console: Console, name: str, rows: list[dict[str, Any]]) -> None:
+    """A table of the task's own, its first rows and columns where it is large: results.json has it whole."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        return
+    columns = list(rows[0])[:SHOWN_COLUMNS]
+    hidden = len(rows) > SHOWN_ROWS or len(rows[0]) > SHOWN_COLUMNS
+    table = Table(title=name.replace("_", " ") + (", its beginning (the whole is in results.json)" if hidden else ""))
+    for number, column in enumerate(columns):
+        table.add_column(Text(column), justify="right" if number else "left")
+    for row in rows[:SHOWN_ROWS]:
+        table.add_row(*(Text(_shown(row[column])) for column in columns))
+    console.print(table)
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def typical_rows(rows: Sequence[dict[str, Any]], metric: str) -> list[tuple[str, dict[str, Any]]]:
@@ -113,8 +141,11 @@ def _rows(results: dict[str, Any], split: str) -> str:
     return f"{scored} rows" if whole <= scored else f"{scored} of {whole} rows"
 
 
-def _cell(value: dict[str, float] | None) -> str:
-    return "" if value is None else f"{value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+def _cell(value: dict[str, float] | None, metric: Metric) -> str:
+    if value is None:
+        return ""
+    point, low, high = (f"{value[name]:.{metric.digits}f}" for name in ("value", "low", "high"))
+    return f"{point} [{low}, {high}]"
 
 
 def _facts(task: Task, results: dict[str, Any]) -> list[str]:

@@ -61,6 +61,7 @@ def _weights(found: Finding, head: str) -> None:
         tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
         probe(tokenizer)
         text_only(tokenizer)  # as commands read with it
+    config = model.config  # ours also where the folder is a plain model of the base's kind
     count = _against(found, told)
     ids, own = special_ids(tokenizer), (config.bos_token_id, config.eos_token_id, config.pad_token_id)
     found.problems += misfits(tokenizer, int(model.input_embedding_VD.shape[0]), found.path)

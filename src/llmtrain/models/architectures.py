@@ -32,6 +32,9 @@ registry.register("architecture", SEQ2SEQ, ArchitectureOptions, "llmtrain.models
                   "the base reads, the head writes")
 registry.register("architecture", "prefix_lm", ArchitectureOptions, "llmtrain.models.prefix_lm:LlmtrainForPrefixLM",
                   "the base itself writes behind what it has read")
+registry.register("architecture", "sequence_classification", ArchitectureOptions,
+                  "llmtrain.models.sequence_classification:LlmtrainForSequenceClassification",
+                  "the base reads, the head gives a label", text=False)
 registry.register("architecture", "sentence_extraction", ArchitectureOptions,
                   "llmtrain.models.sentence_extraction:LlmtrainForExtraction",
                   "the base reads, the head chooses sentences")

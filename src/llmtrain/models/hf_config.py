@@ -70,6 +70,23 @@ class LlmtrainSpanConfig(LlmtrainConfig):
         self.segments = segments
 
 
+class LlmtrainClassificationConfig(LlmtrainConfig):
+    """Configuration of a base that reads and a head that gives labels, which ``facts`` tell.
+
+    ``id2label``, ``label2id`` and ``problem_type`` are transformers' own names for them.
+    """
+
+    model_type = "llmtrain_classification"
+
+    def __init__(self, facts: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        labels = (facts or {}).get("labels", [])
+        if labels:
+            kwargs |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+            several = bool((facts or {}).get("multi_label"))
+            kwargs["problem_type"] = f"{'multi' if several else 'single'}_label_classification"
+        super().__init__(facts=facts, **kwargs)
+
+
 class LlmtrainPrefixConfig(LlmtrainSeq2SeqConfig):
     """Configuration of a base that reads a document and itself writes behind it.
 

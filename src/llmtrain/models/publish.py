@@ -96,7 +96,7 @@ def load_weights(model: TaskModel, folder: Path) -> None:
             load_base(model.trunk, folder)
             return
         # not safetensors' load_model: it takes cuDNN's views of one buffer for tied weights and refuses
-        load_plain(model, load_file(folder / WEIGHTS))
+        load_plain(model, model.own_names(load_file(folder / WEIGHTS)))
     except RuntimeError as error:
         line = shorten(str(error), 200)
         raise ConfigError(f"the weights at {folder} do not fit this base and head ({line}); use the model and head "

@@ -8,6 +8,7 @@ Shapes: B rows, S source tokens, D width of the trunk, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -19,7 +20,7 @@ from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sentence_input import SentenceInput, wanted_by
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import say
-from llmtrain.data.batch import IGNORED
+from llmtrain.data.batch import IGNORED, SEGMENTS
 from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import (
     embeddings,
@@ -131,11 +132,14 @@ class TaskModel(PreTrainedModel):
         return weight
 
     def encode(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
-               noise_BSD: Tensor | None = None) -> EncoderStates:
+               noise_BSD: Tensor | None = None, segments_BS: Tensor | None = None) -> EncoderStates:
         """Run the trunk, in windows where the rows are longer than it reads and ``config.window_overlap`` is set.
 
-        ``noise_BSD`` is added to the token embeddings. Without padding no mask is passed, which keeps attention on
-        its fastest path.
+        Without padding no mask is passed, which keeps attention on its fastest path.
+
+        Args:
+            noise_BSD: Added to the token embeddings.
+            segments_BS: Which text of a pair each token belongs to; not with windows.
         """
         if attention_mask_BS is None:
             attention_mask_BS = torch.ones_like(input_ids_BS)
@@ -143,30 +147,42 @@ class TaskModel(PreTrainedModel):
         if overlap is not None and input_ids_BS.shape[1] > positions(self.trunk.config):
             hidden_BSD = encode_windows(self, input_ids_BS, attention_mask_BS, overlap, noise_BSD)
         else:
-            hidden_BSD = self._encode_whole(input_ids_BS, attention_mask_BS, noise_BSD)
+            hidden_BSD = self._encode_whole(input_ids_BS, attention_mask_BS, noise_BSD, segments_BS)
         return EncoderStates(hidden_BSD, attention_mask_BS, input_ids_BS, self.input_embedding_VD)
 
-    def _encode_whole(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None) -> Tensor:
+    def _encode_whole(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None,
+                      segments_BS: Tensor | None) -> Tensor:
         """(B, S, D) in one piece. Padding beyond the base's positions, which batches may have, is not shown to it."""
         width, limit = ids_BS.shape[1], positions(self.trunk.config)
         if not tracing() and width > limit and not bool(mask_BS[:, limit:].any()):
             noise_BSD = None if noise_BSD is None else noise_BSD[:, :limit]
-            hidden_BSD = self._encode_whole(ids_BS[:, :limit], mask_BS[:, :limit], noise_BSD)
+            segments_BS = None if segments_BS is None else segments_BS[:, :limit]
+            hidden_BSD = self._encode_whole(ids_BS[:, :limit], mask_BS[:, :limit], noise_BSD, segments_BS)
             return nn.functional.pad(hidden_BSD, (0, 0, 0, width - limit))
-        cache = {"use_cache": False} if family_of(self.trunk.config).causal else {}
-        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=hiding(mask_BS),
-                         **self.told_beside(ids_BS), **cache)
+        more: dict[str, Any] = {"use_cache": False} if family_of(self.trunk.config).causal else {}
+        segments_BS = self.segments_of(ids_BS) if segments_BS is None else segments_BS
+        if segments_BS is not None and getattr(self.trunk.config, "type_vocab_size", 0) > 1:
+            more["token_type_ids"] = segments_BS
+        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=hiding(mask_BS), **more)
         return cast(Tensor, out.last_hidden_state)
 
-    def told_beside(self, ids_BS: Tensor) -> dict[str, Tensor]:
-        """What the trunk is told of the tokens besides, such as which segment each belongs to."""
-        return {}
+    def segments_of(self, ids_BS: Tensor) -> Tensor | None:
+        """(B, S) the segment of each token where a batch does not say it; None: all are of the first."""
+        return None
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
         """The trunk's states of a batch, which every term shares; an architecture may read more of the batch."""
-        states = self.encode(batch["input_ids"], batch["attention_mask"])
+        states = self.encode(batch["input_ids"], batch["attention_mask"], segments_BS=batch.get(SEGMENTS))
         states.sentences = sentences_of(batch)
         return states
+
+    def publish(self, folder: Path, state: dict[str, Tensor] | None) -> None:
+        """Write configuration and weights; ``state``: the weights where adapters are to be merged into them."""
+        self.save_pretrained(folder, state_dict=state)
+
+    def own_names(self, stored: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of a published folder under this model's names; by default they are stored so."""
+        return stored
 
     def task_count(self, batch: dict[str, Any]) -> Tensor:
         """How many items of a batch the task term l2 counts; needs no forward pass."""

@@ -26,6 +26,7 @@ class Metric:
             ``name``.
         combine: Gives it from those sums: (R, K) sums of K statistics for each of R resamples -> (R,).
         optional: It is left out where rows have nothing it is made of; else that is a fault of the scorer.
+        digits: Behind the point, where a value is shown.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Metric:
     statistics: tuple[str, ...] = ()
     combine: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
     optional: bool = False
+    digits: int = 2
 
     @property
     def made_of(self) -> tuple[str, ...]:

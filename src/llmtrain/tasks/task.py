@@ -18,7 +18,7 @@ and, where they differ from a task whose targets are texts that the head writes:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -34,6 +34,7 @@ from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.tasks.metric import Metric, RowScores
 
 if TYPE_CHECKING:
+    from llmtrain.models.backbone.base_facts import Base
     from llmtrain.models.task_model import TaskModel
 
 NO_DETAIL: Mapping[str, Any] = MappingProxyType({})
@@ -90,6 +91,15 @@ class Scorer(ABC):
         """What else results.json tells of all predictions, under ``extras``."""
         return {}
 
+    def tables(self, scored: Sequence[RowScores], examples: Sequence[Example],
+               predictions: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Tables of all predictions for results.json and the report, by name: a mapping of columns for each row.
+
+        Args:
+            scored: What :meth:`score` gave.
+        """
+        return {}
+
 
 class Task(ABC):
     """One task. See the module's own text for what is registered beside the class."""
@@ -98,6 +108,7 @@ class Task(ABC):
     title: ClassVar[str]  # above the report's table: what its columns are
     metrics: ClassVar[tuple[Metric, ...]]
     baseline_labels: ClassVar[dict[str, str]] = {}  # of the report's rows, by a baseline's name
+    prediction_word: ClassVar[str] = "text"  # what a prediction is, for messages
     encoder: Callable[..., RowEncoder] = TextPairs
 
     @abstractmethod
@@ -108,6 +119,10 @@ class Task(ABC):
             ConfigError: What it needs is not installed.
         """
 
+    def problems_with(self, config: Any, base: Base) -> Iterable[str]:
+        """A line for each thing that does not go with the base; told before a weight is read. By default nothing."""
+        return ()
+
     def learn(self, splits: Splits, tokenizer: Tokenizer, config: Any) -> Learnt:
         """What it takes from the training rows before they are tokenised; by default nothing.
 
@@ -117,6 +132,10 @@ class Task(ABC):
             DataError: The rows do not have it.
         """
         return Learnt()
+
+    def notes_of(self, learnt: Learnt, split: str, examples: Sequence[Example]) -> list[str]:
+        """Lines about rows of a split beside what was learnt of the training rows."""
+        return []
 
     def try_scoring(self, config: EvalConfig, examples: Sequence[Example]) -> None:
         """Load what scoring needs before the work whose result is scored. Raises ConfigError where it cannot be."""
@@ -165,6 +184,14 @@ class Task(ABC):
         """
         return
 
+    def prediction_of(self, value: Any) -> str | None:
+        """A cell of somebody's file of predictions as one; None where it is none. By default a text as it stands."""
+        return value if isinstance(value, str) else None
+
+    def detail_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What a row of such a file says of its prediction besides, as :meth:`predict` would say it."""
+        return {}
+
     def columns_of(self, example: Example) -> dict[str, Any]:
         """An example's part of its line in predictions.jsonl."""
         return {"source": example.source, "references": list(example.references)}
@@ -175,7 +202,8 @@ class Task(ABC):
 
     def describe_scores(self, scores: Mapping[str, float]) -> str:
         """The metrics' values in few words, for the line that tells of a validation."""
-        return ", ".join(f"{metric.heading} {scores[metric.name]:.2f}" for metric in self.metrics)
+        return ", ".join(f"{metric.heading} {scores[metric.name]:.{metric.digits}f}" for metric in self.metrics
+                         if metric.name in scores)
 
     def describe_extras(self, extras: dict[str, float]) -> str:
         """The report's line about :meth:`Scorer.extras`."""

@@ -55,6 +55,8 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> 
         if not splits.validation:
             raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
         learnt = spec.task.learn(splits, tokenizer, config)
+        for name in ("validation", "test"):
+            splits.notes += spec.task.notes_of(learnt, name, getattr(splits, name))
         encode = partial(tokenize, tokenizer=tokenizer, config=config.data, sentences=spec.sentence_input,
                          encoder=spec.task.encoder, learnt=learnt)
         documents, told = as_read(splits.training, selector, tokenizer, config.data)

@@ -47,7 +47,8 @@ def resolve(config: TrainConfig, fresh: bool = True) -> RunSpec:
                    start=StartingPoint(base), architecture=architecture, sentence_input=sentence_input(config),
                    behind_document=MANY - architecture.source_limit(MANY, longest))
     damaged = misfits(base.tokenizer, base.vocabulary, base.path)
-    problems = [*fit_problems(spec.terms.base, base), *_layer_problems(config, base), *_length_problems(spec)]
+    problems = [*fit_problems(spec.terms.base, base), *_layer_problems(config, base), *_length_problems(spec),
+                *spec.task.problems_with(config, base)]
     if problems:
         raise ConfigError([*problems, *damaged])
     if damaged:

@@ -54,7 +54,7 @@ def publish(run: Training, folder: Path) -> None:
     """Write the model; the base alone where no head was trained."""
     model = run.model.task_model
     if run.spec.terms.trains_task:
-        model.save_pretrained(folder, state_dict=merged_state(model))
+        model.publish(folder, merged_state(model))
         publish_generation(model, run.config.generation, folder)
         return
     heads = [objective.head for objective in run.model.module.objectives.values() if isinstance(objective, MaskedLm)]

@@ -206,7 +206,7 @@ def test_a_byte_order_mark_is_obeyed_everywhere(code: str, tmp_path: Path) -> No
         assert read(tmp_path / name, packed(text)) == (ROWS, [])
     (tmp_path / "p.txt").write_bytes(packed("a\nb\n"))
     examples = [Example(str(i), "x", "y", ("y",)) for i in range(2)]
-    assert read_predictions(tmp_path / "p.txt", examples) == ["a", "b"]
+    assert [made.text for made in read_predictions(tmp_path / "p.txt", examples)] == ["a", "b"]
     (tmp_path / "words").write_bytes(packed("and\nor\n"))
     assert read_list(str(tmp_path / "words")) == ["and", "or"]
     there, back = os.pipe()

@@ -71,17 +71,19 @@ def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
     split = config.eval.split
     task = _task(config)
     splits, examples = _examples(config, task)
+    details = None
     if path is None:
         texts = task.predictions_without_model(config.eval, examples)
         assert texts is not None
     else:
         how = Reading(empty_cells=frozenset(config.data.empty_cells))
-        texts = read_predictions(path, examples, config.eval.prediction, config.data.columns().source, how)
+        made = read_predictions(path, examples, config.eval.prediction, config.data.columns().source, how, task)
+        texts, details = [one.text for one in made], [one.detail for one in made]
         for line in (*how.notes, *told_of_predictions(config, texts, examples)):
             warn(line)
-    made = f"predictions {f'are the {key_without_model(config.task.name)}' if path is None else f'from {path.name}'}"
-    scores = score_split(task, examples, texts, config.eval, validation=_validation(config), decoding=made,
-                         baselines=config.eval.baselines)
+    source = f"predictions {f'are the {key_without_model(config.task.name)}' if path is None else f'from {path.name}'}"
+    scores = score_split(task, examples, texts, config.eval, validation=_validation(config), decoding=source,
+                         baselines=config.eval.baselines, details=details)
     results = build_results(task, validation=scores if split is SplitName.validation else None,
                             test=scores if split is SplitName.test else None, whole=splits.whole)
     if not config.eval.output:
@@ -111,7 +113,8 @@ def _score_checkpoint(overrides: list[str]) -> int:
     quiet_libraries()
     task.try_scoring(config.eval, examples)
     loaded = load_published(folder, config.precision, config.trainer.device)
-    for line in idle_told(config, overrides, writes=not loaded.chooses):
+    for line in (*task.notes_of(loaded.learnt, split.value, examples),
+                 *idle_told(config, overrides, writes=not loaded.chooses)):
         warn(line)
     limit = loaded.source_limit(config.generation)
     if (longest := config.data.max_source_tokens) > limit:

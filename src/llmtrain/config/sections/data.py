@@ -120,6 +120,10 @@ class DataConfig:
                                 "term alone reads them", affects=CONTENT)
     unlabelled_share: float = key(0.5, "share of a step's rows that are documents of data.unlabelled; an epoch is a "
                                        "pass over the pairs", "share", above=0, below=1)
+    label: str | None = key(None, "column of a row's label: a text, a number, true or false, or a list of labels; "
+                                  "default where the task itself gives labels: label", late=True)
+    label_separator: str | None = key(None, "what stands between the labels of a text that lists them; default: a text "
+                                            "is one label, or a JSON list", late=True)
     delimiter: str | None = key(None, "between the cells of a table, one character or tab; default: comma, of a .tsv "
                                 "tab, else what the first lines show", late=True)
     empty_cells: list[str] = key(lambda: list(EMPTY_CELLS), "whole cells of a table that stand for no value", late=True)

@@ -15,19 +15,20 @@ from llmtrain.core.errors import ConfigError
 DEFAULT = "summarization"  # also of configurations from before there was a choice
 SAID_OF_ROWS = ("columns",)  # by a task's DataConfig
 SAID_OF_TEXTS = ("max_target_tokens", "target_limit")  # also where targets are texts
+OPTIONS = "task"  # the section of its options
 SECTIONS = ("data", "eval")  # of which a task registers a class of its own: data=CLASS, eval=CLASS
 
 
 @dataclass(kw_only=True, slots=True)
 class TaskKeys:
-    """The section ``task`` before the task is known; its own keys stand in the sections that it shapes."""
+    """What the section ``task`` has of every task; its own keys stand there and in the sections that it shapes."""
 
     name: str = key(DEFAULT, "registered name of the task", late=True)
 
 
 def shared_sections() -> dict[str, type]:
     """The classes of the sections that a task shapes, with the keys of every task."""
-    return {"task": TaskKeys} | {name: every_task(name) for name in SECTIONS}
+    return {name: every_task(name) for name in (OPTIONS, *SECTIONS)}
 
 
 def default_task() -> Any:
@@ -62,6 +63,11 @@ def sections_of(task: registry.RegisteredPart) -> dict[str, type]:
     return found
 
 
+def own_sections(task: registry.RegisteredPart) -> dict[str, type]:
+    """The classes of all sections that a task shapes, its options among them."""
+    return {OPTIONS: task.options} | sections_of(task)
+
+
 def with_own_keys(values: dict[str, Any], task: registry.RegisteredPart) -> dict[str, Any]:
     """A plain configuration without the keys that other tasks alone have and that stand at their defaults.
 
@@ -69,8 +75,8 @@ def with_own_keys(values: dict[str, Any], task: registry.RegisteredPart) -> dict
         ConfigError: One of them was set: it would do nothing.
     """
     made, problems = dict(values), []
-    for section in SECTIONS:
-        own = {one.name for one in fields(task.requires[section])}
+    for section in (OPTIONS, *SECTIONS):
+        own = {one.name for one in fields(_keys_of(task, section))}
         others = {one.name: one for one in fields(every_task(section)) if one.name not in own}
         given = made.get(section)
         if not isinstance(given, dict):
@@ -78,7 +84,7 @@ def with_own_keys(values: dict[str, Any], task: registry.RegisteredPart) -> dict
         for name in given.keys() & others.keys():
             if plain(given[name]) != plain(_default(others[name])):
                 belong = [part.name for part in registry.parts("task")
-                          if name in {one.name for one in fields(part.requires[section])}]
+                          if name in {one.name for one in fields(_keys_of(part, section))}]
                 problems.append(f"{section}.{name} is a key of task={' and '.join(belong)} and task is {task.name}; "
                                 "leave it out, or choose that task")
         made[section] = {name: value for name, value in given.items() if name not in others}
@@ -94,7 +100,13 @@ def every_task(section: str) -> type:
         ConfigError: Two tasks have a key of one name that is not one key.
     """
     parts = sorted(registry.parts("task"), key=lambda part: (part.name != DEFAULT, part.name))
-    return _merged(section, tuple((part.name, part.requires[section]) for part in parts))
+    first = ((DEFAULT, TaskKeys),) if section == OPTIONS else ()  # each calls itself by another name
+    return _merged(section, (*first, *((part.name, _keys_of(part, section)) for part in parts)))
+
+
+def _keys_of(task: registry.RegisteredPart, section: str) -> type:
+    """A task's own class of one of the sections that it shapes."""
+    return task.options if section == OPTIONS else task.requires[section]
 
 
 @cache
@@ -106,6 +118,8 @@ def _merged(section: str, classes: tuple[tuple[str, type], ...]) -> type:
     for task, schema in others:
         types = get_type_hints(schema)
         for one in fields(schema):
+            if (section, one.name) == (OPTIONS, "name"):
+                continue
             kind = types[one.name]
             owner, wanted, other = known.setdefault(one.name, (task, kind, one))
             if owner == task:

@@ -39,11 +39,16 @@ Job = tuple[str, str, str]  # (package, its folder, file)
 
 
 def read_docstrings(config: DataConfig) -> Splits:
-    """Extract (or read from the cache), filter, deduplicate and split."""
+    """The rest of each docstring, and its first line as what is learnt."""
+    pairs, source = docstring_pairs(config)
+    return by_module([Example(place, document, summary, (summary,)) for place, document, summary in pairs], source)
+
+
+def docstring_pairs(config: DataConfig) -> tuple[list[Pair], str]:
+    """Extract (or read from the cache), filter and deduplicate; the pairs, and where they come from in few words."""
     rows, libraries = cached_rows("docstrings", EXTRACTOR, _pairs_of_files, config)
-    splits = _split(_filtered([(row[0], row[1], row[2]) for row in rows], config.docstrings))
-    splits.source = f"docstrings of {libraries} installed libraries"
-    return splits
+    pairs = _filtered([(row[0], row[1], row[2]) for row in rows], config.docstrings)
+    return pairs, f"docstrings of {libraries} installed libraries"
 
 
 def cached_rows(kind: str, extractor: int, extract: Callable[[list[Job]], list[list[Any]]], config: DataConfig,
@@ -155,11 +160,12 @@ def near_keys(document: str, summary: str) -> set[str]:
     return {"d" + "".join(WORDS.findall(document.lower()))[:60], "s" + "".join(WORDS.findall(summary.lower()))}
 
 
-def _split(pairs: list[Pair]) -> Splits:
-    """Whole modules go to one split; near-copies were dropped before, so none straddles."""
-    splits = Splits([], [], [], "docstrings")
-    for place, document, summary in pairs:
-        module = place.rpartition(":")[0]
+def by_module(examples: list[Example], source: str) -> Splits:
+    """Examples named MODULE:LINE in splits: whole modules go to one; near-copies were dropped before, so none
+    straddles."""
+    splits = Splits([], [], [], source)
+    for example in examples:
+        module = example.id.rpartition(":")[0]
         name = next((s for s in ("test", "validation") if share_out(module, SPLIT_PERCENT, s)), "train")
-        getattr(splits, name).append(Example(place, document, summary, (summary,)))
+        getattr(splits, name).append(example)
     return splits
