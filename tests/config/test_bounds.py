@@ -20,6 +20,7 @@ from llmtrain.config.reference import Key, keys, section_keys
 from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sections.preprocess import typed_steps
 from llmtrain.config.sections.show import ShowConfig
+from llmtrain.config.sections.task import DEFAULT
 from llmtrain.core.errors import ConfigError
 
 UNBOUNDED: dict[str, str] = {}  # path of a number that may be anything: why
@@ -86,7 +87,8 @@ def test_train_refuses_every_number_beyond_an_end_of_its_range_at_once(index: in
     head, optimizer, weighting = (names[index % len(names)] for names in (HEADS, OPTIMIZERS, WEIGHTINGS))
     unread = {f"{section}.{name}." for section, names in (("optim", OPTIMIZERS), ("objective", WEIGHTINGS))
               for name in names if name not in (optimizer, weighting)}
-    chosen = [one for one in numbers(list(keys("train", head).values())) if not one.path.startswith(tuple(unread))]
+    chosen = [one for one in numbers(list(keys("train", head, DEFAULT).values()))
+              if not one.path.startswith(tuple(unread))]
     terms = ", ".join(f"{{name: {name}, lam: -1}}" for name in OBJECTIVES)
     given = beyond_all(chosen, end)
     chosen_parts = (f"head={head}", f"optim.name={optimizer}", f"objective.weighting={weighting}",
@@ -100,11 +102,23 @@ def test_train_refuses_every_number_beyond_an_end_of_its_range_at_once(index: in
 @pytest.mark.parametrize("end", ["low", "high"])
 @pytest.mark.parametrize("command", ["eval", "summarize"])
 def test_eval_and_summarize_refuse_every_number_beyond_an_end_of_its_range(command: str, end: str) -> None:
-    free = [one for one in keys(command).values()
+    free = [one for one in keys(command, task=DEFAULT).values()
             if one.path.partition(".")[0] not in FIXED and one.path not in FIXED_KEYS]
     given = beyond_all(numbers(free), end)
     with pytest.raises(ConfigError) as refused:
         load_config(command, [f"{path}={value}" for path, value in given.items()])
+    assert_all_told(refused.value.problems, given)
+
+
+@pytest.mark.parametrize("end", ["low", "high"])
+@pytest.mark.parametrize("task", [part.name for part in registry.parts("task") if part.name != DEFAULT])
+def test_train_refuses_every_number_of_another_task_beyond_an_end_of_its_range(task: str, end: str) -> None:
+    default = keys("train", task=DEFAULT)
+    own = [one for one in numbers(list(keys("train", task=task).values())) if one.path not in default]
+    given = beyond_all(own, end)
+    with pytest.raises(ConfigError) as refused:
+        load_config("train", [f"task={task}", "data=files", "data.train=rows.csv",
+                              *(f"{path}={value}" for path, value in given.items())])
     assert_all_told(refused.value.problems, given)
 
 
@@ -131,7 +145,7 @@ def test_every_range_is_shown_beside_its_key(tmp_path: Path) -> None:
     for command in ("train", "eval", "summarize"):
         shown = warm_cli("config", command, *(["trainer.max_steps=1"] if command == "train" else []), cwd=tmp_path)
         lines = {line.partition(":")[0]: line for line in shown.stdout.splitlines()}
-        for one in numbers(list(keys(command, "transformer" if command == "train" else None).values())):
+        for one in numbers(list(keys(command, "transformer" if command == "train" else None, DEFAULT).values())):
             assert str(one.bounds) in lines[one.path].rpartition(" (")[2], lines[one.path]
     table = (line for line in DOCS.read_text(encoding="utf-8").splitlines() if line.startswith("| `"))
     rows = {line.split("`")[1]: line for line in table}
