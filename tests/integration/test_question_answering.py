@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import Finished, make_tiny_decoder, warm_cli, write_jsonl
-from llmtrain.config.load import load_config
 from questions import questions, squad
-from running import Runs, gradients, take
 from stopping import same, stop_at
 
 
@@ -208,35 +205,3 @@ def test_another_task_has_no_span_head(tiny_base: Path, tmp_path: Path) -> None:
     refused = warm_cli("train", "head=span", f"model.path={tiny_base}", "trainer.max_steps=1", cwd=tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "head=span (span) makes nothing that task=summarization asks for" in refused.stderr
-
-
-@pytest.fixture
-def runs(tiny_base: Path, tmp_path: Path) -> Iterator[Runs]:
-    rows = [row | {"context": row["context"] * (1 + number % 3)} for number, row in
-            enumerate(questions(24, silent=True))]
-    made = Runs(tiny_base, tmp_path, rows)
-    made.validation = write_jsonl(tmp_path / "validation.jsonl", questions(6, 1))
-    yield made
-    made.close()
-
-
-QA = ("task=question_answering", "data=files", "data.max_test_rows=0", "trainer.max_steps=8", "trainer.batch_size=8",
-      "schedule.warmup_steps=1", "model.dropout=0", "head.dropout=0", "data.max_source_tokens=32",
-      "data.max_question_tokens=8", "data.stride=8", "optim.clip_norm=0", "optim.base_lr=0", "optim.head_lr=0",
-      "optim.weight_decay=0", "objective.mlm.fraction=0.6", "trainer.bucket=1")
-
-
-def test_micro_batches_make_the_same_step(runs: Runs) -> None:
-    """The windows of a step are counted together, whichever have a label."""
-    found = []
-    for accumulate in (1, 2, 4):
-        run = runs.build(load_config("train", [
-            *QA, f"model.path={runs.base}", f"data.train={runs.train}", f"data.validation={runs.validation}",
-            f"data.cache_dir={runs.folder / 'cache'}", f"run.root={runs.folder / 'runs'}", f"run.name={accumulate}",
-            f"trainer.accumulate={accumulate}"]))
-        (result,) = take(run)
-        found.append((result.losses, gradients(run)))
-    assert len(run.data.loader.plan(0)) * 8 > 24  # windows, not rows
-    for losses, gradient in found[1:]:
-        assert losses == pytest.approx(found[0][0], rel=1e-5)
-        assert all(torch.allclose(gradient[name], found[0][1][name], atol=2e-6, rtol=2e-4) for name in gradient)
