@@ -9,17 +9,22 @@ KEYS = "red blue green small large fast slow open close left right up down empty
 VALUES = "array list table matrix vector graph node edge tree file folder path line word text".split()  # noqa: SIM905
 
 
-def questions(n: int, seed: int = 0, silent: bool = False, facts: int = 3) -> list[dict[str, Any]]:
-    """``n`` rows {"id", "context", "question", "answers"}; with ``silent`` every third has no answer."""
+def questions(n: int, seed: int = 0, silent: bool = False, facts: int = 3, asked: str | None = None,
+              ) -> list[dict[str, Any]]:
+    """``n`` rows {"id", "context", "question", "answers"}; with ``silent`` every third has no answer.
+
+    Args:
+        asked: What all questions ask for; None: each asks for another key.
+    """
     draw, rows = random.Random(seed), []
     for index in range(n):
-        keys, values = draw.sample(KEYS, facts + 1), draw.sample(VALUES, facts)
-        context = " ".join(f"The {key} is {value}." for key, value in zip(keys[1:], values, strict=True))
-        place = draw.randrange(facts)
-        none = silent and index % 3 == 0
+        keys, values = draw.sample([key for key in KEYS if key != asked], facts + 1), draw.sample(VALUES, facts)
+        place, none = draw.randrange(facts), silent and index % 3 == 0
+        wanted = keys[facts if none else place] if asked is None else asked
+        keys[facts if none else place] = wanted
+        context = " ".join(f"The {key} is {value}." for key, value in zip(keys[:facts], values, strict=True))
         answer = {"text": values[place], "start": context.index(f" {values[place]}.") + 1}
-        asked = keys[0 if none else place + 1]
-        rows.append({"id": f"{seed}-{index}", "context": context, "question": f"what is {asked}",
+        rows.append({"id": f"{seed}-{index}", "context": context, "question": f"what is {wanted}",
                      "answers": [] if none else [answer]})
     return rows
 

@@ -19,6 +19,7 @@ from llmtrain.config.overrides.paths import path_value
 from llmtrain.config.run_id import _collect, run_hash, run_name
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.task import DEFAULT
+from llmtrain.config.task_fit import serves
 from llmtrain.core.errors import ConfigError
 from llmtrain.optim.schedule import Schedule
 
@@ -32,6 +33,10 @@ def test_every_yaml_composes(path: Path) -> None:
     override = f"{'+' if added else ''}{group}={option}"
     length = [] if added else ["trainer.max_steps=1"]
     named = ["data.hub.name=x"] if (group, option) == ("data", "hub") else []
+    if group == "head":  # of the first task that asks for what it makes
+        head = registry.get("head", option)
+        named.append("task=" + next(task.name for task in sorted(registry.parts("task"), key=lambda one: (
+            one.name != DEFAULT, one.name)) if serves(head, task)))
     config = load_config("train", [override, *length, "data.train=x.jsonl", *named])
     assert from_dict(to_dict(config)) == config
 

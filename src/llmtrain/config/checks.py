@@ -104,7 +104,6 @@ def _model(config: TrainConfig) -> Iterator[str]:
     if config.model.unfreeze_every and (config.model.freeze_until_step or config.model.freeze == "all"):
         other = "freeze_until_step" if config.model.freeze_until_step else "freeze=all"
         yield f"model.unfreeze_every and model.{other} both hold the whole base back; choose one of them"
-    yield from _own(config.task)
     yield from problems_of_task(config)
     yield from _own(config.task)
     yield from _beside(config.task, config)

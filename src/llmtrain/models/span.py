@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-from llmtrain.data.batch import IGNORED
+from llmtrain.data.batch import IGNORED, SEGMENTS
 from llmtrain.data.learnt import Learnt
 from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import family_of
@@ -24,8 +24,6 @@ from llmtrain.models.hf_config import LlmtrainSpanConfig
 from llmtrain.models.padding import leading, moved, right_padded
 from llmtrain.models.task_model import TaskModel
 from llmtrain.nn.attention import tracing
-
-SEGMENTS = "token_type_ids"
 
 
 class LlmtrainForQuestionAnswering(TaskModel):
@@ -42,15 +40,15 @@ class LlmtrainForQuestionAnswering(TaskModel):
                                  and getattr(base.config, "type_vocab_size", 0) > 1)
         return model
 
-    def told_beside(self, ids_BS: Tensor) -> dict[str, Tensor]:
+    def segments_of(self, ids_BS: Tensor) -> Tensor | None:
         """The segment of each token where the base has segments: 0 up to the first separator, then 1.
 
         Read off the ids, so that every term's pass over a question and a context has them.
         """
         if not self.config.segments:
-            return {}
+            return None
         separator_BS = (ids_BS == self.config.eos_token_id).long()
-        return {SEGMENTS: (separator_BS.cumsum(1) - separator_BS).clamp_max(1)}
+        return (separator_BS.cumsum(1) - separator_BS).clamp_max(1)
 
     def no_answer_place(self, mask_BS: Tensor) -> Tensor:
         """(B,) the token that stands for no answer: the first one, and the last one of a decoder, which sees all."""

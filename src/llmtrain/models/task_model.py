@@ -176,15 +176,15 @@ class TaskModel(PreTrainedModel):
             hidden_BSD = self._encode_whole(ids_BS[:, :limit], mask_BS[:, :limit], noise_BSD, segments_BS)
             return nn.functional.pad(hidden_BSD, (0, 0, 0, width - limit))
         more: dict[str, Any] = {"use_cache": False} if family_of(self.trunk.config).causal else {}
+        segments_BS = self.segments_of(ids_BS) if segments_BS is None else segments_BS
         if segments_BS is not None and getattr(self.trunk.config, "type_vocab_size", 0) > 1:
             more["token_type_ids"] = segments_BS
-        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=hiding(mask_BS),
-                         **self.told_beside(ids_BS), **more)
+        out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=hiding(mask_BS), **more)
         return cast(Tensor, out.last_hidden_state)
 
-    def told_beside(self, ids_BS: Tensor) -> dict[str, Tensor]:
-        """What the trunk is told of the tokens besides, such as which segment each belongs to."""
-        return {}
+    def segments_of(self, ids_BS: Tensor) -> Tensor | None:
+        """(B, S) the segment of each token where a batch does not say it; None: all are of the first."""
+        return None
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
         """The trunk's states of a batch, which every term shares; an architecture may read more of the batch."""

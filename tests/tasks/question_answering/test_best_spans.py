@@ -11,7 +11,7 @@ from llmtrain.data.examples import Example
 from llmtrain.tasks.question_answering.answer_scores import AnswerScorer
 from llmtrain.tasks.question_answering.best_spans import SpanScores
 from llmtrain.tasks.question_answering.no_answer import MOST, best_threshold
-from llmtrain.tasks.question_answering.windows import Window
+from llmtrain.tasks.question_answering.question_windows import Window
 
 PLACES = [(0, 3), (4, 4), (4, 8), (9, 10), (11, 15)]
 WINDOW = Window([1, 9, 2, 11, 12, 13, 14, 15, 2], 3, PLACES, 0)

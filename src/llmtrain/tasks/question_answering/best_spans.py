@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from llmtrain.data.features import Features
 from llmtrain.inference.feature_batches import for_each_row
 from llmtrain.models.span import LlmtrainForQuestionAnswering
-from llmtrain.tasks.question_answering.windows import ContextRead, Span, Window
+from llmtrain.tasks.question_answering.question_windows import ContextRead, Span, Window
 
 Numbers = NDArray[np.float32]
 

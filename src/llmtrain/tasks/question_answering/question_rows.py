@@ -17,7 +17,7 @@ from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.data.truncation import bounded, cut_of
 from llmtrain.models.heads.span.options import NO_ANSWER
-from llmtrain.tasks.question_answering.windows import ContextRead, Windows
+from llmtrain.tasks.question_answering.question_windows import ContextRead, QuestionWindows
 
 MARKS = "marks"  # of the facts: whether the head marks answers in their context
 
@@ -30,9 +30,9 @@ def question_rows(tokenizer: Tokenizer, config: DataConfig, sentences: SentenceI
     return WrittenAnswers(tokenizer, config, sentences, language, learnt)
 
 
-def windows_of(tokenizer: Tokenizer, config: Any) -> Windows:
+def windows_of(tokenizer: Tokenizer, config: Any) -> QuestionWindows:
     """As the keys of ``data`` ask for them."""
-    return Windows(tokenizer, config.max_source_tokens, config.max_question_tokens, config.stride)
+    return QuestionWindows(tokenizer, config.max_source_tokens, config.max_question_tokens, config.stride)
 
 
 class MarkedAnswers:

@@ -91,16 +91,16 @@ def test_the_context_is_the_second_segment_where_base_and_tokenizer_know_segment
     model, tokenizer = made(folder), AutoTokenizer.from_pretrained(folder)
     given = tokenizer(["what is red", "what"], ["the list is red", "red is the list of it"], padding=True,
                       return_tensors="pt")
-    found = model.told_beside(given["input_ids"])["token_type_ids"] * given["attention_mask"]
-    assert torch.equal(found, given["token_type_ids"])
+    found = model.segments_of(given["input_ids"])
+    assert found is not None and torch.equal(found * given["attention_mask"], given["token_type_ids"])
     plain = model.trunk(**given).last_hidden_state
     assert torch.allclose(model.encode(given["input_ids"], given["attention_mask"]).hidden_BSD * given[
         "attention_mask"][..., None], plain * given["attention_mask"][..., None], atol=1e-5)
     base = open_base(ModelConfig(path=str(folder)))  # as multilingual-e5 comes: two embeddings, one of them trained
     base.tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    assert LlmtrainForQuestionAnswering.from_base(base, SpanHeadConfig()).told_beside(given["input_ids"]) == {}
+    assert LlmtrainForQuestionAnswering.from_base(base, SpanHeadConfig()).segments_of(given["input_ids"]) is None
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_decoders_have_no_segments(family: str, tmp_path: Path) -> None:
-    assert made(make_tiny_decoder(tmp_path / "base", family)).told_beside(torch.tensor([[1, 2]])) == {}
+    assert made(make_tiny_decoder(tmp_path / "base", family)).segments_of(torch.tensor([[1, 2]])) is None

@@ -83,7 +83,7 @@ class ContextRead:
         return (inside[0], inside[-1]) if inside else None
 
 
-class Windows:
+class QuestionWindows:
     """Cuts contexts into windows. Picklable.
 
     Args:

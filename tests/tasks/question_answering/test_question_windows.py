@@ -17,7 +17,7 @@ from llmtrain.data.learnt import Learnt
 from llmtrain.models.heads.span.options import NO_ANSWER
 from llmtrain.tasks.question_answering.options import QuestionAnsweringData
 from llmtrain.tasks.question_answering.question_rows import question_rows
-from llmtrain.tasks.question_answering.windows import Joints, Windows, joints_of
+from llmtrain.tasks.question_answering.question_windows import Joints, QuestionWindows, joints_of
 from questions import questions
 
 MARKED, WRITTEN = Learnt({"marks": True}), Learnt({"marks": False})
@@ -27,7 +27,7 @@ def test_two_texts_are_joined_as_the_tokenizer_joins_them() -> None:
     tokenizer = tiny_tokenizer()
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     assert joints_of(tokenizer) == Joints((cls,), (sep,), (sep,))
-    (window,) = Windows(tokenizer, 32, 8, 4)("what is red", "The list is red.").windows
+    (window,) = QuestionWindows(tokenizer, 32, 8, 4)("what is red", "The list is red.").windows
     assert window.input_ids == tokenizer("what is red", "The list is red.")["input_ids"]
 
 
@@ -36,7 +36,7 @@ def test_a_tokenizer_that_puts_nothing_between_two_texts_gets_its_end_token_ther
     tokenizer = decoder_tokenizer(begins)
     end, start = tokenizer.eos_token_id, (tokenizer.bos_token_id,) if begins else ()
     assert joints_of(tokenizer) == Joints(start, (end,), (end,))
-    (window,) = Windows(tokenizer, 32, 8, 4)("red", "list").windows
+    (window,) = QuestionWindows(tokenizer, 32, 8, 4)("red", "list").windows
     assert window.input_ids == [*start, *tokenizer("red", add_special_tokens=False)["input_ids"], end,
                                 *tokenizer("list", add_special_tokens=False)["input_ids"], end]
 
@@ -44,7 +44,7 @@ def test_a_tokenizer_that_puts_nothing_between_two_texts_gets_its_end_token_ther
 @pytest.mark.parametrize("tokenizer", [tiny_tokenizer(), decoder_tokenizer(False)], ids=["wordpiece", "bytes"])
 def test_an_answers_tokens_are_its_characters(tokenizer: Any) -> None:
     context = "  The list,\n is  Café-red 😀 and   blue.  "
-    read = Windows(tokenizer, 200, 8, 4)("what", context)
+    read = QuestionWindows(tokenizer, 200, 8, 4)("what", context)
     (window,) = read.windows
     assert all(context[start:end] == context[start:end].strip() for start, end in read.places)
     for answer in ("list", "Café-red", "Café-red 😀 and   blue", "The list,\n is", "blue."):
@@ -59,25 +59,25 @@ def test_an_answers_tokens_are_its_characters(tokenizer: Any) -> None:
 
 def test_windows_share_tokens_and_together_hold_the_context() -> None:
     context = " ".join(f"red list {number}" for number in range(40))
-    read = Windows(tiny_tokenizer(), 30, 4, 7)("what is that", context)
+    read = QuestionWindows(tiny_tokenizer(), 30, 4, 7)("what is that", context)
     assert len(read.windows) > 3 and all(len(one.input_ids) <= 30 for one in read.windows)
     for one, after in zip(read.windows, read.windows[1:], strict=False):
         assert one.places[-7:] == after.places[:7] and after.at == one.at + len(one.places) - 7
         assert after.input_ids[:after.first] == one.input_ids[:one.first]
     covered = {place for one in read.windows for place in one.places}
     assert covered == set(read.places) and read.windows[-1].places[-1] == read.places[-1]
-    assert len(Windows(tiny_tokenizer(), 30, 4, 0)("what", context).windows) < len(read.windows)
+    assert len(QuestionWindows(tiny_tokenizer(), 30, 4, 0)("what", context).windows) < len(read.windows)
 
 
 def test_no_window_is_nothing_but_what_the_one_before_has() -> None:
     context = " ".join(["red"] * 44)
     for limit in range(20, 60):
-        windows = Windows(tiny_tokenizer(), limit, 4, 6)("what", context).windows
+        windows = QuestionWindows(tiny_tokenizer(), limit, 4, 6)("what", context).windows
         assert len(windows) == 1 or len(windows[-1].places) > 6
 
 
 def test_a_long_question_is_cut_and_a_context_of_nothing_has_one_window() -> None:
-    windows = Windows(tiny_tokenizer(), 30, 4, 4)
+    windows = QuestionWindows(tiny_tokenizer(), 30, 4, 4)
     (window,) = windows("what is the red list of words", "red").windows
     assert window.first == 1 + 4 + 1
     (window,) = windows("what", " \n").windows
@@ -85,21 +85,21 @@ def test_a_long_question_is_cut_and_a_context_of_nothing_has_one_window() -> Non
 
 
 def test_a_very_long_context_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmtrain.tasks.question_answering.windows.LONGEST_WHOLE", 50)
+    monkeypatch.setattr("llmtrain.tasks.question_answering.question_windows.LONGEST_WHOLE", 50)
     tokenizer, context = tiny_tokenizer(), "the red list is blue " * 30
-    read = Windows(tokenizer, 30, 4, 4)("what", context)
+    read = QuestionWindows(tokenizer, 30, 4, 4)("what", context)
     whole = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)
     assert read.places == [tuple(place) for place in whole["offset_mapping"]]
 
 
 def test_what_leaves_no_room_or_tells_no_characters_is_refused() -> None:
     with pytest.raises(ConfigError, match="room for 5 tokens of a context .* no more than the data.stride=5 that"):
-        Windows(tiny_tokenizer(), 16, 8, 5)
+        QuestionWindows(tiny_tokenizer(), 16, 8, 5)
     slow = tiny_tokenizer()
     slow_tokenizer = type("Slow", (), {"is_fast": False, "name_or_path": "here"})()
     assert slow.is_fast
     with pytest.raises(ConfigError, match=r"head=span needs a tokenizer that tells .* slow one"):
-        Windows(slow_tokenizer, 16, 8, 1)
+        QuestionWindows(slow_tokenizer, 16, 8, 1)
 
 
 def examples(rows: list[dict[str, Any]]) -> list[Example]:
