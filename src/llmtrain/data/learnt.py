@@ -7,6 +7,14 @@ from typing import Any
 
 from llmtrain.data.tokenizer import Tokenizer
 
+PAIRS = "pairs"  # a fact: two texts are read as one, and what is behind the first separator is the second of them
+
+
+def knows_segments(tokenizer: Tokenizer) -> bool:
+    """Whether the tokenizer tells the two texts of a pair apart by their segments: one that does not make them was not
+    used with them (multilingual-e5 has embeddings of two segments and knows one)."""
+    return "token_type_ids" in tokenizer.model_input_names
+
 
 @dataclass(frozen=True, slots=True)
 class Learnt:

@@ -24,6 +24,7 @@ class Tokenizer(Protocol):
     pad_token: str | None
     sep_token: str | None
     padding_side: str
+    model_input_names: list[str]
     truncation_side: str
     added_tokens_decoder: dict[int, Any]
     backend_tokenizer: Any  # of a fast one: the tokenizers library's own

@@ -78,17 +78,9 @@ class LlmtrainClassificationConfig(LlmtrainConfig):
 
 
 class LlmtrainSpanConfig(LlmtrainConfig):
-    """Configuration of a base that reads a question and a context and a head that marks the answer.
-
-    Args:
-        segments: Tokens behind the first separator have the base's second segment embedding.
-    """
+    """Configuration of a base that reads a question and a context and a head that marks the answer."""
 
     model_type = "llmtrain_span"
-
-    def __init__(self, segments: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.segments = segments
 
 
 class LlmtrainPrefixConfig(LlmtrainSeq2SeqConfig):

@@ -20,8 +20,8 @@ from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sentence_input import SentenceInput, wanted_by
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import say
-from llmtrain.data.batch import IGNORED, SEGMENTS
-from llmtrain.data.learnt import Learnt
+from llmtrain.data.batch import IGNORED
+from llmtrain.data.learnt import PAIRS, Learnt
 from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import (
     embeddings,
@@ -148,14 +148,11 @@ class TaskModel(PreTrainedModel):
         return weight
 
     def encode(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
-               noise_BSD: Tensor | None = None, segments_BS: Tensor | None = None) -> EncoderStates:
+               noise_BSD: Tensor | None = None) -> EncoderStates:
         """Run the trunk, in windows where the rows are longer than it reads and ``config.window_overlap`` is set.
 
-        Without padding no mask is passed, which keeps attention on its fastest path.
-
-        Args:
-            noise_BSD: Added to the token embeddings.
-            segments_BS: Which text of a pair each token belongs to; not with windows.
+        ``noise_BSD`` is added to the token embeddings. Without padding no mask is passed, which keeps attention on
+        its fastest path.
         """
         if attention_mask_BS is None:
             attention_mask_BS = torch.ones_like(input_ids_BS)
@@ -163,32 +160,36 @@ class TaskModel(PreTrainedModel):
         if overlap is not None and input_ids_BS.shape[1] > positions(self.trunk.config):
             hidden_BSD = encode_windows(self, input_ids_BS, attention_mask_BS, overlap, noise_BSD)
         else:
-            hidden_BSD = self._encode_whole(input_ids_BS, attention_mask_BS, noise_BSD, segments_BS)
+            hidden_BSD = self._encode_whole(input_ids_BS, attention_mask_BS, noise_BSD)
         return EncoderStates(hidden_BSD, attention_mask_BS, input_ids_BS, self.input_embedding_VD)
 
-    def _encode_whole(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None,
-                      segments_BS: Tensor | None) -> Tensor:
+    def _encode_whole(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None) -> Tensor:
         """(B, S, D) in one piece. Padding beyond the base's positions, which batches may have, is not shown to it."""
         width, limit = ids_BS.shape[1], positions(self.trunk.config)
         if not tracing() and width > limit and not bool(mask_BS[:, limit:].any()):
             noise_BSD = None if noise_BSD is None else noise_BSD[:, :limit]
-            segments_BS = None if segments_BS is None else segments_BS[:, :limit]
-            hidden_BSD = self._encode_whole(ids_BS[:, :limit], mask_BS[:, :limit], noise_BSD, segments_BS)
+            hidden_BSD = self._encode_whole(ids_BS[:, :limit], mask_BS[:, :limit], noise_BSD)
             return nn.functional.pad(hidden_BSD, (0, 0, 0, width - limit))
         more: dict[str, Any] = {"use_cache": False} if family_of(self.trunk.config).causal else {}
-        segments_BS = self.segments_of(ids_BS) if segments_BS is None else segments_BS
-        if segments_BS is not None and getattr(self.trunk.config, "type_vocab_size", 0) > 1:
+        if (segments_BS := self.segments_of(ids_BS)) is not None:
             more["token_type_ids"] = segments_BS
         out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=hiding(mask_BS), **more)
         return cast(Tensor, out.last_hidden_state)
 
     def segments_of(self, ids_BS: Tensor) -> Tensor | None:
-        """(B, S) the segment of each token where a batch does not say it; None: all are of the first."""
-        return None
+        """(B, S) the segment of each token, 0 up to the first separator, then 1; None where the base has none, or no
+        pairs of texts are read.
+
+        Read off the ids, so that every term's pass over a pair has them.
+        """
+        if not facts_of(self.config).get(PAIRS) or getattr(self.trunk.config, "type_vocab_size", 0) < 2:
+            return None
+        separator_BS = (ids_BS == self.config.eos_token_id).long()
+        return (separator_BS.cumsum(1) - separator_BS).clamp_max(1)
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
         """The trunk's states of a batch, which every term shares; an architecture may read more of the batch."""
-        states = self.encode(batch["input_ids"], batch["attention_mask"], segments_BS=batch.get(SEGMENTS))
+        states = self.encode(batch["input_ids"], batch["attention_mask"])
         states.sentences = sentences_of(batch)
         return states
 

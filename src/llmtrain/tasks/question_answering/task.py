@@ -13,7 +13,7 @@ from llmtrain.config.task_fit import architecture_of
 from llmtrain.core.logging import say
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import Features, clean
-from llmtrain.data.learnt import Learnt
+from llmtrain.data.learnt import PAIRS, Learnt, knows_segments
 from llmtrain.data.text.sentences import sentences
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.tasks.metric import Metric
@@ -50,7 +50,9 @@ class QuestionAnswering(TextTask):
         wanted = config.task.no_answer
         _tell(splits, silent)
         marks = architecture_of(registry.get("head", config.head.name)) == "span"
-        return Learnt({MARKS: marks, NO_ANSWER: marks and (bool(silent) if wanted == AUTO else bool(wanted))})
+        facts: dict[str, Any] = {MARKS: marks,
+                                 NO_ANSWER: marks and (bool(silent) if wanted == AUTO else bool(wanted))}
+        return Learnt(facts | ({PAIRS: True} if marks and knows_segments(tokenizer) else {}))
 
     def scorer(self, config: EvalConfig, examples: Sequence[Example]) -> AnswerScorer:
         return AnswerScorer(_own(config).language.value, examples)
