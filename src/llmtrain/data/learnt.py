@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +25,20 @@ class Learnt:
         facts: JSON values, kept in the model's config.json; a head sees them as ``sizes.facts``.
         tokenizer: Writes and reads targets; None: the base's own does.
         row_labels: Labels beside the targets, for a term of the loss that predicts them; a run has them, no model.
+        parts: Of several tasks that are learnt together, what each took, by its name in the run.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
     tokenizer: Tokenizer | None = None
     row_labels: tuple[str, ...] = ()
+    parts: Mapping[str, Learnt] = field(default_factory=dict)
+
+    @classmethod
+    def together(cls, parts: Mapping[str, Learnt]) -> Learnt:
+        """What the tasks of a run took, by the name of each there; of the only one, whose name is empty, its own."""
+        if "" in parts:
+            return parts[""]
+        return cls({name: part.facts for name, part in parts.items() if part.facts}, parts=parts)
 
     def writes(self, base: Tokenizer) -> Tokenizer:
         """The tokenizer of targets; ``base``: the base's own."""

@@ -69,8 +69,12 @@ class Published:
         return limit
 
 
-def load_published(folder: Path, precision: PrecisionConfig, device: Device = Device.auto) -> Published:
+def load_published(folder: Path, precision: PrecisionConfig, device: Device = Device.auto, task: str = "",
+                   ) -> Published:
     """Load a verified model folder, the selector in front of it included.
+
+    Args:
+        task: Of a model of several tasks, the one that is meant.
 
     Raises:
         CheckpointError: transformers cannot load it.
@@ -82,8 +86,8 @@ def load_published(folder: Path, precision: PrecisionConfig, device: Device = De
     model, tokenizer = load(folder)
     chosen = Precision(precision, where)
     selector = Selector(folder / SELECTOR, where, chosen) if (folder / SELECTOR).is_dir() else None
-    return Published(model.to(where).eval(), tokenizer, chosen, selector,
-                     learnt_from(folder, facts_of(model.config)))
+    model = model.to(where).eval().of_task(task)
+    return Published(model, tokenizer, chosen, selector, learnt_from(folder, facts_of(model.config), task))
 
 
 def check_predicts(stored: dict[str, Any], folder: Path) -> None:

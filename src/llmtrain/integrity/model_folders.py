@@ -65,7 +65,10 @@ def _weights(found: Finding, head: str) -> None:
         text_only(tokenizer)  # as commands read with it
     config = model.config  # ours also where the folder is a plain model of the base's kind
     count = _against(found, told)
-    writes = learnt_from(found.path, facts_of(config)).writes(tokenizer)
+    facts = facts_of(config)
+    writes = learnt_from(found.path, facts).writes(tokenizer)
+    for task in getattr(model, "names", ()):  # of several, each may have a vocabulary of its own
+        learnt_from(found.path, facts.get(task, {}), task)
     ids, own = special_ids(writes), (config.bos_token_id, config.eos_token_id, config.pad_token_id)
     found.problems += misfits(tokenizer, int(model.input_embedding_VD.shape[0]), found.path)
     if (ids.bos, ids.eos, ids.pad) != own:

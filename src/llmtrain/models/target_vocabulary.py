@@ -64,12 +64,35 @@ def vocabulary_in(facts: Mapping[str, Any]) -> TargetVocabulary | None:
     return None if found is None else TargetVocabulary(**found)
 
 
-def learnt_from(folder: Path, facts: Mapping[str, Any]) -> Learnt:
+def target_settings(facts: Mapping[str, Any], source_pad: int) -> dict[str, Any]:
+    """What a model's configuration says where targets have a vocabulary of their own; nothing else.
+
+    Args:
+        facts: The task's.
+        source_pad: The token that pads documents.
+    """
+    own = vocabulary_in(facts)
+    return {} if own is None else {
+        "vocab_size": own.size, "bos_token_id": own.bos, "eos_token_id": own.eos, "pad_token_id": own.pad,
+        "decoder_start_token_id": own.bos, "source_pad_token_id": source_pad}
+
+
+def target_folder(folder: Path, task: str = "") -> Path:
+    """Where a published model has the tokenizer of its targets.
+
+    Args:
+        task: Of a model of several tasks, the one that is meant.
+    """
+    return folder / FOLDER / task if task else folder / FOLDER
+
+
+def learnt_from(folder: Path, facts: Mapping[str, Any], task: str = "") -> Learnt:
     """What the task of a published model took from its training rows.
 
     Args:
         folder: The model's.
         facts: As its config.json has them.
+        task: Of a model of several tasks, the one that is meant.
 
     Raises:
         CheckpointError: It has a target vocabulary and another tokenizer, or none.
@@ -77,9 +100,10 @@ def learnt_from(folder: Path, facts: Mapping[str, Any]) -> Learnt:
     own = vocabulary_in(facts)
     if own is None:
         return Learnt(dict(facts))
-    tokenizer = load_target_tokenizer(folder / FOLDER, CheckpointError, "the checkpoint")
+    place = target_folder(folder, task)
+    tokenizer = load_target_tokenizer(place, CheckpointError, "the checkpoint")
     if TargetVocabulary.of(tokenizer) != own:
-        raise CheckpointError(f"the tokenizer at {folder / FOLDER} is not the one that the model was trained with; "
+        raise CheckpointError(f"the tokenizer at {place} is not the one that the model was trained with; "
                               "restore the model's own")
     return Learnt(dict(facts), tokenizer)
 

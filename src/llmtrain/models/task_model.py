@@ -7,6 +7,7 @@ Shapes: B rows, S source tokens, D width of the trunk, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -35,10 +36,10 @@ from llmtrain.models.backbone.families import (
 )
 from llmtrain.models.backbone.long_context import embedded, encode_windows
 from llmtrain.models.backbone.pretrained import load_trunk, with_weights
-from llmtrain.models.heads.base import BaseParts, EncoderStates, Sentences, Sizes
+from llmtrain.models.heads.base import BaseParts, EncoderStates, Head, Sentences, Sizes
 from llmtrain.models.hf_config import facts_of
 from llmtrain.models.output import Output
-from llmtrain.models.target_vocabulary import same_surface, vocabulary_in
+from llmtrain.models.target_vocabulary import same_surface, target_settings, vocabulary_in
 from llmtrain.nn.attention import NAME, hiding, tracing
 from llmtrain.nn.dropout import cheapen_dropout
 from llmtrain.nn.linear import cheapen_linear
@@ -59,8 +60,13 @@ class TaskModel(PreTrainedModel):
     good_for: ClassVar[tuple[str, ...]] = ("model.init_from",)  # keys that may name a published one
     _supports_sdpa = True
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, made: tuple[Any, Any] | None = None) -> None:
+        """``made``: a trunk and a head that are there, for a model that has no weights of its own."""
         super().__init__(config)
+        if made is not None:
+            self.trunk, self.head = made
+            config.num_hidden_layers, config.num_attention_heads = self.head.cache_layers, self.head.cache_heads
+            return
         base = AutoConfig.for_model(**config.base)
         plain_forward(base)
         # the format that the whole model is made in, not the one that the base was stored in: fp32, but for who asks
@@ -88,24 +94,37 @@ class TaskModel(PreTrainedModel):
         """
         base, config, special = with_weights(base), base.config, base.special
         learnt = learnt or Learnt()
-        own = vocabulary_in(learnt.facts)
-        size, ids = (config.vocab_size, special) if own is None else (own.size, own)
+        head, more = cls.settled(base, head)
+        ids = {"vocab_size": config.vocab_size, "bos_token_id": special.bos, "eos_token_id": special.eos,
+               "pad_token_id": special.pad, "decoder_start_token_id": special.bos}
         model = cls(cls.config_class(
             base=config.to_diff_dict() | {"model_type": config.model_type}, head=asdict(head),
-            vocab_size=size, hidden_size=config.hidden_size, bos_token_id=ids.bos, eos_token_id=ids.eos,
-            pad_token_id=ids.pad, decoder_start_token_id=ids.bos, facts=learnt.facts,
-            source_pad_token_id=None if own is None else special.pad))
+            hidden_size=config.hidden_size, facts=learnt.facts,
+            **(ids | target_settings(learnt.facts, special.pad) | more)))
         trunk = model.trunk
         trunk.load_state_dict(load_trunk(base).state_dict())
         model.head.start_from(_parts(trunk, base))
-        if own is not None:
-            assert learnt.tokenizer is not None
-            model.head.copy_by_surface(torch.tensor(
-                same_surface(base.tokenizer, config.vocab_size, learnt.tokenizer, (special.eos, own.eos))))
+        for part, taken in model.heads_of(learnt):
+            if (own := vocabulary_in(taken.facts)) is not None and taken.tokenizer is not None:
+                part.copy_by_surface(torch.tensor(
+                    same_surface(base.tokenizer, config.vocab_size, taken.tokenizer, (special.eos, own.eos))))
         if base.family.causal and getattr(head, "warm_start", False):
             say(f"head: the layers of a {config.model_type} base are of another kind than the head's, which starts "
                 "fresh")
         return model
+
+    def heads_of(self, learnt: Learnt) -> Iterator[tuple[Head, Learnt]]:
+        """Each task's head, with what that task took from its training rows."""
+        yield self.head, learnt
+
+    @classmethod
+    def settled(cls, base: Base, head: Any) -> tuple[Any, dict[str, Any]]:
+        """The head's options with what they leave to the base, and what the configuration says besides.
+
+        Raises:
+            ConfigError: They do not fit the base.
+        """
+        return head, {}
 
     @classmethod
     def source_limit(cls, positions: int, target_tokens: int) -> int:
@@ -200,6 +219,17 @@ class TaskModel(PreTrainedModel):
     def own_names(self, stored: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights of a published folder under this model's names; by default they are stored so."""
         return stored
+
+    def parts(self, batch: dict[str, Any]) -> list[tuple[str, TaskModel, dict[str, Any]]]:
+        """A batch by the task that its rows are of: (the task's name in the run, the model that reads it, the rows).
+
+        A model of one task reads all of it, and its task needs no name.
+        """
+        return [("", self, batch)]
+
+    def of_task(self, name: str) -> TaskModel:
+        """The model of one of the run's tasks; of the only one, itself."""
+        return self
 
     def task_count(self, batch: dict[str, Any]) -> Tensor:
         """How many items of a batch the task term l2 counts; needs no forward pass."""

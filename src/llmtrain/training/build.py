@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llmtrain.config.schema import TrainConfig
 from llmtrain.core.logging import say
 from llmtrain.data.batch import Batch
+from llmtrain.data.learnt import Learnt
 from llmtrain.nn.precision import Precision
 from llmtrain.training.build_data import RunData, build_data
 from llmtrain.training.build_model import RunModel, build_model
@@ -67,7 +68,7 @@ def build(spec: RunSpec, folder: RunFolder, accelerator: Accelerator, decided: s
     precision = Precision(spec.config.precision, accelerator.device, decided, shared_speeds(accelerator))
     say(precision.describe())
     rows = read_data(spec, accelerator, precision, start)
-    model = build_model(spec, rows.learnt, accelerator, precision)
+    model = build_model(spec, Learnt.together({name: one.learnt for name, one in rows.items()}), accelerator, precision)
     data = build_data(spec, rows, model.transforms, accelerator)
     optimization = build_optimization(spec, model, data, accelerator, precision)
     state = build_state(spec, model, optimization, accelerator, precision, folder.path / METRICS)

@@ -37,13 +37,13 @@ class RunModel:
         module: The model and its loss terms; the only module that is prepared.
         wrapped: The same for several processes: its backward pass reduces gradients.
         frozen: Parameters of the base that ``model.freeze`` holds still, for good or for a time.
-        transforms: What the terms and the head add to a batch where it is collated.
+        transforms: What the terms and the head add to each task's rows where they are collated, by its name in the run.
     """
 
     module: JointModule
     wrapped: nn.Module
     frozen: list[nn.Parameter]
-    transforms: list[Transform]
+    transforms: dict[str, list[Transform]]
 
     @property
     def task_model(self) -> TaskModel:
@@ -65,7 +65,7 @@ def build_model(spec: RunSpec, learnt: Learnt, accelerator: Accelerator, precisi
     """Read the base's weights, put head and loss terms on them, and say what of the base is trained.
 
     Args:
-        learnt: What the task took from the training rows: a head may be shaped by it.
+        learnt: What the tasks took from the training rows: a head may be shaped by it.
 
     Raises:
         ConfigError: The head's options do not fit the base, or the weights of ``model.init_from`` do not fit both.
@@ -91,14 +91,15 @@ def build_model(spec: RunSpec, learnt: Learnt, accelerator: Accelerator, precisi
     seed_process(config.run.seed, accelerator.process_index)
     wrapped = accelerator.prepare_model(module)
     precision.watch(observed_layer(model.trunk))
-    return RunModel(module=module, wrapped=wrapped, frozen=frozen, transforms=transforms_of(spec.terms, module))
+    return RunModel(module=module, wrapped=wrapped, frozen=frozen,
+                    transforms={one.name: transforms_of(spec.terms, module, one.name) for one in spec.tasks})
 
 
 def _start_from(model: TaskModel, start: StartingPoint, spec: RunSpec) -> None:
     """Let the model read documents as long as they may be, and put an earlier one's weights into it."""
     if start.model is not None and not start.stretched:
         load_weights(model, start.model)
-    read_long(model, spec.config.data, spec.positions_needed)
+    read_long(model, spec.tasks[0].config.data, spec.positions_needed)  # several tasks read alike
     if start.model is not None and start.stretched:
         load_weights(model, start.model)
 
@@ -113,9 +114,12 @@ def _hold_still(model: TaskModel, spec: RunSpec) -> list[nn.Parameter]:
 
 
 def _tell_of_writing(model: TaskModel, spec: RunSpec) -> None:
-    if spec.terms.trains_task and (beyond := model.beyond_positions(spec.target_lengths)):
-        warn(beyond)
-    if not model.can_generate():
-        say(f"head: {spec.config.head.name} {model.instead_of_writing} and writes nothing; generation.* is not used")
-    for line in idle_settings(spec.config.generation) if model.can_generate() else ():
-        say(line)
+    for one in spec.tasks:
+        own = model.of_task(one.name)
+        if spec.terms.trains_task and (beyond := own.beyond_positions(one.target_lengths)):
+            warn(one.member.told(beyond))
+        if not own.can_generate():
+            head = one.config.head.name
+            say(one.member.told(f"head: {head} {own.instead_of_writing} and writes nothing; generation.* is not used"))
+        for line in idle_settings(one.config.generation) if own.can_generate() else ():
+            say(one.member.told(line))
