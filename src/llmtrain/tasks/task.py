@@ -180,7 +180,7 @@ class Task(ABC):
         """
 
     def predict_in_full(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
-                        config: Any, precision: Any, documents: Sequence[str]) -> list[Prediction]:
+                        config: Any, precision: Any, documents: Sequence[str], reads: Tokenizer) -> list[Prediction]:
         """Predictions for examples that nobody scores, with all that :meth:`answer` can tell of each; by default as
         :meth:`predict` makes them.
 
@@ -188,6 +188,7 @@ class Task(ABC):
             features: Of these examples.
             documents: Their sources as the model reads them, before ``data.preprocess``: a selector may have shortened
                 them.
+            reads: The tokenizer of sources, where ``tokenizer``, that of outputs, is another.
         """
         return self.predict(model, tokenizer, examples, features, range(len(examples)), config, precision,
                             progress=lambda rows: None)

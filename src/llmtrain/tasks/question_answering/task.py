@@ -21,7 +21,7 @@ from llmtrain.tasks.question_answering.answer_scores import AnswerScorer
 from llmtrain.tasks.question_answering.no_answer import MOST, best_threshold
 from llmtrain.tasks.question_answering.options import AUTO, QuestionAnsweringEval
 from llmtrain.tasks.question_answering.question_rows import MARKS, asked, question_rows, windows_of
-from llmtrain.tasks.task import Baseline, Gathered, Prediction, Scorer, Share, at_once
+from llmtrain.tasks.task import Baseline, Gathered, Prediction, Scorer, Share, Task, at_once
 from llmtrain.tasks.text_task import TextTask
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ class QuestionAnswering(TextTask):
                                share=share, evidence=evidence)
         return [Prediction(one.text, _found(one.text, examples[i].source) | one.detail)
                 for i, one in zip(rows, made, strict=True)]
+
+    def predict_in_full(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
+                        config: Any, precision: Any, documents: Sequence[str], reads: Tokenizer) -> list[Prediction]:
+        """As :meth:`predict`: a span, or where a written answer stands, is all there is to tell."""
+        return Task.predict_in_full(self, model, tokenizer, examples, features, config, precision, documents, reads)
 
     def describe_decoding(self, model: TaskModel, tokenizer: Tokenizer, config: Any) -> str:
         if not _marks(model):
