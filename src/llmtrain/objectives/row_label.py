@@ -1,6 +1,6 @@
 """The label that stands beside a row's target, predicted by a classifier of its own on the trunk's pooled states.
 
-So a summarizer's base also learns what a dialogue is about (multi-task learning, Caruana 1997). The classifier is part
+So the base of one task also learns what a text is about (multi-task learning, Caruana 1997). The classifier is part
 of the training state and is not published.
 
 Shapes: B rows, S source tokens, C labels, D width of the trunk.

@@ -56,6 +56,8 @@ def described(facts: dict[str, Any]) -> str:
 def unseen(labels: Iterable[str], split: str, examples: Sequence[Example]) -> list[str]:
     """A line where rows have labels that no training row has."""
     known = set(labels)
+    if not known:  # the base alone is trained
+        return []
     found = [(label, example) for example in examples for label in labels_of(example) if label not in known]
     if not found:
         return []

@@ -43,7 +43,8 @@ class ClassifierHead(Head):
         width = sizes.width if options.hidden is None else options.hidden
         self.hidden = Linear(sizes.width, width) if width else None
         self.dropout = Dropout(options.dropout)
-        self.output = Linear(width or sizes.width, len(self.labels), bias=options.bias)
+        # one that is never trained, beside a base that is trained alone on texts without labels, has none
+        self.output = Linear(width or sizes.width, max(1, len(self.labels)), bias=options.bias)
         if self.multi_label:
             self.register_buffer("tuned_threshold", torch.tensor(0.5))
 
