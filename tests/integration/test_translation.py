@@ -222,6 +222,17 @@ def test_unlabelled_sources_train_the_base_beside(place: Path) -> None:
     assert base_only.returncode == 0 and "target vocabulary" not in base_only.stdout, base_only.stderr
 
 
+def test_chinese_targets_are_scored_by_the_character(place: Path) -> None:
+    signs = "两个男人在街上走路的女孩坐椅子看书"
+    write_jsonl(place / "zh.jsonl", [{"source": row["source"], "target": "".join(
+        signs[len(word) % len(signs)] for word in row["source"].split())} for row in rows(16, 3)])
+    ended = train(place, "zh", "data.train=zh.jsonl", "data.validation=zh.jsonl", "data.test=zh.jsonl",
+                  "objective.base=none", "trainer.eval_every=4")
+    assert ended.returncode == 0 and "tok:zh" in read(place / "runs/zh/results.json")["signature"], ended.stderr
+    lines = [json.loads(line) for line in (place / "runs/zh/predictions.jsonl").read_text().splitlines()]
+    assert not any(" " in line["prediction"] for line in lines)
+
+
 def test_the_documented_coverage_loss_reads_the_pointer(place: Path) -> None:
     from tests.integration.test_plugins import documented
 

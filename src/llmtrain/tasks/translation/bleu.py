@@ -21,7 +21,7 @@ from llmtrain.data.examples import Example
 from llmtrain.data.text.language import detect
 from llmtrain.tasks.metric import Metric, RowScores
 from llmtrain.tasks.task import NO_DETAIL, Scorer
-from llmtrain.tasks.translation.options import AUTO, TOKENIZERS
+from llmtrain.tasks.translation.options import AUTO
 
 ORDERS = BLEU().max_ngram_order
 BLEU_COUNTS = ("length", "reference_length", *(f"matches{n}" for n in range(1, ORDERS + 1)),
@@ -106,5 +106,5 @@ def tokenizer_for(references: Any) -> str:
     own need a dictionary), ``13a`` for all that puts spaces between words."""
     texts = list(references)
     if detect(texts) != "cjk":
-        return TOKENIZERS[0]
+        return "13a"
     return "char" if any(KANA_OR_HANGUL.search(text) for text in texts) else "zh"
