@@ -18,7 +18,7 @@ from llmtrain.data.control_tokens import text_only
 from llmtrain.data.learnt import Learnt
 from llmtrain.models.architectures import class_of
 from llmtrain.models.backbone.pretrained import load_tokenizer, open_base
-from llmtrain.models.hf_config import facts_of
+from llmtrain.models.hf_config import facts_of, source_padding
 from llmtrain.models.publish import load_weights
 from llmtrain.models.target_vocabulary import FOLDER, TargetVocabulary, learnt_from, same_surface, vocabulary_in
 from llmtrain.registry import get
@@ -137,6 +137,6 @@ def test_a_model_of_one_vocabulary_says_nothing_of_another(tiny_base: Path, tmp_
     model.save_pretrained(tmp_path)
     stored = json.loads((tmp_path / "config.json").read_text())
     assert "facts" not in stored and "source_pad_token_id" not in stored
-    assert model.source_padding == base.special.pad == model.config.pad_token_id
+    assert source_padding(model.config) == base.special.pad == model.config.pad_token_id
     assert not GenerationConfig.from_model_config(model.config).to_dict().get("source_pad_token_id")
     assert load_tokenizer(str(tiny_base)).get_vocab() == base.tokenizer.get_vocab()

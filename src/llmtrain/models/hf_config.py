@@ -43,6 +43,12 @@ def facts_of(config: Any) -> dict[str, Any]:
     return found
 
 
+def source_padding(config: Any) -> int:
+    """What pads the documents of a published model; ``pad_token_id`` pads targets."""
+    own: int | None = getattr(config, "source_pad_token_id", None)
+    return int(config.pad_token_id if own is None else own)
+
+
 class LlmtrainSeq2SeqConfig(LlmtrainConfig):
     """Configuration of a base that reads and a head that writes."""
 

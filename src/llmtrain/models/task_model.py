@@ -149,12 +149,6 @@ class TaskModel(PreTrainedModel):
         return int(self.config.hidden_size)
 
     @property
-    def source_padding(self) -> int:
-        """What documents are padded with; ``config.pad_token_id`` pads targets."""
-        own: int | None = getattr(self.config, "source_pad_token_id", None)
-        return int(self.config.pad_token_id if own is None else own)
-
-    @property
     def sentence_input(self) -> SentenceInput | None:
         """How it reads documents when it predicts sentence by sentence; None when it needs no sentences."""
         asked = wanted_by(self.head.options)
