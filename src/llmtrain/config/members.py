@@ -248,8 +248,8 @@ def _together(config: TrainConfig, found: list[Member]) -> Iterator[str]:
     elif ways == {"sliding"} and len(shared["window_overlap"]) > 1:
         yield f"data.window_overlap is how the base reads and differs in {KEY}; set it for all"
     if reads_labels(config.objective):
-        yield (f"the objective label predicts a label beside the one task's target; name the labels as a task of "
-               f"{KEY}, {{task: classification, data: {{...}}}}")
+        yield (f"a label beside a row's target is a term of one task's run; list the labels as a task of {KEY}, with "
+               "the same file")
     for member in found:
         if "select_then_write" in plain(member.config.data.long):
             yield member.told("data.long=select_then_write puts another model in front of the only one of a run; use "

@@ -2,7 +2,7 @@
 
 An epoch has as many rows as all tasks together. Each task gives its share of them, evenly spread over the steps: the
 next rows of an endless row of passes over its own, each pass in an order of its own. Every step but an epoch's last is
-full, and no step has one row more or less of a task than its share. Rows of all tasks are numbered through.
+full, and holds each task's share to within a row for every other task. Rows of all tasks are numbered through.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import nn
 
@@ -15,6 +15,7 @@ from llmtrain.models.backbone import lora
 from llmtrain.models.backbone.families import freeze, observed_layer
 from llmtrain.models.backbone.long_context import read_long
 from llmtrain.models.backbone.pretrained import with_weights
+from llmtrain.models.heads.base import Head
 from llmtrain.models.publish import load_weights
 from llmtrain.models.task_model import TaskModel
 from llmtrain.nn.precision import Precision
@@ -85,14 +86,15 @@ def build_model(spec: RunSpec, learnt: Learnt, accelerator: Accelerator, precisi
     frozen = _hold_still(model, spec)
     _tell_of_writing(model, spec)
     module = JointModule(model, build_objectives(spec.terms.base, config.objective, model, base,
-                                                 len(learnt.row_labels)),
+                                                 max(len(one.row_labels) for one in learnt.values())),
                          build_weighting(config.objective, spec.terms, config.run.seed))
     module.to(accelerator.device)
     seed_process(config.run.seed, accelerator.process_index)
     wrapped = accelerator.prepare_model(module)
     precision.watch(observed_layer(model.trunk))
     return RunModel(module=module, wrapped=wrapped, frozen=frozen,
-                    transforms={one.name: transforms_of(spec.terms, module, one.name) for one in spec.tasks})
+                    transforms={one.name: transforms_of(spec.terms, module, cast(Head, model.of_task(one.name).head))
+                                for one in spec.tasks})
 
 
 def _start_from(model: TaskModel, start: StartingPoint, spec: RunSpec) -> None:
