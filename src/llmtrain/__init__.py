@@ -1,20 +1,22 @@
 """llmtrain: joint training of small language models in low precision.
 
-Importing the package is cheap; ``Summarizer`` (and with it torch) loads on first use.
+Importing the package is cheap; ``load`` and ``Summarizer`` (and with them torch) come on first use.
 """
 
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from llmtrain.core import system
 
 if TYPE_CHECKING:
+    from llmtrain.tasks.loaded_model import load
     from llmtrain.tasks.summarization.summarizer import Summarizer
 
 __version__ = "0.1.0"
-__all__ = ["Summarizer", "__version__"]
+__all__ = ["Summarizer", "__version__", "load"]
 
 system.prepare()  # before anything imports torch, in every process
 
@@ -24,14 +26,17 @@ if "LLMTRAIN_PLUGINS" in os.environ:  # a child of a process that loaded plugin 
     serve()
 
 
+PUBLIC = {"load": ("llmtrain.tasks.loaded_model", "load"),
+          "Summarizer": ("llmtrain.tasks.summarization.summarizer", "Summarizer")}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "Summarizer":
+    if name in PUBLIC:
         if (problem := system.unsupported()) is not None:
             raise ImportError(problem)
         from llmtrain.core.logging import quieted_imports
 
+        module, attribute = PUBLIC[name]
         with quieted_imports():
-            from llmtrain.tasks.summarization.summarizer import Summarizer
-
-        return Summarizer
+            return getattr(import_module(module), attribute)
     raise AttributeError(f"module 'llmtrain' has no attribute {name!r}")

@@ -32,17 +32,19 @@ with quieted_imports():
         LlmtrainExtractionConfig,
         LlmtrainPrefixConfig,
         LlmtrainSeq2SeqConfig,
+        LlmtrainSeveralConfig,
         LlmtrainSpanConfig,
     )
     from llmtrain.models.prefix_lm import LlmtrainForPrefixLM
     from llmtrain.models.sentence_extraction import LlmtrainForExtraction
     from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
     from llmtrain.models.sequence_classification import LlmtrainForSequenceClassification
+    from llmtrain.models.several_heads import LlmtrainForSeveralTasks
     from llmtrain.models.span import LlmtrainForQuestionAnswering
     from llmtrain.models.text_generation import special_tokens
 
 for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
-                    (LlmtrainForExtraction, AutoModel),
+                    (LlmtrainForExtraction, AutoModel), (LlmtrainForSeveralTasks, AutoModel),
                     (LlmtrainForSequenceClassification, AutoModelForSequenceClassification),
                     (LlmtrainForQuestionAnswering, AutoModelForQuestionAnswering)):
     AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
@@ -54,7 +56,8 @@ MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[LlmtrainClassificationConfig.mod
 
 __all__ = ["LlmtrainClassificationConfig", "LlmtrainExtractionConfig", "LlmtrainForExtraction", "LlmtrainForPrefixLM",
            "LlmtrainForQuestionAnswering", "LlmtrainForSeq2SeqLM", "LlmtrainForSequenceClassification",
-           "LlmtrainPrefixConfig", "LlmtrainSeq2SeqConfig", "LlmtrainSpanConfig"]
+           "LlmtrainForSeveralTasks", "LlmtrainPrefixConfig", "LlmtrainSeq2SeqConfig", "LlmtrainSeveralConfig",
+           "LlmtrainSpanConfig"]
 
 
 def load(folder: Path) -> tuple[Any, Any]:

@@ -21,7 +21,7 @@ import torch
 from helpers import Finished, warm_cli
 from llmtrain import Summarizer
 from llmtrain.core.errors import CheckpointError, ConfigError, DataError
-from llmtrain.tasks.summarization import summarizer
+from llmtrain.tasks.predictor import Predictor
 
 TEXTS = ["list of words", "tree and graph", ""]
 
@@ -218,7 +218,7 @@ def test_threads_may_share_one(run: Path, summarize: Summarizer) -> None:
 def test_calls_of_threads_wait_for_each_other(summarize: Summarizer, monkeypatch: pytest.MonkeyPatch) -> None:
     inside: list[str] = []
     together: list[int] = []
-    work = summarizer._summarize
+    work = Predictor._predict
 
     def watched(*given: Any) -> Any:
         inside.append("one")
@@ -229,7 +229,7 @@ def test_calls_of_threads_wait_for_each_other(summarize: Summarizer, monkeypatch
         finally:
             inside.pop()
 
-    monkeypatch.setattr(summarizer, "_summarize", watched)
+    monkeypatch.setattr(Predictor, "_predict", watched)
     threads = [threading.Thread(target=summarize, args=(TEXTS,)) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -95,7 +95,8 @@ def test_its_published_model_loads_in_transformers_and_is_scored_and_verified(pl
     assert read(place / "scores/results.json")["metrics"]["test"] == read(
         place / "runs/run/results.json")["metrics"]["test"]
     verified = warm_cli("verify", *PLUGIN, "runs/run/checkpoints/step-4", cwd=place)
-    assert verified.returncode == 0 and "good for resume, run.extend_from, eval, model.init_from" in verified.stdout
+    assert verified.returncode == 0
+    assert "good for resume, run.extend_from, eval, predict, model.init_from" in verified.stdout
     code = ("from pathlib import Path; import llmtrain.plugins; llmtrain.plugins.load(Path('tagging.py'));"
             "import llmtrain.hf; from transformers import AutoModelForTokenClassification as Auto;"
             "print(Auto.from_pretrained('runs/run/checkpoints/step-4/model').config.facts)")

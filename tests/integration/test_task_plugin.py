@@ -100,17 +100,17 @@ def test_every_command_takes_a_model_of_such_a_task(place: Path, tiny_base: Path
     made = train(place, tiny_base)
     assert made.returncode == 0, made.stderr
     whole = warm_cli("verify", *PLUGIN, "runs/run", cwd=place)
-    assert whole.returncode == 0 and "good for resume, run.extend_from, eval, model.init_from" in whole.stdout
+    assert whole.returncode == 0 and "good for resume, run.extend_from, eval, predict, model.init_from" in whole.stdout
     shown = warm_cli("data", "show", *PLUGIN, "checkpoint=runs/run", "show.rows=1", cwd=place)
     assert shown.returncode == 0, shown.stderr
     assert "written tokens" in shown.stdout and "data.max_correct_tokens=48" in shown.stdout
     assert re.search(r"^written: +\w.*^correct: +\w", shown.stdout, re.M | re.S)
-    for command in (("summarize",), ("eval",)):
+    for command in (("summarize",), ("predict",), ("eval",)):
         without = warm_cli(*command, "checkpoint=runs/run", cwd=place)
         assert (without.returncode, without.stderr.count("\n")) == (2, 1), without.stderr
         assert "the task 'spelling'" in without.stderr and "add --plugin spelling.py" in without.stderr
     wrong = warm_cli("summarize", *PLUGIN, "checkpoint=runs/run", cwd=place)
-    assert wrong.returncode == 2 and "task=spelling and writes no summaries; score it with" in wrong.stderr
+    assert wrong.returncode == 2 and "task=spelling and writes no summaries; use llmtrain predict" in wrong.stderr
     assert not wrong.stdout
 
 

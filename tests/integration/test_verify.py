@@ -61,15 +61,15 @@ def test_whole_things_and_what_they_are_good_for(run: Path, tiny_base: Path) -> 
     told = verify(run)
     assert told.returncode == 0 and told.stderr == ""
     lines = told.stdout.splitlines()
-    assert [line for line in lines if "good for resume, run.extend_from, eval, summarize, model.init_from" in line and
-            "finite tensors" in line] == [line for line in lines if "/step-" in line.partition(":")[0]] != []
+    good = "good for resume, run.extend_from, eval, predict, summarize, model.init_from"
+    assert [line for line in lines if good in line and "finite tensors" in line] == [line for line in lines if "/step-" in line.partition(":")[0]] != []
     assert any(line.endswith("metrics.jsonl: the log, 3 lines") for line in lines)
     assert any("checkpoints/last: a pointer to step-4" in line for line in lines)
     for path in (run / "checkpoints/step-4", run / "checkpoints/best"):
         (line,) = verify(path).stdout.splitlines()
         assert "good for resume" in line
     (line,) = verify(run / "checkpoints/step-4/model").stdout.splitlines()
-    assert "head transformer on bert" in line and line.endswith("good for eval, summarize, model.init_from")
+    assert "head transformer on bert" in line and line.endswith("good for eval, predict, summarize, model.init_from")
     (line,) = verify(tiny_base).stdout.splitlines()
     assert "a bert base" in line and line.endswith("good for model.path")
 

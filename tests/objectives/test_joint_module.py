@@ -14,7 +14,7 @@ from llmtrain.config.sections.objective import objective_schema, terms_of
 from llmtrain.data.batch import Context
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
-from llmtrain.data.loader import StepLoader
+from llmtrain.data.loader import StepLoader, one_task
 from llmtrain.models.backbone.families import layers
 from llmtrain.models.backbone.pretrained import load_tokenizer, open_base
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
@@ -66,8 +66,8 @@ def test_what_continues_a_word_is_known_by_id_where_ids_have_gaps() -> None:
 
 def first_batch(module: JointModule, features: Features) -> Any:
     transforms = [t for o in module.objectives.values() if (t := o.transform())]  # type: ignore[operator]
-    loader = StepLoader(features, batch_size=8, accumulate=1, rank=0, world_size=1, bucket=1, seed=3, pad_id=0,
-                        transforms=transforms)
+    loader = StepLoader(*one_task(features, batch_size=8, bucket=1, seed=3, pad_id=0, transforms=transforms),
+                        accumulate=1, rank=0, world_size=1)
     return next(loader.iterate(0)).micro[0]
 
 

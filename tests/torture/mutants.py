@@ -207,16 +207,14 @@ MUTANTS: dict[str, Mutant] = {
 
     # documents
     "order-lost": Mutant("a document without text shifts the summaries behind it",
-                         swap("tasks.summarization.summarizer:_summarize",
+                         swap("tasks.predictor:Predictor._predict",
                               """
-                              for row, (i, one) in enumerate(_1):
-                                  summaries[i] = one
-                                  ...
+                              for number, one in zip(_1, made, strict=True):
+                                  predictions[number] = one
                               """,
                               """
-                              for row, (i, one) in enumerate(_1):
-                                  summaries[row] = one
-                                  ...
+                              for number, one in enumerate(made):
+                                  predictions[number] = one
                               """), ("R18",)),
     "all-tokenised": Mutant("a long document is tokenised whole",
                             swap("data.truncation", "LONGEST_WHOLE = _", "LONGEST_WHOLE = 1 << 40"), ("R18",), False),

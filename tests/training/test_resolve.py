@@ -33,12 +33,14 @@ def test_the_facts_of_a_run_are_its_own_and_do_not_change(runs: Runs, tiny_base:
     assert [term.name for term in spec.terms.every] == ["mlm", "select", "summary"]
     assert spec.terms.base == ("mlm", "select") and spec.terms.own_pass == ("mlm",)
     assert spec.terms.trains_task and spec.terms.needs_targets and spec.terms.leaves_unread
-    assert spec.task.name == "summarization" and spec.sentence_input is None
+    (task,) = spec.tasks
+    assert spec.task.name == "summarization" and task.task.name == "summarization"
+    assert task.config is spec.config and task.sentence_input is None and task.behind_document == 0
     assert (spec.base.width, spec.base.positions, spec.base.family.causal) == (32, 128, False)
     assert spec.base.folder == tiny_base and spec.start.base is spec.base and spec.start.model is None
-    assert (spec.source_limit, spec.positions_needed) == (128, 100)
+    assert spec.positions_needed == 100
     with pytest.raises(FrozenInstanceError):
-        spec.behind_document = 1  # type: ignore[misc]
+        spec.base = spec.base  # type: ignore[misc]
 
 
 def written_behind(config: TrainConfig) -> TrainConfig:
@@ -49,7 +51,7 @@ def written_behind(config: TrainConfig) -> TrainConfig:
 
 def test_a_head_that_writes_behind_the_document_shares_its_positions(runs: Runs) -> None:
     spec = resolve.resolve(written_behind(runs.config("generation.max_new_tokens=28")))
-    assert (spec.behind_document, spec.source_limit) == (32, 96)  # data.max_summary_tokens is the longer one
+    assert (spec.tasks[0].behind_document, spec.positions_needed) == (32, 96)  # data.max_summary_tokens is longer
 
 
 def test_everything_that_a_base_cannot_do_is_told_at_once(tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ import pytest
 
 from llmtrain.config.choices import BestMode
 from llmtrain.config.sections.trainer import TrainerConfig
-from llmtrain.tasks.metric import Metric
 from llmtrain.training.save import more_is_better, note_best
 from llmtrain.training.state import ProgressPart
 
-TASK: Any = SimpleNamespace(metrics=(Metric("rouge1", "ROUGE-1"), Metric("cer", "errors", more_is_better=False)))
+DIRECTIONS = {"rouge1": True, "cer": False}  # whether more of it is better
 
 
 @pytest.mark.parametrize(("metric", "values", "best_step"), [
@@ -21,7 +20,7 @@ TASK: Any = SimpleNamespace(metrics=(Metric("rouge1", "ROUGE-1"), Metric("cer", 
     ("cer", [30.0, 20.0, 25.0, float("nan")], 2)])
 def test_the_least_loss_or_the_best_score_is_the_best(metric: str, values: list[float], best_step: int) -> None:
     run: Any = SimpleNamespace(config=SimpleNamespace(trainer=TrainerConfig(best_metric=metric)),
-                               spec=SimpleNamespace(task=TASK), state=SimpleNamespace(progress=ProgressPart()))
+                               spec=SimpleNamespace(directions=DIRECTIONS), state=SimpleNamespace(progress=ProgressPart()))
     for step, value in enumerate(values, start=1):
         run.state.progress.step = step
         note_best(run, {metric: value})
@@ -32,6 +31,6 @@ def test_the_least_loss_or_the_best_score_is_the_best(metric: str, values: list[
 @pytest.mark.parametrize(("metric", "more"), [("rouge1", True), ("cer", False), ("loss.total", False),
                                               ("loss.cer", False)])
 def test_the_mode_that_is_asked_for_has_the_last_word(metric: str, more: bool) -> None:
-    assert more_is_better(TrainerConfig(best_metric=metric), TASK) is more
+    assert more_is_better(TrainerConfig(best_metric=metric), DIRECTIONS) is more
     for mode in BestMode:
-        assert more_is_better(TrainerConfig(best_metric=metric, best_mode=mode), TASK) is (mode is BestMode.max)
+        assert more_is_better(TrainerConfig(best_metric=metric, best_mode=mode), DIRECTIONS) is (mode is BestMode.max)

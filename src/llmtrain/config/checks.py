@@ -9,6 +9,7 @@ from llmtrain import registry
 from llmtrain.config.bounds import out_of_range
 from llmtrain.config.choices import LongMode, ScheduleName, TuningName
 from llmtrain.config.decode_checks import decoding_problems
+from llmtrain.config.members import each, is_several, members_of, ranges_of_members
 from llmtrain.config.presets import LENGTHS
 from llmtrain.config.schema import Config, TrainConfig
 from llmtrain.config.sections.objective import (
@@ -17,12 +18,12 @@ from llmtrain.config.sections.objective import (
     problems_of_terms,
     reads_documents_alone,
     terms_apart,
-    terms_of,
 )
 from llmtrain.config.sections.preprocess import steps_for_l1
 from llmtrain.config.sections.tuning import problems_of_tuning
 from llmtrain.config.sentence_input import selector_problems, sentence_problems
-from llmtrain.config.task_fit import problems_of_task
+from llmtrain.config.task_fit import head_problems, problems_of_task
+from llmtrain.config.terms import terms_of_run
 from llmtrain.config.weighting_checks import problems_of_weighting
 from llmtrain.core.errors import ConfigError, LlmtrainError
 
@@ -31,10 +32,19 @@ def problems_of(config: Config) -> list[str]:
     """What is out of range or does not go together, one line each: of train's all, of other commands' what
     those can change."""
     if not isinstance(config, TrainConfig):
-        return [*_ranges(config), *decoding_problems(config.generation), *_held_out(config), *_scoring(config)]
-    return [*_ranges(config), *_lengths(config), *_best(config), *_objective(config), *_model(config),
-            *_optim(config), *_data(config), *decoding_problems(config.generation), *_held_out(config),
-            *_scoring(config)]
+        return [*_ranges(config), *_alone(config), *decoding_problems(config.generation), *_held_out(config),
+                *_scoring(config)]
+    return [*_ranges(config), *ranges_of_members(config), *_lengths(config), *_best(config), *_objective(config),
+            *_model(config), *_optim(config), *each(config, _data),
+            *each(config, lambda one: decoding_problems(one.generation)), *each(config, _held_out),
+            *each(config, _scoring)]
+
+
+def _alone(config: Config) -> Iterator[str]:
+    """Tasks that are learnt together are predicted and scored one at a time."""
+    if is_several(config.task.name):
+        yield (f"task={config.task.name} is several tasks; name the one that is meant, checkpoint=PATH task=NAME, or "
+               "where no model is asked its own task")
 
 
 def _ranges(config: Config) -> Iterator[str]:
@@ -73,8 +83,10 @@ def _lengths(config: TrainConfig) -> Iterator[str]:
 
 def _best(config: TrainConfig) -> Iterator[str]:
     """What validation logs is known before it runs: every metric of the task, and a loss for each term."""
-    names = [term.name for term in terms_of(config.objective)]
-    metrics = registry.get("task", config.task.name).requires["metrics"]
+    names = [term.name for term in terms_of_run(config)]
+    metrics = [*registry.get("task", config.task.name).requires["metrics"],
+               *(member.named(metric) for member in members_of(config) if member.name
+                 for metric in registry.get("task", member.config.task.name).requires["metrics"])]
     known = [*metrics, "loss.total", *(f"loss.{name}{end}" for name in names for end in ("", ".weighted"))]
     if (name := config.trainer.best_metric) not in known:
         yield f"trainer.best_metric={name} is not logged by the validation; choose from {', '.join(known)}"
@@ -88,7 +100,8 @@ def _objective(config: TrainConfig) -> Iterator[str]:
             if name not in ("", "none"):
                 registry.get("objective", name)
                 yield from _own(getattr(objective, name))
-                yield from _beside(getattr(objective, name), config)
+                options = getattr(objective, name)
+                yield from each(config, lambda one, options=options: _beside(options, one))  # type: ignore[misc]
         except LlmtrainError as error:
             yield f"objective.{'base' if objective.terms is None else 'terms'}: {error}"
     yield from problems_of_weighting(config)
@@ -103,10 +116,16 @@ def _model(config: TrainConfig) -> Iterator[str]:
     if config.model.unfreeze_every and (config.model.freeze_until_step or config.model.freeze == "all"):
         other = "freeze_until_step" if config.model.freeze_until_step else "freeze=all"
         yield f"model.unfreeze_every and model.{other} both hold the whole base back; choose one of them"
-    yield from problems_of_task(config)
-    yield from _own(config.task)
-    yield from _beside(config.task, config)
+    if is_several(config.task.name):
+        yield from head_problems(config)
+    yield from each(config, problems_of_task)
+    yield from each(config, lambda one: _own(one.task))
+    yield from each(config, lambda one: _beside(one.task, one))
     yield from problems_of_tuning(config.tuning, config.model)
+    yield from each(config, _head)
+
+
+def _head(config: TrainConfig) -> Iterator[str]:
     yield from _own(config.head)
     yield from sentence_problems(config)
     yield from _beside(config.head, config)

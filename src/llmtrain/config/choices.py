@@ -133,3 +133,11 @@ class OutputFormat(Enum):
 
     text = "text"
     jsonl = "jsonl"
+
+
+class Mix(Enum):
+    """How often rows of tasks that are learnt together come."""
+
+    proportional = "proportional"
+    temperature = "temperature"
+    even = "even"

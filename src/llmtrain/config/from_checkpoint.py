@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from llmtrain.config.compose import parse
-from llmtrain.config.convert import from_dict, to_dict
+from llmtrain.config.convert import did_you_mean, from_dict, to_dict
+from llmtrain.config.members import members_of
 from llmtrain.config.overrides.texts import quote_overrides
 from llmtrain.config.schema import FROM_CHECKPOINT, SCHEMAS, TrainConfig
 from llmtrain.config.sections.data import DataConfig
@@ -35,6 +36,34 @@ class Stored:
 
     content: dict[str, Any]
     at: str | None = None
+
+
+def of_task(stored: Stored, named: str | None, folder: object) -> tuple[Stored, str]:
+    """The stored configuration as that of a run of one of its tasks, and the task's name in the run.
+
+    Args:
+        named: The task that is asked for; a run of one task has no other.
+        folder: The model's, for messages.
+
+    Raises:
+        CheckpointError: What is stored does not fit the schema.
+        ConfigError: There is no such task, or which of several is meant is not said.
+    """
+    config = from_dict(stored.content, stored.at, CheckpointError, scoring=True)
+    members = members_of(config)
+    if not members[0].name:
+        return stored, ""
+    names = [member.name for member in members]
+    if named is None:
+        raise ConfigError(f"the model at {folder} has learnt several tasks, {', '.join(names)}; name the one that is "
+                          "meant, task=NAME")
+    if named not in names:
+        raise ConfigError(f"the model at {folder} has learnt no task {named!r}; "
+                          + did_you_mean(named, names, f"choose from {', '.join(names)}"))
+    member = members[names.index(named)]
+    # nothing of the joint loss is asked any more, and its terms have other names than those of the task alone
+    content = to_dict(member.config) | {"objective": {"base": "none", "lam": 1.0}, "fingerprints": None}
+    return Stored(content, stored.at), named
 
 
 def changed_by(stored: Stored, values: dict[str, Any], overrides: list[str], command: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from llmtrain.config.checks import problems_of
 from llmtrain.config.compose import compose, to_container
 from llmtrain.config.convert import build, part_sections, task_sections
 from llmtrain.config.from_checkpoint import Stored, changed_by, refuse_fixed
+from llmtrain.config.members import settle_members
 from llmtrain.config.presets import settle_best_metric
 from llmtrain.config.schema import SCHEMAS, Config, EvaluateConfig, TrainConfig
 from llmtrain.config.sections.preprocess import settled
@@ -95,6 +96,7 @@ def _typed(command: str, values: dict[str, Any]) -> Config:
     sections = part_sections(values) if command == "train" else task_sections(values)
     config: Config = build(SCHEMAS[command], values, "", **sections)
     if isinstance(config, TrainConfig):
+        settle_members(config)
         settle_best_metric(config)
     config.data.preprocess = settled(config.data.preprocess)
     return config

@@ -15,18 +15,19 @@ from llmtrain.config.plain import plain
 from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.core.errors import ConfigError
 
-OTHERS = ("precision", "device", "plugins")  # arguments beside the decode settings
+OTHERS = ("precision", "device", "plugins", "task")  # arguments beside the decode settings
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """Checked arguments of a published model as Python opens it."""
+    """Checked arguments of a published model as Python opens it; ``task``: the one that is meant of several."""
 
     folder: Path
     precision: PrecisionName
     device: Device
     plugins: tuple[Path, ...]
     generation: dict[str, Any]
+    task: str | None = None
 
     def over(self, stored: GenerationConfig) -> GenerationConfig:
         """The stored decode settings with the given ones. Raises ConfigError where they do not go together."""
@@ -37,11 +38,14 @@ class Arguments:
         return generation
 
 
-def arguments(folder: Any, precision: Any, device: Any, plugins: Any, generation: Mapping[str, Any]) -> Arguments:
+def arguments(folder: Any, precision: Any, device: Any, plugins: Any, generation: Mapping[str, Any],
+              task: Any = None) -> Arguments:
     """Raises ConfigError with one line for each argument that is unknown, of a wrong type or no such name."""
     problems: list[str] = []
     if not isinstance(folder, str | Path) or not str(folder):
         problems.append(f"folder={folder!r} is not a path; give a run folder, a pointer, a step or a model folder")
+    if task is not None and not isinstance(task, str):
+        problems.append(f"task={task!r} is not a text; give the name of one of the model's tasks")
     settings = {name: _number(value) for name, value in generation.items()}
     names = [field.name for field in fields(GenerationConfig)]
     problems += [f"unknown argument {name}; " + did_you_mean(name, [*names, *OTHERS], "choose from "
@@ -57,7 +61,7 @@ def arguments(folder: Any, precision: Any, device: Any, plugins: Any, generation
     files = _paths(plugins, problems)
     if problems:
         raise ConfigError(problems)
-    return Arguments(Path(folder).expanduser(), chosen, where, files, known)
+    return Arguments(Path(folder).expanduser(), chosen, where, files, known, task)
 
 
 def _paths(plugins: Any, problems: list[str]) -> tuple[Path, ...]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from typing import Any
 
 from llmtrain import registry
-from llmtrain.config.choices import TuningName
+from llmtrain.config.choices import Mix, TuningName
 from llmtrain.config.keys import CONTENT, RESULTS
+from llmtrain.config.members import KEY as MEMBERS
+from llmtrain.config.members import is_several, members_of
 from llmtrain.config.plain import plain
 from llmtrain.config.reference import keys
 from llmtrain.config.schema import TrainConfig
@@ -40,6 +42,8 @@ def result_dict(config: Any, by_path: bool = False) -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     _collect(config, "", flat)
+    if isinstance(config, TrainConfig) and is_several(config.task.name):
+        flat = _of_several(config, flat)
     unused = []
     if isinstance(config, TrainConfig):
         used = (*base_terms_of(config.objective), config.objective.weighting)
@@ -57,18 +61,56 @@ def result_dict(config: Any, by_path: bool = False) -> dict[str, Any]:
                 unused.append(f"optim.{part.name}.")
             elif not part.requires.get("betas"):
                 unused += ADAM_KEYS
-    unused += [f"data.{name}." for name in ("docstrings", "hub") if name != config.data.name]
+    unused += _unused_of_data(flat, config)
+    if not by_path:
+        fingerprints = getattr(config, "fingerprints", None) or {}
+        flat |= {key: fingerprint for key, fingerprint in fingerprints.items() if key in flat and is_path(key)}
+        if LOOKED_IN in flat:
+            flat[LOOKED_IN] = None
+    return {key: value for key, value in flat.items() if not key.startswith(tuple(unused))}
+
+
+def _unused_of_data(flat: dict[str, Any], config: Any) -> list[str]:
+    """What a configuration's other keys of data leave unread."""
+    unused = [f"data.{name}." for name in ("docstrings", "hub") if name != config.data.name]
     if not flat.get("data.preprocess"):
         unused.append("data.preprocess")
     unused += [f"data.{name}" for name, mode in LONG_OPTIONS.items() if flat.get("data.long") != mode]
     if flat.get("data.long") == "truncate":
         unused.append("data.long")
-    if not by_path:
-        fingerprints = getattr(config, "fingerprints", None) or {}
-        flat |= {key: fingerprint for key, fingerprint in fingerprints.items() if key in flat and key in paths()}
-        if LOOKED_IN in flat:
-            flat[LOOKED_IN] = None
-    return {key: value for key, value in flat.items() if not key.startswith(tuple(unused))}
+    return unused
+
+
+def _of_several(config: TrainConfig, flat: dict[str, Any]) -> dict[str, Any]:
+    """The same with the sections that tasks have of their own once for each task, below its name, and not for all."""
+    left = {key: value for key, value in flat.items()
+            if not key.startswith((f"{MEMBERS}", "data.", "eval.", "generation.", "head.heads"))}
+    if left.get("task.mix") != Mix.temperature.value:
+        left.pop("task.temperature", None)
+    for member in members_of(config):
+        own = replace(config, task=member.config.task, data=member.config.data, eval=member.config.eval,
+                      generation=member.config.generation, head=member.config.head)
+        inner: dict[str, Any] = {}
+        _collect(own, "", inner)
+        unused = _unused_of_data(inner, member.config)
+        left |= {member_key(member.name, key): value for key, value in inner.items()
+                 if key.partition(".")[0] in ("task", "data", "eval", "generation", "head")
+                 and not key.startswith(tuple(unused))}
+        left[member_key(member.name, "lam")] = member.lam
+        left[member_key(member.name, LOOKED_IN)] = None
+    return left
+
+
+def member_key(name: str, key: str) -> str:
+    """What a key of one of several tasks is called among those of the run."""
+    return f"{MEMBERS}.{name}.{key}"
+
+
+def is_path(key: str) -> bool:
+    """Whether a key's value is a path, or may be one; of one of several tasks too."""
+    if key.startswith(f"{MEMBERS}."):
+        key = key.removeprefix(f"{MEMBERS}.").partition(".")[2]
+    return key in paths()
 
 
 def without_late(config: Any) -> dict[str, Any]:
@@ -146,7 +188,7 @@ def other_run(there: TrainConfig, here: TrainConfig, finished: bool) -> list[str
 def _may_be_the_same(key: str, there: TrainConfig, here: TrainConfig, finished: bool) -> bool:
     """Whether the values of a path key, which differ, may mean one thing all the same."""
     before, now = (result_dict(config, by_path=True).get(key) for config in (there, here))
-    if before is None or now is None or key not in paths():
+    if before is None or now is None or not is_path(key):
         return False
     if there.fingerprints is None:  # what goes on is compared with the checkpoint's own hash of the data
         return before == now or not finished

@@ -13,6 +13,7 @@ from llmtrain.config.sections.model import ModelConfig
 from llmtrain.config.sections.objective import ObjectiveConfig
 from llmtrain.config.sections.optim import OptimConfig, ScheduleConfig
 from llmtrain.config.sections.precision import PrecisionConfig
+from llmtrain.config.sections.predict import PredictConfig
 from llmtrain.config.sections.probe import ProbeConfig
 from llmtrain.config.sections.run import RunConfig
 from llmtrain.config.sections.summarize import SummarizeConfig
@@ -82,6 +83,17 @@ class SummarizeCommandConfig(_Shared):
     summarize: SummarizeConfig = key(SummarizeConfig, "reading and writing")
 
 
-Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig
-SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "summarize": SummarizeCommandConfig}
+@dataclass(kw_only=True, slots=True)
+class PredictCommandConfig(_Shared):
+    """The configuration of ``llmtrain predict``."""
+
+    checkpoint: str | None = key(None, "pointer, step folder, model folder or run folder to use", affects=WHERE)
+    input: str | None = key(None, "file to predict: a row each of .jsonl, .csv, .parquet ..., else a line each; "
+                                  "default: stdin, one row a line", affects=WHERE)
+    predict: PredictConfig = key(PredictConfig, "reading and writing")
+
+
+Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig | PredictCommandConfig
+SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "predict": PredictCommandConfig,
+                            "summarize": SummarizeCommandConfig}
 FROM_CHECKPOINT = tuple(name for name in SCHEMAS if name != "train")  # that start from a checkpoint's own configuration

@@ -25,13 +25,19 @@ def serves(head: registry.RegisteredPart, task: registry.RegisteredPart) -> bool
     return bool(registry.get("architecture", architecture).requires.get("text", True))
 
 
-def problems_of_task(config: TrainConfig) -> Iterator[str]:
-    """One line for the head and for each base term that make, or read, something else than the task has."""
+def head_problems(config: TrainConfig) -> Iterator[str]:
+    """One line for a head that makes something else than the task has."""
     task, head = registry.get("task", config.task.name), registry.get("head", config.head.name)
     if not serves(head, task):
         able = [part.name for part in registry.parts("head") if serves(part, task)]
         yield (f"head={head.name} ({architecture_of(head)}) makes nothing that task={task.name} asks for; use a head "
                f"of {', '.join(able)}")
+
+
+def problems_of_task(config: TrainConfig) -> Iterator[str]:
+    """One line for the head and for each base term that make, or read, something else than the task has."""
+    yield from head_problems(config)
+    task = registry.get("task", config.task.name)
     if has_text_targets(task):
         return
     known = {part.name: part.requires for part in registry.parts("objective")}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from llmtrain import registry
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.sections.objective import terms_of
+from llmtrain.config.terms import terms_of_run
 from llmtrain.core.errors import LlmtrainError
 
 
@@ -18,8 +18,8 @@ def problems_of_weighting(config: TrainConfig) -> Iterator[str]:
     except LlmtrainError as error:
         yield f"objective.weighting: {error}"
         return
-    facts, terms, chosen = part.requires, terms_of(objective), f"objective.weighting={objective.weighting}"
-    if facts.get("joint") and (len(terms) < 2 or not any(term.of_task for term in terms)):
+    facts, terms, chosen = part.requires, terms_of_run(config), f"objective.weighting={objective.weighting}"
+    if facts.get("joint") and len({term.of_task for term in terms}) < 2:
         yield (f"{chosen} needs the {objective.task_term} and a base term beside it; add one to objective.base or "
                "objective.terms")
     elif len(terms) < facts.get("terms", 0):

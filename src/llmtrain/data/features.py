@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,29 @@ def tokenize(examples: list[Example], tokenizer: Tokenizer, config: DataConfig, 
                   len(examples) if encode.splits else None)
     owner = np.array(rows[OWNER], dtype=np.int64) if encode.splits else None
     return _features({name: _ragged(rows, name) for name in lists}, stats, owner)
+
+
+def tokenize_now(examples: Sequence[Example], tokenizer: Tokenizer, config: DataConfig,
+                 sentences: SentenceInput | None, encoder: Callable[..., RowEncoder], learnt: Learnt,
+                 ) -> tuple[Features, list[int]]:
+    """A few examples, tokenised at once and kept nowhere, and the numbers of those that lost tokens.
+
+    Args as of :func:`tokenize`.
+    """
+    encode = encoder(tokenizer, config, sentences, "", learnt)
+    made = encode({"source": [clean(e.source) for e in examples], "target": [clean(e.target) for e in examples],
+                 "fields": [e.fields_as_text for e in examples], "row": list(range(len(examples)))})
+    rows = len(made["input_ids"])
+    stats = Stats(rows, sum(made["cut_source"]), 0, config.max_source_tokens, config.max_target_tokens)
+    owner = np.array(made[OWNER], dtype=np.int64) if encode.splits else None
+    columns = {name: _of_lists(made[name]) for name in ("input_ids", "labels", *encode.columns)}
+    features = _features(columns, stats, owner)
+    return features, sorted({features.example_of(row) for row in range(rows) if made["cut_source"][row]})
+
+
+def _of_lists(rows: Sequence[Sequence[int]]) -> Ragged:
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    return Ragged(np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(offsets[-1])), offsets)
 
 
 def _features(columns: dict[str, Ragged], stats: Stats, owner: NDArray[np.int64] | None = None) -> Features:

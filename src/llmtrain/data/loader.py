@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from llmtrain.core.errors import DataError
-from llmtrain.data.batch import IGNORED, L1, MULTIPLE, SEGMENTS, Batch, Context, pad
+from llmtrain.data.batch import IGNORED, L1, MULTIPLE, PARTS, SEGMENTS, Batch, Context, pad
 from llmtrain.data.features import Features
+from llmtrain.data.mixed_order import MixedOrder
 from llmtrain.data.order import Order, Request, Requests
 from llmtrain.data.workers import end, fetch
 
@@ -70,27 +71,67 @@ class Collate:
         return batch
 
 
+@dataclass(frozen=True)
+class CollateParts:
+    """Makes a batch of rows of several tasks: those of each, collated as that task alone would, under its name.
+
+    Rows are numbered through over all tasks. A task of which there is no row has a dummy: every head must be called.
+
+    Attributes:
+        tasks: What collates each task's rows.
+    """
+
+    tasks: dict[str, Collate]
+
+    def __call__(self, request: Request) -> Batch:
+        parts: dict[str, Batch] = {}
+        for name, collate in self.tasks.items():
+            first = self.first_of(name)
+            mine = [row - first for row in request.rows if first <= row < first + len(collate.features)]
+            parts[name] = collate(Request(request.step, request.epoch, mine)) | {"first": first}
+        return {PARTS: parts, "tokens": sum(part["tokens"] for part in parts.values()), "dummy": not request.rows}
+
+    def first_of(self, name: str) -> int:
+        """The number of a task's first row."""
+        return sum(len(self.tasks[other].features) for other in list(self.tasks)[:list(self.tasks).index(name)])
+
+    def task_of(self, row: int) -> tuple[str, int]:
+        """(the task of a row, its number there)."""
+        name = [name for name in self.tasks if self.first_of(name) <= row][-1]
+        return name, row - self.first_of(name)
+
+
+def one_task(features: Features, *, batch_size: int, bucket: int, seed: int, pad_id: int,
+             transforms: list[Callable[[Batch, Context], None]], alone: int = 0, share: float = 0.5,
+             ) -> tuple[Order, Collate]:
+    """The order of one task's rows, and what collates them.
+
+    Args:
+        batch_size: Rows per optimizer step over all processes.
+        bucket: Length-sorted pools of this many batches (1: none).
+        alone: The last so many rows are documents alone, of which a step takes ``share``.
+        transforms: Called on each batch in the process that collates it; they must be picklable.
+    """
+    return (Order(features.input_ids.lengths, batch_size, bucket, seed, alone, share),
+            Collate(features, pad_id, seed, transforms))
+
+
 class StepLoader:
     """The training rows, a step at a time.
 
     Args:
-        batch_size: Rows per optimizer step over all processes.
+        order: Which rows make up which step.
+        collate: Makes a batch of rows.
         accumulate: Micro-batches per process and step.
-        bucket: Length-sorted pools of this many batches (1: none).
-        alone: The last so many rows are documents alone, of which a step takes ``share``.
-        transforms: Called on each batch in the process that collates it; they must be picklable.
         workers: Loader processes; the batches are the same with any number.
         timeout: Longest wait for a worker, in seconds.
         worker_start: Called in each worker, with its number, before its first batch.
     """
 
-    def __init__(self, features: Features, *, batch_size: int, accumulate: int, rank: int, world_size: int,
-                 bucket: int, seed: int, pad_id: int, transforms: list[Callable[[Batch, Context], None]],
-                 alone: int = 0, share: float = 0.5, workers: int = 0, timeout: float = 0.0,
+    def __init__(self, order: Order | MixedOrder, collate: Collate | CollateParts, *, accumulate: int, rank: int,
+                 world_size: int, workers: int = 0, timeout: float = 0.0,
                  worker_start: Callable[[int], None] | None = None) -> None:
-        self.pad_id = pad_id
-        self._order = Order(features.input_ids.lengths, batch_size, bucket, seed, alone, share)
-        self._collate = Collate(features, pad_id, seed, transforms)
+        self._order, self._collate = order, collate
         self.accumulate, self._rank, self._world = accumulate, rank, world_size
         self._workers, self._timeout = workers, timeout
         self._worker_start = worker_start
@@ -107,9 +148,12 @@ class StepLoader:
         """Documents alone among the rows of a step."""
         return self._order.alone_a_step
 
-    def example_of(self, row: int) -> int:
-        """The number of the example that a row was made of."""
-        return self._collate.features.example_of(row)
+    def example_of(self, row: int) -> tuple[str, int]:
+        """(the task of a row, the number of the example there that the row was made of)."""
+        if isinstance(self._collate, CollateParts):
+            name, row = self._collate.task_of(row)
+            return name, self._collate.tasks[name].features.example_of(row)
+        return "", self._collate.features.example_of(row)
 
     def longest(self, count: int) -> Batch:
         """The rows that take the most memory, as one micro-batch of the first epoch."""

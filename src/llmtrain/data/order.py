@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,10 +99,23 @@ class Order:
         return found
 
 
+class StepOrder(Protocol):
+    """What says which rows make up which step."""
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    def plan(self, epoch: int) -> list[list[int]]:
+        """The rows of each step of an epoch, in order."""
+
+    def chunks(self, rows: list[int], count: int) -> list[list[int]]:
+        """A step's rows in so many parts."""
+
+
 class Requests(Sampler[Any]):
     """Every micro-batch of this process from a step on, without end."""
 
-    def __init__(self, order: Order, accumulate: int, rank: int, world_size: int, start_step: int) -> None:
+    def __init__(self, order: StepOrder, accumulate: int, rank: int, world_size: int, start_step: int) -> None:
         self._order, self._accumulate = order, accumulate
         self._rank, self._world, self._start = rank, world_size, start_step
 

@@ -1,4 +1,4 @@
-"""Texts as Python callers give them: one, or anything that gives texts one after the other."""
+"""Texts and rows as Python callers give them: one, or anything that gives them one after the other."""
 
 from __future__ import annotations
 
@@ -21,8 +21,17 @@ def given_texts(texts: Any, verb: str) -> list[str]:
     Raises:
         DataError: Something in it is no text, a line each for the first few; or the whole is none, or a table.
     """
+    return _given(texts, verb, False)
+
+
+def given_rows(rows: Any, verb: str) -> list[Any]:
+    """The same, where a mapping of columns may stand in a text's place; one mapping is a list of one."""
+    return [rows] if isinstance(rows, Mapping) else _given(rows, verb, True)
+
+
+def _given(texts: Any, verb: str, mappings: bool) -> list[Any]:
     if isinstance(texts, str):
-        return _checked([texts], single=True)
+        return _checked([texts], True, mappings)
     if isinstance(texts, bytes | bytearray | memoryview) or not isinstance(texts, Iterable):
         raise DataError(f"what to {verb} is {_named(texts)}, not a str; {_advice(texts)}")
     if isinstance(texts, Mapping) or hasattr(texts, "columns"):  # both give their names, one after the other
@@ -32,13 +41,15 @@ def given_texts(texts: Any, verb: str) -> list[str]:
     except TypeError as error:  # numpy's array of no dimension
         raise DataError(f"what to {verb} is {_named(texts)}, which cannot be read ({error}); give a str or a list "
                         "of str") from error
-    return _checked(listed, single=False)
+    return _checked(listed, False, mappings)
 
 
-def _checked(texts: list[Any], single: bool) -> list[str]:
+def _checked(texts: list[Any], single: bool, mappings: bool) -> list[Any]:
     problems = []
     for number, text in enumerate(texts):
         where = "the text" if single else f"text {number}"
+        if mappings and isinstance(text, Mapping):
+            continue
         if not isinstance(text, str):
             problems.append(f"{where} is {_named(text)}, not a str; {_advice(text)}")
         elif SURROGATE.search(text):
@@ -46,7 +57,7 @@ def _checked(texts: list[Any], single: bool) -> list[str]:
     if problems:
         hidden = len(problems) - SHOWN_PROBLEMS
         raise DataError(problems[:SHOWN_PROBLEMS] + ([f"... and {hidden} more texts like these"] if hidden > 0 else []))
-    return [str(text) for text in texts]
+    return [str(text) if isinstance(text, str) else text for text in texts]
 
 
 def _named(value: Any) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from llmtrain.data.batch import IGNORED, L1, MULTIPLE, SEGMENTS, Batch, Context
+from llmtrain.data.batch import IGNORED, L1, MULTIPLE, PARTS, SEGMENTS, Batch, Context
 from llmtrain.data.sentence_features import END, LABELS, START
 
 UNREAD = "unread_id"
@@ -49,5 +49,7 @@ class LeaveUnread:
 
 def rows_of(batch: Batch) -> list[int]:
     """Every row that a batch was made of, read by the shared pass or not."""
+    if PARTS in batch:
+        return [part["first"] + row for part in batch[PARTS].values() if not part["dummy"] for row in rows_of(part)]
     read: list[int] = batch["example_id"].tolist()
     return read + batch[UNREAD].tolist() if UNREAD in batch else read

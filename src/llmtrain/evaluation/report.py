@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,64 @@ def build_results(task: Task, *, validation: SplitScores | None, test: SplitScor
     }
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredTask:
+    """What scoring gave for a task of a run.
+
+    Attributes:
+        name: The task's in the run; empty for the only one.
+        whole: Rows that each split has uncut.
+    """
+
+    name: str
+    task: Task
+    validation: SplitScores | None
+    test: SplitScores | None
+    whole: dict[str, int]
+
+    @property
+    def main(self) -> SplitScores | None:
+        """The split whose rows are shown and kept."""
+        return self.test or self.validation
+
+
+def results_of_tasks(task: Task, scored: Sequence[ScoredTask], **facts: Any) -> dict[str, Any]:
+    """The content of results.json for a run of one task, or of several.
+
+    Of several, ``members`` has what each alone would have; metrics, baselines and extras of all stand at the top, each
+    behind its task's name and a dot.
+
+    Args:
+        task: The run's.
+        facts: Of the training, as :func:`build_results` takes them.
+    """
+    if not scored[0].name:
+        (one,) = scored
+        return build_results(task, validation=one.validation, test=one.test, whole=one.whole, **facts)
+    members = {one.name: build_results(one.task, validation=one.validation, test=one.test, whole=one.whole)
+               for one in scored}
+    results = build_results(task, validation=None, test=None, **facts)
+
+    def named(of: Callable[[dict[str, Any]], dict[str, Any] | None]) -> dict[str, Any]:
+        return {f"{name}.{key}": value for name, member in members.items() for key, value in (of(member) or {}).items()}
+
+    results["metrics"] = {split: named(lambda member, split=split: member["metrics"][split]) or None  # type: ignore[misc]
+                          for split in results["metrics"]}
+    results["rows"] = {split: sum(member["rows"][split] for member in members.values())
+                       for split in results["metrics"]} | {
+        "whole": {split: sum((member["rows"]["whole"] or {}).get(split, 0) for member in members.values())
+                  for split in ("train", *results["metrics"])}}
+    results |= {key: named(lambda member, key=key: member[key]) for key in ("baselines", "extras")}  # type: ignore[misc]
+    kept = ("task", "metrics", "rows", "baselines", "extras", "signature", "tables")
+    return results | {"members": {name: {key: member[key] for key in kept if key in member}
+                                  for name, member in members.items()}}
+
+
+def rows_of_tasks(scored: Sequence[ScoredTask]) -> list[dict[str, Any]]:
+    """The lines of predictions.jsonl; of several tasks each begins with its task's name."""
+    return [({"task": one.name} if one.name else {}) | row for one in scored if one.main for row in one.main.rows]
+
+
 def _plain(metrics: Intervals) -> dict[str, dict[str, float]]:
     return {name: asdict(value) for name, value in metrics.items()}
 
@@ -70,6 +128,20 @@ def stored_rows(predictions: Path) -> list[dict[str, Any]]:
 
 def print_report(console: Console, results: dict[str, Any], rows: Sequence[dict[str, Any]] = ()) -> None:
     """The table, the facts of the run, and a weak, a middling and a good example of ``rows``, predictions.jsonl's."""
+    for name, member in results.get("members", {}).items():
+        told = {"precision": {"requested": None}, "steps": None, "seconds": None} | member
+        console.print(f"{name}:", markup=False, style="bold")
+        _print_task(console, told, [row for row in rows if row["task"] == name])
+        console.print()
+    if "members" in results:
+        for line in _facts(task_named(results["task"]), results | {"extras": {}}):
+            console.print(line, markup=False, highlight=False)
+    else:
+        _print_task(console, results, rows)
+
+
+def _print_task(console: Console, results: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    """The same of one task."""
     from rich.table import Table
 
     task = task_named(results.get("task", DEFAULT))

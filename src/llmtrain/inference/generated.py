@@ -30,6 +30,16 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Copied:
+    """A word that the output took from the document: ``document[start:end]``, and how likely copying was."""
+
+    text: str
+    start: int
+    end: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class CopyTrace:
     """How much each token of an output was copied from each sentence of its document: (T, N), and (N) their places."""
 
@@ -51,6 +61,8 @@ class Generated:
         traced: For a head that cites: which sentences each token was copied from.
         citations: For a head that cites, or chooses sentences: each sentence of the output, with those it comes from.
         others: Further outputs for the document, where ``num_return_sequences`` asks for several.
+        words: The document's words behind ``copied``, where those were looked for.
+        read: The document as the model read it, where that is another text: ``words`` stand in this one.
     """
 
     text: str
@@ -62,6 +74,8 @@ class Generated:
     traced: CopyTrace | None = None
     citations: list[Citation] | None = None
     others: tuple[Generated, ...] = ()
+    words: list[Copied] | None = None
+    read: str | None = None
 
     @property
     def every(self) -> list[Generated]:
@@ -76,6 +90,15 @@ class Generated:
     def verbatim(self) -> bool:
         """Whether the text is the document's own."""
         return self.sentences is not None and not self.token_ids
+
+    def evidence(self) -> dict[str, Any]:
+        """How sure the model was of its outputs, and which words it copied, as JSON."""
+        row: dict[str, Any] = {"score": self.score}
+        row |= {"scores": [each.score for each in self.every]} if self.others else {}
+        if self.words is not None:
+            row["copied"] = [asdict(word) | {"probability": round(word.probability, 4)} for word in self.words]
+            row |= {} if self.read is None else {"read": self.read}
+        return row
 
     def detail(self, every: str) -> dict[str, Any]:
         """What a row tells besides: every output where there are several, and the sentences behind the first.

@@ -64,8 +64,12 @@ class Published:
         return limit
 
 
-def load_published(folder: Path, precision: PrecisionConfig, device: Device = Device.auto) -> Published:
+def load_published(folder: Path, precision: PrecisionConfig, device: Device = Device.auto, task: str = "",
+                   ) -> Published:
     """Load a verified model folder, the selector in front of it included.
+
+    Args:
+        task: Of a model of several tasks, the one that is meant.
 
     Raises:
         CheckpointError: transformers cannot load it.
@@ -77,7 +81,7 @@ def load_published(folder: Path, precision: PrecisionConfig, device: Device = De
     model, tokenizer = load(folder)
     chosen = Precision(precision, where)
     selector = Selector(folder / SELECTOR, where, chosen) if (folder / SELECTOR).is_dir() else None
-    return Published(model.to(where).eval(), tokenizer, chosen, selector)
+    return Published(model.to(where).eval().of_task(task), tokenizer, chosen, selector)
 
 
 def check_predicts(stored: dict[str, Any], folder: Path) -> None:

@@ -31,7 +31,7 @@ def model_folder(found: Finding) -> None:
         return
     _weights(found, config.head.name)
     own = registry.get("task", config.task.name).requires.get("command")  # that uses its models alone
-    found.good_for = ("eval", *(() if own is None else (own,)), *found.good_for)
+    found.good_for = ("eval", "predict", *(() if own is None else (own,)), *found.good_for)
     selector = found.path / SELECTOR
     if selector.is_dir():
         inner = Finding(selector, "")

@@ -87,6 +87,20 @@ class LlmtrainClassificationConfig(LlmtrainConfig):
         super().__init__(facts=facts, **kwargs)
 
 
+class LlmtrainSeveralConfig(LlmtrainConfig):
+    """Configuration of a base with a head for each of several tasks.
+
+    Args:
+        parts: What each task's model says beside its head and its facts, by the task's name.
+    """
+
+    model_type = "llmtrain_several"
+
+    def __init__(self, parts: dict[str, dict[str, Any]] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.parts = parts or {}
+
+
 class LlmtrainPrefixConfig(LlmtrainSeq2SeqConfig):
     """Configuration of a base that reads a document and itself writes behind it.
 

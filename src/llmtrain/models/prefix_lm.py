@@ -15,7 +15,7 @@ import inspect
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,7 +24,6 @@ from transformers.cache_utils import Cache, DynamicCache
 from llmtrain.core.errors import ConfigError
 from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import family_of, first_position, layers, pretrained_mlm_head
-from llmtrain.models.backbone.pretrained import with_weights
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.hf_config import LlmtrainPrefixConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM, SourceOutput
@@ -69,20 +68,19 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
 
     config_class = LlmtrainPrefixConfig  # type: ignore[assignment]
 
-    def __init__(self, config: LlmtrainPrefixConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: LlmtrainPrefixConfig, made: tuple[Any, Any] | None = None) -> None:
+        super().__init__(config, made)
         config.num_hidden_layers = len(layers(self.trunk))  # generate's cache holds the trunk's layers
         self._keeps = "past_key_values" in inspect.signature(self.trunk.forward).parameters
         self._segments = getattr(self.trunk.config, "type_vocab_size", 1) > 1
 
     @classmethod
-    def from_base(cls, base: Base, head: Any, facts: dict[str, Any] | None = None) -> Self:
-        """See :meth:`TaskModel.from_base`; settles what ``head.prompt`` and ``head.mlm_transform`` leave open.
+    def settled(cls, base: Base, head: Any) -> tuple[Any, dict[str, Any]]:
+        """What ``head.prompt`` and ``head.mlm_transform`` leave open, and the prompt's tokens.
 
         Raises:
             ConfigError: ``head.mlm_transform=true`` and the base has no masked-LM head.
         """
-        base = with_weights(base)
         known = pretrained_mlm_head(base.folder) is not None
         if head.mlm_transform and not known:
             raise ConfigError(f"head.mlm_transform=true but the base at {base.path} has no masked-LM head; leave it "
@@ -90,13 +88,12 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         default = DECODER_PROMPT if base.family.causal else ""
         prompt = default if head.prompt is None else head.prompt
         transform = known if head.mlm_transform is None else head.mlm_transform
-        model = super().from_base(base, replace(head, prompt=prompt, mlm_transform=transform), facts)
         # unlike a document it is part of the configuration, and may hold the control tokens a base was tuned with; read
         # by a copy, since asking a tokenizer so changes how it reads whatever comes next
-        if ids := deepcopy(base.tokenizer)(prompt, add_special_tokens=False, split_special_tokens=False)["input_ids"]:
-            model.config.prompt_ids, start = ids[:-1], ids[-1]  # writing starts from the prompt's last token
-            model.config.prompt_end = model.head.start_id = start
-        return model
+        ids = deepcopy(base.tokenizer)(prompt, add_special_tokens=False, split_special_tokens=False)["input_ids"]
+        # writing starts from the prompt's last token
+        told = {"prompt_ids": ids[:-1], "prompt_end": ids[-1]} if ids else {}
+        return replace(head, prompt=prompt, mlm_transform=transform), told
 
     @classmethod
     def source_limit(cls, positions: int, target_tokens: int) -> int:

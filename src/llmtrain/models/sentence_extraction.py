@@ -47,8 +47,8 @@ class LlmtrainForExtraction(TaskModel):
     instead_of_writing: ClassVar[str] = "chooses sentences"
     good_for: ClassVar[tuple[str, ...]] = ("data.selector",)
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
+    def __init__(self, config: Any, made: tuple[Any, Any] | None = None) -> None:
+        super().__init__(config, made)
         if self.head.options.segments and (types := getattr(self.trunk.config, "type_vocab_size", 0)) < 2:
             raise ConfigError(f"head.segments=true needs two segment embeddings and the base has {types}; leave it "
                               "out")

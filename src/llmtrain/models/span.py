@@ -8,7 +8,7 @@ Shapes: B rows, S source tokens; 2: start and end.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -32,12 +32,10 @@ class LlmtrainForQuestionAnswering(TaskModel):
     instead_of_writing: ClassVar[str] = "marks answers"
 
     @classmethod
-    def from_base(cls, base: Base, head: Any, facts: dict[str, Any] | None = None) -> Self:
-        model = super().from_base(base, head, facts)
+    def settled(cls, base: Base, head: Any) -> tuple[Any, dict[str, Any]]:
         # a tokenizer that does not make them was not used with them: multilingual-e5 has two embeddings and knows one
-        model.config.segments = (SEGMENTS in base.tokenizer.model_input_names
-                                 and getattr(base.config, "type_vocab_size", 0) > 1)
-        return model
+        known = SEGMENTS in base.tokenizer.model_input_names and getattr(base.config, "type_vocab_size", 0) > 1
+        return head, {"segments": known}
 
     def segments_of(self, ids_BS: Tensor) -> Tensor | None:
         """The segment of each token where the base has segments: 0 up to the first separator, then 1.

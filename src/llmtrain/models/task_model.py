@@ -57,8 +57,13 @@ class TaskModel(PreTrainedModel):
     good_for: ClassVar[tuple[str, ...]] = ("model.init_from",)  # keys that may name a published one
     _supports_sdpa = True
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, made: tuple[Any, Any] | None = None) -> None:
+        """``made``: a trunk and a head that are there, for a model that has no weights of its own."""
         super().__init__(config)
+        if made is not None:
+            self.trunk, self.head = made
+            config.num_hidden_layers, config.num_attention_heads = self.head.cache_layers, self.head.cache_heads
+            return
         base = AutoConfig.for_model(**config.base)
         plain_forward(base)
         # the format that the whole model is made in, not the one that the base was stored in: fp32, but for who asks
@@ -85,10 +90,12 @@ class TaskModel(PreTrainedModel):
                 loaded.
         """
         base, config, special = with_weights(base), base.config, base.special
+        head, more = cls.settled(base, head)
         model = cls(cls.config_class(
             base=config.to_diff_dict() | {"model_type": config.model_type}, head=asdict(head),
             vocab_size=config.vocab_size, hidden_size=config.hidden_size, bos_token_id=special.bos,
-            eos_token_id=special.eos, pad_token_id=special.pad, decoder_start_token_id=special.bos, facts=facts))
+            eos_token_id=special.eos, pad_token_id=special.pad, decoder_start_token_id=special.bos, facts=facts,
+            **more))
         trunk = model.trunk
         trunk.load_state_dict(load_trunk(base).state_dict())
         model.head.start_from(_parts(trunk, base))
@@ -96,6 +103,15 @@ class TaskModel(PreTrainedModel):
             say(f"head: the layers of a {config.model_type} base are of another kind than the head's, which starts "
                 "fresh")
         return model
+
+    @classmethod
+    def settled(cls, base: Base, head: Any) -> tuple[Any, dict[str, Any]]:
+        """The head's options with what they leave to the base, and what the configuration says besides.
+
+        Raises:
+            ConfigError: They do not fit the base.
+        """
+        return head, {}
 
     @classmethod
     def source_limit(cls, positions: int, target_tokens: int) -> int:
@@ -183,6 +199,17 @@ class TaskModel(PreTrainedModel):
     def own_names(self, stored: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights of a published folder under this model's names; by default they are stored so."""
         return stored
+
+    def parts(self, batch: dict[str, Any]) -> list[tuple[str, TaskModel, dict[str, Any]]]:
+        """A batch by the task that its rows are of: (the task's name in the run, the model that reads it, the rows).
+
+        A model of one task reads all of it, and its task needs no name.
+        """
+        return [("", self, batch)]
+
+    def of_task(self, name: str) -> TaskModel:
+        """The model of one of the run's tasks; of the only one, itself."""
+        return self
 
     def task_count(self, batch: dict[str, Any]) -> Tensor:
         """How many items of a batch the task term l2 counts; needs no forward pass."""

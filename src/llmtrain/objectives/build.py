@@ -59,18 +59,21 @@ def frozen_problems(chosen: str, trunk: nn.Module, freeze: str) -> Iterator[str]
                "fewer layers, or use objective.weighting=fixed")
 
 
-def transforms_of(terms: Terms, module: JointModule) -> list[Transform]:
-    """What is done to a batch where it is collated: by the base terms, then by the head.
+def transforms_of(terms: Terms, module: JointModule, head: Head | None = None) -> list[Transform]:
+    """What is done to a task's rows where they are collated: by the base terms, then by the head.
 
     Terms with a pass of their own make their copies first. Where the others need a target, the shared pass then leaves
     out the rows that have none.
+
+    Args:
+        head: That of one of several tasks; default: the model's.
     """
     ours = {name: term for name, term in module.objectives.items() if isinstance(term, Objective)}
     first = [term.transform() for name, term in ours.items() if name in terms.own_pass]
     others = [term.transform() for name, term in ours.items() if name not in terms.own_pass]
     unread = LeaveUnread(terms.needs_targets) if terms.leaves_unread else None
-    return [transform for transform in (*first, unread, *others, cast(Head, module.model.head).batch_transform())
-            if transform is not None]
+    head = cast(Head, module.model.head) if head is None else head
+    return [transform for transform in (*first, unread, *others, head.batch_transform()) if transform is not None]
 
 
 def continuation_of(tokenizer: Tokenizer) -> Tensor:

@@ -50,10 +50,15 @@ def at_once(work: Callable[[], Any]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model gives for one example: a text, and what predictions.jsonl says besides."""
+    """What the model gives for one example: a text, and what predictions.jsonl says besides.
+
+    Attributes:
+        made: What the task made the text of, for its own :meth:`Task.answer`; nothing else looks at it.
+    """
 
     text: str
     detail: dict[str, Any] = field(default_factory=dict)
+    made: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,31 @@ class Task(ABC):
             share: See :data:`Share`.
             evidence: Also say where each prediction comes from, where the head can.
         """
+
+    def predict_in_full(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
+                        config: Any, precision: Any, documents: Sequence[str]) -> list[Prediction]:
+        """Predictions for examples that nobody scores, with all that :meth:`answer` can tell of each; by default as
+        :meth:`predict` makes them.
+
+        Args:
+            features: Of these examples.
+            documents: Their sources as the model reads them, before ``data.preprocess``: a selector may have shortened
+                them.
+        """
+        return self.predict(model, tokenizer, examples, features, range(len(examples)), config, precision,
+                            progress=lambda rows: None)
+
+    def nothing(self, model: TaskModel, config: Any) -> Prediction:
+        """What stands in the place of a prediction where there is nothing to read."""
+        return Prediction("")
+
+    def answer(self, prediction: Prediction, example: Example) -> dict[str, Any]:
+        """A prediction as ``llmtrain predict`` writes it in jsonl: plain JSON, ``prediction`` first."""
+        return {"prediction": prediction.text, **prediction.detail}
+
+    def lines(self, prediction: Prediction) -> list[str]:
+        """A prediction as ``llmtrain predict`` writes it as text; several where several were asked for."""
+        return [prediction.text]
 
     def describe_decoding(self, model: TaskModel, tokenizer: Tokenizer, config: Any) -> str:
         """How :meth:`predict` decides, for the signature."""

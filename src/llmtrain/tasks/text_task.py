@@ -6,12 +6,14 @@ Torch is loaded when a model predicts: scoring somebody's predictions needs none
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features
 from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.data.tokenizer import Tokenizer
+from llmtrain.data.truncation import cut_of
 from llmtrain.inference.generated import Generated
 from llmtrain.tasks.task import Prediction, Share, Task, at_once
 
@@ -38,18 +40,54 @@ class TextTask(Task):
     def predict(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
                 rows: Sequence[int], config: Any, precision: Any, *, progress: Callable[[int], None],
                 share: Share = at_once, evidence: bool = True) -> list[Prediction]:
+        made = self._made(model, tokenizer, examples, features, rows, config, precision, progress, share,
+                          evidence and bool(model.head.cites))
+        return [self._prediction(one) for one in made]
+
+    def predict_in_full(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
+                        config: Any, precision: Any, documents: Sequence[str]) -> list[Prediction]:
+        """Each with its score and, where the head has a copy gate, the words that were copied."""
+        from llmtrain.inference.copied_words import with_copied_words
+
+        made = self._made(model, tokenizer, examples, features, range(len(examples)), config, precision,
+                          lambda rows: None, at_once, True)
+        pipeline = Pipeline(config.data.preprocess)
+        read = [pipeline.source(document) for document in documents]
+        made = with_copied_words(tokenizer, read, made, cut_of(tokenizer, config.data))
+        return [self._prediction(one if text == example.source else replace(one, read=text))
+                for one, text, example in zip(made, read, examples, strict=True)]
+
+    def _made(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
+              rows: Sequence[int], config: Any, precision: Any, progress: Callable[[int], None], share: Share,
+              evidence: bool) -> list[Generated]:
+        """What the head makes of some rows; ``evidence``: with its score and where it comes from."""
         from llmtrain.inference.predict import documents_of, predict_batches, spell_as_written
 
-        explains = evidence and bool(model.head.cites)
         texts = [examples[i].source for i in rows]
         documents = documents_of(features, texts, rows)
-        found = share(lambda: predict_batches(model, tokenizer, documents, config.generation, precision,
-                                              progress=progress, evidence=explains))
+        found: list[Generated] = share(lambda: predict_batches(model, tokenizer, documents, config.generation,
+                                                               precision, progress=progress, evidence=evidence))
         if self.spelled_as_source:
             found = spell_as_written(tokenizer, texts, found, Pipeline(config.data.preprocess).target)
-        if explains:
-            found = self.explain(model, tokenizer, found)
-        return [Prediction(one.text, one.detail(self.every)) for one in found]
+        return self.explain(model, tokenizer, found) if evidence and model.head.cites else found
+
+    def _prediction(self, one: Generated) -> Prediction:
+        return Prediction(one.text, one.detail(self.every), one)
+
+    def nothing(self, model: TaskModel, config: Any) -> Prediction:
+        empty = Generated("", [], 0.0)
+        several = config.generation.num_return_sequences if model.can_generate() else 1
+        return self._prediction(replace(empty, others=(empty,) * (several - 1)))
+
+    def answer(self, prediction: Prediction, example: Example) -> dict[str, Any]:
+        """With the score, the words that were copied, and every prediction where several were asked for."""
+        made = prediction.made
+        evidence = made.evidence() if isinstance(made, Generated) else {}
+        return {"prediction": prediction.text, **evidence, **prediction.detail}
+
+    def lines(self, prediction: Prediction) -> list[str]:
+        made = prediction.made
+        return [one.text for one in made.every] if isinstance(made, Generated) else super().lines(prediction)
 
     def describe_decoding(self, model: TaskModel, tokenizer: Tokenizer, config: Any) -> str:
         from llmtrain.inference.predict import loses_spelling

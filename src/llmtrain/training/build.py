@@ -64,7 +64,7 @@ def build(spec: RunSpec, folder: RunFolder, accelerator: Accelerator, decided: s
     precision = Precision(spec.config.precision, accelerator.device, decided, shared_speeds(accelerator))
     say(precision.describe())
     rows = read_data(spec, accelerator, precision)
-    model = build_model(spec, rows.learnt, accelerator, precision)
+    model = build_model(spec, {name: one.learnt for name, one in rows.items()}, accelerator, precision)
     data = build_data(spec, rows, model.transforms, accelerator)
     optimization = build_optimization(spec, model, data, accelerator, precision)
     state = build_state(spec, model, optimization, accelerator, precision, folder.path / METRICS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import nn
 
@@ -15,6 +15,7 @@ from llmtrain.models.backbone import lora
 from llmtrain.models.backbone.families import freeze, observed_layer
 from llmtrain.models.backbone.long_context import read_long
 from llmtrain.models.backbone.pretrained import with_weights
+from llmtrain.models.heads.base import Head
 from llmtrain.models.publish import load_weights
 from llmtrain.models.task_model import TaskModel
 from llmtrain.nn.precision import Precision
@@ -37,13 +38,13 @@ class RunModel:
         module: The model and its loss terms; the only module that is prepared.
         wrapped: The same for several processes: its backward pass reduces gradients.
         frozen: Parameters of the base that ``model.freeze`` holds still, for good or for a time.
-        transforms: What the terms and the head add to a batch where it is collated.
+        transforms: What the terms and the head add to each task's rows where they are collated, by its name in the run.
     """
 
     module: JointModule
     wrapped: nn.Module
     frozen: list[nn.Parameter]
-    transforms: list[Transform]
+    transforms: dict[str, list[Transform]]
 
     @property
     def task_model(self) -> TaskModel:
@@ -61,11 +62,11 @@ class RunModel:
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
 
-def build_model(spec: RunSpec, learnt: Learnt, accelerator: Accelerator, precision: Precision) -> RunModel:
+def build_model(spec: RunSpec, learnt: dict[str, Learnt], accelerator: Accelerator, precision: Precision) -> RunModel:
     """Read the base's weights, put head and loss terms on them, and say what of the base is trained.
 
     Args:
-        learnt: What the task took from the training rows: a head may be shaped by it.
+        learnt: What each task took from its training rows, by its name in the run: a head may be shaped by it.
 
     Raises:
         ConfigError: The head's options do not fit the base, or the weights of ``model.init_from`` do not fit both.
@@ -76,7 +77,8 @@ def build_model(spec: RunSpec, learnt: Learnt, accelerator: Accelerator, precisi
     if spec.start.base is not spec.base:
         say(f"base: {spec.start.base.path}, trained alone in an earlier run")
     base = with_weights(spec.start.base)
-    model = spec.architecture.from_base(base, config.head, learnt.facts)
+    facts = learnt[""].facts if "" in learnt else {name: one.facts for name, one in learnt.items() if one.facts}
+    model = spec.architecture.from_base(base, config.head, facts)
     if config.model.gradient_checkpointing:
         model.trunk.gradient_checkpointing_enable({"use_reentrant": False})
     _start_from(model, spec.start, spec)
@@ -90,14 +92,16 @@ def build_model(spec: RunSpec, learnt: Learnt, accelerator: Accelerator, precisi
     seed_process(config.run.seed, accelerator.process_index)
     wrapped = accelerator.prepare_model(module)
     precision.watch(observed_layer(model.trunk))
-    return RunModel(module=module, wrapped=wrapped, frozen=frozen, transforms=transforms_of(spec.terms, module))
+    return RunModel(module=module, wrapped=wrapped, frozen=frozen,
+                    transforms={one.name: transforms_of(spec.terms, module, cast(Head, model.of_task(one.name).head))
+                                for one in spec.tasks})
 
 
 def _start_from(model: TaskModel, start: StartingPoint, spec: RunSpec) -> None:
     """Let the model read documents as long as they may be, and put an earlier one's weights into it."""
     if start.model is not None and not start.stretched:
         load_weights(model, start.model)
-    read_long(model, spec.config.data, spec.positions_needed)
+    read_long(model, spec.tasks[0].config.data, spec.positions_needed)  # several tasks read alike
     if start.model is not None and start.stretched:
         load_weights(model, start.model)
 
@@ -112,9 +116,12 @@ def _hold_still(model: TaskModel, spec: RunSpec) -> list[nn.Parameter]:
 
 
 def _tell_of_writing(model: TaskModel, spec: RunSpec) -> None:
-    if spec.terms.trains_task and (beyond := model.beyond_positions(spec.target_lengths)):
-        warn(beyond)
-    if not model.can_generate():
-        say(f"head: {spec.config.head.name} {model.instead_of_writing} and writes nothing; generation.* is not used")
-    for line in idle_settings(spec.config.generation) if model.can_generate() else ():
-        say(line)
+    for one in spec.tasks:
+        own = model.of_task(one.name)
+        if spec.terms.trains_task and (beyond := own.beyond_positions(one.target_lengths)):
+            warn(one.member.told(beyond))
+        if not own.can_generate():
+            head = one.config.head.name
+            say(one.member.told(f"head: {head} {own.instead_of_writing} and writes nothing; generation.* is not used"))
+        for line in idle_settings(one.config.generation) if own.can_generate() else ():
+            say(one.member.told(line))

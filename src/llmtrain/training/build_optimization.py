@@ -60,10 +60,12 @@ def build_optimization(spec: RunSpec, model: RunModel, data: RunData, accelerato
     withheld, lines = plan(config.model, module.model.trunk, model.frozen, head_first, total)
     for line in [*lines, *schedule.notes()]:
         say(line)
-    training = data.splits.training
+    training = {name: rows.splits.training for name, rows in data.rows.items()}
 
     def named(row: int) -> str:
-        return training[data.loader.example_of(row)].id
+        task, number = data.loader.example_of(row)
+        name = training[task][number].id
+        return f"{task} {name}" if task else name
 
     def alone(step: int, row: int) -> Batch:
         return moved(data.loader.alone(step, row), accelerator.device)

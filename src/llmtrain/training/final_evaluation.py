@@ -13,16 +13,20 @@ import torch
 
 from llmtrain import checkpoint
 from llmtrain.config.convert import to_dict
+from llmtrain.config.sentence_input import SentenceInput
 from llmtrain.core.logging import say
 from llmtrain.core.memory import peak_memory_bytes
-from llmtrain.data.features import tokenize
+from llmtrain.data.features import Features, tokenize
 from llmtrain.evaluation.evaluate import SplitScores, predict_and_score
-from llmtrain.evaluation.report import build_results, write_outputs
+from llmtrain.evaluation.report import ScoredTask, results_of_tasks, rows_of_tasks, write_outputs
 from llmtrain.inference.selector import as_read
 from llmtrain.models.publish import load_weights
 from llmtrain.training.build import Training
 from llmtrain.training.checkpoint_averaging import publish_average
+from llmtrain.training.spec import TaskSpec
 from llmtrain.training.validate import held_out_losses
+
+SPLITS = ("validation", "test")
 
 
 def load_best(run: Training, averaged: list[int] | None) -> int:
@@ -59,47 +63,64 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
     averaged = publish_average(run) if run.config.optim.average_last else None
     best_step = load_best(run, averaged)
     run.model.module.eval()
-    task = run.spec.task
-    scores: dict[str, SplitScores | None] = dict.fromkeys(("validation", "test"))
-    losses: dict[str, dict[str, float]] = {}
-    for split in scores:
-        examples = getattr(run.data.splits, split)
-        if not examples:
-            continue
-        weights = f"average of {len(averaged)} checkpoints" if averaged else f"checkpoint of step {best_step}"
-        say(f"scoring {len(examples)} {split} documents with the {weights}")
-        trained = run.spec.terms.trains_task
-        # a loss may need sentences where the head needs none
-        asked = run.model.task_model.sentence_input if trained else run.spec.sentence_input
-        documents, _ = as_read(examples, run.data.selector, run.spec.base.tokenizer, run.config.data)
-        features = tokenize(documents, run.spec.base.tokenizer, run.config.data, asked, task.encoder,
-                            run.data.learnt)
-        for note in features.stats.notes(split) if split == "test" else ():  # those of validation are told already
-            say(f"data: {note}")
-        if trained:
-            scores[split] = predict_and_score(
-                task, run.model.task_model, run.spec.base.tokenizer, examples, features, run.config, run.precision,
-                accelerator=run.accelerator, baselines=run.config.eval.baselines, validation=run.data.splits.validation)
-        else:
-            losses[split] = held_out_losses(run, features)
+    weights = f"average of {len(averaged)} checkpoints" if averaged else f"checkpoint of step {best_step}"
+    scored = [_score(run, one, weights) for one in run.spec.tasks]
+    losses = {} if run.spec.terms.trains_task else _losses(run, weights)
     progress = run.state.progress
     run.precision.observe(run.model.module.parameters(), run.optimization.optimizer)
-    results = build_results(
-        task,
-        precision=run.precision.report(),
-        validation=scores["validation"], test=scores["test"], whole=run.data.splits.whole, steps=progress.step,
-        skipped_steps=progress.skipped, seconds=progress.seconds,
-        tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
+    results = results_of_tasks(
+        run.spec.task, scored,
+        precision=run.precision.report(), steps=progress.step, skipped_steps=progress.skipped,
+        seconds=progress.seconds, tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
         peak_memory_bytes=train_peak)
     results |= {"losses": losses, "kept_in": run.precision.kept_in(), "best_step": best_step,
-                "averaged_steps": averaged, "data_hash": run.data.splits.content_hash,
+                "averaged_steps": averaged, "data_hash": run.data.content_hash,
                 "world_size": run.accelerator.num_processes, "config": to_dict(run.config)}
     if run.accelerator.is_main_process:
-        shown = scores["test"] or scores["validation"]
-        rows = shown.rows if shown else []
+        rows = rows_of_tasks(scored)
         try:
             show(results, rows)
         finally:  # also where nobody reads what is shown
             write_outputs(run.folder.path, results, rows)
     run.accelerator.wait_for_everyone()
     return results
+
+
+def _score(run: Training, one: TaskSpec, weights: str) -> ScoredTask:
+    """A task's scores of each split that has rows; none where the base alone was trained."""
+    data = run.data.rows[one.name]
+    scores: dict[str, SplitScores | None] = dict.fromkeys(SPLITS)
+    for split in SPLITS if run.spec.terms.trains_task else ():
+        examples = getattr(data.splits, split)
+        if examples:
+            model = run.model.task_model.of_task(one.name)
+            features = _features(run, one, split, weights, model.sentence_input)
+            scores[split] = predict_and_score(
+                one.task, model, run.spec.base.tokenizer, examples, features, one.config, run.precision,
+                accelerator=run.accelerator, baselines=one.config.eval.baselines, validation=data.splits.validation)
+    return ScoredTask(one.name, one.task, scores["validation"], scores["test"], data.splits.whole)
+
+
+def _losses(run: Training, weights: str) -> dict[str, dict[str, float]]:
+    """Held-out losses of each split, of the rows of all tasks that have it."""
+    found: dict[str, dict[str, float]] = {}
+    for split in SPLITS:
+        # a loss may need sentences where the head needs none
+        rows = {one.name: _features(run, one, split, weights, one.sentence_input) for one in run.spec.tasks
+                if getattr(run.data.rows[one.name].splits, split)}
+        if rows:
+            found[split] = held_out_losses(run, rows)
+    return found
+
+
+def _features(run: Training, one: TaskSpec, split: str, weights: str, sentences: SentenceInput | None) -> Features:
+    """A split's rows as the model reads them."""
+    data, tokenizer = run.data.rows[one.name], run.spec.base.tokenizer
+    examples = getattr(data.splits, split)
+    of_task = f" of {one.name}" if one.name else ""
+    say(f"scoring {len(examples)} {split} documents{of_task} with the {weights}")
+    documents, _ = as_read(examples, data.selector, tokenizer, one.config.data)
+    features = tokenize(documents, tokenizer, one.config.data, sentences, one.task.encoder, data.learnt)
+    for note in features.stats.notes(split) if split == "test" else ():  # those of validation are told already
+        say(f"data{of_task}: {note}")
+    return features

@@ -9,6 +9,6 @@ from llmtrain.data.batch import Batch
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:
-    """The batch with its tensors on a device."""
-    return {key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for key, value in batch.items()}
+    """The batch with its tensors on a device, those of its parts too."""
+    return {key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else
+            moved(value, device) if isinstance(value, dict) else value for key, value in batch.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from llmtrain.data.sources.splits import load_splits
 from llmtrain.inference.selector import Selector, as_read, selector_of
 from llmtrain.models.backbone.long_context import describe as describe_long
 from llmtrain.nn.precision import DTYPES, Precision
-from llmtrain.training.spec import RunSpec
+from llmtrain.training.spec import RunSpec, TaskSpec
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """The rows of a run.
+    """The rows of a task.
 
     Attributes:
         splits: As text.
@@ -41,24 +42,34 @@ class Rows:
     selector: Selector | None
 
 
-def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> Rows:
-    """The rows that the configuration names.
+def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> dict[str, Rows]:
+    """The rows that the configuration names, by the task's name in the run.
 
     Raises:
         ConfigError: The processes read different data.
         DataError: There are no rows to validate on.
     """
-    config, tokenizer = spec.config, spec.base.tokenizer
+    found: dict[str, Rows] = {}
+    for one in spec.tasks:
+        try:
+            found[one.name] = _rows_of(one, spec, accelerator, precision)
+        except DataError as error:
+            raise DataError(one.member.told(line) for line in error.problems) from error
+    return found
+
+
+def _rows_of(one: TaskSpec, spec: RunSpec, accelerator: Accelerator, precision: Precision) -> Rows:
+    config, tokenizer = one.config, spec.base.tokenizer
     selector = selector_of(config.data, accelerator.device, precision)
     with accelerator.main_process_first():
         splits = load_splits(config.data, labelled=spec.terms.needs_targets)
         if not splits.validation:
             raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
-        learnt = spec.task.learn(splits, tokenizer, config)
+        learnt = one.task.learn(splits, tokenizer, config)
         for name in ("validation", "test"):
-            splits.notes += spec.task.notes_of(learnt, name, getattr(splits, name))
-        encode = partial(tokenize, tokenizer=tokenizer, config=config.data, sentences=spec.sentence_input,
-                         encoder=spec.task.encoder, learnt=learnt)
+            splits.notes += one.task.notes_of(learnt, name, getattr(splits, name))
+        encode = partial(tokenize, tokenizer=tokenizer, config=config.data, sentences=one.sentence_input,
+                         encoder=one.task.encoder, learnt=learnt)
         documents, told = as_read(splits.training, selector, tokenizer, config.data)
         train = encode(documents)
         documents, _ = as_read(splits.validation[:config.trainer.eval_rows], selector, tokenizer, config.data)
@@ -67,7 +78,7 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> 
         selector.forget()
         splits.content_hash = digest(splits.content_hash + selector.digest)
     _check_alike(splits, accelerator)
-    _tell(splits, train, validation)
+    _tell(splits, train, validation, f"data of {one.name}" if one.name else "data")
     if told is not None:
         say(f"data.long=select_then_write: {told}")
     elif config.data.long is not LongMode.truncate:
@@ -75,8 +86,15 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> 
         say(describe_long(config.data, spec.base.config, int(train.input_ids.lengths.max()), rows,
                           DTYPES[config.precision.name.value], accelerator.device.type))
     if spec.terms.trains_task:
-        spec.task.try_scoring(config.eval, splits.validation)
+        one.task.try_scoring(config.eval, splits.validation)
     return Rows(splits=splits, train=train, validation=validation, learnt=learnt, selector=selector)
+
+
+def content_hash_of(rows: Mapping[str, Rows]) -> str:
+    """The hash of all tasks' text; of the only one, its own."""
+    hashes = [one.splits.content_hash for one in rows.values()]
+    return hashes[0] if len(hashes) == 1 else digest("\0".join(part for pair in zip(rows, hashes, strict=True)
+                                                               for part in pair))
 
 
 def _check_alike(splits: Splits, accelerator: Accelerator) -> None:
@@ -92,9 +110,9 @@ def _check_alike(splits: Splits, accelerator: Accelerator) -> None:
                           "give every machine the same files")
 
 
-def _tell(splits: Splits, train: Features, validation: Features) -> None:
+def _tell(splits: Splits, train: Features, validation: Features, what: str) -> None:
     counts = (len(splits.train), len(splits.validation), len(splits.test))
-    say(f"data: {splits.source}, {' / '.join(map(str, counts))} train / validation / test pairs, content "
+    say(f"{what}: {splits.source}, {' / '.join(map(str, counts))} train / validation / test pairs, content "
         f"{splits.content_hash[:12]}; {train.stats.describe()}")
     for note in (*splits.notes, *train.stats.notes("train"), *validation.stats.notes("validation")):
-        say(f"data: {note}")
+        say(f"{what}: {note}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmtrain.checkpoint import locate_model, read_model_config
 from llmtrain.config.choices import TuningName
+from llmtrain.config.members import Member, members_of
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sentence_input import sentence_input
 from llmtrain.config.terms import Terms
@@ -24,7 +25,7 @@ from llmtrain.models.publish import is_base
 from llmtrain.objectives.base_fit import fit_problems
 from llmtrain.objectives.build import frozen_problems
 from llmtrain.tasks.task import task_named
-from llmtrain.training.spec import RunSpec, StartingPoint
+from llmtrain.training.spec import RunSpec, StartingPoint, TaskSpec
 
 MANY = 1 << 30  # positions, of a base that has no end
 
@@ -40,20 +41,26 @@ def resolve(config: TrainConfig, fresh: bool = True) -> RunSpec:
         ConfigError: The base cannot be used, or with one line for each thing that does not go with it.
         CheckpointError: Its weights are damaged, or its tokenizer has ids that it has no embedding for.
     """
-    base = open_base(config.model)
-    architecture = class_of(config.head.name)
-    longest = max(config.data.max_target_tokens, config.generation.max_new_tokens)
-    spec = RunSpec(config=config, task=task_named(config.task.name), terms=Terms.of(config.objective), base=base,
-                   start=StartingPoint(base), architecture=architecture, sentence_input=sentence_input(config),
-                   behind_document=MANY - architecture.source_limit(MANY, longest))
+    base, members = open_base(config.model), members_of(config)
+    spec = RunSpec(config=config, task=task_named(config.task.name), tasks=tuple(map(_task, members)),
+                   terms=Terms.of(config.objective, members), base=base, start=StartingPoint(base),
+                   architecture=class_of(config.head.name))
     damaged = misfits(base.tokenizer, base.vocabulary, base.path)
-    problems = [*fit_problems(spec.terms.base, base), *_layer_problems(config, base), *_length_problems(spec),
-                *spec.task.problems_with(config, base)]
+    problems = [*fit_problems(spec.terms.base, base), *_layer_problems(config, base)]
+    for one in spec.tasks:
+        problems += map(one.member.told, (*_length_problems(one, base), *one.task.problems_with(one.config, base)))
     if problems:
         raise ConfigError([*problems, *damaged])
     if damaged:
         raise CheckpointError(damaged)
     return replace(spec, start=starting_point(config, base, fresh))
+
+
+def _task(member: Member) -> TaskSpec:
+    config = member.config
+    longest = max(config.data.max_target_tokens, config.generation.max_new_tokens)
+    behind = MANY - class_of(config.head.name).source_limit(MANY, longest)
+    return TaskSpec(member, task_named(config.task.name), sentence_input(config), behind)
 
 
 def _layer_problems(config: TrainConfig, base: Base) -> list[str]:
@@ -76,12 +83,12 @@ def _layer_problems(config: TrainConfig, base: Base) -> list[str]:
     return list(frozen_problems(config.objective.weighting, trunk, config.model.freeze))
 
 
-def _length_problems(spec: RunSpec) -> Iterator[str]:
-    data, base = spec.config.data, spec.base
+def _length_problems(one: TaskSpec, base: Base) -> Iterator[str]:
+    data = one.config.data
     if (least := sum(frame(base.tokenizer)) + 1) > data.max_source_tokens:
         yield (f"data.max_source_tokens={data.max_source_tokens} leaves no room for a document beside its special "
                f"tokens; set {least} or more")
-    yield from length_problems(data, base, spec.source_limit, spec.config.head.name)
+    yield from length_problems(data, base, base.positions - one.behind_document, one.config.head.name)
 
 
 def starting_point(config: TrainConfig, base: Base, fresh: bool) -> StartingPoint:

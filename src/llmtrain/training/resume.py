@@ -152,7 +152,7 @@ def settle_pointers(run: Training, start: Path) -> None:
 
 
 def _check_meta(run: Training, start: Path, meta: dict[str, Any]) -> None:
-    content, steps = run.data.splits.content_hash, run.data.loader.steps_per_epoch
+    content, steps = run.data.content_hash, run.data.loader.steps_per_epoch
     if meta["data_hash"] != content:
         raise ConfigError(f"data changed since the checkpoint at {start}: its content hash was "
                           f"{meta['data_hash'][:12]}, now {content[:12]}; restore the data or choose another run.name")

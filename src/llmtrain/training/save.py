@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from llmtrain.core.files import write_json
 from llmtrain.models.backbone.lora import merged_state
 from llmtrain.models.publish import publish_base, publish_generation
 from llmtrain.objectives.mlm import MaskedLm
-from llmtrain.tasks.task import Task
 from llmtrain.training.build import Training
 
 VOCABULARY_ENTRY = 40  # bytes of a token in a tokenizer's file, about
@@ -42,7 +41,7 @@ def averaged_weights(run: Training) -> Iterator[None]:
 
 def meta_of(run: Training) -> dict[str, Any]:
     """What a checkpoint says of itself: enough to refuse to go on with other data or another layout."""
-    return {"llmtrain": __version__, "step": run.state.progress.step, "data_hash": run.data.splits.content_hash,
+    return {"llmtrain": __version__, "step": run.state.progress.step, "data_hash": run.data.content_hash,
             "world_size": run.accelerator.num_processes, "steps_per_epoch": run.data.loader.steps_per_epoch,
             "precision": {"requested": run.precision.requested, "running": run.precision.running,
                           "effective": run.precision.effective},
@@ -115,8 +114,9 @@ def write_model(run: Training, folder: Path, meta: dict[str, Any]) -> None:
     """The model as it is now, whole, into an empty folder."""
     publish(run, folder)
     run.spec.base.tokenizer.save_pretrained(folder)
-    if run.data.selector is not None and run.spec.terms.trains_task:
-        run.data.selector.copy_to(folder / checkpoint.SELECTOR)
+    for rows in run.data.rows.values():
+        if rows.selector is not None and run.spec.terms.trains_task:
+            rows.selector.copy_to(folder / checkpoint.SELECTOR)
     write_json(folder / "llmtrain.json", meta)
 
 
@@ -153,13 +153,13 @@ def note_validated(run: Training) -> None:
 
 def better(run: Training, value: float, best: float | None) -> bool:
     """Whether a value of ``trainer.best_metric`` beats the best so far; one that is not finite never does."""
-    sign = 1 if more_is_better(run.config.trainer, run.spec.task) else -1
+    sign = 1 if more_is_better(run.config.trainer, run.spec.directions) else -1
     return math.isfinite(value) and (best is None or sign * value > sign * best)
 
 
-def more_is_better(trainer: TrainerConfig, task: Task) -> bool:
+def more_is_better(trainer: TrainerConfig, directions: Mapping[str, bool]) -> bool:
     """Whether a checkpoint with more of ``trainer.best_metric`` is the better one: of a loss it is not, of a metric as
-    the task says, and ``trainer.best_mode`` has the last word."""
+    the tasks say (``directions``), and ``trainer.best_mode`` has the last word."""
     if trainer.best_mode is not None:
         return trainer.best_mode is BestMode.max
-    return next((metric.more_is_better for metric in task.metrics if metric.name == trainer.best_metric), False)
+    return directions.get(trainer.best_metric, False)

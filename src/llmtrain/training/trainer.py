@@ -16,7 +16,7 @@ from llmtrain.training.build import Training
 from llmtrain.training.diagnostics.gradient_probe import probe
 from llmtrain.training.save import check_finite, note_best, note_validated, save
 from llmtrain.training.step import Agreement, StepResult
-from llmtrain.training.validate import validate
+from llmtrain.training.validate import describe, validate
 
 Observer = Callable[[Training, list[Batch]], int]
 
@@ -206,7 +206,7 @@ def evaluate(run: Training, signals: StopSignals) -> bool:
     row = {"step": run.state.progress.step, "epoch": epoch, "split": "validation", **scores}
     write_row(run, row | {"time.evaluation": time.perf_counter() - started})
     losses = "  ".join(f"{name} {scores[f'loss.{name}']:.3f}" for name in run.model.module.terms)
-    scored = f"  {run.spec.task.describe_scores(scores)}" if run.spec.terms.trains_task else ""
+    scored = f"  {describe(run.spec, scores)}" if run.spec.terms.trains_task else ""
     say(f"validation at step {run.state.progress.step}: {losses}{scored}{'  (best so far)' if best else ''}")
     if out_of_patience(run):
         say(f"stopping early: {run.state.progress.evaluations_without_gain} validations without a better "

@@ -5,7 +5,7 @@ Nothing here draws random numbers: masks are functions of the row, decoding is a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -15,17 +15,23 @@ import torch
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.core.signals import StopInterrupt, StopSignals
+from llmtrain.data.batch import PARTS, Batch
 from llmtrain.data.features import Features
 from llmtrain.data.loader import eval_batches
 from llmtrain.evaluation.evaluate import predict_and_score, shared_out
 from llmtrain.tasks.task import Share, at_once
 from llmtrain.training.build import Training
 from llmtrain.training.save import averaged_weights
+from llmtrain.training.spec import RunSpec
 
 
 @torch.no_grad()
-def held_out_losses(run: Training, rows: Features, share: Share = at_once) -> dict[str, float]:
-    """Mean of every term per item, and their weighted total, over the rows and all processes."""
+def held_out_losses(run: Training, rows: Mapping[str, Features], share: Share = at_once) -> dict[str, float]:
+    """Mean of every term per item, and their weighted total, over the rows and all processes.
+
+    Args:
+        rows: Of each task, by its name in the run.
+    """
     terms = run.model.module.terms
     totals = share(lambda: _own_sums(run, rows))
     if run.accelerator.num_processes > 1:
@@ -37,22 +43,30 @@ def held_out_losses(run: Training, rows: Features, share: Share = at_once) -> di
     return row | {"loss.total": sum(row[f"loss.{name}.weighted"] for name in weights)}
 
 
-def _own_sums(run: Training, rows: Features) -> torch.Tensor:
+def _own_sums(run: Training, rows: Mapping[str, Features]) -> torch.Tensor:
     """Every term's sum over this process's rows, and its count."""
     terms = run.model.module.terms
     totals = torch.zeros(2, len(terms), dtype=torch.float64)
     rank, world = run.accelerator.process_index, run.accelerator.num_processes
-    batches = eval_batches(rows, batch_size=32, pad_id=run.data.loader.pad_id, transforms=run.data.transforms)
-    for index, batch in enumerate(batches):
+    for index, batch in enumerate(_batches(run, rows)):
         if index % world != rank:
             continue
         batch = run.to_device(batch)
         counts = run.model.module.counts(batch)
         with run.precision.autocast():
             sums = run.model.module(batch, step=run.state.progress.step)
-        totals += torch.stack([torch.stack([sums[name].double().cpu() for name in terms]),
-                               torch.stack([counts[name].double().cpu() for name in terms])])
+        for place, name in enumerate(terms):  # a task's own term is not among those of another's rows
+            if name in sums:
+                totals[:, place] += torch.stack([sums[name].double().cpu(), counts[name].double().cpu()])
     return totals
+
+
+def _batches(run: Training, rows: Mapping[str, Features]) -> Iterator[Batch]:
+    """The rows of one task after the other, each batch of one alone."""
+    for name, features in rows.items():
+        for batch in eval_batches(features, batch_size=32, pad_id=run.spec.base.special.pad,
+                                  transforms=run.data.transforms[name]):
+            yield {PARTS: {name: batch}} if name else batch
 
 
 def validate(run: Training, signals: StopSignals) -> dict[str, Any]:
@@ -86,19 +100,42 @@ def while_training(config: TrainConfig) -> GenerationConfig:
 
 
 def score(run: Training, share: Share = at_once) -> dict[str, Any]:
-    """Held-out losses of the weights as they are, and the task's metrics where it is trained; the model is back in
+    """Held-out losses of the weights as they are, and each task's metrics where tasks are trained; the model is back in
     training mode afterwards."""
-    rows = run.data.splits.validation[:run.config.trainer.eval_rows]
     run.model.module.eval()
     try:
-        losses = held_out_losses(run, run.data.validation, share)
+        found: dict[str, Any] = held_out_losses(run, {name: rows.validation for name, rows in run.data.rows.items()},
+                                                share)
         if not run.spec.terms.trains_task:
-            return losses
-        task, made_of = run.spec.task, (run.model.task_model, run.spec.base.tokenizer, rows, run.data.validation)
-        task.tune(*made_of, run.config, run.precision, shared_out(len(rows), run.accelerator, share))
-        config = replace(run.config, generation=while_training(run.config))
-        scores = predict_and_score(task, *made_of, config, run.precision, accelerator=run.accelerator,
-                                   baselines=False, evidence=False, share=share)
+            return found
+        for one in run.spec.tasks:
+            rows = run.data.rows[one.name]
+            examples = rows.splits.validation[:run.config.trainer.eval_rows]
+            made_of = (run.model.task_model.of_task(one.name), run.spec.base.tokenizer, examples, rows.validation)
+            one.task.tune(*made_of, one.config, run.precision, shared_out(len(examples), run.accelerator, share))
+            config = replace(one.config, generation=while_training(one.config))
+            scores = predict_and_score(one.task, *made_of, config, run.precision, accelerator=run.accelerator,
+                                       baselines=False, evidence=False, share=share)
+            found |= {one.member.named(name): interval.value for name, interval in scores.metrics.items()}
     finally:
         run.model.module.train()
-    return losses | {name: interval.value for name, interval in scores.metrics.items()}
+    return found | mean_of_tasks(run.spec, found)
+
+
+def mean_of_tasks(spec: RunSpec, scores: Mapping[str, float]) -> dict[str, float]:
+    """The mean of several tasks' first metrics, what is worse when there is more of it counted below 0."""
+    if len(spec.tasks) == 1:
+        return {}
+    firsts = [(one.member.named(one.task.metrics[0].name), one.task.metrics[0].more_is_better) for one in spec.tasks]
+    values = [scores[name] if more else -scores[name] for name, more in firsts]
+    return {spec.task.metrics[0].name: sum(values) / len(values)}
+
+
+def describe(spec: RunSpec, scores: Mapping[str, float]) -> str:
+    """The tasks' metrics in few words, for the line that tells of a validation."""
+    if len(spec.tasks) == 1:
+        return spec.task.describe_scores(scores)
+    told = [f"{one.name}: " + one.task.describe_scores(
+        {metric.name: scores[one.member.named(metric.name)] for metric in one.task.metrics
+         if one.member.named(metric.name) in scores}) for one in spec.tasks]
+    return "  ".join([*told, spec.task.describe_scores(scores)])

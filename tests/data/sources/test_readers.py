@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from helpers import pairs, write_jsonl
-from llmtrain.cli.commands.summarize import batches_of_lines
 from llmtrain.config.choices import OnBadRow
 from llmtrain.core.errors import DataError
 from llmtrain.data.examples import Example
 from llmtrain.data.sources.cells import Reading
+from llmtrain.data.sources.line_stream import batches_of_lines
 from llmtrain.data.sources.own_files import examples_of
 from llmtrain.data.sources.readers import read_rows
 from llmtrain.data.sources.splits import load_splits

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from llmtrain.cli.commands.print_configuration import print_configuration
 from llmtrain.config.convert import to_dict
 from llmtrain.config.decode_checks import idle_settings
-from llmtrain.config.from_checkpoint import Stored
+from llmtrain.config.from_checkpoint import Stored, of_task
 from llmtrain.config.load import load_config
-from llmtrain.config.overrides.paths import path_value
+from llmtrain.config.overrides.paths import path_value, split_override
 from llmtrain.config.schema import Config
 from llmtrain.core.errors import ConfigError
 
 
-def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
-    """(verified model folder, its step, the command's configuration over the stored one).
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A checkpoint that a command takes.
+
+    Attributes:
+        folder: Its verified model folder.
+        step: Its step.
+        config: The command's configuration over the stored one.
+        task: Which of several tasks is meant; empty for a model of one.
+    """
+
+    folder: Path
+    step: int
+    config: Config
+    task: str = ""
+
+
+def open_stored(overrides: list[str], command: str) -> Opened:
+    """The checkpoint that the overrides name; of a model of several tasks, as one of the task that they name.
 
     Raises:
-        ConfigError: No checkpoint is named, or nothing is there.
+        ConfigError: No checkpoint is named, nothing is there, or which of several tasks is meant is not said.
         CheckpointError: It is damaged.
     """
     from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
@@ -28,11 +46,14 @@ def open_stored(overrides: list[str], command: str) -> tuple[Path, int, Config]:
     if named is None:
         raise ConfigError(f"{command} needs checkpoint=PATH; name a run folder, a pointer, a step or a model folder")
     folder = locate_model(Path(named))
-    stored = read_model_config(folder)
-    check_plugins(stored, folder)
-    check_predicts(stored, folder)
-    return folder, int(stored["step"]), load_config(command, overrides,
-                                                    Stored(stored["config"], str(folder / "llmtrain.json")))
+    content = read_model_config(folder)
+    check_plugins(content, folder)
+    check_predicts(content, folder)
+    stored, task = of_task(Stored(content["config"], str(folder / "llmtrain.json")), path_value(overrides, "task"),
+                           folder)
+    if task:
+        overrides = [one for one in overrides if (parts := split_override(one)) is None or parts[1] != "task"]
+    return Opened(folder, int(content["step"]), load_config(command, overrides, stored), task)
 
 
 def idle_told(config: Config, overrides: list[str], writes: bool) -> list[str]:
@@ -45,5 +66,5 @@ def idle_told(config: Config, overrides: list[str], writes: bool) -> list[str]:
 def show_configuration(overrides: list[str], command: str) -> int:
     """Print what ``--cfg job`` asks for: over the checkpoint's own where one is named, else the command's defaults."""
     named = path_value(overrides, "checkpoint") is not None
-    config = open_stored(overrides, command)[2] if named else load_config(command, overrides)
+    config = open_stored(overrides, command).config if named else load_config(command, overrides)
     return print_configuration(to_dict(config))

@@ -4,6 +4,7 @@ but a sentence selector's."""
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from llmtrain.cli.options import Given
@@ -12,6 +13,7 @@ from llmtrain.config.choices import LongMode
 from llmtrain.config.compose import parse, refuse_sweeps
 from llmtrain.config.convert import build
 from llmtrain.config.load import load_config
+from llmtrain.config.members import members_of
 from llmtrain.config.overrides.paths import path_value
 from llmtrain.config.sections.objective import needs_targets
 from llmtrain.config.sections.show import ShowConfig
@@ -40,45 +42,53 @@ def run(arguments: list[str], _given: Given) -> int:
         raise ConfigError(f"unknown command data {' '.join(arguments[:1])!r}; use llmtrain data show [OVERRIDE ...]")
     overrides = [one for one in arguments[1:] if not one.startswith("show.")]
     show = _own([one for one in arguments[1:] if one.startswith("show.")])
-    config, base, labelled = _configuration(overrides)
+    tasks, base, labelled = _configuration(overrides)
+
+    from rich.console import Console
 
     from llmtrain.core.logging import quiet_libraries
-    from llmtrain.data.control_tokens import notes_of
-    from llmtrain.data.inspect import Reader, overlaps_with_train
-    from llmtrain.data.sources.splits import load_splits, subset
+    from llmtrain.evaluation.report import PLAIN_WIDTH
     from llmtrain.models.backbone.pretrained import load_tokenizer, tokenizer_in
 
     quiet_libraries()
-    if not any(one.startswith("data.on_bad_row=") for one in overrides):
-        config.data.on_bad_row = type(config.data.on_bad_row)("skip")
-    splits = load_splits(config.data, labelled=labelled)
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
     published = path_value(overrides, "checkpoint") is not None
-    tokenizer = tokenizer_in(base[0], base[0]) if published else load_tokenizer(*base)
-    reader = Reader(tokenizer, config.data, _shortener(config.data, tokenizer))
+    for name, data in tasks:
+        if not any(one.startswith("data.on_bad_row=") for one in overrides):
+            data.on_bad_row = type(data.on_bad_row)("skip")
+        if name:
+            console.print(f"\n{name}:", style="bold", markup=False)
+        _show(console, data, show, labelled,
+              lambda: tokenizer_in(base[0], base[0]) if published else load_tokenizer(*base))
+    return 0
+
+
+def _show(console: Console, data: DataConfig, show: ShowConfig, labelled: bool, load: Callable[[], Tokenizer]) -> None:
+    """The rows of one task."""
+    from llmtrain.data.control_tokens import notes_of
+    from llmtrain.data.inspect import Reader, overlaps_with_train
+    from llmtrain.data.sources.splits import load_splits, subset
+
+    splits = load_splits(data, labelled=labelled)
+    tokenizer = load()
+    reader = Reader(tokenizer, data, _shortener(data, tokenizer))
     named = [*SPLITS, *(["unlabelled"] if splits.unlabelled else [])]
     profiles = {name: reader.profile(subset(getattr(splits, name), show.sample)) for name in named}
     examples = getattr(splits, show.split.value)
     if not examples:
         raise DataError(f"no {show.split.value} rows in {splits.source}; choose show.split or name data."
                         f"{show.split.value}")
-
-    from rich.console import Console
-
-    from llmtrain.evaluation.report import PLAIN_WIDTH
-
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
     _print_head(console, splits)
-    _print_table(console, splits, profiles, config.data)
+    _print_table(console, splits, profiles, data)
     for name, profile in profiles.items():
         for note in notes_of(name, len(profile.source_tokens), profile.spelled, profile.unwritable):
             console.print(one_line(note), markup=False)
-    _print_histogram(console, show.split.value, config.data.columns().source_word, profiles[show.split.value],
-                     config.data.max_source_tokens)
+    _print_histogram(console, show.split.value, data.columns().source_word, profiles[show.split.value],
+                     data.max_source_tokens)
     _print_overlaps(console, overlaps_with_train(splits) if show.near else [], len(splits.train),
-                    config.data.columns().targets)
+                    data.columns().targets)
     for example in subset(examples, show.rows):
-        _print_row(console, example, reader.read(example), config.data)
-    return 0
+        _print_row(console, example, reader.read(example), data)
 
 
 def _shortener(data: DataConfig, tokenizer: Tokenizer) -> Shorten | None:
@@ -104,17 +114,19 @@ def _own(overrides: list[str]) -> ShowConfig:
     return show
 
 
-def _configuration(overrides: list[str]) -> tuple[Any, tuple[str, str | None], bool]:
-    """The configuration, (path, revision) of the tokenizer, and whether every row must have a target."""
+def _configuration(overrides: list[str]) -> tuple[list[tuple[str, DataConfig]], tuple[str, str | None], bool]:
+    """The data of each task with its name in the run, (path, revision) of the tokenizer, and whether every row must
+    have a target."""
     if path_value(overrides, "checkpoint") is not None:
         from llmtrain.checkpoint import SELECTOR
         from llmtrain.cli.commands.checkpoint_config import open_stored
 
-        folder, _, stored = open_stored(overrides, "eval")
-        stored.data.selector = str(folder / SELECTOR)
-        return stored, (str(folder), None), True
+        opened = open_stored(overrides, "eval")
+        opened.config.data.selector = str(opened.folder / SELECTOR)
+        return [("", opened.config.data)], (str(opened.folder), None), True
     config = load_config("train", overrides)
-    return config, (config.model.path, config.model.revision), needs_targets(config.objective)
+    return ([(member.name, member.config.data) for member in members_of(config)],
+            (config.model.path, config.model.revision), needs_targets(config.objective))
 
 
 def _print_head(console: Console, splits: Splits) -> None:

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from llmtrain.cli.commands.checkpoint_config import idle_told, open_stored, show_configuration
+from llmtrain.cli.commands.checkpoint_config import Opened, idle_told, open_stored, show_configuration
 from llmtrain.cli.options import CFG, Given
 from llmtrain.config.choices import SplitName
 from llmtrain.config.load import load_config
@@ -93,8 +93,8 @@ def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
 
 
 def _score_checkpoint(overrides: list[str]) -> int:
-    folder, step, stored = open_stored(overrides, "eval")
-    config = cast(EvaluateConfig, stored)
+    opened = open_stored(overrides, "eval")
+    folder, step, config = opened.folder, opened.step, cast(EvaluateConfig, opened.config)
     _check_output(config, _root(folder)[0] / "eval")
     if config.eval.prediction != EvalConfig().prediction:
         warn(f"eval.prediction={config.eval.prediction} does nothing without predictions=FILE")
@@ -112,7 +112,7 @@ def _score_checkpoint(overrides: list[str]) -> int:
 
     quiet_libraries()
     task.try_scoring(config.eval, examples)
-    loaded = load_published(folder, config.precision, config.trainer.device)
+    loaded = load_published(folder, config.precision, config.trainer.device, opened.task)
     for line in (*task.notes_of(loaded.learnt, split.value, examples),
                  *idle_told(config, overrides, writes=not loaded.chooses)):
         warn(line)
@@ -139,7 +139,7 @@ def _score_checkpoint(overrides: list[str]) -> int:
                             precision=loaded.precision.report(), seconds=scores.seconds,
                             peak_memory_bytes=peak_memory_bytes(loaded.model.device))
     results |= {"kept_in": loaded.precision.kept_in(), "checkpoint_step": step}
-    output = Path(config.eval.output) if config.eval.output else _default_output(folder, step, config)
+    output = Path(config.eval.output) if config.eval.output else _default_output(opened, config)
     _show(results, output, scores.rows)
     return 0
 
@@ -174,8 +174,9 @@ def _validation(config: EvaluateConfig) -> list[Example] | None:
         return None
 
 
-def _default_output(folder: Path, step: int, config: EvaluateConfig) -> Path:
-    """RUN/eval/STEP-SPLIT-HASH (average-STEP for an average), or beside a lone model folder.
+def _default_output(opened: Opened, config: EvaluateConfig) -> Path:
+    """RUN/eval/STEP-SPLIT-HASH (average-STEP for an average, STEP-TASK of one of several tasks), or beside a lone model
+    folder.
 
     The hash covers the settings and what lies at the data's paths: rows that were moved are scored into one folder.
     """
@@ -185,8 +186,9 @@ def _default_output(folder: Path, step: int, config: EvaluateConfig) -> Path:
     chosen = {name: by_content(getattr(config, name), read, f"{name}.") for name in ("data", "generation", "eval",
                                                                                      "precision")}
     short = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
-    root, label = _root(folder)
-    output = root / "eval" / f"{step if label is None else label}-{config.eval.split.value}-{short}"
+    root, label = _root(opened.folder)
+    named = f"-{opened.task}" if opened.task else ""
+    output = root / "eval" / f"{opened.step if label is None else label}{named}-{config.eval.split.value}-{short}"
     _refuse_link(output)
     return output
 

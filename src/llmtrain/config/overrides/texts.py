@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 
 from llmtrain import registry
 from llmtrain.config.convert import hints
+from llmtrain.config.members import KEY as MEMBERS
 from llmtrain.config.overrides.paths import FUNCTION, PATH_KEYS, quote, quote_path, split_list, split_override
 from llmtrain.config.reference import Key, annotated, keys
 from llmtrain.config.sections.preprocess import KEY as PREPROCESS
@@ -51,6 +52,8 @@ def _as(wanted: Any, optional: bool, name: str, value: str, multirun: bool = Fal
         return ",".join(_as(wanted, optional, name, piece) for piece in pieces)
     if name == PREPROCESS:
         return _list(value, _step)
+    if name == MEMBERS:
+        return _list(value, lambda piece: _loose(piece, ""))
     origin, arguments = get_origin(wanted), get_args(wanted)
     if origin in (list, tuple) and arguments:
         entry, none = annotated(arguments[0])
@@ -95,6 +98,28 @@ def _step(value: str) -> str:
     except LlmtrainError:
         known = {}
     return _group(value, lambda field: (str, False) if field == "name" else annotated(known.get(field, object)))
+
+
+def _loose(value: str, path: str) -> str:
+    """A value whose type is not known here: groups and lists to their bottom, paths and what cannot be read in quotes.
+
+    Args:
+        path: The keys that it stands under, as far as they are those of a whole configuration.
+    """
+    inside = value.strip()
+    if path in PATH_KEYS:
+        return quote_path(inside)
+    if inside.startswith("{") and inside.endswith("}"):
+        pieces = []
+        for piece in split_list(inside[1:-1]):
+            field, colon, entry = piece.partition(":")
+            below = f"{path}.{field.strip()}" if path else field.strip()
+            pieces.append(f"{field}:{_loose(entry, below)}" if colon else piece)
+        return "{" + ",".join(pieces) + "}"
+    if inside.startswith("[") and inside.endswith("]"):
+        listed = split_list(inside[1:-1])
+        return "[" + ",".join(_loose(piece, path) for piece in listed if piece) + "]"
+    return value if not inside or _read(inside) is not _UNREADABLE else quote(inside)
 
 
 def _section(value: str, name: str, known: dict[str, Key]) -> str:

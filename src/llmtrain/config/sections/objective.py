@@ -47,11 +47,13 @@ class Term:
 
     Attributes:
         of_task: It is the task's own, the head's loss; else a base objective.
+        share: What the task weighs among those of the run; ``lam`` has it in it.
     """
 
     name: str
     lam: float
     of_task: bool = False
+    share: float = 1.0
 
 
 def terms_of(objective: ObjectiveConfig) -> tuple[Term, ...]:

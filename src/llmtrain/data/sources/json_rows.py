@@ -139,6 +139,16 @@ def _one_after_another(content: bytes) -> list[Any] | None:
     return found if all(isinstance(one, dict) for one in found) else None
 
 
+def object_of(line: str) -> tuple[dict[str, Any] | None, str]:
+    """(the JSON object that a line holds, ""), (None, "") for a line that is no JSON, or (None, what is wrong)."""
+    if not line.lstrip().startswith("{"):
+        return None, ""
+    try:
+        return _loads(line), ""
+    except (ValueError, RecursionError) as error:
+        return None, f"not JSON ({shorten(str(error), 80)})"
+
+
 def _refuse_python(path: Path, content: bytes) -> None:
     """Raises DataError for dicts as Python prints them: one line for the file, not one for each row."""
     if PYTHON.match(content):

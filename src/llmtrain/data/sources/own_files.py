@@ -92,7 +92,7 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     named = config.columns()
     columns = Columns(named.named(), notes)
     absent: Counter[str] = Counter()
-    for number, (place, row) in enumerate(_expanded(rows, named)):
+    for number, (place, row) in enumerate(expanded(rows, named)):
         if not isinstance(row, str):
             row = columns.find(row)
             row = _emptied(row if named.read else columns.join(row, named.source_key), config, absent)
@@ -126,7 +126,7 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     return examples
 
 
-def _expanded(rows: Iterable[tuple[str, Any]], columns: RowColumns) -> Iterator[tuple[str, Any]]:
+def expanded(rows: Iterable[tuple[str, Any]], columns: RowColumns) -> Iterator[tuple[str, Any]]:
     """Each row, or those that are nested in it."""
     for place, row in rows:
         inner = None if columns.expand is None or isinstance(row, str) else columns.expand(row)
@@ -174,6 +174,13 @@ def _told(problems: list[tuple[str, str]], split: str) -> list[str]:
         shown_rows += len(at)
     hidden = len(problems) - shown_rows
     return lines + ([f"... and {hidden} more bad rows in {split}"] if hidden else [])
+
+
+def without_target(row: dict[str, Any], columns: RowColumns, number: str) -> Example | str:
+    """The row as an example that somebody wants a prediction for, or what is wrong with it."""
+    if columns.read is not None:
+        return _read_by_task(row, columns, number, False)
+    return _source_alone(row, columns, number)
 
 
 def _has_text(row: dict[str, Any], column: str) -> bool:

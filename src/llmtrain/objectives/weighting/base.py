@@ -11,6 +11,7 @@ Shapes: K terms.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ class Weighting(nn.Module):
         self.config, self.terms, self.seed = config, terms, seed
         self.names = [term.name for term in terms]
         self.lams = {term.name: term.lam for term in terms}
-        self.task_term = next((term.name for term in terms if term.of_task), "")  # "": the base is trained alone
+        self.task_terms = [term.name for term in terms if term.of_task]  # none: the base is trained alone
         self.total: int | None = None
         self.moves = bool(registry.get("weighting", config.weighting).requires.get("moves"))
 
@@ -89,16 +90,24 @@ class Weighting(nn.Module):
 
     def describe(self) -> str:
         """The startup line: what is added up in this run, with which weights."""
-        *base, last = self.terms
-        if not last.of_task:
+        base, of_task = ([term for term in self.terms if term.of_task is which] for which in (False, True))
+        if not of_task:
             return f"objective: {added_up(self.terms)} (the base alone, no task term)"
+        tasks = added_up(replace(term, lam=term.share) for term in of_task)
+        tasks = tasks if len(of_task) == 1 else f"({tasks})"
         if not base:
-            return f"objective: {last.name} alone (no base term, lambda unused)"
-        return f"objective: {added_up(base)} + lambda * {last.name}, lambda = {self.course()}: {self.rule}"
+            alone = f"{tasks} alone (no base term, lambda unused)"
+            return f"objective: {alone if len(of_task) == 1 else f'{tasks[1:-1]}: {self.rule}'}"
+        return f"objective: {added_up(base)} + lambda * {tasks}, lambda = {self.course()}: {self.rule}"
+
+    @property
+    def lam(self) -> float:
+        """Lambda: the weight of the task's own term, or of all tasks' together."""
+        return next((term.lam / term.share for term in self.terms if term.of_task and term.share), 0.0)
 
     def course(self) -> str:
         """Lambda in words."""
-        return f"{self.lams[self.task_term]:g}"
+        return f"{self.lam:g}"
 
 
 def added_up(terms: Any) -> str:

@@ -20,11 +20,12 @@ class LinearLambda(Weighting):
         return int(self.config.lam_steps or self.total or 0)
 
     def weights(self, step: int) -> dict[str, float]:
-        start, end, steps = self.config.lam_start, self.lams[self.task_term], self.steps
-        if step >= steps:
+        if step >= self.steps:
             return dict(self.lams)
-        return self.lams | {self.task_term: start + (end - start) * self.gone(step / steps)}
+        gone = self.gone(step / self.steps)
+        starts = {term.name: self.config.lam_start * term.share for term in self.terms if term.of_task}
+        return self.lams | {name: start + (self.lams[name] - start) * gone for name, start in starts.items()}
 
     def course(self) -> str:
-        return (f"{self.config.lam_start:g} -> {self.lams[self.task_term]:g} over {self.steps} steps "
+        return (f"{self.config.lam_start:g} -> {self.lam:g} over {self.steps} steps "
                 f"({self.name})")

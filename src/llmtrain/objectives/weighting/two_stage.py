@@ -27,14 +27,14 @@ class TwoStage(Weighting):
         first = step < self.switch
         rest = 1.0 if first else self.config.step.rest
         weights = {name: lam * rest for name, lam in self.lams.items()}
-        return weights | {self.task_term: 0.0 if first else self.lams[self.task_term]}
+        return weights | {name: 0.0 if first else self.lams[name] for name in self.task_terms}
 
     def idle(self, step: int) -> frozenset[str]:
         return frozenset(name for name, weight in self.weights(step).items() if weight == 0.0)
 
     def describe(self) -> str:
-        *base, task = self.terms
+        base, of_task = ([term for term in self.terms if term.of_task is which] for which in (False, True))
         rest = self.config.step.rest
         left = f" + {rest:g} * ({added_up(base)})" if rest else ""
-        return (f"objective: two stages, {added_up(base)} alone for {self.switch} steps, then {added_up([task])}"
+        return (f"objective: two stages, {added_up(base)} alone for {self.switch} steps, then {added_up(of_task)}"
                 f"{left}: each stage computes its own terms only")

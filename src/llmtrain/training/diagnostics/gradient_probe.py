@@ -96,7 +96,7 @@ def probe(work: Work, lams: dict[str, float]) -> Probed | None:
     norms = {name: values[f"probe.{name}.norm"] for name in work.names}
     balanced = _balanced(norms, lams)
     values |= {f"probe.lam.{name}": lam for name, lam in balanced.items()}
-    return Probed(values, _line(work.step, norms, values, balanced, work.module.task_term))
+    return Probed(values, _line(work.step, norms, values, balanced, work.module.task_terms))
 
 
 def _of_block(names: list[str], block: str, product_KK: Tensor) -> dict[str, float]:
@@ -119,7 +119,7 @@ def _balanced(norms: dict[str, float], lams: dict[str, float]) -> dict[str, floa
 
 
 def _line(step: int, norms: dict[str, float], values: dict[str, float], balanced: dict[str, float],
-          task_term: str) -> str:
+          task_terms: list[str]) -> str:
     told = ", ".join(f"{name} {norm:.3g}" for name, norm in norms.items())
     text = f"probe at step {step}: gradient on the base {told}"
     pairs = [(one, two) for one, two in itertools.combinations(norms, 2) if f"probe.cosine.{one}.{two}" in values]
@@ -130,8 +130,8 @@ def _line(step: int, norms: dict[str, float], values: dict[str, float], balanced
     silent = [name for name, norm in norms.items() if norm == 0]
     if silent:
         return f"{text}; {', '.join(silent)} does not reach the base at this step"
-    if len(balanced) == 2 and task_term in balanced:
+    if len(balanced) == 2 and len(task_terms) == 1:
         first = next(iter(balanced))
-        return f"{text}; objective.lam={balanced[task_term] / balanced[first]:.3g} would balance them"
+        return f"{text}; objective.lam={balanced[task_terms[0]] / balanced[first]:.3g} would balance them"
     lams = ", ".join(f"{name} {lam:.3g}" for name, lam in balanced.items())
     return f"{text}; lams that would balance them: {lams}" if lams else text

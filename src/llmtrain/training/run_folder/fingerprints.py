@@ -13,7 +13,10 @@ from llmtrain.checkpoint import locate_model
 from llmtrain.checkpoint.locate import digest_of, read_pointer, step_folders
 from llmtrain.checkpoint.manifest import MANIFEST, record_of
 from llmtrain.config.choices import LongMode, SplitName
+from llmtrain.config.members import members_of
+from llmtrain.config.run_id import member_key
 from llmtrain.config.schema import EvaluateConfig, TrainConfig
+from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.task import asks_without_model
 from llmtrain.core.errors import CheckpointError, ConfigError, LlmtrainError
 from llmtrain.core.paths import given_path
@@ -70,7 +73,18 @@ def _read(readers: Iterable[tuple[str, Read]]) -> tuple[dict[str, str], list[Llm
 
 def _readers(config: TrainConfig) -> Iterator[tuple[str, Read]]:
     """(key, what makes its fingerprint) of each path in use."""
-    data, model = config.data, config.model
+    model = config.model
+    for member in members_of(config):
+        for key, read in _readers_of_data(member.config.data):
+            yield member_key(member.name, key) if member.name else key, read
+    yield "model.path", partial(_of_base, model.path)
+    if model.init_from is not None:
+        yield "model.init_from", partial(_of_model, model.init_from)
+    if config.run.extend_from is not None:
+        yield "run.extend_from", partial(_of_checkpoint, config.run.extend_from)
+
+
+def _readers_of_data(data: DataConfig) -> Iterator[tuple[str, Read]]:
     files = ("train", "validation", "test", "unlabelled") if data.name == "files" else ("unlabelled",)
     for name in files:
         if (value := getattr(data, name)) is not None:
@@ -79,11 +93,6 @@ def _readers(config: TrainConfig) -> Iterator[tuple[str, Read]]:
         yield "data.hub.name", partial(_of_hub_folder, data.hub.name)
     if data.long is LongMode.select_then_write and data.selector is not None:
         yield "data.selector", partial(_of_model, data.selector)
-    yield "model.path", partial(_of_base, model.path)
-    if model.init_from is not None:
-        yield "model.init_from", partial(_of_model, model.init_from)
-    if config.run.extend_from is not None:
-        yield "run.extend_from", partial(_of_checkpoint, config.run.extend_from)
 
 
 def _joined(digests: Any) -> str:

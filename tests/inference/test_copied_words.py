@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from helpers import tiny_tokenizer
-from llmtrain.tasks.summarization.summarizer import Copied, copied_words
+from llmtrain.inference.copied_words import copied_words
+from llmtrain.inference.generated import Copied
 
 DOCUMENT = "Sorting lists,  then the Graph loads."  # sort ##ing, list ##s: two pieces a word
 
