@@ -86,7 +86,7 @@ def build_model(spec: RunSpec, learnt: Learnt, accelerator: Accelerator, precisi
     frozen = _hold_still(model, spec)
     _tell_of_writing(model, spec)
     module = JointModule(model, build_objectives(spec.terms.base, config.objective, model, base,
-                                                 max(len(one.row_labels) for one in learnt.values())),
+                                                 len(learnt.row_labels)),
                          build_weighting(config.objective, spec.terms, config.run.seed))
     module.to(accelerator.device)
     seed_process(config.run.seed, accelerator.process_index)

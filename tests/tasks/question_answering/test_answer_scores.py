@@ -27,7 +27,8 @@ def test_answers_are_compared_as_squad_does(text: str, plain: str) -> None:
     ("cat cat dog", ("cat dog dog",), 0, 100 * 2 / 3),  # each word as often as both have it
     ("nothing alike", ("Denver",), 0, 0), ("", ("Denver",), 0, 0),
     ("", ("",), 100, 100), ("the", ("",), 100, 100), ("Denver", ("",), 0, 0),
-    ("", ("the", "."), 100, 100)])  # references of articles and marks alone are left out, as by the script
+    ("", ("the", "."), 100, 100),  # references of articles and marks alone are left out, as by the script
+    ("", ("Denver", "the"), 0, 0)])
 def test_english_scores_are_squads(prediction: str, references: tuple[str, ...], em: float, f1: float) -> None:
     scores = AnswerScorer("en", []).score(prediction, example(*references))
     assert scores == {"exact_match": em, "f1": pytest.approx(f1)}

@@ -60,6 +60,8 @@ def test_the_threshold_is_the_one_that_scores_best() -> None:
     assert best_threshold(examples, answers, scorer, "exact_match") == 1.5
     swapped = [("red", -3.0), ("list", 3.0), ("red", 2.0), ("list", 5.0)]
     assert best_threshold(examples, swapped, scorer, "f1") == -0.5  # as good as 4, and nearer to 0
+    alike = [("red", -6.0), ("red", -3.0), ("red", 1.0), ("red", 4.0)]
+    assert best_threshold([row("red"), row(""), row("red"), row("")], alike, scorer, "f1") == 2.5  # so is -4.5
 
 
 def test_every_threshold_is_tried() -> None:

@@ -72,7 +72,7 @@ class MarkedAnswers:
                 made["labels"].append(labels)
                 made[OWNER].append(number)
                 made["spelled"].append(spelled)
-                made["cut_source"].append(len(read.windows) > 1)
+                made["cut_source"].append(False)  # all of it is read, in windows
                 made["cut_target"].append(len(labels) == 2 and labels[1] - labels[0] >= self._longest)
                 made["empty"].append(not window.places)
                 made["unwritable"].append(False)

@@ -69,13 +69,22 @@ class QuestionAnswering(TextTask):
             spans = share(lambda: _spans(model, tokenizer, examples, features, rows, config, precision,
                                          max(CONSIDERED, wanted), progress))
             return [_prediction(one, examples[i], model, wanted) for i, one in zip(rows, spans, strict=True)]
-        shown = {i: replace(examples[i], source=asked(examples[i].fields["question"], examples[i].source))
-                 for i in rows}
-        read = [shown.get(i, example) for i, example in enumerate(examples)]
-        made = super().predict(model, tokenizer, read, features, rows, config, precision, progress=progress,
-                               share=share, evidence=evidence)
-        return [Prediction(one.text, _found(one.text, examples[i].source) | one.detail)
-                for i, one in zip(rows, made, strict=True)]
+        made = super().predict(model, tokenizer, [_read(one) for one in examples], features, rows, config, precision,
+                               progress=progress, share=share, evidence=evidence)
+        return [_placed(one, examples[i]) for i, one in zip(rows, made, strict=True)]
+
+    def predict_in_full(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
+                        config: Any, precision: Any, documents: Sequence[str]) -> list[Prediction]:
+        if _marks(model):
+            return self.predict(model, tokenizer, examples, features, range(len(examples)), config, precision,
+                                progress=lambda rows: None)
+        shown = [_read(example) for example in examples]
+        made = super().predict_in_full(model, tokenizer, shown, features, config, precision,
+                                       [example.source for example in shown])
+        return [_placed(one, example) for one, example in zip(made, examples, strict=True)]
+
+    def nothing(self, model: TaskModel, config: Any) -> Prediction:
+        return Prediction("", {"start": None, "end": None}) if _marks(model) else super().nothing(model, config)
 
     def predict_in_full(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
                         config: Any, precision: Any, documents: Sequence[str], reads: Tokenizer) -> list[Prediction]:
@@ -196,7 +205,13 @@ def _prediction(found: SpanScores, example: Example, model: TaskModel, wanted: i
     return Prediction("" if none else _text(example, found), detail)
 
 
-def _found(text: str, context: str) -> dict[str, Any]:
-    """Where a written answer stands in the context, if it does."""
-    start = context.find(text) if text else -1
-    return {"start": None, "end": None} if start < 0 else {"start": start, "end": start + len(text)}
+def _read(example: Example) -> Example:
+    """The example as a head that writes reads it."""
+    return replace(example, source=asked(example.fields["question"], example.source))
+
+
+def _placed(prediction: Prediction, example: Example) -> Prediction:
+    """A written answer with where it stands in the context, if it does."""
+    text, start = prediction.text, example.source.find(prediction.text)
+    place = {"start": start, "end": start + len(text)} if text and start >= 0 else {"start": None, "end": None}
+    return replace(prediction, detail=place | prediction.detail)

@@ -90,7 +90,7 @@ def test_rows_may_be_padded_on_the_left(folder: Path) -> None:
 def test_the_context_is_the_second_segment_where_base_and_tokenizer_know_segments(tmp_path: Path) -> None:
     folder = make_tiny_base(tmp_path / "base")
     model, tokenizer = made(folder), AutoTokenizer.from_pretrained(folder)
-    given = tokenizer(["what is red", "what"], ["the list is red", "red is the list of it"], padding=True,
+    given = tokenizer(["what is red", "what"], ["the list is red", "red is the list of it and this"], padding=True,
                       return_tensors="pt")
     found = model.segments_of(given["input_ids"])
     assert found is not None and torch.equal(found * given["attention_mask"], given["token_type_ids"])
