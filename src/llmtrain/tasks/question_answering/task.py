@@ -21,7 +21,7 @@ from llmtrain.tasks.question_answering.answer_scores import AnswerScorer
 from llmtrain.tasks.question_answering.no_answer import MOST, best_threshold
 from llmtrain.tasks.question_answering.options import AUTO, QuestionAnsweringEval
 from llmtrain.tasks.question_answering.question_rows import MARKS, asked, question_rows, windows_of
-from llmtrain.tasks.task import Baseline, Gathered, Prediction, Scorer, Share, Task, at_once
+from llmtrain.tasks.task import Baseline, Gathered, Prediction, Scorer, Share, at_once
 from llmtrain.tasks.text_task import TextTask
 
 if TYPE_CHECKING:
@@ -74,22 +74,17 @@ class QuestionAnswering(TextTask):
         return [_placed(one, examples[i]) for i, one in zip(rows, made, strict=True)]
 
     def predict_in_full(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
-                        config: Any, precision: Any, documents: Sequence[str]) -> list[Prediction]:
+                        config: Any, precision: Any, documents: Sequence[str], reads: Tokenizer) -> list[Prediction]:
         if _marks(model):
             return self.predict(model, tokenizer, examples, features, range(len(examples)), config, precision,
                                 progress=lambda rows: None)
         shown = [_read(example) for example in examples]
         made = super().predict_in_full(model, tokenizer, shown, features, config, precision,
-                                       [example.source for example in shown])
+                                       [example.source for example in shown], reads)
         return [_placed(one, example) for one, example in zip(made, examples, strict=True)]
 
     def nothing(self, model: TaskModel, config: Any) -> Prediction:
         return Prediction("", {"start": None, "end": None}) if _marks(model) else super().nothing(model, config)
-
-    def predict_in_full(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
-                        config: Any, precision: Any, documents: Sequence[str], reads: Tokenizer) -> list[Prediction]:
-        """As :meth:`predict`: a span, or where a written answer stands, is all there is to tell."""
-        return Task.predict_in_full(self, model, tokenizer, examples, features, config, precision, documents, reads)
 
     def describe_decoding(self, model: TaskModel, tokenizer: Tokenizer, config: Any) -> str:
         if not _marks(model):
