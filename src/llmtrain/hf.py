@@ -12,6 +12,7 @@ with quieted_imports():
     from transformers import (
         AutoConfig,
         AutoModel,
+        AutoModelForQuestionAnswering,
         AutoModelForSeq2SeqLM,
         AutoModelForSequenceClassification,
         AutoTokenizer,
@@ -32,16 +33,19 @@ with quieted_imports():
         LlmtrainPrefixConfig,
         LlmtrainSeq2SeqConfig,
         LlmtrainSeveralConfig,
+        LlmtrainSpanConfig,
     )
     from llmtrain.models.prefix_lm import LlmtrainForPrefixLM
     from llmtrain.models.sentence_extraction import LlmtrainForExtraction
     from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
     from llmtrain.models.sequence_classification import LlmtrainForSequenceClassification
     from llmtrain.models.several_heads import LlmtrainForSeveralTasks
+    from llmtrain.models.span import LlmtrainForQuestionAnswering
     from llmtrain.models.text_generation import special_tokens
 
 for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
                     (LlmtrainForExtraction, AutoModel), (LlmtrainForSeveralTasks, AutoModel),
+                    (LlmtrainForQuestionAnswering, AutoModelForQuestionAnswering),
                     (LlmtrainForSequenceClassification, AutoModelForSequenceClassification)):
     AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
     auto.register(model.config_class, model, exist_ok=True)
@@ -51,8 +55,9 @@ MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[LlmtrainClassificationConfig.mod
     LlmtrainForSequenceClassification.__name__)
 
 __all__ = ["LlmtrainClassificationConfig", "LlmtrainExtractionConfig", "LlmtrainForExtraction", "LlmtrainForPrefixLM",
-           "LlmtrainForSeq2SeqLM", "LlmtrainForSequenceClassification", "LlmtrainForSeveralTasks",
-           "LlmtrainPrefixConfig", "LlmtrainSeq2SeqConfig", "LlmtrainSeveralConfig"]
+           "LlmtrainForQuestionAnswering", "LlmtrainForSeq2SeqLM", "LlmtrainForSequenceClassification",
+           "LlmtrainForSeveralTasks", "LlmtrainPrefixConfig", "LlmtrainSeq2SeqConfig", "LlmtrainSeveralConfig",
+           "LlmtrainSpanConfig"]
 
 
 def load(folder: Path) -> tuple[Any, Any]:

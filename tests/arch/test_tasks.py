@@ -25,6 +25,7 @@ NAMES_SUMMARIES = {
     "config/sections/task.py": "the task of configurations that were stored before there was a choice",
     "data/sources/docstrings.py": "PEP 257 calls a docstring's first line its summary; its keys are stored",
     "data/text/preprocess/options.py": "keys and values of steps that stored configurations hold (apply=summary)",
+    "tasks/question_answering/docstring_parameters.py": "keys of data=docstrings that stored configurations hold",
 }
 IMPORTS_A_TASK = {
     ("__init__.py", "summarization"): "llmtrain.Summarizer, imported when it is first asked for",

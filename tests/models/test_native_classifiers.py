@@ -92,7 +92,7 @@ def test_the_pipeline_takes_a_published_folder(native: bool, place: Path, tiny_b
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_our_own_class_takes_either_padding_pairs_and_labels(place: Path, tiny_base: Path) -> None:
+def test_our_own_class_takes_either_padding_and_labels(place: Path, tiny_base: Path) -> None:
     assert train(place, tiny_base, "objective=label_only").returncode == 0
     model: Any = AutoModelForSequenceClassification.from_pretrained(published(place))
     tokenizer = AutoTokenizer.from_pretrained(published(place))
@@ -102,12 +102,8 @@ def test_our_own_class_takes_either_padding_pairs_and_labels(place: Path, tiny_b
         right = model(**tokenizer(texts, return_tensors="pt", padding=True))
         tokenizer.padding_side = "left"
         left = model(**tokenizer(texts, return_tensors="pt", padding=True), labels=torch.tensor([2, 0]))
-        pair = tokenizer([texts[0]], [texts[1]], return_tensors="pt")
-        apart = model(**pair).logits
-        together = model(**(pair | {"token_type_ids": torch.zeros_like(pair["input_ids"])})).logits
     assert torch.allclose(right.logits, left.logits, atol=1e-5) and right.loss is None
     assert torch.allclose(left.loss, torch.nn.functional.cross_entropy(right.logits, torch.tensor([2, 0])), atol=1e-5)
-    assert not torch.allclose(apart, together, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "overrides", "told"), [

@@ -52,7 +52,8 @@ class Key:
         if isinstance(self.type, type) and issubclass(self.type, Enum):
             return [str(member.value) for member in self.type]
         if self.type is bool:
-            return ["true", "false", *(["never"] if self.path == "generation.early_stopping" else [])]
+            word = "never" if self.path == "generation.early_stopping" else self.default  # auto, of a key that has it
+            return ["true", "false", *([word] if isinstance(word, str) else [])]
         if self.path == "objective.base":
             return ["none", *(part.name for part in registry.parts("objective"))]
         if self.path == "optim.name":

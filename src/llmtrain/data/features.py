@@ -44,8 +44,12 @@ class Stats:
     spelled: tuple[str, ...] = ()  # of each row that spells control tokens of the tokenizer, the first one
     unwritable: int = 0  # targets that hold what no token stands for
     texts: bool = True  # targets are
+    examples: int | None = None  # that the rows are windows of; None: a row is an example
 
     def describe(self) -> str:
+        if self.examples is not None:
+            return (f"{self.examples} documents in {self.rows} windows of at most {self.max_source_tokens} tokens, "
+                    f"{self.cut_targets} of them with a target of more than {self.max_target_tokens}")
         share = [100 * count / max(1, self.rows) for count in (self.cut_sources, self.cut_targets)]
         targets = f", {share[1]:.1f} % of targets to {self.max_target_tokens}" if self.texts else ""
         empty = f"; of {self.empty} documents data.preprocess leaves no token" if self.empty else ""
@@ -134,7 +138,8 @@ def tokenize(examples: list[Example], tokenizer: Tokenizer, config: DataConfig, 
     content = digest("\0".join(sources) + "\1" + "\0".join(targets) + ("\1" + "\0".join(fields) if any(fields) else ""))
     cut = cut_of(tokenizer, config)
     key = digest("\0".join([content, describe(tokenizer), type(tokenizer).__name__, str(config.max_source_tokens),
-                            str(FORMAT), type(encode).__qualname__, encode.describe()]))[:24]
+                            str(FORMAT), type(encode).__qualname__, encode.describe(),
+                            *([describe(learnt.tokenizer)] if learnt is not None and learnt.tokenizer else [])]))[:24]
     processes = config.processes or max(1, min(os.cpu_count() or 1, len(examples) // ROWS_PER_PROCESS))
     lists = ["input_ids", "labels", *encode.columns]
     given = {"source": sources, "target": targets, "fields": fields, "row": list(range(len(examples)))}
@@ -149,7 +154,8 @@ def tokenize(examples: list[Example], tokenizer: Tokenizer, config: DataConfig, 
                        features=schema, new_fingerprint=key)
     stats = Stats(len(rows), sum(rows["cut_source"]), sum(rows["cut_target"]), config.max_source_tokens,
                   config.max_target_tokens, sum(rows["empty"]), cut.describe(),
-                  tuple(one for one in rows["spelled"] if one), sum(rows["unwritable"]), bool(config.target_limit))
+                  tuple(one for one in rows["spelled"] if one), sum(rows["unwritable"]), bool(config.target_limit),
+                  len(examples) if encode.splits else None)
     owner = np.array(rows[OWNER], dtype=np.int64) if encode.splits else None
     return _features({name: _ragged(rows, name) for name in lists}, stats, owner)
 

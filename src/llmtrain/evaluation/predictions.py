@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from llmtrain.config.schema import EvaluateConfig
 from llmtrain.core.errors import DataError, shown
@@ -16,6 +16,8 @@ from llmtrain.data.sources.columns import Columns
 from llmtrain.data.sources.encodings import NOT_UTF8, NUL, SAVE_AS
 from llmtrain.data.sources.readers import SUFFIXES, kind_of, read_bytes, read_rows, read_text
 from llmtrain.tasks.task import Prediction, Task
+
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,8 @@ class Row:
 def read_predictions(path: Path, examples: list[Example], column: str = "prediction",
                      document: str | None = None, how: Reading | None = None, task: Task | None = None,
                      ) -> list[Prediction]:
-    """One prediction for each example: plain lines or a JSON list of texts in order, or rows, matched by ``id`` where
-    they have one.
+    """One prediction for each example: plain lines or a JSON list of texts in order, a JSON object of texts by id (as
+    SQuAD's script reads them), or rows, matched by ``id`` where they have one.
 
     Args:
         column: The column of rows that holds the predictions; no other one is taken for it.
@@ -50,15 +52,22 @@ def read_predictions(path: Path, examples: list[Example], column: str = "predict
         return _as_many([Prediction(line.removesuffix("\r")) for line in lines], path, examples)
     if kind == ".json" and (listed := _list_of_texts(path)) is not None:
         return _as_many([Prediction(text) for text in listed], path, examples)
+    if kind == ".json" and (named := _texts_by_id(path, column)) is not None:
+        rows = [Row(str(path), name, Prediction(text), None) for name, text in named.items()]
+        return _in_order(_as_many(rows, path, examples), path, examples)
     how = how or Reading()
     columns = Columns({"eval.prediction": column}, how.notes)
     rows = [_row(place, row if isinstance(row, str) else columns.find(row), column, document, task)
             for place, row in read_rows(path, how)]
-    found = _as_many([row.made for row in rows], path, examples)
+    return _in_order(_as_many(rows, path, examples), path, examples)
+
+
+def _in_order(rows: list[Row], path: Path, examples: list[Example]) -> list[Prediction]:
+    """The rows' predictions, each for the example of its id; in their order where no row has one."""
     ids = [row.id for row in rows]
     if ids == [e.id for e in examples] or all(identity is None for identity in ids):
         _check_documents(rows, examples)
-        return found
+        return [row.made for row in rows]
     by_id = _by_id(rows)
     missing = [e.id for e in examples if e.id not in by_id]
     if missing:
@@ -96,6 +105,20 @@ def _list_of_texts(path: Path) -> list[str] | None:
     return value
 
 
+def _texts_by_id(path: Path, column: str) -> dict[str, str] | None:
+    """What a .json file holds, where that is an object of texts and no row that has the column."""
+    try:
+        value = json.loads(read_bytes(path).decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None  # the reader of rows tells what is wrong with it
+    if not isinstance(value, dict) or not value or column in value or not all(
+            isinstance(text, str) for text in value.values()):
+        return None
+    if bad := next((name for name, text in value.items() if SURROGATE.search(name + text)), None):
+        raise DataError(f"half a character (a lone surrogate, as in \\ud83d) of id {shown(bad)} at {path}; mend it")
+    return value
+
+
 def _refuse_json(lines: list[str], path: Path) -> None:
     """Rows under the name of a text file would be scored with their braces."""
     def is_row(line: str) -> bool:
@@ -109,7 +132,7 @@ def _refuse_json(lines: list[str], path: Path) -> None:
         raise DataError(f"JSON objects, one a line, in a text file at {path}; rename it to .jsonl")
 
 
-def _as_many(found: list[Prediction], path: Path, examples: list[Example]) -> list[Prediction]:
+def _as_many(found: list[Given], path: Path, examples: list[Example]) -> list[Given]:
     if len(found) != len(examples):
         raise DataError(f"{len(found)} predictions at {path} for {len(examples)} documents; they must be as many")
     return found

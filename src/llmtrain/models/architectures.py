@@ -38,6 +38,8 @@ registry.register("architecture", "sequence_classification", ArchitectureOptions
 registry.register("architecture", "sentence_extraction", ArchitectureOptions,
                   "llmtrain.models.sentence_extraction:LlmtrainForExtraction",
                   "the base reads, the head chooses sentences")
+registry.register("architecture", "span", ArchitectureOptions, "llmtrain.models.span:LlmtrainForQuestionAnswering",
+                  "the base reads a question and a context, the head marks where the answer stands", text=False)
 registry.register("architecture", "several_heads", ArchitectureOptions,
                   "llmtrain.models.several_heads:LlmtrainForSeveralTasks", "the base reads, each task has a head on it",
                   text=False)

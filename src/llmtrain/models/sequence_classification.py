@@ -21,7 +21,7 @@ from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.models import native_classifiers
 from llmtrain.models.heads.classifier.head import label_nll
 from llmtrain.models.hf_config import LlmtrainClassificationConfig
-from llmtrain.models.padding import leading, moved, right_padded
+from llmtrain.models.padding import right_padded
 from llmtrain.models.task_model import TaskModel
 from llmtrain.nn.attention import tracing
 
@@ -46,7 +46,7 @@ class LlmtrainForSequenceClassification(TaskModel):
         """Label texts, or pairs of texts, padded on either side.
 
         Args:
-            token_type_ids: Which text of a pair each token belongs to, for bases that tell them apart.
+            token_type_ids: Taken, since BERT tokenizers make it, and not used: the separators tell pairs apart.
             labels: (B,) numbers of labels; where a row may have several, (B, C) 0 and 1.
 
         Returns:
@@ -54,10 +54,8 @@ class LlmtrainForSequenceClassification(TaskModel):
         """
         if not tracing():
             self.warn_if_padding_and_no_attention_mask(input_ids, attention_mask)
-        if token_type_ids is not None and attention_mask is not None:
-            token_type_ids = moved(token_type_ids, leading(attention_mask))
         ids_BS, mask_BS, _places = right_padded(input_ids, attention_mask)
-        logits_BC = self.head.logits(self.encode(ids_BS, mask_BS, segments_BS=token_type_ids))
+        logits_BC = self.head.logits(self.encode(ids_BS, mask_BS))
         loss = None
         if labels is not None:
             total, count = label_nll(logits_BC, labels.long().view(len(labels), -1), self.head.multi_label)

@@ -97,7 +97,8 @@ def _score(run: Training, one: TaskSpec, weights: str) -> ScoredTask:
             model = run.model.task_model.of_task(one.name)
             features = _features(run, one, split, weights, model.sentence_input)
             scores[split] = predict_and_score(
-                one.task, model, run.spec.base.tokenizer, examples, features, one.config, run.precision,
+                one.task, model, data.learnt.writes(run.spec.base.tokenizer), examples, features, one.config,
+                run.precision,
                 accelerator=run.accelerator, baselines=one.config.eval.baselines, validation=data.splits.validation)
     return ScoredTask(one.name, one.task, scores["validation"], scores["test"], data.splits.whole)
 

@@ -132,7 +132,7 @@ def _score_checkpoint(overrides: list[str]) -> int:
         print(one_line(f"data: {note}"), file=sys.stderr)
     loaded.precision.watch(loaded.first_linear())
     loaded.precision.observe(loaded.model.parameters())
-    scores = predict_and_score(task, loaded.model, loaded.tokenizer, examples, features, config, loaded.precision,
+    scores = predict_and_score(task, loaded.model, loaded.writes, examples, features, config, loaded.precision,
                                baselines=config.eval.baselines, validation=validation)
     results = build_results(task, validation=scores if split is SplitName.validation else None,
                             test=scores if split is SplitName.test else None, whole=splits.whole,

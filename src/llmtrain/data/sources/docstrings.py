@@ -16,9 +16,10 @@ import sys
 import sysconfig
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from typing import Any
 
 from llmtrain.config.sections.data import DataConfig, DocstringsConfig
 from llmtrain.core.cache import find_cached, open_cache
@@ -34,6 +35,7 @@ SKIPPED_FOLDERS = {"tests", "test", "testing", "_vendor", "vendored", "__pycache
 NOISE = re.compile(r"^\s*(>>>|\.\.\.|\.\. )|^[\s=\-~^*#`+|]+$")
 WORDS = re.compile(r"\w+")
 Pair = tuple[str, str, str]  # (module:line, document, summary)
+Job = tuple[str, str, str]  # (package, its folder, file)
 
 
 def read_docstrings(config: DataConfig) -> Splits:
@@ -44,15 +46,39 @@ def read_docstrings(config: DataConfig) -> Splits:
 
 def docstring_pairs(config: DataConfig) -> tuple[list[Pair], str]:
     """Extract (or read from the cache), filter and deduplicate; the pairs, and where they come from in few words."""
-    options = config.docstrings
+    rows, libraries = cached_rows("docstrings", EXTRACTOR, _pairs_of_files, config)
+    pairs = _filtered([(row[0], row[1], row[2]) for row in rows], config.docstrings)
+    return pairs, f"docstrings of {libraries} installed libraries"
+
+
+def cached_rows(kind: str, extractor: int, extract: Callable[[list[Job]], list[list[Any]]], config: DataConfig,
+                ) -> tuple[list[Any], int]:
+    """(what ``extract`` finds in the sources of the installed libraries, how many of these there are).
+
+    It is kept under a name that tells the libraries' versions.
+
+    Args:
+        kind: What the rows are called in the cache.
+        extractor: The version of ``extract``.
+        extract: Gives a list of rows (JSON) for each file; picklable, since processes share the files out.
+    """
     roots = {name: root for name in PACKAGES if (root := _root(name)) is not None}
     distributions = packages_distributions()  # reads every installed package's list of files: once is enough
     versions = {name: version(distributions.get(name, [name])[0]) for name in roots}
-    if options.stdlib:
+    if config.docstrings.stdlib:
         roots["stdlib"] = Path(sysconfig.get_path("stdlib"))
         versions["stdlib"] = sys.version.split()[0]
-    pairs = _cached_pairs(roots, versions, config)
-    return _filtered(pairs, options), f"docstrings of {len(roots)} installed libraries"
+    name = f"{kind}-{digest(json.dumps([extractor, sorted(versions.items())]))[:16]}.jsonl"
+    if (folder := find_cached(config.cache_dir, "", [name])) is not None:
+        return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()], len(roots)
+    folder = open_cache(config.cache_dir, "")  # tried before the work
+    files = [(package, str(root), str(file)) for package, root in sorted(roots.items()) for file in _sources(root)]
+    count = min(4, os.cpu_count() or 1)
+    made = spread(extract, [files[first::count] for first in range(count)])  # as much work for each
+    rows = [row for index in range(len(files)) for row in made[index % count][index // count]]
+    if folder is not None:
+        write_text(folder / name, "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows))
+    return rows, len(roots)
 
 
 def _root(package: str) -> Path | None:
@@ -62,32 +88,18 @@ def _root(package: str) -> Path | None:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _cached_pairs(roots: dict[str, Path], versions: dict[str, str], config: DataConfig) -> list[Pair]:
-    name = f"docstrings-{digest(json.dumps([EXTRACTOR, sorted(versions.items())]))[:16]}.jsonl"
-    if (folder := find_cached(config.cache_dir, "", [name])) is not None:
-        lines = (folder / name).read_text(encoding="utf-8").splitlines()
-        return [(row[0], row[1], row[2]) for row in map(json.loads, lines)]
-    folder = open_cache(config.cache_dir, "")  # tried before the work
-    files = [(name, str(root), str(file)) for name, root in sorted(roots.items()) for file in _sources(root)]
-    count = min(4, os.cpu_count() or 1)
-    made = spread(_pairs_of_files, [files[first::count] for first in range(count)])  # as much work for each
-    pairs = [pair for index in range(len(files)) for pair in made[index % count][index // count]]
-    if folder is not None:
-        write_text(folder / name, "".join(json.dumps(pair, ensure_ascii=True) + "\n" for pair in pairs))
-    return pairs
-
-
 def _sources(root: Path) -> list[Path]:
     return sorted(file for file in root.rglob("*.py")
                   if not SKIPPED_FOLDERS & set(file.relative_to(root).parts)
                   and "site-packages" not in file.relative_to(root).parts and not file.name.startswith("test_"))
 
 
-def _pairs_of_files(jobs: list[tuple[str, str, str]]) -> list[list[Pair]]:
-    return [_pairs_of_file(job) for job in jobs]
+def _pairs_of_files(jobs: list[Job]) -> list[list[Pair]]:
+    return [[(place, *pair) for place, text in docstrings_of(job) if (pair := _pair(text)) is not None] for job in jobs]
 
 
-def _pairs_of_file(job: tuple[str, str, str]) -> list[Pair]:
+def docstrings_of(job: Job) -> list[tuple[str, str]]:
+    """(module:line, docstring) of each docstring of a file, indentation taken off; none of one that is no Python."""
     package, root, file = job
     try:
         with warnings.catch_warnings():
@@ -96,7 +108,7 @@ def _pairs_of_file(job: tuple[str, str, str]) -> list[Pair]:
     except (SyntaxError, ValueError, RecursionError):
         return []
     module = ".".join([package, *Path(file).relative_to(root).with_suffix("").parts])
-    return [(f"{module}:{line}", *pair) for line, text in _docstrings(tree) if (pair := _pair(text)) is not None]
+    return [(f"{module}:{line}", text) for line, text in _docstrings(tree)]
 
 
 def _docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -19,7 +19,8 @@ from llmtrain.data.row_labels import LabelBeside
 from llmtrain.data.sources.cells import Reading, Unusable
 from llmtrain.data.sources.columns import Columns, near_names
 from llmtrain.data.sources.encodings import NOT_UTF8, NUL, SAVE_AS
-from llmtrain.data.sources.readers import read_rows
+from llmtrain.data.sources.parallel_text import is_parallel, read_parallel, swapped
+from llmtrain.data.sources.readers import SUFFIXES, read_rows
 from llmtrain.data.sources.tables import DELIMITERS
 
 SHOWN_PROBLEMS = 10
@@ -34,11 +35,18 @@ def read_files(config: DataConfig, only: str | None, labelled: bool = True) -> S
     notes: list[str] = []
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     from_train = only is None or getattr(config, only) is None  # a split that train must give
+    pairs: dict[str, list[Path]] = {}
     for name in splits:
         value = getattr(config, name)
         if value is not None and (name == only or (from_train and (only is None or name == "train"))):
             paths = paths_of(value, f"data.{name}", config.folder)
-            splits[name] = examples_of(rows_of(paths, Reading.of(config, notes)), config, name, notes, labelled)
+            how = Reading.of(config, notes)
+            if how.parallel and isinstance(value, list | tuple) and len(value) == 2 and is_parallel(paths, SUFFIXES):
+                pairs[name] = paths
+                if (problem := swapped(pairs)) is not None:
+                    raise DataError(problem)
+            rows = read_parallel(paths, how) if name in pairs else rows_of(paths, how)
+            splits[name] = examples_of(rows, config, name, notes, labelled)
     missing = [name for name in ("test", "validation") if from_train and getattr(config, name) is None]
     notes += take_from_train(splits, missing, "data.{}", config.validation_from_train, config.split_seed)
     return Splits(splits["train"], splits["validation"], splits["test"], "files", notes)

@@ -11,7 +11,7 @@ from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import Features
 from llmtrain.data.label_names import NoLabel, as_text, label_name, label_names, listed_in
-from llmtrain.data.learnt import Learnt
+from llmtrain.data.learnt import PAIRS, Learnt, knows_segments
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.tasks.classification.label_encoder import LabelledTexts
 from llmtrain.tasks.classification.label_metrics import METRICS
@@ -57,7 +57,8 @@ class Classification(Task):
         facts = learn_labels(splits, config)
         if facts["labels"]:
             splits.notes.append(described(facts))
-        return Learnt(facts)
+        paired = config.data.text_pair is not None and knows_segments(tokenizer)
+        return Learnt(facts | ({PAIRS: True} if paired else {}))
 
     def notes_of(self, learnt: Learnt, split: str, examples: Sequence[Example]) -> list[str]:
         return unseen(learnt.facts["labels"], split, examples)

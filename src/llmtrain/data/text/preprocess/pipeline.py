@@ -35,6 +35,11 @@ class Pipeline:
     def __bool__(self) -> bool:
         return bool(self._steps)
 
+    @property
+    def changes(self) -> frozenset[str]:
+        """Which texts the steps change: DOCUMENT, TARGET, L1."""
+        return frozenset[str]().union(*(step.fields for step in self._steps))
+
     def describe(self) -> str:
         """All that shapes what the steps do, for cache keys and hashes; empty without steps."""
         return json.dumps([FORMAT, self._named], ensure_ascii=True) if self._steps else ""
