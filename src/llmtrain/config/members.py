@@ -28,7 +28,7 @@ from llmtrain.core.errors import ConfigError, LlmtrainError
 
 KEY = "task.tasks"
 ENTRY = ("task", "name", "lam", "data", "head", "eval", "generation")
-OF_FILES = ("folder", "train", "validation", "test", "unlabelled", "hub")  # of data: where each task's own rows lie
+OF_FILES = ("train", "validation", "test", "unlabelled", "hub")  # of data: where each task's own rows lie
 SHARED = {"data": DataConfig, "eval": EvalConfig}  # whose keys a task takes over from the run
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 TAKEN = ("total", "mean", "lr", "loss", "members")  # parts of names in metrics.jsonl and results.json
