@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers import Finished, make_tiny_decoder, warm_cli, write_jsonl
+from helpers import Finished, make_tiny_decoder, pairs, warm_cli, write_jsonl
 from questions import questions, squad
 from stopping import same, stop_at
 
@@ -76,8 +76,9 @@ def test_runs_resume_bitwise_and_answer_from_what_is_published(
         assert 0 <= row["probability"] <= 1 and isinstance(row["null_score"], float)
 
 
-@pytest.fixture
-def learnt(tiny_base: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def learnt(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp_path = tmp_path_factory.mktemp("learnt")
     result = train(tiny_base, tmp_path, "objective=summary_only", "optim.head_lr=0.003", "optim.base_lr=0.003",
                    "trainer.max_steps=400", "trainer.eval_every=400", "trainer.batch_size=32", "run.name=run",
                    "task.no_answer=auto",
@@ -207,3 +208,47 @@ def test_another_task_has_no_span_head(tiny_base: Path, tmp_path: Path) -> None:
     refused = warm_cli("train", "head=span", f"model.path={tiny_base}", "trainer.max_steps=1", cwd=tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "head=span (span) makes nothing that task=summarization asks for" in refused.stderr
+
+
+def test_questions_are_answered_one_a_line_and_in_python(learnt: Path, tmp_path: Path) -> None:
+    import llmtrain
+
+    rows = questions(4, 3, silent=True, asked="red")
+    asked = [{name: row[name] for name in ("id", "context", "question")} for row in rows]
+    (tmp_path / "more.json").write_text(json.dumps(squad(rows)))
+    made = warm_cli("predict", f"checkpoint={learnt}", "predict.format=jsonl", cwd=tmp_path,
+                    stdin="".join(json.dumps(row) + "\n" for row in asked))
+    assert made.returncode == 0, made.stderr
+    found = [json.loads(line) for line in made.stdout.splitlines()]
+    assert [one["id"] for one in found] == [row["id"] for row in rows]
+    for one, row in zip(found, rows, strict=True):
+        assert one["start"] is None if not one["prediction"] else (
+            row["context"][one["start"]:one["end"]] == one["prediction"])
+    assert sum(one["prediction"] == "".join(answer["text"] for answer in row["answers"])
+               for one, row in zip(found, rows, strict=True)) >= 3
+    again = warm_cli("predict", f"checkpoint={learnt}", "input=more.json", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines() == [one["prediction"] for one in found]
+    model = llmtrain.load(learnt)
+    assert model(asked) == [one["prediction"] for one in found]
+    assert model.answers(asked[1]) == {name: value for name, value in found[1].items() if name != "id"}
+    assert model({"context": " ", "question": "what"}) == ""
+    alone = warm_cli("predict", f"checkpoint={learnt}", cwd=tmp_path, stdin="a text alone\n")
+    assert alone.returncode == 2 and 'write {"context": ..., "question": ...}' in alone.stderr
+
+
+def test_it_is_one_of_several_tasks_on_a_base(tiny_base: Path, tmp_path: Path) -> None:
+    (tmp_path / "q.json").write_text(json.dumps(squad(questions(24, silent=True))))
+    write_jsonl(tmp_path / "s.jsonl", pairs(24))
+    own = "data: {train: q.json, validation: q.json, test: q.json, stride: 4, max_question_tokens: 8}"
+    other = "data: {train: s.jsonl, validation: s.jsonl, test: s.jsonl}"
+    made = warm_cli("train", "task=multi", f"model.path={tiny_base}", "data=files", "data.max_source_tokens=32",
+                    f"task.tasks=[{{task: question_answering, {own}}}, {{task: summarization, {other}}}]",
+                    "trainer.max_steps=3", "trainer.batch_size=8", f"data.cache_dir={tmp_path / 'cache'}",
+                    "generation.max_new_tokens=4", "eval.bootstrap_samples=2", "run.name=run", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    log = lines(tmp_path / "runs/run/metrics.jsonl")
+    assert all(row["loss.question_answering"] > 0 for row in log if row["split"] == "train")
+    scored = warm_cli("eval", "checkpoint=runs/run", "task=question_answering", "eval.output=out", cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    assert read(tmp_path / "out/results.json")["extras"]["no_answer_rows"] == 8

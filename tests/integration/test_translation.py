@@ -110,6 +110,13 @@ def test_every_command_takes_its_vocabulary_from_the_model(trained: Path, place:
     assert shown.returncode == 0 and "target tokens" in shown.stdout, shown.stderr
 
 
+def test_the_vocabulary_is_the_checkpoints(trained: Path, place: Path) -> None:
+    for one in ("data.target_tokenizer=base", "data.target_vocabulary=400", "task.joint_vocabulary=true"):
+        refused = warm_cli("eval", "checkpoint=runs/whole", one, cwd=place)
+        assert refused.returncode == 2 and "is fixed by the checkpoint and cannot be given to eval" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+
+
 def test_transformers_alone_generates_what_was_scored(trained: Path) -> None:
     folder = trained / "checkpoints/step-4/model"
     model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()

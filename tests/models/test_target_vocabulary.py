@@ -78,16 +78,6 @@ def test_a_published_model_generates_in_its_vocabulary(family: str, head: str, o
     assert (penalised != 0).sum() <= (made != 0).sum()
 
 
-def test_padding_of_documents_is_the_bases_where_nobody_says_what_is_real(tmp_path: Path) -> None:
-    """RoBERTa's begin token has the id that pads targets here."""
-    model, _, _ = make("bert", "transformer", {}, tmp_path)
-    model.config.source_pad_token_id = 4
-    ids = torch.tensor([[0, 20, 0, 30, 4, 4], [0, 9, 9, 9, 9, 9]])  # 0 pads targets
-    given = model.generate(input_ids=ids, attention_mask=ids.ne(4).long(), max_new_tokens=6, do_sample=False)
-    guessed = model.generate(input_ids=ids, max_new_tokens=6, do_sample=False)
-    assert torch.equal(given, guessed)
-
-
 def test_the_same_text_is_the_same_token() -> None:
     base, target = tiny_tokenizer(), own_vocabulary()
     ends = (base.sep_token_id, target.eos_token_id)

@@ -25,6 +25,8 @@ from llmtrain.models.padding import right_padded
 from llmtrain.models.task_model import TaskModel
 from llmtrain.nn.attention import tracing
 
+WHERE = ("revision", "token", "cache_dir", "local_files_only", "subfolder")  # where transformers finds a model
+
 
 class LlmtrainForSequenceClassification(TaskModel):
     """A base that reads and a head that gives labels, as transformers knows it."""
@@ -33,13 +35,16 @@ class LlmtrainForSequenceClassification(TaskModel):
     instead_of_writing: ClassVar[str] = "gives labels"
 
     @classmethod
-    def from_pretrained(cls, folder: Any, *arguments: Any, config: Any = None, **how: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *arguments: Any, config: Any = None,
+                        **how: Any) -> Any:
         """As everywhere; a folder that was published as a plain model of its base's kind is read too."""
-        found = AutoConfig.from_pretrained(folder, trust_remote_code=False) if config is None else config
+        where = {name: how[name] for name in WHERE if name in how}
+        found = config if config is not None else AutoConfig.from_pretrained(
+            pretrained_model_name_or_path, trust_remote_code=False, **where)
         if not isinstance(found, cls.config_class):
             how["key_mapping"] = native_classifiers.renamings(found)
             found = native_classifiers.own_config(cls.config_class, found)
-        return super().from_pretrained(folder, *arguments, config=found, **how)
+        return super().from_pretrained(pretrained_model_name_or_path, *arguments, config=found, **how)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None,
                 labels: Tensor | None = None, **_: Any) -> SequenceClassifierOutput:

@@ -46,16 +46,6 @@ class WritingModel(TaskModel, GenerationMixin):
                                      generation_config=as_transformers(config, self.config), **sentences)
         return [row[1:] for row in sequences_BT.tolist()]
 
-    def _prepare_attention_mask_for_generation(self, inputs_tensor: Tensor, generation_config: Any,
-                                               model_kwargs: dict[str, Any]) -> Any:
-        """Which tokens of documents are real, where the caller does not say: transformers looks for the padding token
-        of targets, which pads no document where targets have a vocabulary of their own."""
-        own = getattr(self.config, "source_pad_token_id", None)
-        if own is None:
-            return super()._prepare_attention_mask_for_generation(inputs_tensor, generation_config, model_kwargs)
-        ends = own == self.trunk.config.eos_token_id  # then it tells nothing
-        return torch.ones_like(inputs_tensor) if ends else inputs_tensor.ne(own).long()
-
     def explain(self, batch: dict[str, Any], rows: list[list[int]]) -> list[Output]:
         """Score and copy evidence of finished outputs, by one forced pass: generate() returns no outputs of ours."""
         end, padding = self.config.eos_token_id, self.config.pad_token_id

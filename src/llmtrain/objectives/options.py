@@ -106,7 +106,8 @@ class RowLabelConfig:
 
     def problems_in(self, config: Any) -> Iterator[str]:
         """One line for each thing that does not go with the rest of the configuration."""
-        if config.data.label is None or config.data.name == "docstrings":
+        beside = config.data.columns().target_key != "data.label"  # else the task itself learns it
+        if beside and (config.data.label is None or config.data.name == "docstrings"):
             yield ("the objective label predicts what stands in a column beside the target; name it, data.label=COLUMN "
                    "of data=files or data=hub")
 

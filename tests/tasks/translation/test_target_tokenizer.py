@@ -14,6 +14,8 @@ from llmtrain.config.sections.model import ModelConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.control_tokens import text_only
 from llmtrain.data.examples import Example
+from llmtrain.data.features import tokenize
+from llmtrain.data.learnt import Learnt
 from llmtrain.models.target_vocabulary import TargetVocabulary
 from llmtrain.tasks.translation import target_tokenizer as module
 from llmtrain.tasks.translation.options import TranslationConfig, TranslationData
@@ -107,3 +109,17 @@ def test_a_folder_holds_the_vocabulary(tmp_path: Path, capsys: pytest.CaptureFix
         with pytest.raises(ConfigError, match=told) as refused:
             target_tokenizer(config(target_tokenizer=str(folder)), rows(), tiny_tokenizer())
         assert len(refused.value.problems) == 1 and "data.target_tokenizer" in str(refused.value)
+
+
+def test_token_ids_are_kept_for_each_vocabulary_apart(tmp_path: Path) -> None:
+    data = TranslationData(cache_dir=str(tmp_path))
+    found = {}
+    for size in (280, 320, 280, None):
+        learnt = Learnt() if size is None else Learnt({}, learnt_bpe(TEXTS, size, None))
+        features = tokenize(rows(), text_only(tiny_tokenizer()), data, learnt=learnt)
+        writes = learnt.writes(tiny_tokenizer())
+        made = [list(features.labels[row]) for row in range(len(features))]
+        assert found.setdefault(size, made) == made
+        assert made[0] == [*writes(TEXTS[0], add_special_tokens=False)["input_ids"],
+                           writes.sep_token_id if size is None else writes.eos_token_id]
+    assert len({str(labels) for labels in found.values()}) == 3

@@ -51,7 +51,7 @@ class Classification(Task):
             yield (f"head.pooling=first and the base at {base.path} is a decoder, whose first token sees no other; use "
                    "head.pooling=last, mean or attention")
         elif config.task.native:
-            yield from native_problems(base.config, head)
+            yield from native_problems(base, head)
 
     def learn(self, splits: Splits, tokenizer: Tokenizer, config: Any) -> Learnt:
         facts = learn_labels(splits, config)
@@ -132,12 +132,13 @@ def probabilities_in(value: Any) -> dict[str, float] | None:
             return None
     if not isinstance(value, Mapping):
         return None
-    found: dict[str, float] = {}
-    for label, chance in value.items():
-        if not isinstance(chance, int | float) or isinstance(chance, bool) or not 0 <= chance <= 1:
-            return None
-        found[label_name(label)[0]] = float(chance)
-    return found
+    if not all(isinstance(chance, int | float) and not isinstance(chance, bool) and 0 <= chance <= 1
+               for chance in value.values()):
+        return None
+    try:
+        return {label_name(label)[0]: float(chance) for label, chance in value.items()}
+    except NoLabel:
+        return None
 
 
 def _text_of(example: Example) -> str:

@@ -39,11 +39,13 @@ class QuestionAnsweringData(DataConfig):
     question: str = key("question", "column of the question")
     answers: str = key("answers", "column of the answers: a list of {text, start}, SQuAD's {text: [...], answer_start: "
                                   "[...]}, or texts that are looked for in the context; an empty list: there is none")
-    max_question_tokens: int = key(64, "longer questions are cut", "tokens", min=1)
+    max_question_tokens: int | None = key(None, "longer questions are cut; default: 64, a third of "
+                                                "data.max_source_tokens at most", "tokens", min=1)
     max_answer_tokens: int = key(30, "head=span: no longer answer is given; heads that write: longer training answers "
                                      "are cut", "tokens", min=1)
-    stride: int = key(64, "head=span: tokens of a context that neighbouring windows share, where it is longer than "
-                          "data.max_source_tokens", "tokens", min=0)
+    stride: int | None = key(None, "head=span: tokens of a context that neighbouring windows share, where it is longer "
+                                   "than data.max_source_tokens; default: 128, a third of that at most", "tokens",
+                             min=0)
 
     target_limit: ClassVar[str] = "data.max_answer_tokens"
 
@@ -59,6 +61,17 @@ class QuestionAnsweringData(DataConfig):
     @property
     def max_target_tokens(self) -> int:
         return self.max_answer_tokens
+
+    @property
+    def question_limit(self) -> int:
+        """Tokens that are read of a question."""
+        return max(1, min(64, self.max_source_tokens // 3)) if self.max_question_tokens is None else (
+            self.max_question_tokens)
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens that neighbouring windows share."""
+        return min(128, self.max_source_tokens // 3) if self.stride is None else self.stride
 
 
 @dataclass(kw_only=True, slots=True)

@@ -32,7 +32,7 @@ def question_rows(tokenizer: Tokenizer, config: DataConfig, sentences: SentenceI
 
 def windows_of(tokenizer: Tokenizer, config: Any) -> QuestionWindows:
     """As the keys of ``data`` ask for them."""
-    return QuestionWindows(tokenizer, config.max_source_tokens, config.max_question_tokens, config.stride)
+    return QuestionWindows(tokenizer, config.max_source_tokens, config.question_limit, config.shared_tokens)
 
 
 class MarkedAnswers:

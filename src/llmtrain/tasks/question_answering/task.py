@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from llmtrain import registry
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.config.task_fit import architecture_of
+from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import say
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import Features, clean
@@ -20,11 +21,12 @@ from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.question_answering.answer_scores import AnswerScorer
 from llmtrain.tasks.question_answering.no_answer import MOST, best_threshold
 from llmtrain.tasks.question_answering.options import AUTO, QuestionAnsweringEval
-from llmtrain.tasks.question_answering.question_rows import MARKS, asked, question_rows, windows_of
+from llmtrain.tasks.question_answering.question_rows import MARKS, MarkedAnswers, asked, question_rows, windows_of
 from llmtrain.tasks.task import Baseline, Gathered, Prediction, Scorer, Share, at_once
 from llmtrain.tasks.text_task import TextTask
 
 if TYPE_CHECKING:
+    from llmtrain.models.backbone.base_facts import Base
     from llmtrain.models.task_model import TaskModel
     from llmtrain.tasks.question_answering.best_spans import SpanScores
 
@@ -44,12 +46,22 @@ class QuestionAnswering(TextTask):
     every: ClassVar[str] = "answers"
     encoder = staticmethod(question_rows)
 
+    def problems_with(self, config: Any, base: Base) -> Iterable[str]:
+        """Whether the head can mark answers in what the tokenizer reads, and windows have room."""
+        if not _head_marks(config):
+            return ()
+        try:
+            MarkedAnswers(base.tokenizer, config.data)
+        except ConfigError as error:
+            return error.problems
+        return ()
+
     def learn(self, splits: Splits, tokenizer: Tokenizer, config: Any) -> Learnt:
         """Whether the head marks answers, and whether it may say that there is none."""
         silent = sum(not any(example.references) for example in splits.train if "answers" in example.fields)
         wanted = config.task.no_answer
         _tell(splits, silent)
-        marks = architecture_of(registry.get("head", config.head.name)) == "span"
+        marks = _head_marks(config)
         facts: dict[str, Any] = {MARKS: marks,
                                  NO_ANSWER: marks and (bool(silent) if wanted == AUTO else bool(wanted))}
         return Learnt(facts | ({PAIRS: True} if marks and knows_segments(tokenizer) else {}))
@@ -91,7 +103,7 @@ class QuestionAnswering(TextTask):
             return super().describe_decoding(model, tokenizer, config)
         data = config.data
         told = (f"best span of at most {data.max_answer_tokens} tokens, windows of {data.max_source_tokens} tokens "
-                f"that share {data.stride}")
+                f"that share {data.shared_tokens}")
         return f"{told}, no answer where its score is more than {_threshold(model):.4g} above" if _silent(model) else (
             told)
 
@@ -142,6 +154,10 @@ def _tell(splits: Splits, silent: int) -> None:
         say(f"data: {apart} rows have answers that stand nowhere in their context; these are references alone")
     if silent:
         say(f"data: {silent} of {len(splits.train)} rows of train have no answer")
+
+
+def _head_marks(config: Any) -> bool:
+    return architecture_of(registry.get("head", config.head.name)) == "span"
 
 
 def _marks(model: TaskModel) -> bool:

@@ -69,9 +69,10 @@ class TranslationData(DataConfig):
     target: str = key("target", "column of its translation")
     references: str | None = key(None, "column of several references; default: references, if every row lists texts")
     target_tokenizer: str = key(BPE, "what translations are written in: bpe (a vocabulary learnt from the training "
-                                     "targets), base (the base's own), or a tokenizer's folder", affects=CONTENT)
+                                     "targets), base (the base's own), or a tokenizer's folder", affects=CONTENT,
+                                fixed=True)
     target_vocabulary: int = key(8000, "target_tokenizer=bpe: tokens of the vocabulary that is learnt", "tokens",
-                                 min=LEAST_VOCABULARY, max=1_000_000)
+                                 fixed=True, min=LEAST_VOCABULARY, max=1_000_000)
     max_target_tokens: int = key(64, "longer training translations are truncated", "tokens", min=1)
 
     target_limit: ClassVar[str] = "data.max_target_tokens"

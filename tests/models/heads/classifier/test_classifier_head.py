@@ -107,7 +107,8 @@ def test_balanced_weights_give_every_label_the_same_share_of_the_training_rows()
     assert shares == pytest.approx([10 / 3] * 3) and sum(shares) == pytest.approx(10)
     assert weights_of("balanced", SEVERAL) == pytest.approx((4 / 6, 7 / 3, 9))
     assert weights_of({"b": 2}, FACTS) == (1, 2, 1) and weights_of(None, FACTS) is None
-    assert weights_of({1: 2.0}, FACTS | {"labels": ["0", "1"], "counts": [1, 1]}) == (1, 2)
+    assert ClassifierHeadConfig(class_weights={1: 2.0, "a": 1, None: 1}).class_weights == {"1": 2, "a": 1, "None": 1}
+    assert ClassifierHeadConfig(class_weights={False: 2, 1.0: 1}).class_weights == {"false": 2, "1": 1}
     with pytest.raises(ConfigError, match="names d and no training row has that label; the labels are a, b, c"):
         weights_of({"d": 1}, FACTS)
 
