@@ -246,3 +246,14 @@ def test_the_documented_coverage_loss_reads_the_pointer(place: Path) -> None:
     documented("coverage.py", place)
     ended = train(place, "coverage", "--plugin", "coverage.py", "objective.base=coverage", "objective.lam=1")
     assert ended.returncode == 0 and "coverage" in ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize("head", ["transformer", "gru"])
+def test_a_few_pairs_are_learnt_by_heart(head: str, place: Path) -> None:
+    write_jsonl(place / "few.jsonl", [row | {"target": row["target"].replace("T", "Ü")} for row in rows(8, 5)])
+    ended = train(place, f"few-{head}", f"head={head}", *(f"data.{name}=few.jsonl" for name in
+                  ("train", "validation", "test")), "objective.base=none", "model.dropout=0", "trainer.max_steps=150",
+                  "trainer.eval_every=150", "optim.head_lr=1e-2", "optim.base_lr=2e-3", "schedule.warmup_steps=10",
+                  "generation.max_new_tokens=32", "generation.num_beams=2")
+    assert ended.returncode == 0, ended.stderr
+    assert read(place / f"runs/few-{head}/results.json")["metrics"]["test"]["bleu"]["value"] > 60

@@ -51,7 +51,7 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision, sta
     """The rows that the configuration names.
 
     Args:
-        start: The step folder that the run goes on from: what was learnt then holds.
+        start: The step folder that the run goes on from: its vocabulary of targets holds.
 
     Raises:
         ConfigError: The processes read different data.
@@ -87,11 +87,13 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision, sta
 
 
 def _learnt_before(spec: RunSpec, start: Path | None) -> Learnt | None:
-    """What the task took from the training rows when the run began; None where it begins now, or no task is trained."""
+    """What the task took from the training rows when the run began, where a vocabulary of targets is among it: made
+    anew, it could be another library's. None where it is made of the rows alone."""
     if start is None or not spec.terms.trains_task or is_base(start / MODEL):
         return None
     stored, _ = PretrainedConfig.get_config_dict(start / MODEL)
-    return learnt_from(start / MODEL, stored.get("facts") or {})
+    learnt = learnt_from(start / MODEL, stored.get("facts") or {})
+    return None if learnt.tokenizer is None else learnt
 
 
 def _check_alike(splits: Splits, accelerator: Accelerator) -> None:
