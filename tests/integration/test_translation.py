@@ -105,7 +105,7 @@ def test_every_command_takes_its_vocabulary_from_the_model(trained: Path, place:
     assert beams.returncode == 0 and "case:lc" in beams.stdout and "tok:intl" in beams.stdout, beams.stderr
     whole = warm_cli("verify", "runs/whole", cwd=place)
     assert whole.returncode == 0, whole.stderr
-    assert " of targets; good for resume, run.extend_from, eval, model.init_from" in whole.stdout
+    assert " of targets; good for resume, run.extend_from, eval" in whole.stdout
     shown = warm_cli("data", "show", "checkpoint=runs/whole", "show.rows=1", cwd=place)
     assert shown.returncode == 0 and "target tokens" in shown.stdout, shown.stderr
 
