@@ -257,3 +257,14 @@ def test_a_few_pairs_are_learnt_by_heart(head: str, place: Path) -> None:
                   "generation.max_new_tokens=32", "generation.num_beams=2")
     assert ended.returncode == 0, ended.stderr
     assert read(place / f"runs/few-{head}/results.json")["metrics"]["test"]["bleu"]["value"] > 60
+
+
+def test_an_uncased_vocabulary_is_told_and_takes_no_spelling_from_the_source(place: Path) -> None:
+    write_jsonl(place / "names.jsonl", [{"source": f"Anna reads text {n}", "target": f"ANNA reads text {n}"}
+                                        for n in range(8)])
+    ended = train(place, "names", "data.target_tokenizer=base", "objective.base=none", "trainer.max_steps=60",
+                  "trainer.eval_every=60", "optim.head_lr=1e-2", *(f"data.{name}=names.jsonl" for name in
+                                                                   ("train", "validation", "test")))
+    assert ended.returncode == 0 and "its texts are in lower case" in ended.stdout, ended.stderr
+    lines = (place / "runs/names/predictions.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["prediction"].islower() for line in lines)
