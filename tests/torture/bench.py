@@ -21,12 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from helpers import SOURCE, environment, make_tiny_base, pairs, write_jsonl
+from llmtrain.config.sections.task import DEFAULT
+from task_rows import ROWS
+from task_rows import SMALL as OWN_KEYS
 from torture.change import Change
 from torture.servers import Forked, Program, Server
 
 TORTURE = Path(__file__).resolve().parent
 ALL = ("head.layers=1", "head.ffn=32", "head.dropout=0.1")  # options that make a head small and lively
-SMALL = {"gru": ALL[::2], "lstm": ALL[::2], "prefix_lm": ()}  # which of them it has; any other head has all
+# which of them it has; any other head has all
+SMALL = {"gru": ALL[::2], "lstm": ALL[::2], "prefix_lm": (), "span": ALL[2:]}
 
 
 class Caught(AssertionError):
@@ -140,22 +144,23 @@ class Bench:
         folder = self.folder / f"base-{family}-{'mlm' if mlm else 'plain'}"
         return folder if folder.is_dir() else make_tiny_base(folder, family, mlm=mlm)
 
-    def data(self) -> Path:
-        """A folder with train, validation and test .jsonl: 48, 4 and 2 rows."""
-        folder = self.folder / "data"
+    def data(self, task: str = DEFAULT) -> Path:
+        """A folder with train, validation and test .jsonl of a task: 48, 4 and 2 rows."""
+        folder = self.folder / ("data" if task == DEFAULT else f"data-{task}")
         if not folder.is_dir():
             folder.mkdir()
             for seed, (name, count) in enumerate((("train", 48), ("validation", 4), ("test", 2))):
-                write_jsonl(folder / f"{name}.jsonl", pairs(count, seed))
+                write_jsonl(folder / f"{name}.jsonl", (pairs if task == DEFAULT else ROWS[task])(count, seed))
         return folder
 
     def train_args(self, name: str, *overrides: str) -> list[str]:
         """``train`` of a tiny run called ``name``: 6 steps of 8 rows, saved and validated at 2, 4 and 6, dropout on."""
-        data = self.data()
+        task = next((one.removeprefix("task=") for one in overrides if one.startswith("task=")), DEFAULT)
+        data = self.data(task)
         head = next((one.removeprefix("head=") for one in overrides if one.startswith("head=")), "transformer")
         return ["train", f"model.path={self.base()}", *SMALL.get(head, ALL), "data=files",
                 *(f"data.{split}={data / split}.jsonl" for split in ("train", "validation", "test")),
-                f"data.cache_dir={self.folder / 'cache'}", "data.max_source_tokens=32", "data.max_summary_tokens=8",
+                f"data.cache_dir={self.folder / 'cache'}", "data.max_source_tokens=32", *OWN_KEYS.get(task, ()),
                 "trainer.batch_size=8", "trainer.log_every=1", "trainer.eval_rows=4", "trainer.eval_every=2",
                 "schedule.warmup_steps=2", "model.dropout=0.1", "generation.max_new_tokens=4",
                 "eval.bootstrap_samples=5", "eval.baselines=false", "trainer.max_steps=6",
