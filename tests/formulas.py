@@ -57,12 +57,12 @@ def sentences() -> Sentences:
 class Given(WritingHead):
     """A writing head whose decoder states are given."""
 
-    def __init__(self, width: int, **options: Any) -> None:
+    def __init__(self, width: int, sizes: Sizes = SIZES, **options: Any) -> None:
         super().__init__(SimpleNamespace(**{"tie_embeddings": True, "copy_gate": True, "label_smoothing": 0.0,
-                                            "chunk_tokens": 100} | options), SIZES)
+                                            "chunk_tokens": 100} | options), sizes)
         self.decodes = 0
         self.given = numbers(B, T, width, seed=9)
-        self.add_output(width, SIZES)
+        self.add_output(width, sizes)
 
     def decode(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:
         self.decodes += 1

@@ -32,6 +32,9 @@ WEIGHTED: dict[str, tuple[str, ...]] = {
     "pcgrad": (), "gradnorm": (), "uncertainty": (), "famo": (), "dwa": ("objective.dwa.window=1",),
     "linear": ("objective.lam_start=2", "objective.lam_steps=3"), "step": ("objective.step.steps=2",),
     "cosine": ("objective.lam_start=2", "objective.lam_steps=3")}
+# a vocabulary of targets that each process learns by itself
+TRANSLATED = ("task=translation", "data.source=document", "data.target=summary", "data.target_vocabulary=300",
+              "objective.base=mlm")
 # gradients are left as they are: no clipping, no movement
 STILL = ("optim.clip_norm=0", "optim.base_lr=0", "optim.head_lr=0", "optim.weight_decay=0",
          "objective.mlm.fraction=0.6", "objective.mlm.warm_steps=0", "trainer.bucket=1",
@@ -93,6 +96,10 @@ def main(base: str, out: Path) -> None:
         facts["no_sync"][name] = len(entered)
         save_file({**gradients(run), "losses": torch.tensor(list(result.losses.values()))},
                   out / f"{name}-{rank}.safetensors")
+
+    run = runs("trainer.processes=2", "trainer.accumulate=2", *TRANSLATED, *STILL)
+    take(run)
+    save_file(gradients(run), out / f"translated-{rank}.safetensors")
 
     for name, overrides in WEIGHTED.items():
         run = runs("trainer.processes=2", "trainer.accumulate=2", "objective.base=select",

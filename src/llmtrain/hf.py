@@ -45,8 +45,8 @@ with quieted_imports():
 
 for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
                     (LlmtrainForExtraction, AutoModel), (LlmtrainForSeveralTasks, AutoModel),
-                    (LlmtrainForSequenceClassification, AutoModelForSequenceClassification),
-                    (LlmtrainForQuestionAnswering, AutoModelForQuestionAnswering)):
+                    (LlmtrainForQuestionAnswering, AutoModelForQuestionAnswering),
+                    (LlmtrainForSequenceClassification, AutoModelForSequenceClassification)):
     AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
     auto.register(model.config_class, model, exist_ok=True)
 

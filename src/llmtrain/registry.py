@@ -27,8 +27,8 @@ BUILTIN_MODULES = (  # torch-free, imported late; tasks are found by their folde
     "llmtrain.models.heads.transformer.options", "llmtrain.models.heads.rnn.options",
     "llmtrain.models.heads.prefix_lm.options",
     "llmtrain.models.heads.extractive.options", "llmtrain.models.heads.ext_abs.options",
-    "llmtrain.models.heads.span.options",
-    "llmtrain.models.heads.classifier.options", "llmtrain.models.heads.several.options",
+    "llmtrain.models.heads.classifier.options", "llmtrain.models.heads.span.options",
+    "llmtrain.models.heads.several.options",
     "llmtrain.objectives.options", "llmtrain.objectives.weighting.options",
     "llmtrain.data.text.preprocess.options",
     "llmtrain.optim.options")

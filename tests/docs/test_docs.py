@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from helpers import pairs, warm_cli, write_jsonl
+from task_rows import ROWS, SMALL, translations
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
             for line in block.splitlines() if line]
+TASKS = {"task=translation": "translation", "+experiment=bert_cls_bf16": "classification",
+         "+experiment=bert_qa_bf16": "question_answering"}  # of commands that are not of the default one
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +28,23 @@ def place(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_jsonl(folder / "test.jsonl", rows)
     (folder / "mine.yaml").write_text("trainer:\n  max_steps: 2\n", encoding="utf-8")
     (folder / "predictions.txt").write_text("".join(row["summary"] + "\n" for row in rows))
-    result = warm_cli("train", *small(tiny_base, folder), "run.name=NAME", cwd=folder)
+    for task, make in ROWS.items():
+        write_jsonl(folder / f"{task}.jsonl", make(40, 0))
+    for name, count in (("train", 40), ("test", 4)):
+        for column, ending in (("source", "en"), ("target", "de")):
+            lines = [row[column] + "\n" for row in translations(count, count)]
+            (folder / f"{name}.{ending}").write_text("".join(lines), encoding="utf-8")
+    result = warm_cli("train", "+experiment=bert_sum_bf16", *small(tiny_base, folder, "summarization"), "run.name=NAME",
+                      cwd=folder)
     assert result.returncode == 0, result.stderr
     return folder
 
 
-def small(base: Path, folder: Path) -> list[str]:
-    return ["+experiment=bert_sum_bf16", f"model.path={base}", "head.layers=1", "data=files",
-            f"data.train={folder / 'train.jsonl'}", f"data.cache_dir={folder / 'cache'}", "trainer.max_steps=2",
-            "trainer.batch_size=4", "data.max_test_rows=2", "data.max_validation_rows=2", "generation.max_new_tokens=4",
-            "data.max_source_tokens=64"]
+def small(base: Path, folder: Path, task: str) -> list[str]:
+    head = ["head.layers=1"] if task in ("summarization", "translation") else []
+    return [f"model.path={base}", *head, *SMALL.get(task, ()), "data=files", f"data.train={folder / task}.jsonl",
+            f"data.cache_dir={folder / 'cache'}", "trainer.max_steps=2", "trainer.batch_size=4", "data.max_test_rows=2",
+            "data.max_validation_rows=2", "generation.max_new_tokens=4", "data.max_source_tokens=64"]
 
 
 def test_the_readme_has_commands() -> None:
@@ -56,13 +66,14 @@ def test_readme_commands_run(command: str, tiny_base: Path, place: Path) -> None
     extra = []
     if words[1] in ("train", "verify-resume"):
         given = {word.partition("=")[0].lstrip("+") for word in words}
-        extra = [word for word in small(tiny_base, place) if word.partition("=")[0].lstrip("+") not in given]
+        task = next((name for word, name in TASKS.items() if word in words), "summarization")
+        extra = [word for word in small(tiny_base, place, task) if word.partition("=")[0] not in given]
         if "trainer.max_minutes" in given:
             extra = [word for word in extra if not word.startswith("trainer.max_steps")]
             words = [word.replace("max_minutes=30", "max_minutes=0.01") for word in words]
-    if words[1] == "summarize":
+    if words[1] == "predict":
         result = warm_cli(*words[1:], cwd=place, stdin=stdin)
-        assert result.stdout.count("\n") == 1
+        assert result.stdout.count("\n") == (1 if stdin else 4)
     else:
         result = warm_cli(*words[1:], *extra, cwd=place)
     assert result.returncode == 0, result.stderr

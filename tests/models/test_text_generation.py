@@ -141,8 +141,8 @@ def test_a_head_that_chooses_is_told_of_what_was_typed_alone() -> None:
     config: Any = load_config("eval", typed)
     config.generation.length_penalty = 2.0
     assert idle_told(config, [], writes=False) == []
-    assert idle_told(config, typed, writes=False) == ["generation.num_beams=4 does nothing with a head that chooses "
-                                                      "sentences"]
+    assert idle_told(config, typed, writes=False) == ["generation.num_beams=4 does nothing with a head that writes "
+                                                      "nothing"]
     config.generation.num_beams = 1
     assert len(idle_told(config, [], writes=True)) == 1
 

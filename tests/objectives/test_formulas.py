@@ -42,7 +42,8 @@ class Trunk(nn.Module):
     def input_embedding_VD(self) -> Tensor:
         return self.table
 
-    def encode(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None = None) -> EncoderStates:
+    def encode(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None = None,
+               segments_BS: Tensor | None = None) -> EncoderStates:
         hidden = self.table[ids_BS]
         return EncoderStates(hidden if noise_BSD is None else hidden + noise_BSD, mask_BS, ids_BS, self.table)
 

@@ -28,7 +28,8 @@ class Once(Trunk):
 
     runs = 0
 
-    def encode(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None = None) -> Any:
+    def encode(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None = None,
+               segments_BS: Tensor | None = None) -> Any:
         self.runs += 1
         return super().encode(ids_BS, mask_BS, noise_BSD)
 

@@ -223,6 +223,15 @@ def test_muon_moves_hidden_matrices_alone_and_adamw_the_rest(make: Any) -> None:
     assert int(((values > 0.5) & (values < 1.3)).sum()) >= 29  # of 32: orthogonalised, as far as five iterations go
 
 
+def test_muon_leaves_the_output_onto_a_vocabulary_of_targets_to_adamw(make: Any) -> None:
+    run = make("optim=muon", "head.tie_embeddings=false", "task=translation", "data.source=document",
+               "data.target=summary", "data.target_vocabulary=300", "objective.base=none")
+    moved = {name for group in run.optimization.optimizer.param_groups if group["matrix"]
+             for name in group["param_names"]}
+    assert "model.head.transform.weight" in moved
+    assert not {"model.head.output.weight", "model.head.embedding.weight"} & moved
+
+
 def test_one_group_for_a_rate_and_a_layer_decay_from_the_top(make: Any) -> None:
     run = make("optim.layer_decay=0.5", "schedule.warmup_steps=0")
     (result,) = take(run)

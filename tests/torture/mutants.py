@@ -155,7 +155,7 @@ MUTANTS: dict[str, Mutant] = {
                                      swap("checkpoint.untrusted:unsafe_name",
                                           "name.lower().endswith(FORBIDDEN_SUFFIXES)", "False"), ("R12",)),
     "links-followed": Mutant("a base's files may be links to anything",
-                             drop("models.backbone.untrusted:_followed", "_links(_)"), ("R12",), False),
+                             drop("models.backbone.untrusted:followed", "_links(_)"), ("R12",), False),
     "resolvers-resolved": Mutant("an override may ask for the environment",
                                  swap("config.compose:parse", "(resolver := next(_1, None)) is not None",
                                       "(resolver := next(_1, None)) is ..."), ("R12",), False, trials=13),

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from helpers import environment
 from running import Runs, copies, gradients, take, uneven
-from two_processes import CASES, LIVELY, MOVING, PROBED, STILL, WEIGHTED, probed
+from two_processes import CASES, LIVELY, MOVING, PROBED, STILL, TRANSLATED, WEIGHTED, probed
 from warm.libraries import python
 
 SCRIPT = Path(__file__).resolve().parents[1] / "two_processes.py"
@@ -71,6 +71,18 @@ def test_a_step_is_the_same_in_micro_batches_and_processes(base: str, runs: Runs
         assert parts.keys() == whole.keys()
         for name in whole:
             assert torch.allclose(whole[name], parts[name], **TOLERANCE), (how, name)
+
+
+def test_targets_of_another_vocabulary_are_learnt_alike_on_two_processes(runs: Runs, two: Path) -> None:
+    run = runs(*TRANSLATED, *STILL)
+    take(run)
+    whole = gradients(run)
+    assert "model.head.embedding.weight" in whole
+    for rank in (0, 1):
+        parts = load_file(two / f"translated-{rank}.safetensors")
+        assert parts.keys() == whole.keys()
+        for name in whole:
+            assert torch.allclose(whole[name], parts[name], **TOLERANCE), (rank, name)
 
 
 def test_muon_and_unfreezing_on_two_processes_are_those_of_one(runs: Runs, two: Path) -> None:

@@ -17,6 +17,7 @@ from llmtrain.config.sections.objective import (
     needs_targets,
     problems_of_terms,
     reads_documents_alone,
+    reads_labels,
     terms_apart,
 )
 from llmtrain.config.sections.preprocess import steps_for_l1
@@ -174,6 +175,9 @@ def _data(config: TrainConfig) -> Iterator[str]:
     if data.unlabelled is not None and needs_targets(config.objective) and config.trainer.batch_size < 2:
         yield ("data.unlabelled needs room in a step for a pair and a document alone; set trainer.batch_size to 2 or "
                "more")
+    if data.label is not None and not reads_labels(config.objective) and data.columns().target_key != "data.label":
+        yield (f"data.label={data.label} is read by nothing: task={config.task.name} learns another thing; add the "
+               "term label to objective.terms, or leave data.label out")
     if data.name == "files" and not data.train:
         yield "data=files needs data.train; name a file, a list or a glob"
     if data.name == "hub" and not data.hub.name:

@@ -14,6 +14,7 @@ from llmtrain.config.members import members_of
 from llmtrain.config.overrides.texts import quote_overrides
 from llmtrain.config.schema import FROM_CHECKPOINT, SCHEMAS, TrainConfig
 from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sections.task import every_task
 from llmtrain.core.errors import CheckpointError, ConfigError
 
 FIXED = ("model", "head", "objective", "optim", "schedule", "tokenizer")
@@ -107,11 +108,12 @@ def _replace(result: dict[str, Any], values: dict[str, Any], path: list[str]) ->
 def refuse_fixed(overrides: list[str], command: str, stored: Stored | None) -> None:
     """Raise ConfigError with one line for each override of a key that the checkpoint fixes."""
     fixed = FIXED if stored is None else ("task", *FIXED)
+    built_for = {f"data.{field.name}" for field in fields(every_task("data")) if field.metadata.get("fixed")}
     problems = []
     for override in overrides:
         name = override.lstrip("+~").partition("=")[0].partition("@")[0].strip()
         section = name.replace("/", ".").partition(".")[0]
-        if section in fixed or name in FIXED_KEYS:
+        if section in fixed or name in FIXED_KEYS or name in built_for:
             problems.append(f"{name} is fixed by the checkpoint and cannot be given to {command}; leave it out")
         elif section in ("experiment", "debug"):
             problems.append(f"{override} configures a training run and cannot be given to {command}; leave it out, or "

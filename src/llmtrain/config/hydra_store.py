@@ -58,14 +58,17 @@ def _store_named(group: str, kind: str, folder: Path, chooses: bool = False) -> 
     """Make an option of a group of every part that has no yaml.
 
     Args:
-        chooses: It is a task, and chooses its head and, where its targets are no texts, an objective that reads none,
-            where the command line and the experiment name neither.
+        chooses: It is a task, and chooses the head, objective and generation that it is registered with, where the
+            command line and the experiment name none; where its targets are no texts, an objective that reads none.
     """
     for part in registry.parts(kind):
         if not (folder / group / f"{part.name}.yaml").is_file():
-            objective = [] if has_text_targets(part) else [{"override /objective@_global_.objective": "joint_mlm"}]
-            chosen = {"defaults": [{"override /head@_global_.head": part.requires["head"]}, *objective, "_self_"]}
-            _store(part.name, (chosen if chooses else {}) | {"name": part.name}, NAMES, group)
+            named = {group: part.requires.get(group) for group in ("head", "objective", "generation")}
+            if named["objective"] is None and not has_text_targets(part):
+                named["objective"] = "joint_mlm"
+            chosen = [{f"override /{one}@_global_.{one}": name} for one, name in named.items() if name is not None]
+            node = {"defaults": [*chosen, "_self_"]} if chooses else {}
+            _store(part.name, node | {"name": part.name}, NAMES, group)
 
 
 def _store(name: str, node: Any, provider: str, group: str | None = None) -> None:

@@ -15,7 +15,7 @@ from llmtrain.config.bounds import Bounds
 RESULTS, CONTENT, SPEED, WHERE = "results", "content", "speed", "where"
 
 
-def key(default: Any, meaning: str, unit: str = "", affects: str = RESULTS, late: bool = False, *,
+def key(default: Any, meaning: str, unit: str = "", affects: str = RESULTS, late: bool = False, *, fixed: bool = False,
         min: float | None = None, max: float | None = None, above: float | None = None,
         below: float | None = None) -> Any:
     """A documented field of an options dataclass.
@@ -28,6 +28,7 @@ def key(default: Any, meaning: str, unit: str = "", affects: str = RESULTS, late
         unit: What a number counts or measures.
         affects: What it can change.
         late: It came when runs had been named already, so that the run's hash leaves it out at its default.
+        fixed: A model is built for it: of data, it cannot be given beside a checkpoint.
         min: The smallest number it may be.
         max: The largest number it may be.
         above: What a number must be more than, instead of ``min``.
@@ -37,7 +38,8 @@ def key(default: Any, meaning: str, unit: str = "", affects: str = RESULTS, late
         ValueError: The range contradicts itself or the default.
     """
     bounds = Bounds(min, max, above, below)
-    metadata = {"meaning": meaning, "unit": unit, "affects": affects, "late": late, "bounds": bounds}
+    metadata = {"meaning": meaning, "unit": unit, "affects": affects, "late": late, "fixed": fixed,
+                "bounds": bounds}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     if bounds and (isinstance(default, bool | str) or (default is not None and bounds.problem(default))):

@@ -21,13 +21,14 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.config.sections.generation import GenerationConfig
+from llmtrain.config.sections.objective import reads_labels
 from llmtrain.config.sections.preprocess import settled
 from llmtrain.config.sections.task import SECTIONS, every_task
 from llmtrain.core.errors import ConfigError, LlmtrainError
 
 KEY = "task.tasks"
 ENTRY = ("task", "name", "lam", "data", "head", "eval", "generation")
-OF_FILES = ("folder", "train", "validation", "test", "unlabelled", "hub")  # of data: where each task's own rows lie
+OF_FILES = ("train", "validation", "test", "unlabelled", "hub")  # of data: where each task's own rows lie
 SHARED = {"data": DataConfig, "eval": EvalConfig}  # whose keys a task takes over from the run
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 TAKEN = ("total", "mean", "lr", "loss", "members")  # parts of names in metrics.jsonl and results.json
@@ -246,6 +247,9 @@ def _together(config: TrainConfig, found: list[Member]) -> Iterator[str]:
         yield (f"data.long is how the base reads and {KEY} has {' and '.join(sorted(ways))}; set data.long for all")
     elif ways == {"sliding"} and len(shared["window_overlap"]) > 1:
         yield f"data.window_overlap is how the base reads and differs in {KEY}; set it for all"
+    if reads_labels(config.objective):
+        yield (f"a label beside a row's target is a term of one task's run; list the labels as a task of {KEY}, with "
+               "the same file")
     for member in found:
         if "select_then_write" in plain(member.config.data.long):
             yield member.told("data.long=select_then_write puts another model in front of the only one of a run; use "

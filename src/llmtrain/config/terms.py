@@ -14,6 +14,7 @@ from llmtrain.config.sections.objective import (
     base_terms_of,
     needs_targets,
     reads_documents_alone,
+    reads_labels,
     terms_apart,
     terms_of,
     trains_task,
@@ -31,6 +32,7 @@ class Terms:
         own_pass: Those of them that read documents in a pass of their own.
         trains_task: Whether the task's own term is trained: without it the base alone is.
         needs_targets: Whether a term reads targets.
+        reads_labels: Whether a base term predicts the label beside a row's target.
         leaves_unread: Whether the pass that all others share leaves out rows without a target, since none of its terms
             learns from a document alone.
     """
@@ -40,6 +42,7 @@ class Terms:
     own_pass: tuple[str, ...]
     trains_task: bool
     needs_targets: bool
+    reads_labels: bool
     leaves_unread: bool
 
     @classmethod
@@ -52,6 +55,7 @@ class Terms:
         own_pass = terms_apart(objective)
         return cls(every=tuple(shared_out(terms_of(objective), members)), base=base_terms_of(objective),
                    own_pass=own_pass, trains_task=trains_task(objective), needs_targets=needs_targets(objective),
+                   reads_labels=reads_labels(objective),
                    leaves_unread=bool(own_pass) and not reads_documents_alone(objective, but=own_pass))
 
 

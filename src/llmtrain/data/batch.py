@@ -14,7 +14,6 @@ from torch import Tensor
 Batch = dict[str, Any]
 IGNORED = -100  # a label that counts for nothing, torch's default ignore_index
 L1 = "l1_"  # before the names of l1's own text
-SEGMENTS = "token_type_ids"  # which text of a pair each token belongs to, where a task reads pairs
 PARTS = "parts"  # where rows of several tasks are learnt together: those of each, by its name
 MULTIPLE = 8  # source widths are padded to a multiple of this
 

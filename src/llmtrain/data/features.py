@@ -138,7 +138,8 @@ def tokenize(examples: list[Example], tokenizer: Tokenizer, config: DataConfig, 
     content = digest("\0".join(sources) + "\1" + "\0".join(targets) + ("\1" + "\0".join(fields) if any(fields) else ""))
     cut = cut_of(tokenizer, config)
     key = digest("\0".join([content, describe(tokenizer), type(tokenizer).__name__, str(config.max_source_tokens),
-                            str(FORMAT), type(encode).__qualname__, encode.describe()]))[:24]
+                            str(FORMAT), type(encode).__qualname__, encode.describe(),
+                            *([describe(learnt.tokenizer)] if learnt is not None and learnt.tokenizer else [])]))[:24]
     processes = config.processes or max(1, min(os.cpu_count() or 1, len(examples) // ROWS_PER_PROCESS))
     lists = ["input_ids", "labels", *encode.columns]
     given = {"source": sources, "target": targets, "fields": fields, "row": list(range(len(examples)))}

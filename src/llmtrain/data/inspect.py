@@ -64,10 +64,12 @@ class Reader:
 
     Args:
         shorten: What a selector makes of documents that are too long.
+        writes: The tokenizer of targets; None: the same. What is copied is counted in the tokens of sources.
     """
 
-    def __init__(self, tokenizer: Tokenizer, config: DataConfig, shorten: Shorten | None = None) -> None:
-        self._tokenizer, self._config = tokenizer, config
+    def __init__(self, tokenizer: Tokenizer, config: DataConfig, shorten: Shorten | None = None,
+                 writes: Tokenizer | None = None) -> None:
+        self._tokenizer, self._config, self._writes = tokenizer, config, writes or tokenizer
         self._shorten = shorten or list
         self._pipeline = Pipeline(config.preprocess)
         self._cut = cut_of(tokenizer, config)
@@ -77,16 +79,10 @@ class Reader:
         document = self._pipeline.source(chosen)
         target = self._pipeline.target(clean(example.target))
         ids = token_ids(document, self._tokenizer)
-        written = self._tokenizer(target, add_special_tokens=False, verbose=False)["input_ids"]
+        written = self._writes(target, add_special_tokens=False, verbose=False)["input_ids"]
         l1 = self._pipeline.l1_source(chosen) if self._pipeline.has_l1 else None
-        return RowAsRead(document, l1, target, self._named(ids), self._cut(list(range(len(ids)))),
-                         self._named(written), min(len(written), self._config.max_target_tokens - 1))
-
-    def _named(self, ids: list[int]) -> list[str]:
-        """Tokens as texts: byte-level ones are decoded, since their own names are no letters."""
-        if not self._tokenizer.is_fast or any(token.startswith("##") for token in self._tokenizer.get_vocab()):
-            return list(self._tokenizer.convert_ids_to_tokens(ids))
-        return [self._tokenizer.decode([one]) for one in ids]
+        return RowAsRead(document, l1, target, _named(self._tokenizer, ids), self._cut(list(range(len(ids)))),
+                         _named(self._writes, written), min(len(written), self._config.max_target_tokens - 1))
 
     def profile(self, examples: list[Example]) -> Profile:
         """Counts of every given row."""
@@ -98,8 +94,10 @@ class Reader:
         given = [row for row, e in enumerate(examples) if e.target]
         targets = [self._pipeline.target(clean(examples[row].target)) for row in given]
         shown = [self._pipeline.source(text) for text in self._shorten(texts)]
-        written = self._tokenizer(targets, add_special_tokens=False, verbose=False)["input_ids"] if given else []
-        of_row = dict(zip(given, written, strict=True))
+        written = self._writes(targets, add_special_tokens=False, verbose=False)["input_ids"] if given else []
+        same = written if self._writes is self._tokenizer or not given else self._tokenizer(
+            targets, add_special_tokens=False, verbose=False)["input_ids"]
+        of_row = dict(zip(given, same, strict=True))
         controls = finder(self._tokenizer)
         named = [first_spelled(controls, text) for text in documents]
         for row, text in zip(given, targets, strict=True):
@@ -114,7 +112,14 @@ class Reader:
                 copied_read.append(share_in(of_row[row], set(read)))
         return Profile(np.array(lengths), np.array([len(ids) + 1 for ids in written]),
                        np.array([len(sentences(text)) for text in documents]), np.array(copied), np.array(copied_read),
-                       [name for name in named if name], sum(unwritable(ids, self._tokenizer) for ids in written))
+                       [name for name in named if name], sum(unwritable(ids, self._writes) for ids in written))
+
+
+def _named(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
+    """Tokens as texts: byte-level ones are decoded, since their own names are no letters."""
+    if not tokenizer.is_fast or any(token.startswith("##") for token in tokenizer.get_vocab()):
+        return list(tokenizer.convert_ids_to_tokens(ids))
+    return [tokenizer.decode([one]) for one in ids]
 
 
 def share_in(ids: list[int], known: set[int]) -> float:

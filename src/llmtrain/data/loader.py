@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from llmtrain.core.errors import DataError
-from llmtrain.data.batch import IGNORED, L1, MULTIPLE, PARTS, SEGMENTS, Batch, Context, pad
+from llmtrain.data.batch import IGNORED, L1, MULTIPLE, PARTS, Batch, Context, pad
 from llmtrain.data.features import Features
 from llmtrain.data.mixed_order import MixedOrder
 from llmtrain.data.order import Order, Request, Requests
@@ -61,7 +61,7 @@ class Collate:
         if self.features.l1_input_ids is not None:
             batch |= _padded(L1, [self.features.l1_input_ids[i] for i in rows], self.pad_id)
         for name, column in self.features.extra.items():
-            batch[name] = pad([column[i] for i in rows], 0, MULTIPLE if name == SEGMENTS else 1)
+            batch[name] = pad([column[i] for i in rows], 0)
         if not indices:
             batch["labels"].fill_(IGNORED)
             for name in self.features.extra:

@@ -65,7 +65,8 @@ class TextPairs:
                  language: str = "", learnt: Learnt | None = None) -> None:
         self.learnt = learnt or Learnt()
         self.tokenizer, self.pipeline = tokenizer, Pipeline(config.preprocess)
-        self.limit, self.end = config.max_target_tokens, special_ids(tokenizer).eos
+        self.writes = self.learnt.writes(tokenizer)
+        self.limit, self.end = config.max_target_tokens, special_ids(self.writes).eos
         self._cut, self._sentences, self._language = cut_of(tokenizer, config), sentences, language
         asked = () if sentences is None else (START, END, LABELS)[:3 if sentences.labels else 2]
         self.columns: tuple[str, ...] = (*asked, *((L1_IDS,) if self.pipeline.has_l1 else ()))
@@ -79,12 +80,12 @@ class TextPairs:
 
         The end token stands last and, whatever spells its text, only there.
         """
-        ids = self.tokenizer([text or "" for text in targets], add_special_tokens=False, verbose=False)["input_ids"]
+        ids = self.writes([text or "" for text in targets], add_special_tokens=False, verbose=False)["input_ids"]
         kept = [[one for one in row if one != self.end] for row in ids]
         return {"labels": [[] if text is None else [*row[:self.limit - 1], self.end]
                            for row, text in zip(kept, targets, strict=True)],
                 "cut_target": [len(row) + 1 > self.limit for row in kept],
-                "unwritable": [unwritable(row, self.tokenizer) for row in ids]}
+                "unwritable": [unwritable(row, self.writes) for row in ids]}
 
     def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         cut, tokenizer, pipeline = self._cut, self.tokenizer, self.pipeline

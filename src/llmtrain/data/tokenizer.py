@@ -24,6 +24,7 @@ class Tokenizer(Protocol):
     pad_token: str | None
     sep_token: str | None
     padding_side: str
+    model_input_names: list[str]
     truncation_side: str
     added_tokens_decoder: dict[int, Any]
     backend_tokenizer: Any  # of a fast one: the tokenizers library's own
@@ -40,5 +41,8 @@ class Tokenizer(Protocol):
     def convert_ids_to_tokens(self, ids: Any) -> Any: ...
 
     def convert_tokens_to_ids(self, tokens: Any) -> Any: ...
+
+    def save_pretrained(self, save_directory: Any) -> Any:
+        """Write the files that it is loaded from."""
 
     def get_vocab(self) -> dict[str, int]: ...

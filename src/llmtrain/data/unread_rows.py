@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import torch
 
-from llmtrain.data.batch import IGNORED, L1, MULTIPLE, PARTS, SEGMENTS, Batch, Context
+from llmtrain.data.batch import IGNORED, L1, MULTIPLE, PARTS, Batch, Context
+from llmtrain.data.row_labels import ROW_LABEL
 from llmtrain.data.sentence_features import END, LABELS, START
 
 UNREAD = "unread_id"
-COLUMNS = ("example_id", "input_ids", "attention_mask", "labels", START, END, LABELS, SEGMENTS)
+COLUMNS = ("example_id", "input_ids", "attention_mask", "labels", START, END, LABELS, ROW_LABEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,8 @@ class LeaveUnread:
             if name in batch:
                 batch[name] = batch[name][read_B]
         width = -(-int(length_B[read_B].max()) // MULTIPLE) * MULTIPLE
-        for name in ("input_ids", "attention_mask", SEGMENTS):
-            if name in batch:
-                batch[name] = batch[name][:, :width]
+        for name in ("input_ids", "attention_mask"):
+            batch[name] = batch[name][:, :width]
         for name in ("input_ids", "attention_mask"):
             batch.pop(L1 + name, None)
 

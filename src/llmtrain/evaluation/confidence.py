@@ -32,8 +32,15 @@ def resampled(rows: NDArray[np.float64], samples: int, seed: int, combine: Combi
     found = []
     for start in range(0, samples, CHUNK):
         drawn = generator.integers(0, len(rows), (min(CHUNK, samples - start), len(rows)))
-        found.append(rows[drawn].mean(axis=1) if combine is None else combine(rows[drawn].sum(axis=1)))
+        found.append(rows[drawn].mean(axis=1) if combine is None else combine(_times(drawn) @ rows))
     return np.concatenate(found)
+
+
+def _times(drawn_RN: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(R, N): how often each row was drawn. Statistics of drawn rows themselves would be N times as much memory."""
+    count, size = drawn_RN.shape
+    places_RN = drawn_RN + size * np.arange(count)[:, None]
+    return np.bincount(places_RN.ravel(), minlength=count * size).reshape(count, size).astype(np.float64)
 
 
 def interval(rows: ArrayLike, samples: int = 1000, seed: int = 0, combine: Combine | None = None) -> Interval:

@@ -73,6 +73,7 @@ def predict_and_score(task: Task, model: TaskModel, tokenizer: Tokenizer, exampl
     """Predict every example (shared out over the processes) and score the lot on each process alike.
 
     Args:
+        tokenizer: That of targets.
         features: Features of the examples, in order.
         config: Holds ``data``, ``generation``, ``eval`` and ``run.seed``.
         evidence: Let a head that can say where each prediction comes from.

@@ -14,6 +14,7 @@ from llmtrain.data.features import Features
 from llmtrain.data.loader import Collate
 from llmtrain.data.order import Request
 from llmtrain.inference.predict import batches_of
+from llmtrain.models.hf_config import source_padding
 
 if TYPE_CHECKING:
     from llmtrain.models.task_model import TaskModel
@@ -35,7 +36,7 @@ def for_each_row(work: Callable[[dict[str, Any]], Sequence[Made]], model: TaskMo
         progress: Called with the number of rows just finished.
     """
     device, was_training = next(model.parameters()).device, model.training
-    collate = Collate(features, int(model.config.pad_token_id), 0, [])
+    collate = Collate(features, source_padding(model.config), 0, [])
     found: dict[int, Made] = {}
     model.eval()
     try:

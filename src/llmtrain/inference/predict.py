@@ -24,6 +24,7 @@ from llmtrain.data.text.spelling import CJK, speller
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.inference.generated import Citation, CitedSentence, CopyTrace, Generated
 from llmtrain.models.heads.extractive.choose import joined
+from llmtrain.models.hf_config import source_padding
 from llmtrain.models.output import Output
 from llmtrain.models.task_model import TaskModel
 
@@ -71,7 +72,7 @@ def predict_batches(model: TaskModel, tokenizer: Tokenizer, documents: Documents
     try:
         with fork, precision.autocast():
             for rows in batches_of([len(ids) for ids in documents.input_ids], config.batch_tokens):
-                batch, spans = _batch(documents, rows, model.config.pad_token_id, device)
+                batch, spans = _batch(documents, rows, source_padding(model.config), device)
                 outputs = model.predict(batch, config, evidence)
                 for row, (i, output, places) in enumerate(zip(rows, outputs, spans, strict=True)):
                     sentences = batch["sentences"][row] if "sentences" in batch else []

@@ -24,22 +24,32 @@ from llmtrain.hf import load
 from llmtrain.inference.selector import Selector
 from llmtrain.models.backbone.families import observed_layer, positions
 from llmtrain.models.hf_config import facts_of
+from llmtrain.models.target_vocabulary import learnt_from
 from llmtrain.nn.precision import Precision
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published model on its device, with its tokenizer, its precision and the selector in front of it."""
+    """A published model on its device, with its tokenizer, its precision and the selector in front of it.
+
+    ``learnt`` is what its task took from the training rows.
+    """
 
     model: Any
     tokenizer: Tokenizer
     precision: Precision
     selector: Selector | None = None
+    learnt: Learnt = field(default_factory=Learnt)
     lock: Any = field(default_factory=Lock, repr=False, compare=False)  # held while it predicts, by one thread
 
     def first_linear(self) -> nn.Module:
         """A layer inside the trunk whose output dtype shows the effective precision."""
         return observed_layer(self.model.trunk)
+
+    @property
+    def writes(self) -> Tokenizer:
+        """The tokenizer that its outputs are texts by."""
+        return self.learnt.writes(self.tokenizer)
 
     @property
     def cites(self) -> bool:
@@ -50,11 +60,6 @@ class Published:
     def chooses(self) -> bool:
         """Whether its outputs are made of the document's sentences."""
         return not self.model.can_generate()
-
-    @property
-    def learnt(self) -> Learnt:
-        """What the task took from its training rows."""
-        return Learnt(facts_of(self.model.config))
 
     def source_limit(self, generation: GenerationConfig) -> int:
         """The longest document that the model can read beside outputs of that length, in tokens; in windows, any."""
@@ -81,7 +86,8 @@ def load_published(folder: Path, precision: PrecisionConfig, device: Device = De
     model, tokenizer = load(folder)
     chosen = Precision(precision, where)
     selector = Selector(folder / SELECTOR, where, chosen) if (folder / SELECTOR).is_dir() else None
-    return Published(model.to(where).eval().of_task(task), tokenizer, chosen, selector)
+    model = model.to(where).eval().of_task(task)
+    return Published(model, tokenizer, chosen, selector, learnt_from(folder, facts_of(model.config), task))
 
 
 def check_predicts(stored: dict[str, Any], folder: Path) -> None:

@@ -40,6 +40,7 @@ from llmtrain.inference.predict import batches_of
 from llmtrain.models.architectures import class_of
 from llmtrain.models.backbone.families import positions
 from llmtrain.models.heads.extractive.choose import joined
+from llmtrain.models.hf_config import source_padding
 from llmtrain.models.sentence_extraction import LlmtrainForExtraction
 
 FOLDER = "selected"  # of the cache
@@ -160,7 +161,7 @@ class Selector:
         made: list[list[float | None]] = [[None] * len(starts) for starts in found[START]]
         with nullcontext() if self._precision is None else self._precision.autocast():
             for rows in batches_of([len(piece.input_ids) for _, piece in todo], self._config.generation.batch_tokens):
-                batch = _batch([todo[i][1] for i in rows], model.config.pad_token_id, self._device)
+                batch = _batch([todo[i][1] for i in rows], source_padding(model.config), self._device)
                 for i, chances in zip(rows, torch.sigmoid(model(**batch).logits).tolist(), strict=True):
                     row, piece = todo[i]
                     for sentence, chance in zip(piece.sentences, chances, strict=False):  # chances of padding behind

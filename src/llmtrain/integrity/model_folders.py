@@ -50,6 +50,8 @@ def _weights(found: Finding, head: str) -> None:
     from llmtrain.models.architectures import class_of
     from llmtrain.models.backbone.tokenizer_checks import probe
     from llmtrain.models.backbone.untrusted import check_published
+    from llmtrain.models.hf_config import facts_of
+    from llmtrain.models.target_vocabulary import learnt_from
 
     check_published(found.path)
     kind: Any = class_of(head)
@@ -63,13 +65,19 @@ def _weights(found: Finding, head: str) -> None:
         text_only(tokenizer)  # as commands read with it
     config = model.config  # ours also where the folder is a plain model of the base's kind
     count = _against(found, told)
-    ids, own = special_ids(tokenizer), (config.bos_token_id, config.eos_token_id, config.pad_token_id)
+    facts = facts_of(config)
+    writes = learnt_from(found.path, facts).writes(tokenizer)
+    for task in getattr(model, "names", ()):  # of several, each may have a vocabulary of its own
+        learnt_from(found.path, facts.get(task, {}), task)
+    ids, own = special_ids(writes), (config.bos_token_id, config.eos_token_id, config.pad_token_id)
     found.problems += misfits(tokenizer, int(model.input_embedding_VD.shape[0]), found.path)
     if (ids.bos, ids.eos, ids.pad) != own:
         found.problems.append(f"the tokenizer at {found.path} begins, ends and pads with the tokens {ids.bos}, "
                               f"{ids.eos} and {ids.pad}, the model with {', '.join(map(str, own))}; restore the "
                               "model's own")
     found.what = f"head {head} on {config.base.get('model_type')}, {count} finite tensors, {len(tokenizer):,} tokens"
+    if writes is not tokenizer:
+        found.what += f", {len(writes):,} of targets"
     found.good_for = model.good_for
 
 

@@ -16,11 +16,13 @@ class LlmtrainConfig(PretrainedConfig):
         num_hidden_layers: Layers of generation's cache, as the head says.
         num_attention_heads: Attention heads of that cache.
         facts: What the task took from its training rows, such as the set of labels.
+        source_pad_token_id: What pads documents, where targets have a vocabulary and a padding token of their own.
     """
 
     def __init__(self, base: dict[str, Any] | None = None, head: dict[str, Any] | None = None, vocab_size: int = 0,
                  hidden_size: int = 0, num_hidden_layers: int = 0, num_attention_heads: int = 0,
-                 facts: dict[str, Any] | None = None, **kwargs: Any) -> None:
+                 facts: dict[str, Any] | None = None, source_pad_token_id: int | None = None,
+                 **kwargs: Any) -> None:
         kwargs.setdefault("tie_word_embeddings", False)  # the head reads the trunk's embeddings by reference
         super().__init__(**kwargs)
         self.base = base or {}
@@ -29,6 +31,8 @@ class LlmtrainConfig(PretrainedConfig):
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads
+        if source_pad_token_id is not None:
+            self.source_pad_token_id = source_pad_token_id
         if facts:  # most models have none, and their config.json stays as it was before there were any
             self.facts = facts
 
@@ -37,6 +41,12 @@ def facts_of(config: Any) -> dict[str, Any]:
     """What the task of a published model took from its training rows."""
     found: dict[str, Any] = getattr(config, "facts", {})
     return found
+
+
+def source_padding(config: Any) -> int:
+    """What pads the documents of a published model; ``pad_token_id`` pads targets."""
+    own: int | None = getattr(config, "source_pad_token_id", None)
+    return int(config.pad_token_id if own is None else own)
 
 
 class LlmtrainSeq2SeqConfig(LlmtrainConfig):
@@ -56,20 +66,6 @@ class LlmtrainExtractionConfig(LlmtrainConfig):
     model_type = "llmtrain_extractive"
 
 
-class LlmtrainSpanConfig(LlmtrainConfig):
-    """Configuration of a base that reads a question and a context and a head that marks the answer.
-
-    Args:
-        segments: Tokens behind the first separator have the base's second segment embedding.
-    """
-
-    model_type = "llmtrain_span"
-
-    def __init__(self, segments: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.segments = segments
-
-
 class LlmtrainClassificationConfig(LlmtrainConfig):
     """Configuration of a base that reads and a head that gives labels, which ``facts`` tell.
 
@@ -85,6 +81,12 @@ class LlmtrainClassificationConfig(LlmtrainConfig):
             several = bool((facts or {}).get("multi_label"))
             kwargs["problem_type"] = f"{'multi' if several else 'single'}_label_classification"
         super().__init__(facts=facts, **kwargs)
+
+
+class LlmtrainSpanConfig(LlmtrainConfig):
+    """Configuration of a base that reads a question and a context and a head that marks the answer."""
+
+    model_type = "llmtrain_span"
 
 
 class LlmtrainSeveralConfig(LlmtrainConfig):

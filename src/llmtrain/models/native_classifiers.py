@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
+from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.untrusted import WEIGHTS
 from llmtrain.models.heads.classifier.options import FIRST, LAST, ClassifierHeadConfig
 
@@ -62,17 +63,17 @@ NATIVE = {
 }
 
 
-def native_problems(base: Any, head: ClassifierHeadConfig) -> Iterator[str]:
-    """A line where no class of transformers' own is what this head on this base is.
-
-    Args:
-        base: The base's configuration.
-    """
+def native_problems(opened: Base, head: ClassifierHeadConfig) -> Iterator[str]:
+    """A line where no class of transformers' own is what this head on this base is."""
+    base = opened.config
     native = NATIVE.get(base.model_type)
     if native is None or type(base) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         yield (f"task.native=true and transformers has no class that labels texts by a {base.model_type} base; leave "
                "it out, and load the folder with import llmtrain.hf")
         return
+    if opened.family.offset and base.pad_token_id != opened.special.pad:
+        yield (f"task.native=true and the base at {opened.path} counts its positions from the token "
+               f"{base.pad_token_id}, where its tokenizer pads with {opened.special.pad}; leave task.native out")
     wanted = native.wanted()
     given = {name: getattr(head, name) for name in wanted}
     if given.get("hidden") == base.hidden_size:

@@ -101,8 +101,8 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         return positions - target_tokens
 
     def encode(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
-               noise_BSD: Tensor | None = None, segments_BS: Tensor | None = None) -> EncoderStates:
-        states = super().encode(input_ids_BS, attention_mask_BS, noise_BSD, segments_BS)
+               noise_BSD: Tensor | None = None) -> EncoderStates:
+        states = super().encode(input_ids_BS, attention_mask_BS, noise_BSD)
         return replace(states, go_on=partial(self._go_on, None, input_ids_BS, states.attention_mask_BS))
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:

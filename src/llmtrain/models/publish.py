@@ -21,6 +21,9 @@ from llmtrain.core.errors import ConfigError, shorten
 from llmtrain.models.backbone.families import family_of, mlm_head_names
 from llmtrain.models.backbone.lora import load_plain, merged_state
 from llmtrain.models.backbone.untrusted import WEIGHTS, check_published
+from llmtrain.models.hf_config import facts_of
+from llmtrain.models.target_vocabulary import FOLDER as TARGET_TOKENIZER
+from llmtrain.models.target_vocabulary import vocabulary_in
 from llmtrain.models.task_model import TaskModel
 
 ONLY_SAMPLED, ONLY_BEAMS = ("temperature", "top_p", "top_k"), ("length_penalty", "early_stopping")
@@ -88,16 +91,27 @@ def load_weights(model: TaskModel, folder: Path) -> None:
     """Put a published model's weights into ``model``, whose adapters then add nothing.
 
     Raises:
-        ConfigError: They are of another shape.
+        ConfigError: They are of another shape, or write in another vocabulary.
         CheckpointError: The folder has none, or would have others read.
     """
     try:
         if is_base(folder):
             load_base(model.trunk, folder)
             return
+        _check_vocabulary(model, folder)
         # not safetensors' load_model: it takes cuDNN's views of one buffer for tied weights and refuses
         load_plain(model, model.own_names(load_file(folder / WEIGHTS)))
     except RuntimeError as error:
         line = shorten(str(error), 200)
         raise ConfigError(f"the weights at {folder} do not fit this base and head ({line}); use the model and head "
                           "options they were trained with") from error
+
+
+def _check_vocabulary(model: TaskModel, folder: Path) -> None:
+    """Raise ConfigError where a published model writes in another target vocabulary: of one size they would fit."""
+    from transformers import PretrainedConfig
+
+    stored, _ = PretrainedConfig.get_config_dict(folder)
+    if vocabulary_in(stored.get("facts") or {}) != vocabulary_in(facts_of(model.config)):
+        raise ConfigError(f"the model at {folder} writes in another target vocabulary than this one; name its own, "
+                          f"{TARGET_TOKENIZER} in its folder, or the base's where there is none")

@@ -21,9 +21,11 @@ from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.models import native_classifiers
 from llmtrain.models.heads.classifier.head import label_nll
 from llmtrain.models.hf_config import LlmtrainClassificationConfig
-from llmtrain.models.padding import leading, moved, right_padded
+from llmtrain.models.padding import right_padded
 from llmtrain.models.task_model import TaskModel
 from llmtrain.nn.attention import tracing
+
+WHERE = ("revision", "token", "cache_dir", "local_files_only", "subfolder")  # where transformers finds a model
 
 
 class LlmtrainForSequenceClassification(TaskModel):
@@ -33,20 +35,23 @@ class LlmtrainForSequenceClassification(TaskModel):
     instead_of_writing: ClassVar[str] = "gives labels"
 
     @classmethod
-    def from_pretrained(cls, folder: Any, *arguments: Any, config: Any = None, **how: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *arguments: Any, config: Any = None,
+                        **how: Any) -> Any:
         """As everywhere; a folder that was published as a plain model of its base's kind is read too."""
-        found = AutoConfig.from_pretrained(folder, trust_remote_code=False) if config is None else config
+        where = {name: how[name] for name in WHERE if name in how}
+        found = config if config is not None else AutoConfig.from_pretrained(
+            pretrained_model_name_or_path, trust_remote_code=False, **where)
         if not isinstance(found, cls.config_class):
             how["key_mapping"] = native_classifiers.renamings(found)
             found = native_classifiers.own_config(cls.config_class, found)
-        return super().from_pretrained(folder, *arguments, config=found, **how)
+        return super().from_pretrained(pretrained_model_name_or_path, *arguments, config=found, **how)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None,
                 labels: Tensor | None = None, **_: Any) -> SequenceClassifierOutput:
         """Label texts, or pairs of texts, padded on either side.
 
         Args:
-            token_type_ids: Which text of a pair each token belongs to, for bases that tell them apart.
+            token_type_ids: Taken, since BERT tokenizers make it, and not used: the separators tell pairs apart.
             labels: (B,) numbers of labels; where a row may have several, (B, C) 0 and 1.
 
         Returns:
@@ -54,10 +59,8 @@ class LlmtrainForSequenceClassification(TaskModel):
         """
         if not tracing():
             self.warn_if_padding_and_no_attention_mask(input_ids, attention_mask)
-        if token_type_ids is not None and attention_mask is not None:
-            token_type_ids = moved(token_type_ids, leading(attention_mask))
         ids_BS, mask_BS, _places = right_padded(input_ids, attention_mask)
-        logits_BC = self.head.logits(self.encode(ids_BS, mask_BS, segments_BS=token_type_ids))
+        logits_BC = self.head.logits(self.encode(ids_BS, mask_BS))
         loss = None
         if labels is not None:
             total, count = label_nll(logits_BC, labels.long().view(len(labels), -1), self.head.multi_label)

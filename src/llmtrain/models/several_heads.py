@@ -7,6 +7,7 @@ writes, whose trunk and head are this model's own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import torch
@@ -14,9 +15,12 @@ from torch import Tensor
 
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.batch import PARTS
+from llmtrain.data.learnt import Learnt
 from llmtrain.models.architectures import class_of
 from llmtrain.models.backbone.base_facts import Base
+from llmtrain.models.heads.base import Head
 from llmtrain.models.hf_config import LlmtrainSeveralConfig, facts_of
+from llmtrain.models.target_vocabulary import target_settings
 from llmtrain.models.task_model import TaskModel, head_part
 
 SHARED = ("base", "vocab_size", "hidden_size", "bos_token_id", "eos_token_id", "pad_token_id",
@@ -63,6 +67,10 @@ class LlmtrainForSeveralTasks(TaskModel):
             self._of_task[name] = self._made(name).train(self.training)
         return self._of_task[name]
 
+    def heads_of(self, learnt: Learnt) -> Iterator[tuple[Head, Learnt]]:
+        for name in self.names:
+            yield self.head.of(name), learnt.parts[name]
+
     def parts(self, batch: dict[str, Any]) -> list[tuple[str, TaskModel, dict[str, Any]]]:
         return [(name, self.of_task(name), rows) for name, rows in batch[PARTS].items()]
 
@@ -91,7 +99,8 @@ class LlmtrainForSeveralTasks(TaskModel):
         head = self.config.head["heads"][name]
         kind: Any = class_of(head["name"])
         shared = {key: getattr(self.config, key) for key in SHARED if getattr(self.config, key, None) is not None}
-        config = kind.config_class(head=head, facts=facts_of(self.config).get(name), **shared,
-                                   **self.config.parts.get(name, {}))
+        facts = facts_of(self.config).get(name, {})
+        own = target_settings(facts, self.config.pad_token_id)
+        config = kind.config_class(head=head, facts=facts, **(shared | own), **self.config.parts.get(name, {}))
         model: TaskModel = kind(config, (self.trunk, self.head.of(name)))
         return model

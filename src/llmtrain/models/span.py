@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-from llmtrain.data.batch import IGNORED, SEGMENTS
-from llmtrain.models.backbone.base_facts import Base
+from llmtrain.data.batch import IGNORED
 from llmtrain.models.backbone.families import family_of
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.heads.span.options import NO_ANSWER
@@ -30,22 +29,6 @@ class LlmtrainForQuestionAnswering(TaskModel):
 
     config_class = LlmtrainSpanConfig
     instead_of_writing: ClassVar[str] = "marks answers"
-
-    @classmethod
-    def settled(cls, base: Base, head: Any) -> tuple[Any, dict[str, Any]]:
-        # a tokenizer that does not make them was not used with them: multilingual-e5 has two embeddings and knows one
-        known = SEGMENTS in base.tokenizer.model_input_names and getattr(base.config, "type_vocab_size", 0) > 1
-        return head, {"segments": known}
-
-    def segments_of(self, ids_BS: Tensor) -> Tensor | None:
-        """The segment of each token where the base has segments: 0 up to the first separator, then 1.
-
-        Read off the ids, so that every term's pass over a question and a context has them.
-        """
-        if not self.config.segments:
-            return None
-        separator_BS = (ids_BS == self.config.eos_token_id).long()
-        return (separator_BS.cumsum(1) - separator_BS).clamp_max(1)
 
     def no_answer_place(self, mask_BS: Tensor) -> Tensor:
         """(B,) the token that stands for no answer: the first one, and the last one of a decoder, which sees all."""

@@ -7,6 +7,7 @@ Shapes: B rows, S source tokens, D width of the trunk, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -20,7 +21,8 @@ from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sentence_input import SentenceInput, wanted_by
 from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import say
-from llmtrain.data.batch import IGNORED, SEGMENTS
+from llmtrain.data.batch import IGNORED
+from llmtrain.data.learnt import PAIRS, Learnt
 from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import (
     embeddings,
@@ -34,9 +36,10 @@ from llmtrain.models.backbone.families import (
 )
 from llmtrain.models.backbone.long_context import embedded, encode_windows
 from llmtrain.models.backbone.pretrained import load_trunk, with_weights
-from llmtrain.models.heads.base import BaseParts, EncoderStates, Sentences, Sizes
+from llmtrain.models.heads.base import BaseParts, EncoderStates, Head, Sentences, Sizes
 from llmtrain.models.hf_config import facts_of
 from llmtrain.models.output import Output
+from llmtrain.models.target_vocabulary import same_surface, target_settings, vocabulary_in
 from llmtrain.nn.attention import NAME, hiding, tracing
 from llmtrain.nn.dropout import cheapen_dropout
 from llmtrain.nn.linear import cheapen_linear
@@ -78,31 +81,41 @@ class TaskModel(PreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_base(cls, base: Base, head: Any, facts: dict[str, Any] | None = None) -> Self:
+    def from_base(cls, base: Base, head: Any, learnt: Learnt | None = None) -> Self:
         """A new model on a pretrained base: the head under torch's current seed, started as its options say.
 
         Args:
             head: Typed options of a registered head.
-            facts: What the task took from the training rows.
+            learnt: What the task took from the training rows.
 
         Raises:
             ConfigError: The head's options do not fit the base (told before weights are read), or those cannot be
                 loaded.
         """
         base, config, special = with_weights(base), base.config, base.special
+        learnt = learnt or Learnt()
         head, more = cls.settled(base, head)
+        ids = {"vocab_size": config.vocab_size, "bos_token_id": special.bos, "eos_token_id": special.eos,
+               "pad_token_id": special.pad, "decoder_start_token_id": special.bos}
         model = cls(cls.config_class(
             base=config.to_diff_dict() | {"model_type": config.model_type}, head=asdict(head),
-            vocab_size=config.vocab_size, hidden_size=config.hidden_size, bos_token_id=special.bos,
-            eos_token_id=special.eos, pad_token_id=special.pad, decoder_start_token_id=special.bos, facts=facts,
-            **more))
+            hidden_size=config.hidden_size, facts=learnt.facts,
+            **(ids | target_settings(learnt.facts, special.pad) | more)))
         trunk = model.trunk
         trunk.load_state_dict(load_trunk(base).state_dict())
         model.head.start_from(_parts(trunk, base))
+        for part, taken in model.heads_of(learnt):
+            if (own := vocabulary_in(taken.facts)) is not None and taken.tokenizer is not None:
+                part.copy_by_surface(torch.tensor(
+                    same_surface(base.tokenizer, config.vocab_size, taken.tokenizer, (special.eos, own.eos))))
         if base.family.causal and getattr(head, "warm_start", False):
             say(f"head: the layers of a {config.model_type} base are of another kind than the head's, which starts "
                 "fresh")
         return model
+
+    def heads_of(self, learnt: Learnt) -> Iterator[tuple[Head, Learnt]]:
+        """Each task's head, with what that task took from its training rows."""
+        yield self.head, learnt
 
     @classmethod
     def settled(cls, base: Base, head: Any) -> tuple[Any, dict[str, Any]]:
@@ -148,14 +161,11 @@ class TaskModel(PreTrainedModel):
         return weight
 
     def encode(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
-               noise_BSD: Tensor | None = None, segments_BS: Tensor | None = None) -> EncoderStates:
+               noise_BSD: Tensor | None = None) -> EncoderStates:
         """Run the trunk, in windows where the rows are longer than it reads and ``config.window_overlap`` is set.
 
-        Without padding no mask is passed, which keeps attention on its fastest path.
-
-        Args:
-            noise_BSD: Added to the token embeddings.
-            segments_BS: Which text of a pair each token belongs to; not with windows.
+        ``noise_BSD`` is added to the token embeddings. Without padding no mask is passed, which keeps attention on
+        its fastest path.
         """
         if attention_mask_BS is None:
             attention_mask_BS = torch.ones_like(input_ids_BS)
@@ -163,32 +173,36 @@ class TaskModel(PreTrainedModel):
         if overlap is not None and input_ids_BS.shape[1] > positions(self.trunk.config):
             hidden_BSD = encode_windows(self, input_ids_BS, attention_mask_BS, overlap, noise_BSD)
         else:
-            hidden_BSD = self._encode_whole(input_ids_BS, attention_mask_BS, noise_BSD, segments_BS)
+            hidden_BSD = self._encode_whole(input_ids_BS, attention_mask_BS, noise_BSD)
         return EncoderStates(hidden_BSD, attention_mask_BS, input_ids_BS, self.input_embedding_VD)
 
-    def _encode_whole(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None,
-                      segments_BS: Tensor | None) -> Tensor:
+    def _encode_whole(self, ids_BS: Tensor, mask_BS: Tensor, noise_BSD: Tensor | None) -> Tensor:
         """(B, S, D) in one piece. Padding beyond the base's positions, which batches may have, is not shown to it."""
         width, limit = ids_BS.shape[1], positions(self.trunk.config)
         if not tracing() and width > limit and not bool(mask_BS[:, limit:].any()):
             noise_BSD = None if noise_BSD is None else noise_BSD[:, :limit]
-            segments_BS = None if segments_BS is None else segments_BS[:, :limit]
-            hidden_BSD = self._encode_whole(ids_BS[:, :limit], mask_BS[:, :limit], noise_BSD, segments_BS)
+            hidden_BSD = self._encode_whole(ids_BS[:, :limit], mask_BS[:, :limit], noise_BSD)
             return nn.functional.pad(hidden_BSD, (0, 0, 0, width - limit))
         more: dict[str, Any] = {"use_cache": False} if family_of(self.trunk.config).causal else {}
-        segments_BS = self.segments_of(ids_BS) if segments_BS is None else segments_BS
-        if segments_BS is not None and getattr(self.trunk.config, "type_vocab_size", 0) > 1:
+        if (segments_BS := self.segments_of(ids_BS)) is not None:
             more["token_type_ids"] = segments_BS
         out = self.trunk(**embedded(self.trunk, ids_BS, noise_BSD), attention_mask=hiding(mask_BS), **more)
         return cast(Tensor, out.last_hidden_state)
 
     def segments_of(self, ids_BS: Tensor) -> Tensor | None:
-        """(B, S) the segment of each token where a batch does not say it; None: all are of the first."""
-        return None
+        """(B, S) the segment of each token, 0 up to the first separator, then 1; None where the base has none, or no
+        pairs of texts are read.
+
+        Read off the ids, so that every term's pass over a pair has them.
+        """
+        if not facts_of(self.config).get(PAIRS) or getattr(self.trunk.config, "type_vocab_size", 0) < 2:
+            return None
+        separator_BS = (ids_BS == self.config.eos_token_id).long()
+        return (separator_BS.cumsum(1) - separator_BS).clamp_max(1)
 
     def read(self, batch: dict[str, Any]) -> EncoderStates:
         """The trunk's states of a batch, which every term shares; an architecture may read more of the batch."""
-        states = self.encode(batch["input_ids"], batch["attention_mask"], segments_BS=batch.get(SEGMENTS))
+        states = self.encode(batch["input_ids"], batch["attention_mask"])
         states.sentences = sentences_of(batch)
         return states
 
@@ -275,6 +289,9 @@ def sentences_of(batch: dict[str, Any]) -> Sentences | None:
 def sizes_of(base: Any, config: Any) -> Sizes:
     written = getattr(config, "written_positions", None) or positions(base)  # stretched ones are for documents
     end = getattr(config, "prompt_end", None)
+    facts = facts_of(config)
+    own = vocabulary_in(facts)
     return Sizes(width=base.hidden_size, heads=base.num_attention_heads, ffn=ffn_width(base),
-                 vocabulary=base.vocab_size, positions=min(written, MOST_POSITIONS),
-                 start_id=config.decoder_start_token_id if end is None else end, facts=facts_of(config))
+                 vocabulary=base.vocab_size if own is None else own.size, positions=min(written, MOST_POSITIONS),
+                 start_id=config.decoder_start_token_id if end is None else end, facts=facts,
+                 source_vocabulary=None if own is None else base.vocab_size)

@@ -26,12 +26,13 @@ Transform = Callable[[Batch, Context], None]
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What objectives need to know of the tokenizer (picklable, so it can travel to data workers)."""
+    """What objectives need to know of the tokenizer and the rows (picklable, so it can travel to data workers)."""
 
     size: int
     mask_id: int | None
     special_ids: frozenset[int]
     continuation: Tensor  # (V,) bool: the token continues a word
+    row_labels: int = 0  # how many labels stand beside targets
 
 
 class Objective(nn.Module):

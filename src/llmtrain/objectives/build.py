@@ -24,17 +24,18 @@ from llmtrain.objectives.weighting.base import Weighting
 
 
 def build_objectives(names: tuple[str, ...], options: ObjectiveConfig, model: TaskModel, base: Base,
-                     ) -> dict[str, Objective]:
+                     row_labels: int = 0) -> dict[str, Objective]:
     """The named base terms, under torch's current seed.
 
     Args:
         base: Whose pretrained heads they go on from.
+        row_labels: How many labels stand beside targets.
     """
     if not names:
         return {}
     tokenizer = base.tokenizer
     vocabulary = Vocabulary(model.input_embedding_VD.shape[0], tokenizer.mask_token_id,
-                            frozenset(tokenizer.all_special_ids), continuation_of(tokenizer))
+                            frozenset(tokenizer.all_special_ids), continuation_of(tokenizer), row_labels)
     return {name: registry.resolve("objective", name)(model, getattr(options, name), vocabulary, base.folder)
             for name in names}
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from llmtrain.data.batch import IGNORED, SEGMENTS, Batch, Context
+from llmtrain.data.batch import IGNORED, Batch, Context
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.task_model import TaskModel
 from llmtrain.objectives.base import Transform, Vocabulary, connected_zero, row_generator
@@ -89,10 +89,9 @@ class Denoise(MaskedLm):
         if at_M.numel() == 0:
             return connected_zero(self, states.hidden_BSD)
         noise_BSD = self._noise(batch["denoise_seed"], mask_BS, model.hidden_size)
-        segments_BS = batch.get(f"{self.name}_{SEGMENTS}")
         clean_MV, noisy_MV = (
-            self.predict(model, model.encode(ids_BS, mask_BS, noise, segments_BS).hidden_BSD, at_M, step)
-            .log_softmax(-1) for noise in (None, noise_BSD))
+            self.predict(model, model.encode(ids_BS, mask_BS, noise).hidden_BSD, at_M, step).log_softmax(-1)
+            for noise in (None, noise_BSD))
         nll = nn.functional.nll_loss(clean_MV, labels_BS.reshape(-1).index_select(0, at_M), reduction="sum")
         return nll + self.denoise.weight * symmetric_kl(clean_MV, noisy_MV)
 

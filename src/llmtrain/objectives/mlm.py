@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from llmtrain.data.batch import IGNORED, L1, SEGMENTS, Batch, Context
+from llmtrain.data.batch import IGNORED, L1, Batch, Context
 from llmtrain.models.backbone.families import pretrained_mlm_head
 from llmtrain.models.heads.base import EncoderStates
 from llmtrain.models.task_model import TaskModel
@@ -66,8 +66,6 @@ class MaskTokens:
         width = source_BS.shape[1]
         batch[f"{self.term}_labels"] = torch.stack(labels) if rows else source_BS.new_zeros((0, width))
         batch[f"{self.term}_attention_mask"] = mask_BS[rows]
-        if SEGMENTS in batch and not own:
-            batch[f"{self.term}_{SEGMENTS}"] = batch[SEGMENTS][rows]
         batch[f"{self.term}_input_ids"] = torch.stack(inputs) if rows else source_BS.new_zeros((0, width))
         if self.options.shared_pass and rows:
             batch["input_ids"] = batch[f"{self.term}_input_ids"]
@@ -148,8 +146,8 @@ class MaskedLm(Objective):
         if self.options.shared_pass:
             hidden_BSD = states.hidden_BSD
         else:
-            hidden_BSD = model.encode(batch[f"{self.name}_input_ids"], batch[f"{self.name}_attention_mask"],
-                                      segments_BS=batch.get(f"{self.name}_{SEGMENTS}")).hidden_BSD
+            hidden_BSD = model.encode(batch[f"{self.name}_input_ids"],
+                                      batch[f"{self.name}_attention_mask"]).hidden_BSD
         logits_MV = self.predict(model, hidden_BSD, at, step)
         return nn.functional.cross_entropy(logits_MV, labels_BS.reshape(-1).index_select(0, at), reduction="sum")
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from llmtrain.config.keys import SPEED, key
 from llmtrain.config.sentence_input import LAST, MEAN, SentenceInput, scorer_problems
+from llmtrain.models.heads.classifier.options import MEAN as MEAN_POOLING
+from llmtrain.models.heads.classifier.options import POOLINGS
 from llmtrain.registry import register
 
 
@@ -88,6 +91,29 @@ class ExtractionConfig:
         yield from scorer_problems(self, "objective.extraction", (MEAN, LAST))
 
 
+@dataclass(kw_only=True, slots=True)
+class RowLabelConfig:
+    """Options of predicting a row's label beside the task."""
+
+    pooling: str = key(MEAN_POOLING, "what stands for the document: the mean of its tokens, its first or last token, "
+                                     "or attention")
+    min_rows: int = key(1, "a label of fewer training rows counts for nothing", "rows", min=1)
+
+    def problems(self) -> Iterator[str]:
+        """One line for each option that is wrong by itself or beside another."""
+        if self.pooling not in POOLINGS:
+            yield f"objective.label.pooling={self.pooling} is none of {', '.join(POOLINGS)}; choose one"
+
+    def problems_in(self, config: Any) -> Iterator[str]:
+        """One line for each thing that does not go with the rest of the configuration."""
+        beside = config.data.columns().target_key != "data.label"  # else the task itself learns it
+        if beside and (config.data.label is None or config.data.name == "docstrings"):
+            yield ("the objective label predicts what stands in a column beside the target; name it, data.label=COLUMN "
+                   "of data=files or data=hub")
+
+
+register("objective", "label", RowLabelConfig, "llmtrain.objectives.row_label:RowLabel",
+         "the label in the column data.label, beside another task", reads_label=True, of_a_task=True)
 register("objective", "denoise", DenoiseConfig, "llmtrain.objectives.denoise:Denoise",
          "masked spans (Joshi et al. 2020), or the same prediction under noise (R3F); encoders only", own_pass=True,
          causal=False, mask_token=True, predicts_tokens=True)

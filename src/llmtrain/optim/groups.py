@@ -27,11 +27,11 @@ def depths(trunk: Any) -> dict[nn.Parameter, int]:
     return found
 
 
-def hidden_matrices(module: nn.Module, vocabulary: int) -> set[nn.Parameter]:
-    """Matrices between hidden states: no embedding table, none onto the vocabulary, no single row or column."""
+def hidden_matrices(module: nn.Module, *vocabularies: int) -> set[nn.Parameter]:
+    """Matrices between hidden states: no embedding table, none onto a vocabulary, no single row or column."""
     tables = {p for part in module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()}
     return {p for p in module.parameters()
-            if p.ndim == 2 and min(p.shape) > 1 and vocabulary not in p.shape and p not in tables}
+            if p.ndim == 2 and min(p.shape) > 1 and not {*vocabularies} & {*p.shape} and p not in tables}
 
 
 def parameter_groups(module: nn.Module, trunk: Any, config: Any, matrices: bool) -> list[dict[str, Any]]:
@@ -49,7 +49,9 @@ def parameter_groups(module: nn.Module, trunk: Any, config: Any, matrices: bool)
     """
     depth = depths(trunk)
     top = max(depth.values(), default=0)
-    hidden = hidden_matrices(module, trunk.get_input_embeddings().weight.shape[0]) if matrices else set()
+    targets = {part.get_parameter("output_bias").numel() for part in module.modules()
+               if getattr(part, "own_vocabulary", False)}
+    hidden = hidden_matrices(module, trunk.get_input_embeddings().weight.shape[0], *targets) if matrices else set()
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:

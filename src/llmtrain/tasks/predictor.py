@@ -67,8 +67,9 @@ class Predictor:
             features, lost = tokenize_now(shown, loaded.tokenizer, config.data, loaded.model.sentence_input,
                                           task.encoder, loaded.learnt)
             made = task.predict_in_full(
-                loaded.model, loaded.tokenizer, asked, features, config, loaded.precision, texts) if in_full else (
-                task.predict(loaded.model, loaded.tokenizer, asked, features, range(len(asked)), config,
+                loaded.model, loaded.writes, asked, features, config, loaded.precision, texts,
+                loaded.tokenizer) if in_full else (
+                task.predict(loaded.model, loaded.writes, asked, features, range(len(asked)), config,
                              loaded.precision, progress=lambda rows: None))
             for number, one in zip(wanted, made, strict=True):
                 predictions[number] = one

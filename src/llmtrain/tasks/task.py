@@ -11,6 +11,8 @@ torch-free facts (``registry.register("task", NAME, OPTIONS, CLASS, ABOUT, ...)`
 
 and, where they differ from a task whose targets are texts that the head writes:
 
+    objective       the yaml of ``configs/objective`` that a run of it has where none is chosen
+    generation      that of ``configs/generation``
     architectures   those of the heads that serve it; default: any but those of other tasks alone (see registry)
     text_targets    False: its targets are no texts, and no term of the loss may read them as such
 """
@@ -167,6 +169,7 @@ class Task(ABC):
         """Predictions for some rows of a split, in their order.
 
         Args:
+            tokenizer: That of targets: the base's own, unless :meth:`learn` gave another.
             examples: Of the whole split.
             features: Of the whole split, in the same order.
             rows: Indices of the wanted ones.
@@ -177,7 +180,7 @@ class Task(ABC):
         """
 
     def predict_in_full(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
-                        config: Any, precision: Any, documents: Sequence[str]) -> list[Prediction]:
+                        config: Any, precision: Any, documents: Sequence[str], reads: Tokenizer) -> list[Prediction]:
         """Predictions for examples that nobody scores, with all that :meth:`answer` can tell of each; by default as
         :meth:`predict` makes them.
 
@@ -185,6 +188,7 @@ class Task(ABC):
             features: Of these examples.
             documents: Their sources as the model reads them, before ``data.preprocess``: a selector may have shortened
                 them.
+            reads: The tokenizer of sources, where ``tokenizer``, that of outputs, is another.
         """
         return self.predict(model, tokenizer, examples, features, range(len(examples)), config, precision,
                             progress=lambda rows: None)

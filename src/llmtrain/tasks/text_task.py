@@ -45,7 +45,7 @@ class TextTask(Task):
         return [self._prediction(one) for one in made]
 
     def predict_in_full(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
-                        config: Any, precision: Any, documents: Sequence[str]) -> list[Prediction]:
+                        config: Any, precision: Any, documents: Sequence[str], reads: Tokenizer) -> list[Prediction]:
         """Each with its score and, where the head has a copy gate, the words that were copied."""
         from llmtrain.inference.copied_words import with_copied_words
 
@@ -53,7 +53,7 @@ class TextTask(Task):
                           lambda rows: None, at_once, True)
         pipeline = Pipeline(config.data.preprocess)
         read = [pipeline.source(document) for document in documents]
-        made = with_copied_words(tokenizer, read, made, cut_of(tokenizer, config.data))
+        made = with_copied_words(reads, read, made, cut_of(reads, config.data))
         return [self._prediction(one if text == example.source else replace(one, read=text))
                 for one, text, example in zip(made, read, examples, strict=True)]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmtrain.config.schema import TrainConfig
 from llmtrain.core.logging import say
 from llmtrain.data.batch import Batch
+from llmtrain.data.learnt import Learnt
 from llmtrain.nn.precision import Precision
 from llmtrain.training.build_data import RunData, build_data
 from llmtrain.training.build_model import RunModel, build_model
@@ -54,17 +56,19 @@ class Training:
         return moved(batch, self.accelerator.device)
 
 
-def build(spec: RunSpec, folder: RunFolder, accelerator: Accelerator, decided: str | None = None) -> Training:
+def build(spec: RunSpec, folder: RunFolder, accelerator: Accelerator, decided: str | None = None,
+          start: Path | None = None) -> Training:
     """Build a run.
 
     Args:
         decided: The format an earlier start of it settled on.
+        start: The step folder that it goes on from.
     """
     make_deterministic(spec.config)
     precision = Precision(spec.config.precision, accelerator.device, decided, shared_speeds(accelerator))
     say(precision.describe())
-    rows = read_data(spec, accelerator, precision)
-    model = build_model(spec, {name: one.learnt for name, one in rows.items()}, accelerator, precision)
+    rows = read_data(spec, accelerator, precision, start)
+    model = build_model(spec, Learnt.together({name: one.learnt for name, one in rows.items()}), accelerator, precision)
     data = build_data(spec, rows, model.transforms, accelerator)
     optimization = build_optimization(spec, model, data, accelerator, precision)
     state = build_state(spec, model, optimization, accelerator, precision, folder.path / METRICS)

@@ -62,11 +62,11 @@ class RunModel:
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
 
-def build_model(spec: RunSpec, learnt: dict[str, Learnt], accelerator: Accelerator, precision: Precision) -> RunModel:
+def build_model(spec: RunSpec, learnt: Learnt, accelerator: Accelerator, precision: Precision) -> RunModel:
     """Read the base's weights, put head and loss terms on them, and say what of the base is trained.
 
     Args:
-        learnt: What each task took from its training rows, by its name in the run: a head may be shaped by it.
+        learnt: What the tasks took from the training rows: a head may be shaped by it.
 
     Raises:
         ConfigError: The head's options do not fit the base, or the weights of ``model.init_from`` do not fit both.
@@ -77,8 +77,7 @@ def build_model(spec: RunSpec, learnt: dict[str, Learnt], accelerator: Accelerat
     if spec.start.base is not spec.base:
         say(f"base: {spec.start.base.path}, trained alone in an earlier run")
     base = with_weights(spec.start.base)
-    facts = learnt[""].facts if "" in learnt else {name: one.facts for name, one in learnt.items() if one.facts}
-    model = spec.architecture.from_base(base, config.head, facts)
+    model = spec.architecture.from_base(base, config.head, learnt)
     if config.model.gradient_checkpointing:
         model.trunk.gradient_checkpointing_enable({"use_reentrant": False})
     _start_from(model, spec.start, spec)
@@ -86,7 +85,8 @@ def build_model(spec: RunSpec, learnt: dict[str, Learnt], accelerator: Accelerat
         say(lora.add_adapters(model.trunk, config.tuning))
     frozen = _hold_still(model, spec)
     _tell_of_writing(model, spec)
-    module = JointModule(model, build_objectives(spec.terms.base, config.objective, model, base),
+    module = JointModule(model, build_objectives(spec.terms.base, config.objective, model, base,
+                                                 len(learnt.row_labels)),
                          build_weighting(config.objective, spec.terms, config.run.seed))
     module.to(accelerator.device)
     seed_process(config.run.seed, accelerator.process_index)

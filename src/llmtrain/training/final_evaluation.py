@@ -17,6 +17,7 @@ from llmtrain.config.sentence_input import SentenceInput
 from llmtrain.core.logging import say
 from llmtrain.core.memory import peak_memory_bytes
 from llmtrain.data.features import Features, tokenize
+from llmtrain.data.row_labels import with_labels
 from llmtrain.evaluation.evaluate import SplitScores, predict_and_score
 from llmtrain.evaluation.report import ScoredTask, results_of_tasks, rows_of_tasks, write_outputs
 from llmtrain.inference.selector import as_read
@@ -96,7 +97,8 @@ def _score(run: Training, one: TaskSpec, weights: str) -> ScoredTask:
             model = run.model.task_model.of_task(one.name)
             features = _features(run, one, split, weights, model.sentence_input)
             scores[split] = predict_and_score(
-                one.task, model, run.spec.base.tokenizer, examples, features, one.config, run.precision,
+                one.task, model, data.learnt.writes(run.spec.base.tokenizer), examples, features, one.config,
+                run.precision,
                 accelerator=run.accelerator, baselines=one.config.eval.baselines, validation=data.splits.validation)
     return ScoredTask(one.name, one.task, scores["validation"], scores["test"], data.splits.whole)
 
@@ -120,7 +122,8 @@ def _features(run: Training, one: TaskSpec, split: str, weights: str, sentences:
     of_task = f" of {one.name}" if one.name else ""
     say(f"scoring {len(examples)} {split} documents{of_task} with the {weights}")
     documents, _ = as_read(examples, data.selector, tokenizer, one.config.data)
-    features = tokenize(documents, tokenizer, one.config.data, sentences, one.task.encoder, data.learnt)
+    features = with_labels(tokenize(documents, tokenizer, one.config.data, sentences, one.task.encoder, data.learnt),
+                           documents, data.learnt.row_labels)
     for note in features.stats.notes(split) if split == "test" else ():  # those of validation are told already
         say(f"data{of_task}: {note}")
     return features

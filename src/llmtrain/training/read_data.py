@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transformers import PretrainedConfig
+
+from llmtrain.checkpoint.save import MODEL
 from llmtrain.config.choices import LongMode
+from llmtrain.config.schema import TrainConfig
 from llmtrain.core.errors import ConfigError, DataError
 from llmtrain.core.logging import say
 from llmtrain.data.examples import Splits, digest
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.learnt import Learnt
+from llmtrain.data.row_labels import LABEL, labels_beside, with_labels
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.inference.selector import Selector, as_read, selector_of
 from llmtrain.models.backbone.long_context import describe as describe_long
+from llmtrain.models.publish import is_base
+from llmtrain.models.target_vocabulary import learnt_from
 from llmtrain.nn.precision import DTYPES, Precision
 from llmtrain.training.spec import RunSpec, TaskSpec
 
@@ -42,8 +50,12 @@ class Rows:
     selector: Selector | None
 
 
-def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> dict[str, Rows]:
+def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision, start: Path | None = None,
+              ) -> dict[str, Rows]:
     """The rows that the configuration names, by the task's name in the run.
+
+    Args:
+        start: The step folder that the run goes on from: what was learnt then holds.
 
     Raises:
         ConfigError: The processes read different data.
@@ -52,28 +64,30 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision) -> 
     found: dict[str, Rows] = {}
     for one in spec.tasks:
         try:
-            found[one.name] = _rows_of(one, spec, accelerator, precision)
+            found[one.name] = _rows_of(one, spec, accelerator, precision, start)
         except DataError as error:
             raise DataError(one.member.told(line) for line in error.problems) from error
     return found
 
 
-def _rows_of(one: TaskSpec, spec: RunSpec, accelerator: Accelerator, precision: Precision) -> Rows:
+def _rows_of(one: TaskSpec, spec: RunSpec, accelerator: Accelerator, precision: Precision, start: Path | None) -> Rows:
     config, tokenizer = one.config, spec.base.tokenizer
     selector = selector_of(config.data, accelerator.device, precision)
     with accelerator.main_process_first():
         splits = load_splits(config.data, labelled=spec.terms.needs_targets)
         if not splits.validation:
             raise DataError(f"no validation rows in {splits.source}; name data.validation, or give more rows")
-        learnt = one.task.learn(splits, tokenizer, config)
+        learnt = _learnt_before(one, spec, start) or one.task.learn(splits, tokenizer, config)
         for name in ("validation", "test"):
             splits.notes += one.task.notes_of(learnt, name, getattr(splits, name))
+        if spec.terms.reads_labels:
+            learnt = _with_row_labels(learnt, splits, config)
         encode = partial(tokenize, tokenizer=tokenizer, config=config.data, sentences=one.sentence_input,
                          encoder=one.task.encoder, learnt=learnt)
         documents, told = as_read(splits.training, selector, tokenizer, config.data)
-        train = encode(documents)
+        train = with_labels(encode(documents), documents, learnt.row_labels)
         documents, _ = as_read(splits.validation[:config.trainer.eval_rows], selector, tokenizer, config.data)
-        validation = encode(documents)
+        validation = with_labels(encode(documents), documents, learnt.row_labels)
     if selector is not None:
         selector.forget()
         splits.content_hash = digest(splits.content_hash + selector.digest)
@@ -88,6 +102,21 @@ def _rows_of(one: TaskSpec, spec: RunSpec, accelerator: Accelerator, precision: 
     if spec.terms.trains_task:
         one.task.try_scoring(config.eval, splits.validation)
     return Rows(splits=splits, train=train, validation=validation, learnt=learnt, selector=selector)
+
+
+def _learnt_before(one: TaskSpec, spec: RunSpec, start: Path | None) -> Learnt | None:
+    """What the task took from the training rows when the run began; None where it begins now, or no task is trained."""
+    if start is None or not spec.terms.trains_task or is_base(start / MODEL):
+        return None
+    facts = PretrainedConfig.get_config_dict(start / MODEL)[0].get("facts") or {}
+    return learnt_from(start / MODEL, facts.get(one.name, {}) if one.name else facts, one.name)
+
+
+def _with_row_labels(learnt: Learnt, splits: Splits, config: TrainConfig) -> Learnt:
+    """What is learnt of the labels beside the training rows' targets too, told among the notes."""
+    names, note = labels_beside(splits.train, getattr(config.objective, LABEL).min_rows, config.data.label)
+    splits.notes.append(note)
+    return replace(learnt, row_labels=names)
 
 
 def content_hash_of(rows: Mapping[str, Rows]) -> str:

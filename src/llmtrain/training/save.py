@@ -19,6 +19,7 @@ from llmtrain.core.errors import ConfigError, NumericsError
 from llmtrain.core.files import write_json
 from llmtrain.models.backbone.lora import merged_state
 from llmtrain.models.publish import publish_base, publish_generation
+from llmtrain.models.target_vocabulary import target_folder
 from llmtrain.objectives.mlm import MaskedLm
 from llmtrain.training.build import Training
 
@@ -114,8 +115,10 @@ def write_model(run: Training, folder: Path, meta: dict[str, Any]) -> None:
     """The model as it is now, whole, into an empty folder."""
     publish(run, folder)
     run.spec.base.tokenizer.save_pretrained(folder)
-    for rows in run.data.rows.values():
-        if rows.selector is not None and run.spec.terms.trains_task:
+    for name, rows in run.data.rows.items() if run.spec.terms.trains_task else ():
+        if rows.learnt.tokenizer is not None:
+            rows.learnt.tokenizer.save_pretrained(target_folder(folder, name))
+        if rows.selector is not None:
             rows.selector.copy_to(folder / checkpoint.SELECTOR)
     write_json(folder / "llmtrain.json", meta)
 

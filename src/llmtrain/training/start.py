@@ -37,7 +37,7 @@ def start_training(config: TrainConfig, folder: RunFolder, accelerator: Accelera
         if config.trainer.find_batch_size:
             config.trainer.accumulate = meta["config"]["trainer"]["accumulate"]
     spec = resolve(config, fresh=start is None)
-    training = build(spec, folder, accelerator, decided)
+    training = build(spec, folder, accelerator, decided, start)
     if config.trainer.find_batch_size and not own:
         settle_accumulate(training)
     if start is not None:

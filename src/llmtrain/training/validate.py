@@ -111,7 +111,8 @@ def score(run: Training, share: Share = at_once) -> dict[str, Any]:
         for one in run.spec.tasks:
             rows = run.data.rows[one.name]
             examples = rows.splits.validation[:run.config.trainer.eval_rows]
-            made_of = (run.model.task_model.of_task(one.name), run.spec.base.tokenizer, examples, rows.validation)
+            made_of = (run.model.task_model.of_task(one.name), rows.learnt.writes(run.spec.base.tokenizer), examples,
+                       rows.validation)
             one.task.tune(*made_of, one.config, run.precision, shared_out(len(examples), run.accelerator, share))
             config = replace(one.config, generation=while_training(one.config))
             scores = predict_and_score(one.task, *made_of, config, run.precision, accelerator=run.accelerator,

@@ -4,7 +4,7 @@ but a sentence selector's."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtrain.cli.options import Given
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from llmtrain.config.sections.data import DataConfig
     from llmtrain.data.examples import Example, Splits
     from llmtrain.data.inspect import Overlap, Profile, RowAsRead, Shorten
+    from llmtrain.data.learnt import Learnt
 
 BINS = 16
 FRAME = 2  # special tokens that end a document, at most
@@ -47,31 +48,33 @@ def run(arguments: list[str], _given: Given) -> int:
     from rich.console import Console
 
     from llmtrain.core.logging import quiet_libraries
+    from llmtrain.data.sources.splits import load_splits
     from llmtrain.evaluation.report import PLAIN_WIDTH
     from llmtrain.models.backbone.pretrained import load_tokenizer, tokenizer_in
 
     quiet_libraries()
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
     published = path_value(overrides, "checkpoint") is not None
-    for name, data in tasks:
+    for name, config in tasks:
         if not any(one.startswith("data.on_bad_row=") for one in overrides):
-            data.on_bad_row = type(data.on_bad_row)("skip")
+            config.data.on_bad_row = type(config.data.on_bad_row)("skip")
         if name:
             console.print(f"\n{name}:", style="bold", markup=False)
-        _show(console, data, show, labelled,
-              lambda: tokenizer_in(base[0], base[0]) if published else load_tokenizer(*base))
+        splits = load_splits(config.data, labelled=labelled)
+        tokenizer = tokenizer_in(base[0], base[0]) if published else load_tokenizer(*base)
+        learnt = _learnt(name, config, splits, tokenizer, base[0] if published else None)
+        _show(console, config.data, show, splits, tokenizer, learnt.writes(tokenizer))
     return 0
 
 
-def _show(console: Console, data: DataConfig, show: ShowConfig, labelled: bool, load: Callable[[], Tokenizer]) -> None:
-    """The rows of one task."""
+def _show(console: Console, data: DataConfig, show: ShowConfig, splits: Splits, tokenizer: Tokenizer,
+          writes: Tokenizer) -> None:
+    """The rows of one task; ``writes`` is the tokenizer of its targets."""
     from llmtrain.data.control_tokens import notes_of
     from llmtrain.data.inspect import Reader, overlaps_with_train
-    from llmtrain.data.sources.splits import load_splits, subset
+    from llmtrain.data.sources.splits import subset
 
-    splits = load_splits(data, labelled=labelled)
-    tokenizer = load()
-    reader = Reader(tokenizer, data, _shortener(data, tokenizer))
+    reader = Reader(tokenizer, data, _shortener(data, tokenizer), writes)
     named = [*SPLITS, *(["unlabelled"] if splits.unlabelled else [])]
     profiles = {name: reader.profile(subset(getattr(splits, name), show.sample)) for name in named}
     examples = getattr(splits, show.split.value)
@@ -89,6 +92,20 @@ def _show(console: Console, data: DataConfig, show: ShowConfig, labelled: bool, 
                     data.columns().targets)
     for example in subset(examples, show.rows):
         _print_row(console, example, reader.read(example), data)
+
+
+def _learnt(name: str, config: Any, splits: Splits, tokenizer: Tokenizer, folder: str | None) -> Learnt:
+    """What the task takes from the training rows, or a published model's took."""
+    if folder is None:
+        from llmtrain.tasks.task import task_named
+
+        return task_named(config.task.name).learn(splits, tokenizer, config)
+    from transformers import PretrainedConfig
+
+    from llmtrain.models.target_vocabulary import learnt_from
+
+    facts = PretrainedConfig.get_config_dict(folder)[0].get("facts") or {}
+    return learnt_from(Path(folder), facts.get(name, {}) if name else facts, name)
 
 
 def _shortener(data: DataConfig, tokenizer: Tokenizer) -> Shorten | None:
@@ -114,18 +131,18 @@ def _own(overrides: list[str]) -> ShowConfig:
     return show
 
 
-def _configuration(overrides: list[str]) -> tuple[list[tuple[str, DataConfig]], tuple[str, str | None], bool]:
-    """The data of each task with its name in the run, (path, revision) of the tokenizer, and whether every row must
-    have a target."""
+def _configuration(overrides: list[str]) -> tuple[list[tuple[str, Any]], tuple[str, str | None], bool]:
+    """The configuration of each task with its name in the run, (path, revision) of the tokenizer, and whether every
+    row must have a target."""
     if path_value(overrides, "checkpoint") is not None:
         from llmtrain.checkpoint import SELECTOR
         from llmtrain.cli.commands.checkpoint_config import open_stored
 
         opened = open_stored(overrides, "eval")
         opened.config.data.selector = str(opened.folder / SELECTOR)
-        return [("", opened.config.data)], (str(opened.folder), None), True
+        return [(opened.task, opened.config)], (str(opened.folder), None), True
     config = load_config("train", overrides)
-    return ([(member.name, member.config.data) for member in members_of(config)],
+    return ([(member.name, member.config) for member in members_of(config)],
             (config.model.path, config.model.revision), needs_targets(config.objective))
 
 

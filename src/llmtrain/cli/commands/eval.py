@@ -113,8 +113,7 @@ def _score_checkpoint(overrides: list[str]) -> int:
     quiet_libraries()
     task.try_scoring(config.eval, examples)
     loaded = load_published(folder, config.precision, config.trainer.device, opened.task)
-    for line in (*task.notes_of(loaded.learnt, split.value, examples),
-                 *idle_told(config, overrides, writes=not loaded.chooses)):
+    for line in idle_told(config, overrides, writes=not loaded.chooses):
         warn(line)
     limit = loaded.source_limit(config.generation)
     if (longest := config.data.max_source_tokens) > limit:
@@ -128,11 +127,11 @@ def _score_checkpoint(overrides: list[str]) -> int:
         warn(told)
     features = tokenize(documents, loaded.tokenizer, config.data, loaded.model.sentence_input, task.encoder,
                         loaded.learnt)
-    for note in features.stats.notes(split.value):
+    for note in (*task.notes_of(loaded.learnt, split.value, examples), *features.stats.notes(split.value)):
         print(one_line(f"data: {note}"), file=sys.stderr)
     loaded.precision.watch(loaded.first_linear())
     loaded.precision.observe(loaded.model.parameters())
-    scores = predict_and_score(task, loaded.model, loaded.tokenizer, examples, features, config, loaded.precision,
+    scores = predict_and_score(task, loaded.model, loaded.writes, examples, features, config, loaded.precision,
                                baselines=config.eval.baselines, validation=validation)
     results = build_results(task, validation=scores if split is SplitName.validation else None,
                             test=scores if split is SplitName.test else None, whole=splits.whole,

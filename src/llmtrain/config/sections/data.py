@@ -47,6 +47,7 @@ class RowColumns:
             whether the row must have a target. None: source, target and references are texts as they stand.
         expand: The rows inside a nested one, each with its place there (``(place, row)``), or None for a row that is
             none; None: no row is nested.
+        parallel: Two plain-text files may hold a split: sources in the one, line by line targets in the other.
         embedded: ``"module:function"`` that reads data=docstrings for the task; None: it has no such data.
     """
 
@@ -60,6 +61,7 @@ class RowColumns:
     others: Mapping[str, str] = field(default_factory=dict)
     read: Callable[[Mapping[str, Any], bool], RowTexts | str] | None = None
     expand: Callable[[Mapping[str, Any]], Iterable[tuple[str, dict[str, Any] | str]] | None] | None = None
+    parallel: bool = False
     embedded: str | None = None
 
     @property
@@ -154,6 +156,10 @@ class DataConfig:
     def columns(self) -> RowColumns:
         """The columns that the task reads of a row."""
         raise NotImplementedError(f"{type(self).__name__} names no columns")
+
+    def folders(self) -> dict[str, str]:
+        """The folders that keys of the task name, by key: a run counts what lies there, not the path."""
+        return {}
 
     @property
     def max_target_tokens(self) -> int:

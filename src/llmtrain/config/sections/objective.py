@@ -103,8 +103,13 @@ def terms_apart(objective: ObjectiveConfig) -> tuple[str, ...]:
 def reads_documents_alone(objective: ObjectiveConfig, but: tuple[str, ...] = ()) -> bool:
     """Whether a base objective, ``but`` for those, learns from documents that have no target."""
     known = {part.name: part.requires for part in registry.parts("objective")}
-    return any(not known[name].get("reads_target", False) for name in base_terms_of(objective)
-               if name in known and name not in but)
+    return any(not (known[name].get("reads_target") or known[name].get("reads_label"))
+               for name in base_terms_of(objective) if name in known and name not in but)
+
+
+def reads_labels(objective: ObjectiveConfig) -> bool:
+    """Whether a base objective predicts the label beside a row's target."""
+    return any(registry.get("objective", name).requires.get("reads_label") for name in base_terms_of(objective))
 
 
 def problems_of_terms(objective: ObjectiveConfig) -> Iterator[str]:
@@ -149,10 +154,17 @@ def objective_schema(task: str = DEFAULT) -> type:
     return _objective_schema(registry.get("task", task).requires["term"], options)
 
 
+def _may_be_a_tasks(name: str) -> bool:
+    """Whether an objective is what some task itself learns: in that task the name is the task's own term."""
+    return any(part.name == name and part.requires.get("of_a_task") for part in registry.parts("objective"))
+
+
 @cache  # one class for one set of parts, so that equal configurations compare equal
 def _objective_schema(task_term: str, parts: tuple[tuple[str, str, type, str], ...]) -> type:
     taken = {field.name: "a key of its own" for field in fields(ObjectiveConfig)}
-    taken |= {"none": "no objective at all", task_term: "the task's own term"}
+    taken |= {"none": "no objective at all"}
+    if not _may_be_a_tasks(task_term):
+        taken[task_term] = "the task's own term"
     made = []
     for chosen, name, options, about in parts:
         if name in taken:

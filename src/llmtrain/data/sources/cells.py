@@ -25,17 +25,20 @@ class Reading:
         empty_cells: Whole cells of a table that stand for no value.
         notes: Gains a line for whatever was guessed or left out.
         pair: What the two columns of paired text are called.
+        parallel: Two plain-text files may be its two columns.
     """
 
     delimiter: str | None = None
     empty_cells: frozenset[str] = frozenset(EMPTY_CELLS)
     notes: list[str] = field(default_factory=list)
     pair: tuple[str, str] = ("source", "target")
+    parallel: bool = False
 
     @classmethod
     def of(cls, config: DataConfig, notes: list[str]) -> Reading:
         columns = config.columns()
-        return cls(config.delimiter, frozenset(config.empty_cells), notes, (columns.source, columns.target))
+        return cls(config.delimiter, frozenset(config.empty_cells), notes, (columns.source, columns.target),
+                   columns.parallel)
 
 
 TWICE = Unusable("stands twice in the header")

@@ -15,10 +15,12 @@ from llmtrain.core.errors import DataError, shown
 from llmtrain.core.files import SURROGATE
 from llmtrain.core.paths import given_path
 from llmtrain.data.examples import Example, Splits, take_from_train
+from llmtrain.data.row_labels import LabelBeside
 from llmtrain.data.sources.cells import Reading, Unusable
 from llmtrain.data.sources.columns import Columns, near_names
 from llmtrain.data.sources.encodings import NOT_UTF8, NUL, SAVE_AS
-from llmtrain.data.sources.readers import read_rows
+from llmtrain.data.sources.parallel_text import is_parallel, read_parallel, swapped
+from llmtrain.data.sources.readers import SUFFIXES, read_rows
 from llmtrain.data.sources.tables import DELIMITERS
 
 SHOWN_PROBLEMS = 10
@@ -33,11 +35,18 @@ def read_files(config: DataConfig, only: str | None, labelled: bool = True) -> S
     notes: list[str] = []
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     from_train = only is None or getattr(config, only) is None  # a split that train must give
+    pairs: dict[str, list[Path]] = {}
     for name in splits:
         value = getattr(config, name)
         if value is not None and (name == only or (from_train and (only is None or name == "train"))):
             paths = paths_of(value, f"data.{name}", config.folder)
-            splits[name] = examples_of(rows_of(paths, Reading.of(config, notes)), config, name, notes, labelled)
+            how = Reading.of(config, notes)
+            if how.parallel and isinstance(value, list | tuple) and len(value) == 2 and is_parallel(paths, SUFFIXES):
+                pairs[name] = paths
+                if (problem := swapped(pairs)) is not None:
+                    raise DataError(problem)
+            rows = read_parallel(paths, how) if name in pairs else rows_of(paths, how)
+            splits[name] = examples_of(rows, config, name, notes, labelled)
     missing = [name for name in ("test", "validation") if from_train and getattr(config, name) is None]
     notes += take_from_train(splits, missing, "data.{}", config.validation_from_train, config.split_seed)
     return Splits(splits["train"], splits["validation"], splits["test"], "files", notes)
@@ -92,19 +101,22 @@ def examples_of(rows: Iterable[tuple[str, Any]], config: DataConfig, split: str,
     named = config.columns()
     columns = Columns(named.named(), notes)
     absent: Counter[str] = Counter()
+    beside = LabelBeside(config)
     for number, (place, row) in enumerate(expanded(rows, named)):
         if not isinstance(row, str):
             row = columns.find(row)
             row = _emptied(row if named.read else columns.join(row, named.source_key), config, absent)
         if not isinstance(row, str) and named.read is not None:
-            read.append((place, _read_by_task(row, named, f"{split}-{number}", labelled), None))
+            read.append((place, beside(row, _read_by_task(row, named, f"{split}-{number}", labelled)), None))
             continue
         if not labelled and isinstance(row, dict) and not _has_text(row, named.target):
-            read.append((place, _source_alone(row, named, f"{split}-{number}"), None))
+            read.append((place, beside(row, _source_alone(row, named, f"{split}-{number}")), None))
             continue
-        plain = row if isinstance(row, str) else _example(row, named, f"{split}-{number}", named.references)
+        plain = row if isinstance(row, str) else beside(
+            row, _example(row, named, f"{split}-{number}", named.references))
         look = not isinstance(row, str) and named.references is None and REFERENCES in row
-        read.append((place, plain, _example(row, named, f"{split}-{number}", REFERENCES) if look else None))
+        listed = beside(row, _example(row, named, f"{split}-{number}", REFERENCES)) if look else None
+        read.append((place, plain, listed))
     if absent:
         told = ", ".join(f"{count} {shown(text, 16)}" for text, count in absent.most_common(6))
         notes.append(f"texts of {split} taken as empty: {told} (data.empty_cells)")

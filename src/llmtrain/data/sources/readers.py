@@ -37,8 +37,9 @@ def read_rows(path: Path, how: Reading | None = None) -> Iterator[Row]:
         if path.is_file():
             with path.open("rb") as file:
                 check_kind(path, file.read(1 << 12), kind)
+        pair = ", or two plain texts with as many lines, the source's and the target's" if how.parallel else ""
         raise DataError(f"unknown kind of data file at {path}; use {', '.join(SUFFIXES)}, also with "
-                        f"{', '.join(PACKED)}")
+                        f"{', '.join(PACKED)}{pair}")
     readers: dict[str, Callable[[Path, bytes, Reading], Iterator[Row]]] = {
         ".json": read_json, ".csv": read_table, ".tsv": read_table, ".txt": _text, ".parquet": _parquet}
     content = read_bytes(path)

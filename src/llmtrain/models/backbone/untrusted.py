@@ -40,7 +40,7 @@ TELLING = (CONFIG, TOKENIZER_CONFIG, TOKENIZER, INDEX, ADAPTER)  # that tell wha
 def check_folder(folder: Path) -> None:
     """Raise ConfigError with one line for each thing in a local base's folder that is not followed, or for what it is
     instead of a base."""
-    if problems := (list(_no_base(folder)) or _followed(folder)):
+    if problems := (list(_no_base(folder)) or followed(folder)):
         raise ConfigError(problems)
 
 
@@ -80,7 +80,7 @@ def _no_base(folder: Path) -> Iterator[str]:
 
 def check_published(folder: Path) -> None:
     """Raise CheckpointError where a checkpoint's model has anything but weights of its own, in one file."""
-    problems = _followed(folder)
+    problems = followed(folder)
     if not (folder / WEIGHTS).is_file():
         problems.append(f"no weights at {folder / WEIGHTS}; use another checkpoint or restore this one")
     if problems:
@@ -101,7 +101,7 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
-def _followed(folder: Path) -> list[str]:
+def followed(folder: Path) -> list[str]:
     """One line for each thing that a loader would follow, or never come to the end of."""
     problems = [*_links(folder), *large_files(folder)]
     if not problems and (pointers := [path for path in sorted(folder.iterdir()) if is_lfs_pointer(path)]):

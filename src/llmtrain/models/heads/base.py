@@ -69,7 +69,9 @@ class Sizes:
     """What a head takes over from the base unless its options say otherwise.
 
     Attributes:
+        vocabulary: Tokens that a target is written with.
         facts: What the task took from the training rows, such as the set of labels.
+        source_vocabulary: Tokens of documents, where targets have a vocabulary of their own; None: they have one.
     """
 
     width: int
@@ -79,6 +81,7 @@ class Sizes:
     positions: int
     start_id: int
     facts: Mapping[str, Any] = field(default_factory=dict)
+    source_vocabulary: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,12 @@ class Head(nn.Module):
 
     def start_from(self, base: BaseParts) -> None:
         """Take over what the options ask for from the pretrained base; called once, for a new model."""
+
+    def copy_by_surface(self, same_surface_V: Tensor) -> None:
+        """Learn which token of the target vocabulary has the text of each of the base's, for a head that copies.
+
+        Called once, for a new model whose targets have a vocabulary of their own; -1 stands for none.
+        """
 
     def batch_transform(self) -> Callable[[Any, Any], None] | None:
         """A picklable function (batch, context) that adds this head's keys to a training batch, or None."""

@@ -74,7 +74,7 @@ def mix_gold(vocabulary_N: Tensor, gate_N: Tensor, scores_NS: Tensor, source_NS:
         vocabulary_N: Their log-probabilities under the vocabulary.
         gate_N: Logits of g, the probability of copying.
         scores_NS: Pointer logits, already ``NEVER`` at padding.
-        source_NS: Source token ids.
+        source_NS: Source token ids, less than 0 for one that copies nothing, whose score is ``NEVER``.
     """
     matches_NS = source_NS == gold_N.unsqueeze(1)
     pointed_N = torch.logsumexp(scores_NS.masked_fill(~matches_NS, NEVER), 1) - torch.logsumexp(scores_NS, 1)
@@ -85,7 +85,8 @@ def mix_all(logits_NV: Tensor, gate_N: Tensor, scores_NS: Tensor, source_NS: Ten
     """(N, V) fp32 log-probabilities of every token under the mixture."""
     copy_N1 = torch.sigmoid(gate_N).unsqueeze(1)
     vocabulary_NV = torch.softmax(logits_NV.float(), 1) * (1 - copy_N1)
-    mixed_NV = vocabulary_NV.scatter_add(1, source_NS, torch.softmax(scores_NS, 1) * copy_N1)
+    place_NS = source_NS.clamp_min(0)  # what copies nothing has no share
+    mixed_NV = vocabulary_NV.scatter_add(1, place_NS, torch.softmax(scores_NS, 1) * copy_N1)
     return mixed_NV.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 

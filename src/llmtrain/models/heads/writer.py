@@ -23,6 +23,7 @@ from llmtrain.nn.attention import NEVER, tracing
 from llmtrain.nn.linear import Linear, linear, product
 
 MATCH_START = 4.0  # pointer logits; 2 and 4 did alike
+NOTHING = -1  # in place of the token that a source token would copy
 
 
 class WritingHead(Head):
@@ -31,15 +32,23 @@ class WritingHead(Head):
     The copy gate's pointer has, besides its learnt attention, a learnt weight on source tokens that follow an
     occurrence of the token just written: copied phrases go on where they stand (docs/records/log.md: the largest single
     gain in early training).
+
+    Where targets have a vocabulary of their own, the head has embeddings of its own for it, tied to its output by
+    ``tie_embeddings``, and a source token copies the target token of the same text, if there is one.
     """
+
+    own_vocabulary = False
+    same_surface_V: Tensor
 
     def add_output(self, width: int, sizes: Sizes) -> None:
         """Make everything behind the decoder, whose states are ``width`` wide; the last thing in ``__init__``."""
         self.transform = Linear(width, sizes.width)
         self.transform_norm = nn.LayerNorm(sizes.width, eps=1e-12)
         self.output_bias = nn.Parameter(torch.zeros(sizes.vocabulary))
-        if not self.options.tie_embeddings:
+        self.own_vocabulary = sizes.source_vocabulary is not None
+        if self.own_vocabulary or not self.options.tie_embeddings:
             self.embedding = nn.Embedding(sizes.vocabulary, sizes.width)
+        if not self.options.tie_embeddings:
             self.output = Linear(sizes.width, sizes.vocabulary, bias=False)
         self.add_pointer(width, sizes)
 
@@ -50,6 +59,8 @@ class WritingHead(Head):
             self.pointer_key = Linear(sizes.width, width)
             self.pointer_match = Linear(width, 1)
             self.gate = Linear(width, 1)
+            if sizes.source_vocabulary is not None:
+                self.register_buffer("same_surface_V", torch.full((sizes.source_vocabulary,), NOTHING))
 
     def decode(self, input_ids_BT: Tensor, states: EncoderStates, cache: Any = None) -> Tensor:
         """(B, T, W) decoder states behind each input token; ``cache`` is transformers' EncoderDecoderCache."""
@@ -67,7 +78,7 @@ class WritingHead(Head):
     @torch.no_grad()
     def start_output_from(self, base: BaseParts) -> None:
         """Untied embeddings from the base's own, the output transform from its masked-LM head where it has one."""
-        if not self.options.tie_embeddings:
+        if not self.options.tie_embeddings and not self.own_vocabulary:
             self.embedding.weight.copy_(base.embedding_VD)
             self.output.weight.copy_(base.embedding_VD)
         if (mlm_head := base.mlm_head) is not None and self.transform.weight.shape == mlm_head["dense.weight"].shape:
@@ -75,11 +86,17 @@ class WritingHead(Head):
             self.transform.bias.copy_(mlm_head["dense.bias"])
             self.transform_norm.weight.copy_(mlm_head["norm.weight"])
             self.transform_norm.bias.copy_(mlm_head["norm.bias"])
-            self.output_bias.copy_(mlm_head["bias"])
+            if not self.own_vocabulary:
+                self.output_bias.copy_(mlm_head["bias"])
+
+    def copy_by_surface(self, same_surface_V: Tensor) -> None:
+        if self.options.copy_gate:
+            self.same_surface_V.copy_(same_surface_V)
 
     def embed(self, input_ids_BT: Tensor, states: EncoderStates) -> Tensor:
         """(B, T, D) embeddings of target tokens."""
-        weight_VD = states.embedding_VD if self.options.tie_embeddings else self.embedding.weight
+        own = self.own_vocabulary or not self.options.tie_embeddings
+        weight_VD = self.embedding.weight if own else states.embedding_VD
         return F.embedding(input_ids_BT, weight_VD)
 
     def nll(self, states: EncoderStates, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,7 +104,7 @@ class WritingHead(Head):
         decoded_BTW, every_score = self.forced(states, labels_BT)
         if tracing():  # a graph holds no number of tokens that the labels' values decide
             counted_N, gold_N = (labels_BT != IGNORED).flatten(), labels_BT.clamp_min(0).flatten()
-            source_NS = states.input_ids_BS.repeat_interleave(labels_BT.shape[1], 0)
+            source_NS = self.copied_ids(states).repeat_interleave(labels_BT.shape[1], 0)
             loss_N = self._losses(decoded_BTW.flatten(0, 1), every_score, gold_N, source_NS, states.embedding_VD)
             return loss_N.masked_fill(~counted_N, 0.0).sum(), counted_N.sum()
         at_N = (labels_BT != IGNORED).reshape(-1).nonzero().squeeze(1)
@@ -95,11 +112,12 @@ class WritingHead(Head):
         row_N = at_N // labels_BT.shape[1]
         decoded_NW = decoded_BTW.flatten(0, 1).index_select(0, at_N)
         scores_NS = None if every_score is None else every_score.index_select(0, at_N)
+        source_BS = self.copied_ids(states)
         losses, size = [], self.options.chunk_tokens
         for start in range(0, max(1, len(gold_N)), size):
             part = slice(start, start + size)
             inputs = (decoded_NW[part], None if scores_NS is None else scores_NS[part], gold_N[part],
-                      states.input_ids_BS.index_select(0, row_N[part]), states.embedding_VD)
+                      source_BS.index_select(0, row_N[part]), states.embedding_VD)
             if len(gold_N) > size:  # recompute in the backward pass: one chunk's logits exist at a time
                 losses.append(checkpoint(self._losses, *inputs, use_reentrant=False).sum())
             else:
@@ -134,7 +152,7 @@ class WritingHead(Head):
         if scores_NS is None:
             every_NV = torch.log_softmax(logits_NV.float(), 1) if smoothing else None
             return smoothed(gold_log_N, every_NV, smoothing)
-        gate_N = self.gate(decoded_NW).squeeze(1).float()
+        gate_N = self.gate_logits(decoded_NW, source_NS)
         every_NV = mix_all(logits_NV, gate_N, scores_NS, source_NS) if smoothing else None
         return smoothed(mix_gold(gold_log_N, gate_N, scores_NS, source_NS, gold_N), every_NV, smoothing)
 
@@ -146,8 +164,8 @@ class WritingHead(Head):
         if not self.options.copy_gate:
             return torch.log_softmax(logits_NV.float(), 1).unflatten(0, input_ids_BT.shape)
         scores_NS = self.pointer_scores(decoded_BTW, input_ids_BT, states)
-        source_NS = states.input_ids_BS.repeat_interleave(input_ids_BT.shape[1], 0)
-        gate_N = self.gate(decoded_BTW).flatten().float()
+        source_NS = self.copied_ids(states).repeat_interleave(input_ids_BT.shape[1], 0)
+        gate_N = self.gate_logits(decoded_BTW.flatten(0, 1), source_NS)
         return mix_all(logits_NV, gate_N, scores_NS, source_NS).unflatten(0, input_ids_BT.shape)
 
     def copy_evidence(self, target_ids_BT: Tensor, states: EncoderStates) -> tuple[Tensor, Tensor] | None:
@@ -157,12 +175,26 @@ class WritingHead(Head):
         input_BT, states = self.shift(target_ids_BT), self.steer(states)
         decoded_BTW = self.decode(input_BT, states)
         place_BT = self.pointer_scores(decoded_BTW, input_BT, states).argmax(1).unflatten(0, target_ids_BT.shape)
-        return torch.sigmoid(self.gate(decoded_BTW).squeeze(-1).float()), place_BT
+        source_NS = self.copied_ids(states).repeat_interleave(input_BT.shape[1], 0)
+        gate_N = self.gate_logits(decoded_BTW.flatten(0, 1), source_NS)
+        return torch.sigmoid(gate_N).unflatten(0, target_ids_BT.shape), place_BT
+
+    def copied_ids(self, states: EncoderStates) -> Tensor:
+        """(B, S) the target token that each source token copies; :data:`NOTHING` where there is none."""
+        if not self.own_vocabulary or not self.options.copy_gate:
+            return states.input_ids_BS
+        return self.same_surface_V[states.input_ids_BS]
+
+    def gate_logits(self, decoded_NW: Tensor, source_NS: Tensor) -> Tensor:
+        """(N,) fp32 logits of copying; it never happens where the source has nothing to copy."""
+        gate_N: Tensor = self.gate(decoded_NW).squeeze(1).float()
+        return gate_N.masked_fill((source_NS == NOTHING).all(1), NEVER) if self.own_vocabulary else gate_N
 
     def vocabulary_logits(self, decoded_NW: Tensor, embedding_VD: Tensor) -> Tensor:
         """(N, V) logits, before any copying."""
         hidden_ND = self.transform_norm(F.gelu(self.transform(decoded_NW)))
-        weight_VD = embedding_VD if self.options.tie_embeddings else self.output.weight
+        weight_VD = self.output.weight if not self.options.tie_embeddings else (
+            self.embedding.weight if self.own_vocabulary else embedding_VD)
         return linear(hidden_ND, weight_VD, self.output_bias)
 
     def pointer_scores(self, decoded_BTW: Tensor, input_ids_BT: Tensor, states: EncoderStates) -> Tensor:
@@ -170,9 +202,13 @@ class WritingHead(Head):
         query_BTW = self.pointer_query(decoded_BTW)
         key_BSW = self.pointer_key(states.hidden_BSD)
         scores_BTS = product(query_BTW, key_BSW.transpose(1, 2)).float() * query_BTW.shape[-1] ** -0.5
-        before_BS = F.pad(states.input_ids_BS[:, :-1], (1, 0), value=-1)
+        copied_BS = self.copied_ids(states)
+        before_BS = F.pad(copied_BS[:, :-1], (1, 0), value=NOTHING)
         follows_BTS = input_ids_BT.unsqueeze(2) == before_BS.unsqueeze(1)
         scores_BTS = scores_BTS + self.pointer_match(decoded_BTW).float() * follows_BTS
         if states.steering_BS is not None:
             scores_BTS = scores_BTS + states.steering_BS.unsqueeze(1)
-        return scores_BTS.masked_fill(states.attention_mask_BS[:, None, :] == 0, NEVER).flatten(0, 1)
+        hidden_BS = states.attention_mask_BS == 0
+        if self.own_vocabulary:
+            hidden_BS = hidden_BS | (copied_BS == NOTHING)
+        return scores_BTS.masked_fill(hidden_BS.unsqueeze(1), NEVER).flatten(0, 1)

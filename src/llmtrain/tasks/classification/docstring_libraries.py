@@ -41,9 +41,9 @@ def read_libraries(config: DataConfig) -> Splits:
     return splits
 
 
-def _labelled(place: str, document: str, summary: str) -> Example:
+def _labelled(place: str, rest: str, first_line: str) -> Example:
     library = place.partition(".")[0]
-    return Example(place, NAMES.sub(INSTEAD, f"{summary} {document}"), library, (library,))
+    return Example(place, NAMES.sub(INSTEAD, f"{first_line} {rest}"), library, (library,))
 
 
 def _capped(rows: list[Example], most: int) -> list[Example]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from llmtrain.config.sentence_input import SentenceInput
-from llmtrain.data.batch import SEGMENTS
 from llmtrain.data.control_tokens import finder, first_spelled
 from llmtrain.data.learnt import Learnt
 from llmtrain.data.row_encoder import L1_IDS, TextPairs
@@ -35,8 +34,6 @@ class LabelledTexts(TextPairs):
         self._several = bool(facts.get("multi_label"))
         self._paired = config.text_pair is not None
         self._apart = self._paired and tells_pairs_apart(tokenizer)
-        if self._apart and SEGMENTS in cast(Any, tokenizer).model_input_names:
-            self.columns = (*self.columns, SEGMENTS)
 
     def describe(self) -> str:
         return f"{super().describe()} {list(self._numbers)} {self._several} {self._paired}"
@@ -72,19 +69,17 @@ class LabelledTexts(TextPairs):
         return made | {"cut_target": none, "unwritable": none}
 
     def _together(self, texts: list[str], seconds: list[str]) -> dict[str, list[Any]]:
-        """input_ids, which text each token belongs to where the base asks for it, and the flags of the sources."""
+        """input_ids, and the flags of the sources."""
         cut, tokenizer = self._cut, cast(Any, self.tokenizer)
         if not self._apart:  # nothing of the tokenizer's own would stand between them
             whole = tokenizer([f"{one}\n{other}" for one, other in zip(texts, seconds, strict=True)], verbose=False)
-            ids, segments = [cut(row) for row in whole["input_ids"]], []
+            ids = [cut(row) for row in whole["input_ids"]]
         else:
             whole = tokenizer(texts, seconds, verbose=False)
             short = tokenizer(texts, seconds, truncation="longest_first", max_length=cut.limit, verbose=False)
-            ids, segments = short["input_ids"], short.get(SEGMENTS, [])
-        found: dict[str, list[Any]] = {
-            "input_ids": ids, "cut_source": [len(row) > cut.limit for row in whole["input_ids"]],
-            "empty": [len(row) <= cut.before + cut.after + self._apart for row in whole["input_ids"]]}
-        return found | ({SEGMENTS: segments} if SEGMENTS in self.columns else {})
+            ids = short["input_ids"]
+        return {"input_ids": ids, "cut_source": [len(row) > cut.limit for row in whole["input_ids"]],
+                "empty": [len(row) <= cut.before + cut.after + self._apart for row in whole["input_ids"]]}
 
 
 def tells_pairs_apart(tokenizer: Tokenizer) -> bool:

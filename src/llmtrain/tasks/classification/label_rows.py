@@ -8,9 +8,9 @@ from typing import Any
 from llmtrain.config.sections.data import RowTexts
 from llmtrain.core.errors import shown
 from llmtrain.data.examples import Example
+from llmtrain.data.label_names import NoLabel, as_text, label_name, label_names, listed_in
 from llmtrain.data.sources.cells import Unusable
 from llmtrain.data.sources.own_files import text_of
-from llmtrain.tasks.classification.label_names import NoLabel, as_text, label_name, label_names, listed_in
 
 LABELS, PAIR = "labels", "text_pair"  # of an example's fields
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from llmtrain.data.examples import Example
+from llmtrain.data.label_names import NoLabel, in_order, label_name, label_names, listed_in
 from llmtrain.tasks.classification.label_metrics import (
     CONFIDENCE,
     CORRECT,
@@ -18,7 +19,6 @@ from llmtrain.tasks.classification.label_metrics import (
     counted,
     f1_of_labels,
 )
-from llmtrain.tasks.classification.label_names import NoLabel, in_order, label_name, label_names, listed_in
 from llmtrain.tasks.classification.label_rows import LABELS, labels_of
 from llmtrain.tasks.metric import RowScores
 from llmtrain.tasks.task import NO_DETAIL, Scorer
@@ -51,13 +51,13 @@ class LabelScorer(Scorer):
             scores[CONFIDENCE] = confidence
         return scores
 
-    def tables(self, rows: Sequence[Mapping[str, Any]], examples: Sequence[Example],
+    def tables(self, scored: Sequence[RowScores], examples: Sequence[Example],
                predictions: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """``per_label`` and, of one label a row, ``confusion``: its rows stand for the labels of the data, its columns
         for those that were given."""
         pairs = [(labels_of(example), self.given(text)) for example, text in zip(examples, predictions, strict=True)]
         names = in_order(name for both in pairs for side in both for name in side)
-        found = {"per_label": per_label(names, rows)}
+        found = {"per_label": per_label(names, scored)}
         if not self.several:
             found["confusion"] = confusion(names, pairs)
         return found

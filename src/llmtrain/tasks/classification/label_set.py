@@ -9,7 +9,7 @@ from typing import Any
 from llmtrain.config.sections.objective import trains_task
 from llmtrain.core.errors import DataError, shown
 from llmtrain.data.examples import Example, Splits
-from llmtrain.tasks.classification.label_names import in_order
+from llmtrain.data.label_names import in_order
 from llmtrain.tasks.classification.label_rows import LABELS, labels_of
 
 MOST_TOLD = 8  # labels that a line names
@@ -56,6 +56,8 @@ def described(facts: dict[str, Any]) -> str:
 def unseen(labels: Iterable[str], split: str, examples: Sequence[Example]) -> list[str]:
     """A line where rows have labels that no training row has."""
     known = set(labels)
+    if not known:  # the base alone is trained
+        return []
     found = [(label, example) for example in examples for label in labels_of(example) if label not in known]
     if not found:
         return []

@@ -12,6 +12,7 @@ from llmtrain.config.sections.data import DataConfig, RowColumns
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.registry import register
 
+ONE_LABEL, SEVERAL_LABELS = ("mcc", "ece"), ("micro_f1",)  # scores of one label a row, of several
 EMBEDDED = "llmtrain.tasks.classification.docstring_libraries:read_libraries"
 
 
@@ -31,6 +32,11 @@ class ClassificationConfig:
         if self.threshold is not None and not self.multi_label:
             yield (f"task.threshold={self.threshold:g} is of task.multi_label=true: of one label a row the likeliest "
                    "is given; leave it out")
+        lacking = ONE_LABEL if self.multi_label else SEVERAL_LABELS
+        if (name := getattr(config.trainer, "best_metric", None)) in lacking:
+            scored = "one label" if self.multi_label else "several labels"
+            yield (f"trainer.best_metric={name} is a score of {scored} a row and task.multi_label is "
+                   f"{str(self.multi_label).lower()}; use accuracy or macro_f1")
         if not self.native:
             return
         if config.data.long in (LongMode.sliding, LongMode.interpolate):

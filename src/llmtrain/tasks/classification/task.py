@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import Features
-from llmtrain.data.learnt import Learnt
+from llmtrain.data.label_names import NoLabel, as_text, label_name, label_names, listed_in
+from llmtrain.data.learnt import PAIRS, Learnt, knows_segments
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.tasks.classification.label_encoder import LabelledTexts
 from llmtrain.tasks.classification.label_metrics import METRICS
-from llmtrain.tasks.classification.label_names import NoLabel, as_text, label_name, label_names, listed_in
 from llmtrain.tasks.classification.label_rows import LABELS, labels_of, pair_of
 from llmtrain.tasks.classification.label_scorer import PROBABILITIES, LabelScorer
 from llmtrain.tasks.classification.label_set import described, learn_labels, unseen
@@ -51,13 +51,14 @@ class Classification(Task):
             yield (f"head.pooling=first and the base at {base.path} is a decoder, whose first token sees no other; use "
                    "head.pooling=last, mean or attention")
         elif config.task.native:
-            yield from native_problems(base.config, head)
+            yield from native_problems(base, head)
 
     def learn(self, splits: Splits, tokenizer: Tokenizer, config: Any) -> Learnt:
         facts = learn_labels(splits, config)
         if facts["labels"]:
             splits.notes.append(described(facts))
-        return Learnt(facts)
+        paired = config.data.text_pair is not None and knows_segments(tokenizer)
+        return Learnt(facts | ({PAIRS: True} if paired else {}))
 
     def notes_of(self, learnt: Learnt, split: str, examples: Sequence[Example]) -> list[str]:
         return unseen(learnt.facts["labels"], split, examples)
@@ -131,12 +132,13 @@ def probabilities_in(value: Any) -> dict[str, float] | None:
             return None
     if not isinstance(value, Mapping):
         return None
-    found: dict[str, float] = {}
-    for label, chance in value.items():
-        if not isinstance(chance, int | float) or isinstance(chance, bool) or not 0 <= chance <= 1:
-            return None
-        found[label_name(label)[0]] = float(chance)
-    return found
+    if not all(isinstance(chance, int | float) and not isinstance(chance, bool) and 0 <= chance <= 1
+               for chance in value.values()):
+        return None
+    try:
+        return {label_name(label)[0]: float(chance) for label, chance in value.items()}
+    except NoLabel:
+        return None
 
 
 def _text_of(example: Example) -> str:

@@ -14,7 +14,7 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.core.logging import say
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import Features, clean
-from llmtrain.data.learnt import Learnt
+from llmtrain.data.learnt import PAIRS, Learnt, knows_segments
 from llmtrain.data.text.sentences import sentences
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.tasks.metric import Metric
@@ -62,7 +62,9 @@ class QuestionAnswering(TextTask):
         wanted = config.task.no_answer
         _tell(splits, silent)
         marks = _head_marks(config)
-        return Learnt({MARKS: marks, NO_ANSWER: marks and (bool(silent) if wanted == AUTO else bool(wanted))})
+        facts: dict[str, Any] = {MARKS: marks,
+                                 NO_ANSWER: marks and (bool(silent) if wanted == AUTO else bool(wanted))}
+        return Learnt(facts | ({PAIRS: True} if marks and knows_segments(tokenizer) else {}))
 
     def scorer(self, config: EvalConfig, examples: Sequence[Example]) -> AnswerScorer:
         return AnswerScorer(_own(config).language.value, examples)
@@ -84,13 +86,13 @@ class QuestionAnswering(TextTask):
         return [_placed(one, examples[i]) for i, one in zip(rows, made, strict=True)]
 
     def predict_in_full(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
-                        config: Any, precision: Any, documents: Sequence[str]) -> list[Prediction]:
+                        config: Any, precision: Any, documents: Sequence[str], reads: Tokenizer) -> list[Prediction]:
         if _marks(model):
             return self.predict(model, tokenizer, examples, features, range(len(examples)), config, precision,
                                 progress=lambda rows: None)
         shown = [_read(example) for example in examples]
         made = super().predict_in_full(model, tokenizer, shown, features, config, precision,
-                                       [example.source for example in shown])
+                                       [example.source for example in shown], reads)
         # copied words are told by their places in what was read
         return [_placed(replace(one, made=replace(one.made, read=one.made.read or read.source)), example)
                 for one, read, example in zip(made, shown, examples, strict=True)]

@@ -93,6 +93,8 @@ def _readers_of_data(data: DataConfig) -> Iterator[tuple[str, Read]]:
         yield "data.hub.name", partial(_of_hub_folder, data.hub.name)
     if data.long is LongMode.select_then_write and data.selector is not None:
         yield "data.selector", partial(_of_model, data.selector)
+    for key, folder in data.folders().items():
+        yield key, partial(_of_tokenizer, folder, key)
 
 
 def _joined(digests: Any) -> str:
@@ -124,6 +126,13 @@ def _of_base(path: str) -> str | None:
     names = {name for name in FILES if name not in NOT_READ and (folder / name).is_file()}
     names |= {file.name for file in weight_files(folder)}
     return _joined([[name, record_of(folder / name).sha256] for name in sorted(names)])
+
+
+def _of_tokenizer(path: str, key: str) -> str | None:
+    """Of a folder with a tokenizer: the files that it may be made of, and the configuration that names its class."""
+    folder = given_path(path, key)
+    names = [name for name in sorted(FILES) if name not in NOT_READ and (folder / name).is_file()]
+    return _joined([[name, record_of(folder / name).sha256] for name in names]) if names else None
 
 
 def _of_model(path: str) -> str:

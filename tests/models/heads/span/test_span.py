@@ -12,6 +12,7 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 import llmtrain.hf  # noqa: F401
 from helpers import make_tiny_base, make_tiny_decoder
 from llmtrain.config.sections.model import ModelConfig
+from llmtrain.data.learnt import PAIRS, Learnt, knows_segments
 from llmtrain.models.backbone.pretrained import open_base
 from llmtrain.models.heads.span.options import NO_ANSWER, SpanHeadConfig
 from llmtrain.models.span import LlmtrainForQuestionAnswering
@@ -22,7 +23,7 @@ def made(folder: Path, **options: Any) -> LlmtrainForQuestionAnswering:
     base = open_base(ModelConfig(path=str(folder), dropout=0.0))
     torch.manual_seed(0)
     return LlmtrainForQuestionAnswering.from_base(base, SpanHeadConfig(dropout=0.0, **options),
-                                                  {"marks": True, "no_answer": True}).eval()
+                                                  Learnt({"marks": True, "no_answer": True, PAIRS: True})).eval()
 
 
 @pytest.fixture(params=["bert", "roberta", "distilbert", "gpt2", "llama"])
@@ -71,7 +72,8 @@ def test_it_is_published_and_loaded_as_any_model_of_its_kind(folder: Path, tmp_p
     assert torch.equal(out.start_logits, model(**given).start_logits)
     total, count = model.task_nll(model.read(rows), rows | {"labels": torch.tensor([[3, 5], [2, -100]])})
     assert float(out.loss) == pytest.approx(float(total / count))  # one outside the row counts for nothing
-    assert float(loaded.head.threshold) == 1.25 and loaded.config.facts == {"marks": True, "no_answer": True}
+    assert float(loaded.head.threshold) == 1.25
+    assert loaded.config.facts == {"marks": True, "no_answer": True, PAIRS: True}
 
 
 def test_rows_may_be_padded_on_the_left(folder: Path) -> None:
@@ -95,9 +97,11 @@ def test_the_context_is_the_second_segment_where_base_and_tokenizer_know_segment
     plain = model.trunk(**given).last_hidden_state
     assert torch.allclose(model.encode(given["input_ids"], given["attention_mask"]).hidden_BSD * given[
         "attention_mask"][..., None], plain * given["attention_mask"][..., None], atol=1e-5)
-    base = open_base(ModelConfig(path=str(folder)))  # as multilingual-e5 comes: two embeddings, one of them trained
-    base.tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    base = open_base(ModelConfig(path=str(folder)))
     assert LlmtrainForQuestionAnswering.from_base(base, SpanHeadConfig()).segments_of(given["input_ids"]) is None
+    assert knows_segments(base.tokenizer)
+    base.tokenizer.model_input_names = ["input_ids", "attention_mask"]  # as multilingual-e5 comes
+    assert not knows_segments(base.tokenizer)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])

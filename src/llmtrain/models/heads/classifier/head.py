@@ -43,7 +43,8 @@ class ClassifierHead(Head):
         width = sizes.width if options.hidden is None else options.hidden
         self.hidden = Linear(sizes.width, width) if width else None
         self.dropout = Dropout(options.dropout)
-        self.output = Linear(width or sizes.width, len(self.labels), bias=options.bias)
+        # one that is never trained, beside a base that is trained alone on texts without labels, has none
+        self.output = Linear(width or sizes.width, max(1, len(self.labels)), bias=options.bias)
         if self.multi_label:
             self.register_buffer("tuned_threshold", torch.tensor(0.5))
 
@@ -112,7 +113,7 @@ def weights_of(given: Any, facts: Mapping[str, Any]) -> tuple[float, ...] | None
         if facts["multi_label"]:
             return tuple(max(1, rows - count) / max(1, count) for count in counts)
         return tuple(sum(counts) / (len(labels) * max(1, count)) for count in counts)
-    named = {str(label): float(weight) for label, weight in given.items()}
+    named = {label: float(weight) for label, weight in given.items()}
     if unknown := sorted(named.keys() - set(labels)):
         raise ConfigError(f"head.class_weights names {', '.join(unknown)} and no training row has that label; the "
                           f"labels are {', '.join(labels[:12])}{' ...' if len(labels) > 12 else ''}")

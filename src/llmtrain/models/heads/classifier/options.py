@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtrain.config.keys import key
+from llmtrain.data.label_names import NoLabel, label_name
 from llmtrain.registry import register
 
 MEAN, FIRST, LAST, ATTENTION = "mean", "first", "last", "attention"
@@ -33,6 +34,10 @@ class ClassifierHeadConfig:
     label_smoothing: float = key(0.0, "share of a row's probability that all labels share", "probability", min=0,
                                  below=1)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.class_weights, dict):  # a 0 typed on the command line is a number, and a label a name
+            self.class_weights = {_named(label): weight for label, weight in self.class_weights.items()}
+
     def problems(self) -> Iterator[str]:
         """One line for each option that is wrong by itself or beside another."""
         for name, known in (("pooling", POOLINGS), ("activation", ACTIVATIONS)):
@@ -51,6 +56,13 @@ class ClassifierHeadConfig:
             number = isinstance(weight, int | float) and not isinstance(weight, bool)
             if not number or not 0 < weight < 1e30:
                 yield f"head.class_weights gives {label} the weight {weight!r}, which is no number above 0; change it"
+
+
+def _named(label: Any) -> str:
+    try:
+        return label_name(label)[0]
+    except NoLabel:
+        return str(label)
 
 
 register("head", "classifier", ClassifierHeadConfig, "llmtrain.models.heads.classifier.head:ClassifierHead",
