@@ -44,9 +44,13 @@ def factors() -> dict[str, list[str]]:
     """What there is to combine, here and now."""
     from llmtrain import registry
     from llmtrain.config.compose import config_dir
+    from llmtrain.config.task_fit import serves
 
     objectives = ["none", *names("objective"), *(name + ALONE for name in names("objective"))]
-    found = {"task": [name for name in names("task") if name in ROWS], "head": names("head"), "base": list(BASES),
+    tasks = [name for name in names("task") if name in ROWS]
+    heads = [name for name in names("head") if any(
+        serves(registry.get("head", name), registry.get("task", task)) for task in tasks)]
+    found = {"task": tasks, "head": heads, "base": list(BASES),
              "objective": objectives, "precision": ["fp32", "fp16", "bf16"], "processes": ["1", "2"],
              "accumulate": ["1", "2"]}
     for kind in ("weighting", "optimizer"):

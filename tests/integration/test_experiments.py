@@ -46,9 +46,10 @@ def test_an_experiment_trains(name: str, bench: Bench) -> None:
     config = load_config("train", [f"+experiment={name}"])
     base = bench.base(KINDS.get(config.model.name, "bert"))
     ended = warm_cli(
-        "train", f"+experiment={name}", f"model.path={base}", *data_of(config, bench.folder), "data.max_test_rows=2", "data.max_source_tokens=64",
-        f"data.cache_dir={bench.folder / 'cache'}", "trainer.max_steps=2", "trainer.batch_size=4",
-        "trainer.eval_every=2", "trainer.eval_rows=2", "generation.max_new_tokens=4", "eval.bootstrap_samples=2",
+        "train", f"+experiment={name}", f"model.path={base}", *data_of(config, bench.folder), "data.max_test_rows=2",
+        "data.max_source_tokens=64", f"data.cache_dir={bench.folder / 'cache'}", "trainer.max_steps=2",
+        "trainer.batch_size=4", "trainer.eval_every=2", "trainer.eval_rows=2", "generation.max_new_tokens=4",
+        "eval.bootstrap_samples=2",
         f"run.name={name}", cwd=bench.folder)
     assert ended.returncode == 0, ended.stderr
     results = json.loads((bench.folder / "runs" / name / "results.json").read_text())

@@ -227,7 +227,8 @@ def test_two_processes_take_the_steps_of_one(runs: Runs) -> None:
     ("tuning=lora", "objective.base=denoise", "optim.ema_decay=0.5"),
     ("objective.lam=null", "optim.average_last=2")], ids=str)
 def test_it_goes_with_every_way_to_train(more: tuple[str, ...], tiny_base_mlm: Path, tmp_path: Path) -> None:
-    made = train(tiny_base_mlm, write_data(tmp_path), *more, "trainer.max_steps=3", "run.name=run", "trainer.log_every=1")
+    made = train(tiny_base_mlm, write_data(tmp_path), *more, "trainer.max_steps=3", "run.name=run",
+                 "trainer.log_every=1")
     assert made.returncode == 0, made.stderr
     log = rows_of(tmp_path / "runs/run/metrics.jsonl")
     if "objective.weighting=linear" in more:
@@ -345,7 +346,10 @@ A, B = "{task: summarization, data: {train: sum.jsonl}}", "{task: classification
     (f"[{A}, {B}]", ("data.long=select_then_write", "data.selector=runs/run"), "puts another model in front of"),
     (f"[{A[:-2]}, long: sliding}}}}, {B}]", (), "data.long is how the base reads and task.tasks has sliding and"),
     (f"[{A[:-2]}, unlabelled: sum.jsonl}}}}, {B}]", (), "data.unlabelled goes with one task alone"),
-    (f"[{A}, {{task: classification, data: {{train: none.jsonl}}}}]", (), "no data file at none.jsonl; check data.train"),
+    (f"[{A}, {{task: {{name: classification, native: true}}, data: {{train: mood.jsonl}}}}]", (),
+     "task.tasks[1] (classification): task.native=true publishes a plain model of one task; leave it out"),
+    (f"[{A}, {{task: classification, data: {{train: none.jsonl}}}}]", (),
+     "no data file at none.jsonl; check data.train"),
     (f"[{A}, {{task: classification, data: {{train: sum.jsonl}}}}]", (), "task.tasks[1] (classification): bad row")])
 def test_what_cannot_be_learnt_together_is_one_line(tasks: str, more: tuple[str, ...], told: str, place: Path,
                                                     tiny_base_mlm: Path) -> None:
@@ -367,6 +371,7 @@ def test_several_tasks_are_not_keys_of_one(place: Path) -> None:
         refused = warm_cli("train", *overrides, "trainer.max_steps=1", cwd=place)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1) and told in refused.stderr
     scored = warm_cli("eval", "task=multi", "predictions=x.txt", cwd=place)
-    assert (scored.returncode, scored.stderr.count("\n")) == (2, 1) and "is several tasks; name the one" in scored.stderr
+    assert (scored.returncode, scored.stderr.count("\n")) == (2, 1)
+    assert "is several tasks; name the one" in scored.stderr
     listed = warm_cli("data", "show", *options(place, place)[:2], "show.rows=1", cwd=place)
     assert listed.returncode == 0 and "mood:" in listed.stdout and "write:" in listed.stdout, listed.stderr

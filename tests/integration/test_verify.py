@@ -62,7 +62,8 @@ def test_whole_things_and_what_they_are_good_for(run: Path, tiny_base: Path) -> 
     assert told.returncode == 0 and told.stderr == ""
     lines = told.stdout.splitlines()
     good = "good for resume, run.extend_from, eval, predict, summarize, model.init_from"
-    assert [line for line in lines if good in line and "finite tensors" in line] == [line for line in lines if "/step-" in line.partition(":")[0]] != []
+    steps = [line for line in lines if "/step-" in line.partition(":")[0]]
+    assert [line for line in lines if good in line and "finite tensors" in line] == steps != []
     assert any(line.endswith("metrics.jsonl: the log, 3 lines") for line in lines)
     assert any("checkpoints/last: a pointer to step-4" in line for line in lines)
     for path in (run / "checkpoints/step-4", run / "checkpoints/best"):

@@ -20,7 +20,8 @@ DIRECTIONS = {"rouge1": True, "cer": False}  # whether more of it is better
     ("cer", [30.0, 20.0, 25.0, float("nan")], 2)])
 def test_the_least_loss_or_the_best_score_is_the_best(metric: str, values: list[float], best_step: int) -> None:
     run: Any = SimpleNamespace(config=SimpleNamespace(trainer=TrainerConfig(best_metric=metric)),
-                               spec=SimpleNamespace(directions=DIRECTIONS), state=SimpleNamespace(progress=ProgressPart()))
+                               spec=SimpleNamespace(directions=DIRECTIONS),
+                               state=SimpleNamespace(progress=ProgressPart()))
     for step, value in enumerate(values, start=1):
         run.state.progress.step = step
         note_best(run, {metric: value})

@@ -254,6 +254,8 @@ def _together(config: TrainConfig, found: list[Member]) -> Iterator[str]:
         if "select_then_write" in plain(member.config.data.long):
             yield member.told("data.long=select_then_write puts another model in front of the only one of a run; use "
                               "data.long=truncate, head_tail or sliding")
+        if getattr(member.config.task, "native", False):
+            yield member.told("task.native=true publishes a plain model of one task; leave it out")
         if member.config.data.unlabelled is not None:
             yield member.told("data.unlabelled goes with one task alone; leave it out")
 

@@ -69,7 +69,7 @@ class LlmtrainForSeveralTasks(TaskModel):
 
     def heads_of(self, learnt: Learnt) -> Iterator[tuple[Head, Learnt]]:
         for name in self.names:
-            yield self.head.of(name), learnt.parts[name]
+            yield self.head.of(name), learnt.parts.get(name, Learnt())
 
     def parts(self, batch: dict[str, Any]) -> list[tuple[str, TaskModel, dict[str, Any]]]:
         return [(name, self.of_task(name), rows) for name, rows in batch[PARTS].items()]
