@@ -174,7 +174,8 @@ def test_docstrings_are_read_split_and_cached(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("llmtrain.data.sources.docstrings.PACKAGES", ("networkx", "rich"))
     first = read_docstrings(SummarizationData(cache_dir=str(tmp_path)))
     assert len(first.train) > 300
-    monkeypatch.setattr("llmtrain.data.sources.docstrings._pairs_of_file", None)  # a second read must not extract again
+    # a second read must not extract again
+    monkeypatch.setattr("llmtrain.data.sources.docstrings._pairs_of_files", None)
     assert read_docstrings(SummarizationData(cache_dir=str(tmp_path))).train == first.train
     modules = [{e.id.rpartition(":")[0] for e in part} for part in (first.train, first.validation, first.test)]
     assert not modules[0] & modules[1]

@@ -88,7 +88,8 @@ def test_a_run_learns_its_labels_and_tells_them(place: Path, tiny_base: Path) ->
 
 
 def test_pairs_are_read_together(tmp_path: Path, tiny_base_mlm: Path) -> None:
-    rows = [{"text": row["text"], "other": other["text"], "label": row["label"] == other["label"]}
+    rows = [{"text": " ".join(row["text"].split()[:4]), "other": " ".join(other["text"].split()[-3:]),
+             "label": row["label"] == other["label"]}
             for row, other in zip(coloured(40), coloured(40, 5), strict=True)]
     place_rows(tmp_path, rows, rows[:10])
     made = train(tmp_path, tiny_base_mlm, "data.text_pair=other", "objective.mlm.fraction=0.5")
@@ -96,6 +97,9 @@ def test_pairs_are_read_together(tmp_path: Path, tiny_base_mlm: Path) -> None:
     row = rows_of(tmp_path / "runs/run/predictions.jsonl")[0]
     assert (row["text_pair"], row["label"] in ("true", "false")) == (rows[0]["other"], True)
     assert "'false'" in made.stdout and "text_pair: " in made.stdout
+    write_jsonl(tmp_path / "more.jsonl", [{"text": row["text"] + " of" * 9, "other": "a"} for row in coloured(20, 3)])
+    beside = train(tmp_path, tiny_base_mlm, "data.text_pair=other", "data.unlabelled=more.jsonl", run="beside")
+    assert beside.returncode == 0, beside.stderr
     told = warm_cli("eval", "checkpoint=runs/run", "eval.output=out", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
     assert read(tmp_path / "out/results.json")["metrics"]["test"] == (

@@ -252,3 +252,11 @@ def test_it_is_one_of_several_tasks_on_a_base(tiny_base: Path, tmp_path: Path) -
     scored = warm_cli("eval", "checkpoint=runs/run", "task=question_answering", "eval.output=out", cwd=tmp_path)
     assert scored.returncode == 0, scored.stderr
     assert read(tmp_path / "out/results.json")["extras"]["no_answer_rows"] == 8
+
+
+def test_data_show_tells_the_question_too(tmp_path: Path, tiny_base: Path) -> None:
+    shown = warm_cli("data", "show", "task=question_answering", f"model.path={tiny_base}", "data=files",
+                     *files(tmp_path), f"data.cache_dir={tmp_path / 'cache'}", "trainer.max_steps=1", "show.rows=1",
+                     cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "question:  what is" in shown.stdout and "context:   The " in shown.stdout

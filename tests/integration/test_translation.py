@@ -105,7 +105,7 @@ def test_every_command_takes_its_vocabulary_from_the_model(trained: Path, place:
     assert beams.returncode == 0 and "case:lc" in beams.stdout and "tok:intl" in beams.stdout, beams.stderr
     whole = warm_cli("verify", "runs/whole", cwd=place)
     assert whole.returncode == 0, whole.stderr
-    assert " of targets; good for resume, run.extend_from, eval, model.init_from" in whole.stdout
+    assert " of targets; good for resume, run.extend_from, eval" in whole.stdout
     shown = warm_cli("data", "show", "checkpoint=runs/whole", "show.rows=1", cwd=place)
     assert shown.returncode == 0 and "target tokens" in shown.stdout, shown.stderr
 
@@ -246,3 +246,25 @@ def test_the_documented_coverage_loss_reads_the_pointer(place: Path) -> None:
     documented("coverage.py", place)
     ended = train(place, "coverage", "--plugin", "coverage.py", "objective.base=coverage", "objective.lam=1")
     assert ended.returncode == 0 and "coverage" in ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize("head", ["transformer", "gru"])
+def test_a_few_pairs_are_learnt_by_heart(head: str, place: Path) -> None:
+    write_jsonl(place / "few.jsonl", [row | {"target": row["target"].replace("T", "Ü")} for row in rows(8, 5)])
+    ended = train(place, f"few-{head}", f"head={head}", *(f"data.{name}=few.jsonl" for name in
+                  ("train", "validation", "test")), "objective.base=none", "model.dropout=0", "trainer.max_steps=150",
+                  "trainer.eval_every=150", "optim.head_lr=1e-2", "optim.base_lr=2e-3", "schedule.warmup_steps=10",
+                  "generation.max_new_tokens=32", "generation.num_beams=2")
+    assert ended.returncode == 0, ended.stderr
+    assert read(place / f"runs/few-{head}/results.json")["metrics"]["test"]["bleu"]["value"] > 60
+
+
+def test_an_uncased_vocabulary_is_told_and_takes_no_spelling_from_the_source(place: Path) -> None:
+    write_jsonl(place / "names.jsonl", [{"source": f"Anna reads text {n}", "target": f"ANNA reads text {n}"}
+                                        for n in range(8)])
+    ended = train(place, "names", "data.target_tokenizer=base", "objective.base=none", "trainer.max_steps=60",
+                  "trainer.eval_every=60", "optim.head_lr=1e-2", *(f"data.{name}=names.jsonl" for name in
+                                                                   ("train", "validation", "test")))
+    assert ended.returncode == 0 and "its texts are in lower case" in ended.stdout, ended.stderr
+    lines = (place / "runs/names/predictions.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["prediction"].islower() for line in lines)

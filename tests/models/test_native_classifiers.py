@@ -106,6 +106,24 @@ def test_our_own_class_takes_either_padding_and_labels(place: Path, tiny_base: P
     assert torch.allclose(left.loss, torch.nn.functional.cross_entropy(right.logits, torch.tensor([2, 0])), atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_our_own_class_works_in_low_precision_and_is_exported(pooling: str, place: Path, tiny_base: Path) -> None:
+    assert train(place, tiny_base, "objective=label_only", f"head.pooling={pooling}").returncode == 0
+    model: Any = AutoModelForSequenceClassification.from_pretrained(published(place)).eval()
+    batch = AutoTokenizer.from_pretrained(published(place))(["a red table", "a list of nodes"], return_tensors="pt",
+                                                            padding=True)
+    with torch.no_grad():
+        exact = model(**batch).logits
+        exported = torch.export.export(model, (), dict(batch)).module()(**batch).logits
+        assert torch.allclose(exported, exact, atol=1e-5)
+        for dtype in (torch.bfloat16, torch.float16):
+            low: Any = AutoModelForSequenceClassification.from_pretrained(published(place), dtype=dtype).eval()
+            assert torch.allclose(low(**batch).logits, exact, atol=0.02)
+    model.save_pretrained(place / "again")
+    again: Any = AutoModelForSequenceClassification.from_pretrained(place / "again")
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
 @pytest.mark.parametrize(("kind", "overrides", "told"), [
     ("bert", (), "BertForSequenceClassification, whose head is another than this one; set head.pooling=first "
                  "head.hidden=null head.activation=tanh head.bias=true, or leave task.native out"),

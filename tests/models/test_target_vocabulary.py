@@ -109,6 +109,14 @@ def test_another_tokenizer_than_the_models_is_refused(tmp_path: Path) -> None:
     assert learnt_from(tmp_path, {"labels": ["a"]}) == Learnt({"labels": ["a"]})
 
 
+@pytest.mark.parametrize("found", [
+    3, [], {"size": 9}, {"size": 10**12, "bos": 0, "eos": 1, "pad": 2}, {"size": 9, "bos": 9, "eos": 1, "pad": 2},
+    {"size": True, "bos": 0, "eos": 0, "pad": 0}, {"size": 9, "bos": 0, "eos": "1", "pad": 2}], ids=str)
+def test_a_vocabulary_that_cannot_be_is_refused(found: Any, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="tells of a target vocabulary that there cannot be"):
+        learnt_from(tmp_path, {"target_vocabulary": found})
+
+
 def test_weights_of_another_vocabulary_are_refused_though_they_fit(tmp_path: Path) -> None:
     model, _, tokenizer = make("bert", "transformer", {}, tmp_path)
     model.save_pretrained(tmp_path / "model")

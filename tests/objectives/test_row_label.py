@@ -90,6 +90,13 @@ def test_rare_labels_are_left_out_and_a_base_may_learn_labels_alone(tmp_path: Pa
     assert json.loads((tmp_path / "runs/alone/results.json").read_text())["losses"]["test"]["loss.label"] > 0
 
 
+def test_documents_alone_beside_have_no_part_in_it(tmp_path: Path, tiny_base_mlm: Path) -> None:
+    write_jsonl(tmp_path / "more.jsonl", [{"document": row["document"]} for row in pairs(30, 7)])
+    made = train(tmp_path, tiny_base_mlm, "data.unlabelled=more.jsonl", "trainer.accumulate=2",
+                 "objective.terms=[{name: mlm, lam: 1}, {name: summary, lam: 1}, {name: label, lam: 0.3}]")
+    assert made.returncode == 0, made.stderr
+
+
 @pytest.mark.parametrize(("overrides", "changed", "told"), [
     ((TERMS, "data.label=null"), {}, "the objective label predicts what stands in a column beside the target; name it"),
     ((TERMS, "data.label=theme"), {}, "no training row has a label in the column 'theme'; check data.label"),

@@ -30,7 +30,7 @@ from torture.servers import Forked, Program, Server
 TORTURE = Path(__file__).resolve().parent
 ALL = ("head.layers=1", "head.ffn=32", "head.dropout=0.1")  # options that make a head small and lively
 # which of them it has; any other head has all
-SMALL = {"gru": ALL[::2], "lstm": ALL[::2], "prefix_lm": (), "classifier": ALL[2:]}
+SMALL = {"gru": ALL[::2], "lstm": ALL[::2], "prefix_lm": (), "classifier": ALL[2:], "span": ALL[2:]}
 
 
 class Caught(AssertionError):

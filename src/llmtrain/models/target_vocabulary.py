@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from llmtrain.core.errors import CheckpointError, LlmtrainError
 from llmtrain.data.control_tokens import text_only
@@ -25,6 +25,7 @@ from llmtrain.models.backbone.untrusted import followed
 
 Surface = tuple[bool, str]
 FACT = "target_vocabulary"
+LARGEST = 10_000_000  # tokens: the largest real vocabularies have 300,000
 FOLDER = "target_tokenizer"
 
 
@@ -59,9 +60,21 @@ class TargetVocabulary:
 
 
 def vocabulary_in(facts: Mapping[str, Any]) -> TargetVocabulary | None:
-    """The target vocabulary that a task's facts tell of; None: targets are written in the base's own."""
+    """The target vocabulary that a task's facts tell of; None: targets are written in the base's own.
+
+    Raises:
+        CheckpointError: They tell of none that there could be; facts may come from elsewhere.
+    """
     found = facts.get(FACT)
-    return None if found is None else TargetVocabulary(**found)
+    if found is None:
+        return None
+    told = found if isinstance(found, dict) else {}
+    size, bos, eos, pad = (told.get(name) for name in ("size", "bos", "eos", "pad"))
+    if type(size) is not int or size > LARGEST or not all(type(one) is int and 0 <= one < size
+                                                          for one in (bos, eos, pad)):
+        raise CheckpointError("config.json tells of a target vocabulary that there cannot be "
+                              "(facts.target_vocabulary); restore the model's own")
+    return TargetVocabulary(size, cast(int, bos), cast(int, eos), cast(int, pad), str(told.get("digest")))
 
 
 def target_settings(facts: Mapping[str, Any], source_pad: int) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision, sta
     """The rows that the configuration names, by the task's name in the run.
 
     Args:
-        start: The step folder that the run goes on from: what was learnt then holds.
+        start: The step folder that the run goes on from: its vocabulary of targets holds.
 
     Raises:
         ConfigError: The processes read different data.
@@ -105,11 +105,13 @@ def _rows_of(one: TaskSpec, spec: RunSpec, accelerator: Accelerator, precision: 
 
 
 def _learnt_before(one: TaskSpec, spec: RunSpec, start: Path | None) -> Learnt | None:
-    """What the task took from the training rows when the run began; None where it begins now, or no task is trained."""
+    """What the task took from the training rows when the run began, where a vocabulary of targets is among it: made
+    anew, it could be another library's. None where it is made of the rows alone."""
     if start is None or not spec.terms.trains_task or is_base(start / MODEL):
         return None
     facts = PretrainedConfig.get_config_dict(start / MODEL)[0].get("facts") or {}
-    return learnt_from(start / MODEL, facts.get(one.name, {}) if one.name else facts, one.name)
+    learnt = learnt_from(start / MODEL, facts.get(one.name, {}) if one.name else facts, one.name)
+    return None if learnt.tokenizer is None else learnt
 
 
 def _with_row_labels(learnt: Learnt, splits: Splits, config: TrainConfig) -> Learnt:

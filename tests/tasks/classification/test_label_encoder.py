@@ -10,13 +10,15 @@ import pytest
 
 from helpers import decoder_tokenizer, tiny_tokenizer, write_jsonl
 from llmtrain.config.load import load_config
+from llmtrain.config.sections.data import RowTexts
+from llmtrain.data.control_tokens import text_only
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.learnt import Learnt
 from llmtrain.data.sources.splits import load_splits
 from llmtrain.tasks.classification.label_encoder import LabelledTexts, tells_pairs_apart
-from llmtrain.tasks.classification.label_rows import labels_of
-from llmtrain.tasks.classification.label_set import learn_labels, unseen
+from llmtrain.tasks.classification.label_rows import LabelledRows, labels_of
+from llmtrain.tasks.classification.label_set import described, learn_labels, unseen
 
 FACTS = {"labels": ["no", "yes"], "counts": [1, 1], "rows": 2, "multi_label": False}
 
@@ -132,3 +134,40 @@ def test_unlabelled_rows_need_no_label_where_no_term_reads_one(tmp_path: Path) -
     found = load_splits(made.data, labelled=False)
     assert [example.target for example in found.train] == ["", "", "", "yes"]
     assert learn_labels(found, made)["labels"] == ["yes"]
+
+
+def test_what_is_cut_and_what_is_empty_is_counted(tmp_path: Path) -> None:
+    pairs = [paired("", ""), paired("a table", "a list"), paired("a", ""), paired("a " * 30, "a list")]
+    for tokenizer in (tiny_tokenizer(), decoder_tokenizer(True)):
+        made = encoded(pairs, tmp_path, tokenizer, "data.text_pair=other")
+        # a line break is a token of its own where the tokenizer sets nothing between the texts
+        assert (made.stats.empty, made.stats.cut_sources) == (int(tokenizer.cls_token is not None), 1)
+
+
+def test_control_tokens_that_either_text_spells_are_told(tmp_path: Path) -> None:
+    made = encoded([paired("a [SEP] table", "a"), paired("a", "the [CLS]")], tmp_path, text_only(tiny_tokenizer()),
+                   "data.text_pair=other")
+    assert sorted(made.stats.spelled) == ["[CLS]", "[SEP]"]
+
+
+def test_rows_are_read_with_or_without_their_label() -> None:
+    read = LabelledRows("text", None, "label", None)
+    assert read({"text": "a"}, True) == "no column 'label' (it has 'text')"
+    unlabelled = read({"text": "a"}, False)
+    assert isinstance(unlabelled, RowTexts) and unlabelled.target == "" and not unlabelled.fields
+    labelled = read({"text": "a", "label": "x"}, False)
+    assert isinstance(labelled, RowTexts) and labelled.references == ("x",)
+    assert read({"text": "a", "label": None}, True) == "column 'label' is empty (data.empty_cells counts as empty)"
+
+
+def test_an_empty_list_is_of_no_kind_and_the_first_label_says_what_the_others_are() -> None:
+    read = LabelledRows("text", None, "label", None)
+    assert [isinstance(read({"text": "a", "label": label}, True), RowTexts)
+            for label in ([], [1], [], ["x"], [2])] == [True, True, True, False, True]
+
+
+def test_the_labels_are_told_with_their_rows() -> None:
+    assert described({"labels": ["a", "b"], "counts": [4, 5], "rows": 9}) == (
+        "2 labels of 9 training rows: 'a' 4, 'b' 5; 1 of them in fewer than 5 rows, which are hardly learnt")
+    many = described({"labels": [str(i) for i in range(9)], "counts": list(range(5, 14)), "rows": 81})
+    assert many.startswith("9 labels of 81 training rows: '0' 5, '1' 6, ") and many.endswith("..., 5 to 13 rows each")

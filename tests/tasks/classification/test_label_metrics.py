@@ -152,3 +152,14 @@ def test_tables_say_nothing_where_there_is_nothing_to_divide_by() -> None:
     found = per_label(["a", "b"], [{"missed:a": 1.0}])
     assert (found[0]["precision"], found[0]["recall"], found[1]["f1"]) == (None, 0, None)
     assert confusion(["a", "b"], [(["a"], [])]) == [{"label": "a", "as a": 0, "as b": 0, "as none": 1}]
+
+
+def test_labels_that_a_resample_lacks_have_no_part_in_its_mean() -> None:
+    hit_only = np.array([[4.0, 0, 0, 0, 0, 0]])
+    assert BY_NAME["macro_f1"].combine is not None and BY_NAME["macro_f1"].combine(hit_only) == 100
+
+
+def test_nothing_given_has_no_confidence_and_what_was_given_is_counted() -> None:
+    assert "confidence" not in LabelScorer([one("a")]).score("", one("a"), {"probabilities": {"a": 0.9}})
+    found = per_label(["a", "b"], [{"hit:a": 1.0, "accuracy": 100.0}, {"missed:a": 1.0, "wrong:b": 1.0}])
+    assert [(row["rows"], row["given"]) for row in found] == [(2, 1), (0, 1)]

@@ -22,8 +22,11 @@ def test_the_threshold_parts_right_from_wrong(metric: str) -> None:
 def test_of_equal_ones_the_nearest_to_one_half_is_taken() -> None:
     assert best_threshold([[0.9], [0.1]], ["a"], rows(["a"], []), "macro_f1") == 0.5
     assert best_threshold([[0.9], [0.7]], ["a"], rows(["a"], []), "accuracy") == 0.75
+    assert best_threshold([[0.1], [0.1]], ["a"], rows([], []), "micro_f1") == 0.5
 
 
-def test_a_label_that_training_did_not_have_makes_its_row_wrong_at_every_threshold() -> None:
-    chances, examples = [[0.9], [0.2]], rows(["a", "new"], ["a"])
-    assert best_threshold(chances, ["a"], examples, "accuracy") == 0.2
+def test_macro_f1_decides_where_it_picks_the_best_checkpoint() -> None:
+    chances = [[0.62, 0.1], [0.62, 0.1], [0.62, 0.42], [0.58, 0.42], *[[0.58, 0.1]] * 6]
+    examples = rows(["a"], ["a"], ["a", "b"], ["b"], *[[]] * 6)
+    assert best_threshold(chances, ["a", "b"], examples, "micro_f1") == 0.6
+    assert best_threshold(chances, ["a", "b"], examples, "macro_f1") == 0.4

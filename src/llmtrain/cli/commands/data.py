@@ -228,14 +228,15 @@ def _print_row(console: Console, example: Example, read: RowAsRead, data: DataCo
     """Texts as they are and as they are read, tokens with ``‖`` where they are cut."""
     words, texts = data.columns(), bool(data.target_limit and example.target)
     console.print(f"\nrow {one_line(example.id)}", style="bold", markup=False)
-    lines = [(words.source_word, example.source),
+    others = [key.rpartition(".")[2] for key in words.others]
+    lines = [*((name, example.fields.get(name)) for name in others), (words.source_word, example.source),
              ("read as", read.document if read.document != example.source else None),
              ("l1 reads", read.l1_document), ("tokens", _cut_tokens(read.tokens, read.kept)),
              (words.target_word, example.target or None),
              ("learnt as", read.target if texts and read.target != example.target else None),
              ("tokens", _tokens(read.target_tokens, read.kept_target) if texts else None)]
     for label, text in lines:
-        if text is not None:
+        if isinstance(text, str):
             console.print(f"{label + ':':<11}{_short(text)}", markup=False)
 
 

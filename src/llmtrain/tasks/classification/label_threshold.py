@@ -20,18 +20,16 @@ def best_threshold(chances: Sequence[Sequence[float]], labels: Sequence[str], ex
 
     Args:
         chances: Of each label, for each row.
-        metric: accuracy or micro_f1; of any other name macro F1 decides.
+        metric: Of macro_f1 that decides, of any other name micro F1: the share of rows whose labels are all right is
+            often the highest where next to none is given.
     """
     chance_NC = np.array(chances, dtype=np.float64).reshape(len(examples), len(labels))
     gold_NC = np.array([[label in labels_of(example) for label in labels] for example in examples], dtype=bool)
-    strange_N = np.array([not set(labels_of(example)) <= set(labels) for example in examples], dtype=bool)
-    scores = {tried: _score(chance_NC >= tried, gold_NC, strange_N, metric) for tried in TRIED}
+    scores = {tried: _score(chance_NC >= tried, gold_NC, metric) for tried in TRIED}
     return max(TRIED, key=lambda tried: (scores[tried], -abs(tried - 0.5), -tried))
 
 
-def _score(given_NC: NDArray[np.bool_], gold_NC: NDArray[np.bool_], strange_N: NDArray[np.bool_], metric: str) -> float:
-    if metric == "accuracy":
-        return float(((given_NC == gold_NC).all(1) & ~strange_N).mean())
+def _score(given_NC: NDArray[np.bool_], gold_NC: NDArray[np.bool_], metric: str) -> float:
     parts = [(given_NC & gold_NC).sum(0), (~given_NC & gold_NC).sum(0), (given_NC & ~gold_NC).sum(0)]
     sums_1K = np.stack(parts, 1).reshape(1, -1).astype(np.float64)
-    return float((micro_f1 if metric == "micro_f1" else macro_f1)(sums_1K)[0])
+    return float((macro_f1 if metric == "macro_f1" else micro_f1)(sums_1K)[0])

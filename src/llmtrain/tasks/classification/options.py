@@ -23,7 +23,7 @@ class ClassificationConfig:
     name: str = key("classification", "registered name of the task")
     multi_label: bool = key(False, "a row may have several labels, or none: lists in data.label")
     threshold: float | None = key(None, "multi_label: a label of this probability or more is given; default: what "
-                                        "scores best on the validation rows", "probability", min=0, max=1)
+                                        "has the highest F1 on the validation rows", "probability", min=0, max=1)
     native: bool = key(False, "publish a plain model of the base's own kind (BertForSequenceClassification ...), which "
                               "loads without llmtrain; the head must be that class's")
 

@@ -93,7 +93,9 @@ class QuestionAnswering(TextTask):
         shown = [_read(example) for example in examples]
         made = super().predict_in_full(model, tokenizer, shown, features, config, precision,
                                        [example.source for example in shown], reads)
-        return [_placed(one, example) for one, example in zip(made, examples, strict=True)]
+        # copied words are told by their places in what was read
+        return [_placed(replace(one, made=replace(one.made, read=one.made.read or read.source)), example)
+                for one, read, example in zip(made, shown, examples, strict=True)]
 
     def nothing(self, model: TaskModel, config: Any) -> Prediction:
         return Prediction("", {"start": None, "end": None}) if _marks(model) else super().nothing(model, config)

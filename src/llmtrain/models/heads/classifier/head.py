@@ -50,7 +50,7 @@ class ClassifierHead(Head):
 
     def logits(self, states: EncoderStates) -> Tensor:
         """(B, C) fp32, one a label."""
-        pooled_BD = self.pooling(states.hidden_BSD, states.attention_mask_BS)
+        pooled_BD = self.pooling(states.hidden_BSD, states.attention_mask_BS).to(self.output.weight.dtype)
         if self.hidden is not None:
             pooled_BD = ACTIVATED[self.options.activation](self.hidden(pooled_BD))
         made: Tensor = self.output(self.dropout(pooled_BD)).float()
