@@ -21,10 +21,11 @@ MODEL = "model"
 
 
 def save(checkpoints: Path, step: int, *, write_model: Callable[[Path], None], parts: Parts,
-         meta: dict[str, Any], model_bytes: int = 0) -> Path:
+         meta: dict[str, Any], model_bytes: int = 0, again: bool = False) -> Path:
     """Commit ``step-N`` and point ``last`` at it; returns the folder.
 
-    A whole ``step-N`` that ``last`` points at already is kept; any other is replaced.
+    A whole ``step-N`` that ``last`` points at already is kept, unless it is to be written ``again``; any other is
+    replaced.
 
     Args:
         checkpoints: The folder of all step folders; created when missing.
@@ -33,6 +34,7 @@ def save(checkpoints: Path, step: int, *, write_model: Callable[[Path], None], p
         parts: Name to (tensors, JSON) of everything else that must survive a stop.
         meta: JSON kept in the manifest, given back by ``load_parts``.
         model_bytes: About what the model takes, to tell what a full disk is short of.
+        again: What it holds has changed.
 
     Raises:
         ResourceError: The disk is full or broken; older checkpoints are untouched.
@@ -40,7 +42,7 @@ def save(checkpoints: Path, step: int, *, write_model: Callable[[Path], None], p
     """
     final = checkpoints / f"step-{step}"
     last = _last(checkpoints)
-    if last.get("step") != step or not _is_whole(final) or last.get("digest", "") not in ("", digest_of(final)):
+    if again or last.get("step") != step or not _is_whole(final) or last.get("digest", "") not in ("", digest_of(final)):
         # "after" tells a later start that this one is the run's own although ``last`` does not name it yet
         expected = _expected_size(checkpoints, model_bytes + parts_size(parts))
         _commit(final, step, write_model, parts, meta | ({"after": last} if last else {}), expected)

@@ -15,6 +15,7 @@ from typing import Any
 
 from llmtrain import registry
 from llmtrain.config.bounds import out_of_range
+from llmtrain.config.compose import config_dir
 from llmtrain.config.convert import build, did_you_mean
 from llmtrain.config.plain import plain
 from llmtrain.config.schema import TrainConfig
@@ -23,10 +24,10 @@ from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sections.objective import reads_labels
 from llmtrain.config.sections.preprocess import settled
+from llmtrain.config.sections.task import MEMBERS as KEY
 from llmtrain.config.sections.task import SECTIONS, every_task
 from llmtrain.core.errors import ConfigError, LlmtrainError
 
-KEY = "task.tasks"
 ENTRY = ("task", "name", "lam", "data", "head", "eval", "generation")
 OF_FILES = ("train", "validation", "test", "unlabelled", "hub")  # of data: where each task's own rows lie
 SHARED = {"data": DataConfig, "eval": EvalConfig}  # whose keys a task takes over from the run
@@ -181,11 +182,36 @@ def _sections(config: TrainConfig, task: registry.RegisteredPart, options: dict[
                 {"name": task.requires["head"]} | head)
     except LlmtrainError as error:
         problems += [f"{at}.head: {line}" for line in error.problems]
-    attempt("generation", GenerationConfig, plain(config.generation) | _group(entry.get("generation", {}),
-                                                                              f"{at}.generation"))
+    try:
+        attempt("generation", GenerationConfig, _decoding(config, task, entry.get("generation"), at))
+    except LlmtrainError as error:
+        problems += error.problems
     if not problems:
         made["data"].preprocess = _settled(made["data"].preprocess, at, problems)
     return made, problems
+
+
+def _decoding(config: TrainConfig, task: registry.RegisteredPart, given: Any, at: str) -> dict[str, Any]:
+    """The keys of a member's decoding: the entry's own, before those that the run changes, before what the task is
+    registered with."""
+    usual = plain(GenerationConfig())
+    changed = {name: value for name, value in plain(config.generation).items() if value != usual[name]}
+    chosen = task.requires.get("generation")
+    made = usual | (_preset(chosen, at) if chosen else {}) | changed
+    return made | (_preset(given, at) if isinstance(given, str) else _group(given or {}, f"{at}.generation"))
+
+
+def _preset(name: str, at: str) -> dict[str, Any]:
+    """The keys of a shipped way of decoding."""
+    import yaml
+
+    folder = config_dir() / "generation"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"{at}.generation={name} is no way of decoding; "
+                          f"{did_you_mean(name, known, 'choose from ' + ', '.join(known))}")
+    found: dict[str, Any] = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    return found
 
 
 def _settled(steps: Any, at: str, problems: list[str]) -> Any:
@@ -266,4 +292,6 @@ def _in_full(member: Member, entry: dict[str, Any]) -> dict[str, Any]:
     made = {"name": member.name, "task": plain(member.config.task), "lam": member.lam,
             "head": plain(member.config.head),
             "data": {**plain(data), "name": member.config.data.name, "preprocess": member.config.data.preprocess}}
-    return made | {section: plain(entry[section]) for section in ("eval", "generation") if section in entry}
+    if "generation" in entry or "generation" in registry.get("task", member.config.task.name).requires:
+        made["generation"] = plain(member.config.generation)
+    return made | ({"eval": plain(entry["eval"])} if "eval" in entry else {})

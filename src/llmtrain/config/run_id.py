@@ -16,12 +16,12 @@ from typing import Any
 from llmtrain import registry
 from llmtrain.config.choices import Mix, TuningName
 from llmtrain.config.keys import CONTENT, RESULTS
-from llmtrain.config.members import KEY as MEMBERS
 from llmtrain.config.members import is_several, members_of
 from llmtrain.config.plain import plain
 from llmtrain.config.reference import keys
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.objective import base_terms_of, needs_targets, terms_of
+from llmtrain.config.sections.task import MEMBERS
 
 HASH_LENGTH = 8
 LONG_OPTIONS = {  # the mode of data.long that reads each

@@ -112,6 +112,9 @@ def _check_vocabulary(model: TaskModel, folder: Path) -> None:
     from transformers import PretrainedConfig
 
     stored, _ = PretrainedConfig.get_config_dict(folder)
-    if vocabulary_in(stored.get("facts") or {}) != vocabulary_in(facts_of(model.config)):
+    before, now = stored.get("facts") or {}, facts_of(model.config)
+    tasks = model.config.head.get("heads", ())  # of several tasks, each has its own facts
+    if any(vocabulary_in(one) != vocabulary_in(other) for one, other in
+           [(before.get(name, {}), now.get(name, {})) for name in tasks] or [(before, now)]):
         raise ConfigError(f"the model at {folder} writes in another target vocabulary than this one; name its own, "
                           f"{TARGET_TOKENIZER} in its folder, or the base's where there is none")

@@ -61,8 +61,12 @@ def publish(run: Training, folder: Path) -> None:
     publish_base(model.trunk, folder, heads[-1].state_dict() if heads else None)
 
 
-def save(run: Training) -> None:
-    """Write step-N, point ``last`` (and ``best``) at it, prune. Collective: every process must call it."""
+def save(run: Training, again: bool = False) -> None:
+    """Write step-N, point ``last`` (and ``best``) at it, prune. Collective: every process must call it.
+
+    Args:
+        again: The step is saved already, and what is published of it has changed.
+    """
     run.state.metrics.sync()
     run.state.progress.log_size = run.state.metrics.size
     parts = {part.name: part.save() for part in run.state.parts}
@@ -75,7 +79,7 @@ def save(run: Training) -> None:
                 write_model(run, folder, meta_of(run))
 
         checkpoint.save(checkpoints, run.state.progress.step, write_model=write, parts=parts, meta=meta_of(run),
-                        model_bytes=model_bytes(run))
+                        model_bytes=model_bytes(run), again=again)
         point_best(run)
         prune(run)
     run.accelerator.wait_for_everyone()

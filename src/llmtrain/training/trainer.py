@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, NoReturn
 
+import torch
+
 from llmtrain.core.errors import Stopped
 from llmtrain.core.logging import Progress, say, warn
 from llmtrain.core.signals import StopInterrupt, StopSignals
@@ -43,8 +45,10 @@ def train(run: Training, observe: Observer | None = None) -> None:
 def take_steps(run: Training, signals: StopSignals, bar: Progress, observe: Observer | None) -> None:
     """Step by step to the end of the run."""
     progress = run.state.progress
-    if progress.owed is not None and evaluate(run, signals):
-        save(run)
+    if progress.owed is not None:
+        before = [buffer.clone() for buffer in run.model.task_model.buffers()]
+        if evaluate(run, signals):  # where it chose a threshold, the step that is saved has another
+            save(run, again=not all(map(torch.equal, before, run.model.task_model.buffers())))
     if ended(run):
         return
     with losses_told(lambda: progress.step), closing(run.data.loader.iterate(progress.step)) as batches:

@@ -12,11 +12,11 @@ from typing import Any, get_args, get_origin
 
 from llmtrain import registry
 from llmtrain.config.convert import hints
-from llmtrain.config.members import KEY as MEMBERS
 from llmtrain.config.overrides.paths import FUNCTION, PATH_KEYS, quote, quote_path, split_list, split_override
 from llmtrain.config.reference import Key, annotated, keys
 from llmtrain.config.sections.preprocess import KEY as PREPROCESS
 from llmtrain.config.sections.preprocess import KIND as STEP_KIND
+from llmtrain.config.sections.task import MEMBERS
 from llmtrain.core.errors import LlmtrainError
 
 _UNREADABLE = object()

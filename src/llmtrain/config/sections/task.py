@@ -13,6 +13,7 @@ from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import ConfigError
 
 DEFAULT = "summarization"  # also of configurations from before there was a choice
+MEMBERS = "task.tasks"  # the key of several tasks that are learnt together
 SAID_OF_ROWS = ("columns",)  # by a task's DataConfig
 SAID_OF_TEXTS = ("max_target_tokens", "target_limit")  # also where targets are texts
 OPTIONS = "task"  # the section of its options

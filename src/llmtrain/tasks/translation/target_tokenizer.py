@@ -81,7 +81,12 @@ def _of_earlier_model(init_from: str | None) -> tuple[Path, Tokenizer] | None:
     model = locate_model(init_from)
     if not (model / FOLDER).is_dir():
         return None
-    return model, load_target_tokenizer(model / FOLDER, ConfigError, f"model.init_from={init_from}")
+    of_tasks = sorted(path for path in (model / FOLDER).iterdir() if path.is_dir())  # where it has learnt several
+    if len(of_tasks) > 1:
+        raise ConfigError(f"the model at {model} writes in {len(of_tasks)} vocabularies; name the one that is meant, "
+                          f"data.target_tokenizer={of_tasks[0]}")
+    folder = next(iter(of_tasks), model / FOLDER)
+    return model, load_target_tokenizer(folder, ConfigError, f"model.init_from={init_from}")
 
 
 def lost_of(tokenizer: Tokenizer) -> str | None:
