@@ -92,12 +92,13 @@ def test_results_do_not_follow_a_runs_own_link(tmp_path: Path) -> None:
     model = tmp_path / "run/checkpoints/step-2/model"
     model.mkdir(parents=True)
     (tmp_path / "outside").mkdir()
-    output = _default_output(model, 2, EvaluateConfig())
+    opened = Opened(model, 2, EvaluateConfig())
+    output = _default_output(opened, EvaluateConfig())
     assert output.parent == tmp_path / "run/eval" and output.name.startswith("2-")
     output.parent.mkdir()
     output.symlink_to(tmp_path / "outside")
     with pytest.raises(CheckpointError, match="eval.output=DIR"):
-        _default_output(model, 2, EvaluateConfig())
+        _default_output(opened, EvaluateConfig())
     output.unlink()
     output.parent.rmdir()
     output.parent.symlink_to(tmp_path / "outside")

@@ -13,7 +13,7 @@ from helpers import make_tiny_base, warm_cli, write_jsonl
 from labelled import arguments, coloured, many_coloured, place_rows, train
 from stopping import same, stop_at
 
-ALONE = "objective=label_only"
+ALONE = "objective=task_only"
 CASES = [
     ("bert", "bf16", ()),
     ("bert", "fp16", ("objective.base=denoise", "trainer.accumulate=2", "head.pooling=attention")),

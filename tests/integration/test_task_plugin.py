@@ -139,7 +139,7 @@ def test_paired_text_has_the_columns_of_the_task(place: Path) -> None:
 @pytest.mark.parametrize(("overrides", "told"), [
     (("task=spelling", "data.document=text"), "data.document is a key of task=summarization and task is spelling"),
     (("data.written=text",), "data.written is a key of task=spelling and task is summarization"),
-    (("task=spelling", "eval.language=en"), "eval.language is a key of task=summarization and task is spelling"),
+    (("task=spelling", "eval.lead=3"), "eval.lead is a key of task=summarization and task is spelling"),
     (("task=spelling", "data.corect=text"), "unknown key data.corect; did you mean data.correct?"),
     (("task=speling",), "speling; did you mean"),
     (("task=spelling", "trainer.best_metric=rouge1"), "choose from exact_match, cer, loss.total"),

@@ -161,7 +161,7 @@ def test_a_later_run_starts_from_the_vocabulary_of_an_earlier_one(trained: Path,
 @pytest.mark.parametrize("more", [
     ("head=gru",), ("head=lstm", "head.copy_gate=false"), ("head=prefix_lm", "data.target_tokenizer=base"),
     ("data.target_tokenizer=base",), ("head.tie_embeddings=false", "optim=muon"), ("task.joint_vocabulary=true",),
-    ("tuning=lora", "tuning.rank=2", "objective=translation_only"),
+    ("tuning=lora", "tuning.rank=2", "objective=task_only"),
     ("objective.base=denoise", "objective.weighting=uncertainty"),
     ("objective.weighting=pcgrad", "trainer.accumulate=2"), ("precision=fp16", "generation.num_beams=2"),
     ("precision=bf16", "optim.ema_decay=0.5", "head.width=16", "head.label_smoothing=0.1"),

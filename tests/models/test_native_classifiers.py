@@ -45,7 +45,7 @@ def test_every_kind_of_base_is_in_the_table() -> None:
 def test_a_plain_folder_gives_the_same_probabilities_without_llmtrain(kind: str, place: Path,
                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     base = make_tiny_base(place / "base", kind)
-    more = ("objective=label_only", "task.native=true", *HEADS[kind])
+    more = ("objective=task_only", "task.native=true", *HEADS[kind])
     made = train(place, base, *more)
     assert made.returncode == 0, made.stderr
     model, told = AutoModelForSequenceClassification.from_pretrained(published(place), output_loading_info=True)
@@ -70,7 +70,7 @@ def test_a_plain_folder_gives_the_same_probabilities_without_llmtrain(kind: str,
 
 
 def test_a_run_goes_on_from_a_plain_folder_and_starts_from_it_as_a_base(place: Path, tiny_base: Path) -> None:
-    more = ("objective=label_only", *BERT)
+    more = ("objective=task_only", *BERT)
     assert train(place, tiny_base, *more, "task.native=true").returncode == 0
     further = train(place, tiny_base, *more, "model.init_from=runs/run", run="further")
     assert further.returncode == 0, further.stderr
@@ -81,7 +81,7 @@ def test_a_run_goes_on_from_a_plain_folder_and_starts_from_it_as_a_base(place: P
 @pytest.mark.parametrize("native", [True, False])
 def test_the_pipeline_takes_a_published_folder(native: bool, place: Path, tiny_base: Path,
                                                caplog: pytest.LogCaptureFixture) -> None:
-    made = train(place, tiny_base, "objective=label_only", *BERT, f"task.native={str(native).lower()}")
+    made = train(place, tiny_base, "objective=task_only", *BERT, f"task.native={str(native).lower()}")
     assert made.returncode == 0, made.stderr
     classify = pipeline("text-classification", model=str(published(place)), device="cpu")
     rows = predictions(place)
@@ -93,7 +93,7 @@ def test_the_pipeline_takes_a_published_folder(native: bool, place: Path, tiny_b
 
 
 def test_our_own_class_takes_either_padding_and_labels(place: Path, tiny_base: Path) -> None:
-    assert train(place, tiny_base, "objective=label_only").returncode == 0
+    assert train(place, tiny_base, "objective=task_only").returncode == 0
     model: Any = AutoModelForSequenceClassification.from_pretrained(published(place))
     tokenizer = AutoTokenizer.from_pretrained(published(place))
     texts = ["a red table", "a list of the blue nodes of a graph"]
@@ -108,7 +108,7 @@ def test_our_own_class_takes_either_padding_and_labels(place: Path, tiny_base: P
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_our_own_class_works_in_low_precision_and_is_exported(pooling: str, place: Path, tiny_base: Path) -> None:
-    assert train(place, tiny_base, "objective=label_only", f"head.pooling={pooling}").returncode == 0
+    assert train(place, tiny_base, "objective=task_only", f"head.pooling={pooling}").returncode == 0
     model: Any = AutoModelForSequenceClassification.from_pretrained(published(place)).eval()
     batch = AutoTokenizer.from_pretrained(published(place))(["a red table", "a list of nodes"], return_tensors="pt",
                                                             padding=True)
@@ -136,6 +136,6 @@ def test_a_head_that_is_another_is_refused_before_a_weight_is_read(kind: str, ov
                                                                    place: Path) -> None:
     base = make_tiny_base(place / "base", kind)
     (base / "model.safetensors").write_bytes(b"no weights" * 10_000)
-    refused = train(place, base, "objective=label_only", "task.native=true", *overrides)
+    refused = train(place, base, "objective=task_only", "task.native=true", *overrides)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
     assert told in refused.stderr

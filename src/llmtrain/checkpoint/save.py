@@ -42,8 +42,8 @@ def save(checkpoints: Path, step: int, *, write_model: Callable[[Path], None], p
     """
     final = checkpoints / f"step-{step}"
     last = _last(checkpoints)
-    kept = last.get("step") == step and _is_whole(final) and last.get("digest", "") in ("", digest_of(final))
-    if again or not kept:
+    its_own = last.get("step") == step and _is_whole(final) and last.get("digest", "") in ("", digest_of(final))
+    if again or not its_own:
         # "after" tells a later start that this one is the run's own although ``last`` does not name it yet
         expected = _expected_size(checkpoints, model_bytes + parts_size(parts))
         _commit(final, step, write_model, parts, meta | ({"after": last} if last else {}), expected)

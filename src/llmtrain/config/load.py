@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
+from llmtrain.config.bounds import out_of_range
 from llmtrain.config.checks import problems_of
 from llmtrain.config.compose import compose, to_container
 from llmtrain.config.convert import build, part_sections, task_sections
@@ -96,7 +97,10 @@ def _typed(command: str, values: dict[str, Any]) -> Config:
     sections = part_sections(values) if command == "train" else task_sections(values)
     config: Config = build(SCHEMAS[command], values, "", **sections)
     if isinstance(config, TrainConfig):
-        settle_members(config)
+        try:
+            settle_members(config)
+        except ConfigError as error:  # nothing else can be looked at without them, but the numbers
+            raise ConfigError([*error.problems, *out_of_range(config)]) from error
         settle_best_metric(config)
     config.data.preprocess = settled(config.data.preprocess)
     return config

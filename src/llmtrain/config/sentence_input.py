@@ -47,7 +47,7 @@ def sentence_problems(config: TrainConfig) -> Iterator[str]:
     own = registry.get("head", config.head.name).requires.get("trains", ())
     for name in set(own) & set(base_terms_of(config.objective)):
         yield (f"the objective {name} beside head={config.head.name}, which is trained by that loss itself; use "
-               "another objective, or objective={config.objective.task_term}_only")
+               "another objective, or objective=task_only")
         return
     wanted = _wanted(config)
     if wanted and config.data.preprocess:

@@ -122,14 +122,14 @@ def test_bad_rows_are_one_line(content: str, overrides: tuple[str, ...], told: s
     (tmp_path / "train.jsonl").write_text(content)
     (tmp_path / "held.jsonl").write_text(lines(
         [row | {"other": "a", "label": ["red"] if SEVERAL in overrides else row["label"]} for row in GOOD]))
-    line = refused(tmp_path, *arguments(tiny_base, "objective=label_only", *overrides))
+    line = refused(tmp_path, *arguments(tiny_base, "objective=task_only", *overrides))
     assert told in line
     assert not (tmp_path / "runs/run/checkpoints").exists()
 
 
 @pytest.mark.parametrize(("overrides", "told"), KEYS, ids=[" ".join(row[0]) for row in KEYS])
 def test_bad_keys_are_one_line_before_anything_is_read(overrides: tuple[str, ...], told: str, tmp_path: Path) -> None:
-    assert told in refused(tmp_path, *arguments(tmp_path / "no base", "objective=label_only", *overrides))
+    assert told in refused(tmp_path, *arguments(tmp_path / "no base", "objective=task_only", *overrides))
 
 
 @pytest.mark.parametrize(("name", "content", "told"), PREDICTIONS, ids=[str(i) for i in range(len(PREDICTIONS))])
@@ -143,5 +143,5 @@ def test_bad_predictions_are_one_line(name: str, content: str, told: str, tmp_pa
 def test_bad_rows_can_be_skipped(tiny_base: Path, tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text(with_row(label=3))
     (tmp_path / "held.jsonl").write_text(lines(GOOD))
-    done = warm_cli(*arguments(tiny_base, "objective=label_only", "data.on_bad_row=skip"), cwd=tmp_path)
+    done = warm_cli(*arguments(tiny_base, "objective=task_only", "data.on_bad_row=skip"), cwd=tmp_path)
     assert done.returncode == 0 and "1 bad rows skipped in train, first: column 'label' holds a number" in done.stdout

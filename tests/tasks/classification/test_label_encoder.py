@@ -25,7 +25,7 @@ FACTS = {"labels": ["no", "yes"], "counts": [1, 1], "rows": 2, "multi_label": Fa
 
 def config(tmp_path: Path, *overrides: str) -> Any:
     return load_config("train", ["task=classification", "data=files", "data.train=none", "data.max_source_tokens=12",
-                                 f"data.cache_dir={tmp_path / 'cache'}", "objective=label_only",
+                                 f"data.cache_dir={tmp_path / 'cache'}", "objective=task_only",
                                  "trainer.max_steps=1", *overrides])
 
 
