@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from llmtrain.cli.commands.checkpoint_config import Opened
 from llmtrain.cli.commands.eval import _default_output, _refuse_link, _root
 from llmtrain.config.convert import to_dict
 from llmtrain.config.from_checkpoint import Stored

@@ -19,6 +19,7 @@ from llmtrain.models.heads.prefix_lm.options import PrefixLmHeadConfig
 from llmtrain.models.heads.several.options import SeveralHeadsConfig
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.prefix_lm import LlmtrainForPrefixLM
+from llmtrain.models.publish import load_weights
 from llmtrain.models.sentence_extraction import LlmtrainForExtraction
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM
 from llmtrain.models.several_heads import LlmtrainForSeveralTasks
@@ -86,3 +87,11 @@ def test_training_mode_is_that_of_the_whole(made: LlmtrainForSeveralTasks) -> No
 def test_a_task_that_is_not_there_is_told(made: LlmtrainForSeveralTasks) -> None:
     with pytest.raises(ConfigError, match="no task 'reads'; choose from writes, chooses, behind"):
         made.of_task("reads")
+
+
+def test_a_head_may_have_a_key_of_the_name_of_the_list(tiny_base: Path, tmp_path: Path) -> None:
+    """``head.heads`` is of one head how many attention heads it has."""
+    base = open_base(ModelConfig(path=str(tiny_base)))
+    alone: Any = LlmtrainForSeq2SeqLM.from_base(base, TransformerHeadConfig(layers=1, heads=2))
+    alone.save_pretrained(tmp_path)
+    load_weights(alone, tmp_path)

@@ -33,9 +33,9 @@ def problems_of(config: Config) -> list[str]:
     """What is out of range or does not go together, one line each: of train's all, of other commands' what
     those can change."""
     if not isinstance(config, TrainConfig):
-        return [*_ranges(config), *_alone(config), *decoding_problems(config.generation), *_held_out(config),
+        return [*ranges(config), *_alone(config), *decoding_problems(config.generation), *_held_out(config),
                 *_scoring(config)]
-    return [*_ranges(config), *ranges_of_members(config), *_lengths(config), *_best(config), *_objective(config),
+    return [*ranges(config), *ranges_of_members(config), *_lengths(config), *_best(config), *_objective(config),
             *_model(config), *_optim(config), *each(config, _data),
             *each(config, lambda one: decoding_problems(one.generation)), *each(config, _held_out),
             *each(config, _scoring)]
@@ -48,7 +48,8 @@ def _alone(config: Config) -> Iterator[str]:
                "where no model is asked its own task")
 
 
-def _ranges(config: Config) -> Iterator[str]:
+def ranges(config: Config) -> Iterator[str]:
+    """One line for each number that is out of its key's range."""
     yield from out_of_range(config, unread=frozenset(_unread(config)))
 
 

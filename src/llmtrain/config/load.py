@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
-from llmtrain.config.bounds import out_of_range
-from llmtrain.config.checks import problems_of
+from llmtrain.config.checks import problems_of, ranges
 from llmtrain.config.compose import compose, to_container
 from llmtrain.config.convert import build, part_sections, task_sections
 from llmtrain.config.from_checkpoint import Stored, changed_by, refuse_fixed
@@ -100,7 +99,7 @@ def _typed(command: str, values: dict[str, Any]) -> Config:
         try:
             settle_members(config)
         except ConfigError as error:  # nothing else can be looked at without them, but the numbers
-            raise ConfigError([*error.problems, *out_of_range(config)]) from error
+            raise ConfigError([*error.problems, *ranges(config)]) from error
         settle_best_metric(config)
     config.data.preprocess = settled(config.data.preprocess)
     return config

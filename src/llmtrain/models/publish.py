@@ -113,7 +113,8 @@ def _check_vocabulary(model: TaskModel, folder: Path) -> None:
 
     stored, _ = PretrainedConfig.get_config_dict(folder)
     before, now = stored.get("facts") or {}, facts_of(model.config)
-    each = [(before.get(name, {}), now.get(name, {})) for name in model.names] or [(before, now)]
+    tasks = getattr(model.config, "parts", ())  # of several, each has its own facts
+    each = [(before.get(name, {}), now.get(name, {})) for name in tasks] or [(before, now)]
     if any(vocabulary_in(one) != vocabulary_in(other) for one, other in each):
         raise ConfigError(f"the model at {folder} writes in another target vocabulary than this one; name its own, "
                           f"{TARGET_TOKENIZER} in its folder, or the base's where there is none")

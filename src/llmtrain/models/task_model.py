@@ -221,11 +221,6 @@ class TaskModel(PreTrainedModel):
         """
         return [("", self, batch)]
 
-    @property
-    def names(self) -> list[str]:
-        """The tasks of a model of several, in the run's order."""
-        return []
-
     def of_task(self, name: str) -> TaskModel:
         """The model of one of the run's tasks; of the only one, itself."""
         return self

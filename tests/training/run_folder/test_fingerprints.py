@@ -222,4 +222,5 @@ def test_stored_fingerprints_stand_for_paths_alone(place: Path) -> None:
 
 def test_every_key_that_is_read_as_a_path_counts_by_content() -> None:
     assert paths() == {"run.extend_from", "model.path", "model.init_from", "data.folder", "data.train",
-                       "data.validation", "data.test", "data.unlabelled", "data.selector", "data.hub.name"}
+                       "data.validation", "data.test", "data.unlabelled", "data.selector", "data.hub.name",
+                       "data.target_tokenizer"}
