@@ -14,7 +14,7 @@ from llmtrain.config.compose import config_dir
 from llmtrain.config.load import load_config
 from llmtrain.config.members import members_of
 from llmtrain.config.schema import TrainConfig
-from task_rows import ROWS
+from task_rows import ROWS, SMALL
 
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
 KINDS = {"smollm2": "llama", "gpt2": "gpt2", "roberta_base": "roberta", "distilbert": "distilbert"}  # else a BERT
@@ -30,7 +30,7 @@ def data_of(config: TrainConfig, folder: Path) -> list[str]:
     rows = folder / config.task.name
     if not members_of(config)[0].name:
         return ["data=files", f"data.train={rows}.jsonl", f"data.validation={rows}-held.jsonl",
-                f"data.test={rows}-held.jsonl"]
+                f"data.test={rows}-held.jsonl", "data.validation_from_train=null", *SMALL.get(config.task.name, ())]
     for member in members_of(config):
         for split in ("train", "validation", "test"):
             if (file := getattr(member.config.data, split)) is not None:
