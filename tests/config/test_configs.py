@@ -34,7 +34,7 @@ def test_every_yaml_composes(path: Path) -> None:
     length = [] if added else ["trainer.max_steps=1"]
     named = ["data.hub.name=x"] if (group, option) == ("data", "hub") else []
     if group == "head":  # of the first task that asks for what it makes
-        head = registry.get("head", option)
+        head = registry.get("head", yaml.safe_load((config_dir() / path).read_text(encoding="utf-8"))["name"])
         named.append("task=" + next(task.name for task in sorted(registry.parts("task"), key=lambda one: (
             one.name != DEFAULT, one.name)) if serves(head, task)))
     several = "several" in option or option.startswith("multi")  # tasks, each with files of its own
