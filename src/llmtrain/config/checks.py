@@ -14,6 +14,7 @@ from llmtrain.config.presets import LENGTHS
 from llmtrain.config.schema import Config, TrainConfig
 from llmtrain.config.sections.objective import (
     base_terms_of,
+    documents_alone,
     needs_targets,
     problems_of_terms,
     reads_documents_alone,
@@ -170,7 +171,7 @@ def _data(config: TrainConfig) -> Iterator[str]:
     if config.fingerprints is not None:
         yield "fingerprints is what train itself notes of the files it reads; leave it out"
     if data.unlabelled is not None and not reads_documents_alone(config.objective):
-        able = [part.name for part in registry.parts("objective") if not part.requires.get("reads_target")]
+        able = documents_alone()
         yield (f"data.unlabelled needs a base term that reads documents alone; use an objective.base of "
                f"{', '.join(able)}, or leave data.unlabelled out")
     if data.unlabelled is not None and needs_targets(config.objective) and config.trainer.batch_size < 2:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from llmtrain import registry
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.sections.objective import base_terms_of
+from llmtrain.config.sections.objective import base_terms_of, documents_alone
 from llmtrain.config.sections.task import has_text_targets
 
 SEQ2SEQ = "seq2seq"
@@ -43,6 +43,5 @@ def problems_of_task(config: TrainConfig) -> Iterator[str]:
     known = {part.name: part.requires for part in registry.parts("objective")}
     for name in base_terms_of(config.objective):
         if known.get(name, {}).get("reads_target"):
-            able = [other for other, facts in known.items() if not facts.get("reads_target")]
             yield (f"the objective {name} reads targets as texts and those of task={task.name} are none; use one of "
-                   f"{', '.join(able)}")
+                   f"{', '.join(documents_alone())}")

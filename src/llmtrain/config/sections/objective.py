@@ -100,11 +100,16 @@ def terms_apart(objective: ObjectiveConfig) -> tuple[str, ...]:
                  and not getattr(getattr(objective, name), "shared_pass", False))
 
 
+def documents_alone() -> list[str]:
+    """The registered objectives that learn from documents without a target or a label."""
+    return [part.name for part in registry.parts("objective")
+            if not (part.requires.get("reads_target") or part.requires.get("reads_label"))]
+
+
 def reads_documents_alone(objective: ObjectiveConfig, but: tuple[str, ...] = ()) -> bool:
     """Whether a base objective, ``but`` for those, learns from documents that have no target."""
-    known = {part.name: part.requires for part in registry.parts("objective")}
-    return any(not (known[name].get("reads_target") or known[name].get("reads_label"))
-               for name in base_terms_of(objective) if name in known and name not in but)
+    able = documents_alone()
+    return any(name in able for name in base_terms_of(objective) if name not in but)
 
 
 def reads_labels(objective: ObjectiveConfig) -> bool:
