@@ -19,7 +19,7 @@ from llmtrain.config.sections.data import HubConfig
 from llmtrain.core.cache import cache_folder
 from llmtrain.core.errors import DataError
 from llmtrain.data.features import Features, describe, tokenize
-from llmtrain.data.loader import StepLoader
+from llmtrain.data.loader import StepLoader, one_task
 from llmtrain.data.sources.docstrings import near_keys, read_docstrings
 from llmtrain.data.sources.readers import read_bytes, read_rows
 from llmtrain.data.sources.splits import load_splits
@@ -236,9 +236,11 @@ def test_a_tokenizer_that_brings_limits_of_its_own_is_read_from_the_cache(tiny_b
 
 
 def loader(features: Features, **values: Any) -> StepLoader:
-    options = {"batch_size": 8, "accumulate": 1, "rank": 0, "world_size": 1, "bucket": 2, "seed": 0, "pad_id": 0,
-               "transforms": [], "workers": 0, "timeout": 30.0, **values}
-    return StepLoader(features, **options)
+    rows = {"batch_size": 8, "bucket": 2, "seed": 0, "pad_id": 0, "transforms": []}
+    ours = rows | {name: value for name, value in values.items() if name in rows}
+    shared = {"accumulate": 1, "rank": 0, "world_size": 1, "workers": 0, "timeout": 30.0}
+    return StepLoader(*one_task(features, **ours), **shared | {
+        name: value for name, value in values.items() if name not in rows})
 
 
 def test_every_row_once_an_epoch_and_another_order_in_the_next(features: Features) -> None:

@@ -19,7 +19,7 @@ from llmtrain.config.schema import TrainConfig
 from llmtrain.config.terms import Terms
 from llmtrain.data.examples import Example
 from llmtrain.data.features import Features, tokenize
-from llmtrain.data.loader import Collate, StepLoader
+from llmtrain.data.loader import Collate, StepLoader, one_task
 from llmtrain.data.order import Order, Request
 from llmtrain.data.unread_rows import LeaveUnread, rows_of
 from llmtrain.models.backbone.pretrained import load_tokenizer
@@ -174,9 +174,9 @@ def test_the_share_counts_where_documents_are_mixed_in() -> None:
 
 def test_processes_and_resumes_see_the_same_mixture(features: Features) -> None:
     def steps(start: int = 0, **values: Any) -> list[list[int]]:
-        options = {"batch_size": 4, "accumulate": 1, "rank": 0, "world_size": 1, "bucket": 2, "seed": 0, "pad_id": 0,
-                   "transforms": [], "alone": 8, "share": 0.5}
-        stream = StepLoader(features, **options | values).iterate(start)
+        made = one_task(features, batch_size=4, bucket=2, seed=0, pad_id=0, transforms=[], alone=8, share=0.5)
+        shared = {"accumulate": 1, "rank": 0, "world_size": 1}
+        stream = StepLoader(*made, **shared | values).iterate(start)
         return [[row for batch in next(stream).micro if not batch["dummy"] for row in rows_of(batch)]
                 for _ in range(7 - start)]
 
