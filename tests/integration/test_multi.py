@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pickle
@@ -28,6 +29,8 @@ from llmtrain.training.run_folder.fingerprints import fingerprints_of
 from running import Runs, gradients, take
 from stopping import same, stop_at
 from warm.libraries import python
+
+NUMBERS = itertools.count()  # of runs: random names repeat where a run seeds what draws them
 
 SUMMARIES = "{task: summarization, name: write, head: {name: transformer, layers: 1}, data: {train: sum.jsonl, " \
             "validation: sum-held.jsonl, test: sum-held.jsonl}}"
@@ -172,7 +175,7 @@ def runs(tiny_base_mlm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def config(runs: Runs, *more: str, tasks: str = TASKS) -> TrainConfig:
     return load_config("train", [*options(runs.base, runs.folder, *STILL, *more, tasks=tasks),
-                                 f"run.name=m{random.random()}"])
+                                 f"run.name=m{next(NUMBERS)}"])
 
 
 CALM = TASKS.replace("layers: 1}", "layers: 1, dropout: 0}").replace(
