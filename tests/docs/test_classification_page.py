@@ -7,13 +7,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+from tests.docs.pages import Page
 
 from helpers import pairs, warm_cli, write_jsonl
 from labelled import arguments, coloured, place_rows
 from llmtrain.models.native_classifiers import NATIVE
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/tasks/classification.md").read_text(encoding="utf-8")
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.S) for line in block.splitlines() if line]
+PAGE = Page("tasks/classification.md")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def place(tiny_base_mlm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", PAGE.commands)
 def test_its_commands_run(command: str, place: Path, tiny_base_mlm: Path) -> None:
     words = shlex.split(re.sub(r"objective.terms=(\[.*?\])", r"'objective.terms=\1'", command))
     more = []
@@ -50,7 +50,7 @@ def test_its_table_of_plain_models_is_the_codes() -> None:
     for kinds, options in (("bert roberta camembert xlm-roberta", "head.pooling=first head.hidden=null"),
                            ("distilbert", "head.pooling=first head.hidden=null head.activation=relu"),
                            ("gpt2 llama mistral qwen2 qwen3 gemma", "head.pooling=last head.bias=false")):
-        assert f"`{options}`" in PAGE
+        assert f"`{options}`" in PAGE.text
         given = dict(word.removeprefix("head.").split("=") for word in options.split())
         typed = {name: {"null": None, "false": False}.get(value, value) for name, value in given.items()}
         for kind in kinds.split():

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 
 import pytest
+from tests.docs.pages import Page
 
 from helpers import warm_cli, write_jsonl
 from task_rows import documents, labelled
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/tasks/multi.md").read_text(encoding="utf-8")
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.S) for line in block.splitlines()]
+PAGE = Page("tasks/multi.md")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,7 @@ def place(tiny_base_mlm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("page")
     for name, rows in (("sum", documents(40, 0)), ("mood", labelled(40, 0)), ("test", documents(4, 1))):
         write_jsonl(folder / f"{name}.jsonl", rows)
-    done = warm_cli(*shlex.split(COMMANDS[0])[1:], *small(tiny_base_mlm, folder), "run.name=NAME", cwd=folder)
+    done = warm_cli(*shlex.split(PAGE.commands[0])[1:], *small(tiny_base_mlm, folder), "run.name=NAME", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -32,7 +31,7 @@ def small(base: Path, folder: Path) -> list[str]:
             "data.validation_from_train=4", "eval.baselines=false"]
 
 
-@pytest.mark.parametrize("command", COMMANDS[1:])
+@pytest.mark.parametrize("command", PAGE.commands[1:])
 def test_a_command_of_the_page_runs(command: str, tiny_base_mlm: Path, place: Path) -> None:
     words = shlex.split(command)
     done = warm_cli(*words[1:], *(small(tiny_base_mlm, place) if words[1] == "data" else []), cwd=place)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import os
-import re
 import shlex
 from pathlib import Path
 
 import pytest
+from tests.docs.pages import Page
 
 from helpers import warm_cli
 from questions import questions, squad
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/tasks/question_answering.md").read_text(encoding="utf-8")
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.S) for line in block.splitlines()]
-(CODE,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+PAGE = Page("tasks/question_answering.md")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +22,7 @@ def place(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = questions(count, seed, silent=True)
         (folder / f"{name}.json").write_text(json.dumps(squad(rows)))
     (folder / "theirs.json").write_text(json.dumps({row["id"]: "list" for row in rows}))
-    words = [word for word in shlex.split(COMMANDS[0])[1:] if not word.startswith("trainer.max_minutes")]
+    words = [word for word in shlex.split(PAGE.commands[0])[1:] if not word.startswith("trainer.max_minutes")]
     trained = warm_cli(*words, *small(tiny_base, folder), "trainer.max_steps=4", "run.name=NAME", cwd=folder)
     assert trained.returncode == 0, trained.stderr
     return folder
@@ -39,7 +34,7 @@ def small(base: Path, folder: Path) -> list[str]:
             "eval.bootstrap_samples=2"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", PAGE.commands)
 def test_a_command_of_the_page_runs(command: str, tiny_base: Path, place: Path) -> None:
     words = [word.replace("max_minutes=30", "max_minutes=0.01") for word in shlex.split(command)]
     own = small(tiny_base, place) if words[1] in ("train", "data") else []
@@ -48,11 +43,4 @@ def test_a_command_of_the_page_runs(command: str, tiny_base: Path, place: Path) 
 
 
 def test_the_code_of_the_page_runs(place: Path) -> None:
-    before, printed = Path.cwd(), io.StringIO()
-    os.chdir(place)
-    try:
-        with contextlib.redirect_stdout(printed):
-            exec(compile(CODE, "question_answering.md", "exec"), {})
-    finally:
-        os.chdir(before)
-    assert printed.getvalue().endswith("\n")
+    assert PAGE.run_code(place).endswith("\n")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import re
 import shlex
 from pathlib import Path
 
 import pytest
+from tests.docs.pages import Page
 
 from helpers import warm_cli
 from task_rows import translations
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/tasks/translation.md").read_text(encoding="utf-8")
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.S) for line in block.splitlines()]
-(CODE,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+PAGE = Page("tasks/translation.md")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +21,7 @@ def place(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for column, ending in (("source", "en"), ("target", "de")):
             (folder / f"{name}.{ending}").write_text("".join(row[column] + "\n" for row in translations(count, seed)))
     (folder / "theirs.txt").write_text("ein roter Tisch\n" * 4)
-    trained = warm_cli(*shlex.split(COMMANDS[0])[1:-1], *small(tiny_base, folder), "trainer.max_steps=4",
+    trained = warm_cli(*shlex.split(PAGE.commands[0])[1:-1], *small(tiny_base, folder), "trainer.max_steps=4",
                        "run.name=NAME", cwd=folder)
     assert trained.returncode == 0, trained.stderr
     return folder
@@ -38,7 +33,7 @@ def small(base: Path, folder: Path) -> list[str]:
             "eval.bootstrap_samples=2"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", PAGE.commands)
 def test_a_command_of_the_page_runs(command: str, tiny_base: Path, place: Path) -> None:
     words = [word.replace("max_minutes=30", "max_minutes=0.01") for word in shlex.split(command)]
     own = small(tiny_base, place) if words[1] in ("train", "data") else []
@@ -47,11 +42,4 @@ def test_a_command_of_the_page_runs(command: str, tiny_base: Path, place: Path) 
 
 
 def test_the_code_of_the_page_runs(place: Path) -> None:
-    before, printed = Path.cwd(), io.StringIO()
-    os.chdir(place)
-    try:
-        with contextlib.redirect_stdout(printed):
-            exec(compile(CODE, "translation.md", "exec"), {})
-    finally:
-        os.chdir(before)
-    assert printed.getvalue().startswith("['")
+    assert PAGE.run_code(place).startswith("['")

@@ -1,4 +1,4 @@
-"""A classifier's step is the same in micro-batches and in processes."""
+"""A step of each task is the same in micro-batches and in processes, and so is what validation settles."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from tests.training.test_loss_contract import TOLERANCE, free_port
 
 from helpers import environment
-from two_label_processes import CASES, step
+from two_task_processes import CASES, step
 from warm.libraries import python
 
-SCRIPT = Path(__file__).resolve().parents[1] / "two_label_processes.py"
+SCRIPT = Path(__file__).resolve().parents[1] / "two_task_processes.py"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def two(tiny_base_mlm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_is_the_same_in_micro_batches_and_processes(name: str, tiny_base_mlm: Path, two: Path,
                                                            tmp_path: Path) -> None:
-    """8 rows x 1 = 4 x 2 accumulated = 2 processes x 4."""
+    """8 rows, or windows, x 1 = 4 x 2 accumulated = 2 processes x 4."""
     whole = step(name, tiny_base_mlm, tmp_path, ())
     assert bool((whole["losses"] > 0).all())
     others = {"accumulated": step(name, tiny_base_mlm, tmp_path, ("trainer.accumulate=2", "trainer.processes=1"))}
