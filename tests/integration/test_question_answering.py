@@ -91,6 +91,8 @@ def test_it_learns_where_answers_stand_and_that_there_is_none(learnt: Path, tmp_
     results = read(learnt / "results.json")
     assert results["metrics"]["test"]["f1"]["value"] > 90 > 40 > results["baselines"]["first_sentence"]["f1"]["value"]
     assert results["extras"]["no_answer_exact_match"] >= 75
+    share = 100 * results["extras"]["no_answer_rows"] / results["rows"]["test"]  # right without an answer: those alone
+    assert results["baselines"]["no_answer"]["exact_match"]["value"] == pytest.approx(share)
     several = warm_cli("eval", f"checkpoint={learnt}", "eval.top_k=3", "eval.output=out", cwd=tmp_path)
     assert several.returncode == 0, several.stderr
     for row in lines(tmp_path / "out/predictions.jsonl"):

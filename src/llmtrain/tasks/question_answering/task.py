@@ -41,7 +41,7 @@ class QuestionAnswering(TextTask):
     name: ClassVar[str] = "question_answering"
     title: ClassVar[str] = "answers"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("f1", "F1"), Metric("exact_match", "exact match"))
-    baseline_labels: ClassVar[dict[str, str]] = {"first_sentence": "first sentence"}
+    baseline_labels: ClassVar[dict[str, str]] = {"first_sentence": "first sentence", "no_answer": "never an answer"}
     spelled_as_source: ClassVar[bool] = True
     every: ClassVar[str] = "answers"
     encoder = staticmethod(question_rows)
@@ -71,7 +71,10 @@ class QuestionAnswering(TextTask):
 
     def baselines(self, config: EvalConfig, scorer: Scorer, examples: Sequence[Example],
                   validation: Sequence[Example] | None) -> list[Baseline]:
-        return [Baseline("first_sentence", [next(iter(sentences(example.source)), "") for example in examples])]
+        found = [Baseline("first_sentence", [next(iter(sentences(example.source)), "") for example in examples])]
+        if not all(any(example.references) for example in examples):  # who never answers is right where there is none
+            found.append(Baseline("no_answer", [""] * len(examples)))
+        return found
 
     def predict(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features,
                 rows: Sequence[int], config: Any, precision: Any, *, progress: Callable[[int], None],
