@@ -20,7 +20,7 @@ import sys
 import zipfile
 from llmtrain.cli.main import main
 code = main(sys.argv[1:])
-loaded = {"torch", "transformers", "accelerate", "datasets"} & set(sys.modules)
+loaded = {"torch", "transformers", "accelerate", "datasets", "numpy", "nltk", "sacrebleu"} & set(sys.modules)
 assert not loaded, loaded
 sys.exit(code)
 """

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import DataError, shown
 from llmtrain.data.examples import Example
-from llmtrain.data.features import Features, Ragged
 from llmtrain.data.label_names import NoLabel, in_order, label_name
 from llmtrain.data.sources.cells import Unusable
+
+if TYPE_CHECKING:
+    from llmtrain.data.features import Features
 
 LABEL = "label"  # the term that predicts it
 FIELD = "row_label"  # of an example
@@ -73,6 +73,10 @@ def with_labels(features: Features, examples: Sequence[Example], names: Sequence
     """The features with the number of each row's label."""
     if not names:
         return features
+    import numpy as np  # which whoever only reads rows needs not
+
+    from llmtrain.data.features import Ragged
+
     numbers = {name: number for number, name in enumerate(names, start=1)}
     of_example = np.array([numbers.get(example.fields.get(FIELD, ""), 0) for example in examples], dtype=np.int64)
     flat = of_example if features.owner is None else of_example[features.owner]

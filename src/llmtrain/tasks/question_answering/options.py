@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmtrain.config.choices import Language
 from llmtrain.config.keys import key
 from llmtrain.config.sections.data import DataConfig, RowColumns
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.registry import register
-from llmtrain.tasks.question_answering.rows import Inner, QuestionReader, questions_in
+
+if TYPE_CHECKING:
+    from llmtrain.tasks.question_answering.rows import Inner
 
 AUTO = "auto"
 SCORED = (Language.auto, Language.en, Language.cjk, Language.other)
@@ -50,12 +52,16 @@ class QuestionAnsweringData(DataConfig):
     target_limit: ClassVar[str] = "data.max_answer_tokens"
 
     def columns(self) -> RowColumns:
+        from llmtrain.tasks.question_answering.rows import QuestionReader  # loads numpy, which help needs not
+
         reader = QuestionReader(self.context, self.question, self.answers)
         return RowColumns(self.context, self.answers, source_key="data.context", target_key="data.answers",
                           targets="answers", others={"data.question": self.question}, read=reader, expand=self._inside,
                           embedded="llmtrain.tasks.question_answering.docstring_parameters:read_parameters")
 
     def _inside(self, row: Mapping[str, Any]) -> Inner | None:
+        from llmtrain.tasks.question_answering.rows import questions_in
+
         return questions_in(row, self.context, self.question, self.answers)
 
     @property
