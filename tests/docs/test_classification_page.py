@@ -13,7 +13,7 @@ from helpers import pairs, warm_cli, write_jsonl
 from labelled import arguments, coloured, place_rows
 from llmtrain.models.native_classifiers import NATIVE
 
-PAGE = Page("tasks/classification.md")
+PAGE = Page("docs/tasks/classification.md")
 
 
 @pytest.fixture(scope="module")

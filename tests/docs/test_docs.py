@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from tests.docs.pages import ROOT, Page
 
 from helpers import pairs, warm_cli, write_jsonl
 from task_rows import ROWS, SMALL, translations
 
-ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-            for line in block.splitlines() if line]
+README = Page("README.md")
+COMMANDS = README.commands
 TASKS = {"task=translation": "translation", "+experiment=bert_cls_bf16": "classification",
          "+experiment=bert_qa_bf16": "question_answering"}  # of commands that are not of the default one
 
@@ -77,6 +78,11 @@ def test_readme_commands_run(command: str, tiny_base: Path, place: Path) -> None
     else:
         result = warm_cli(*words[1:], *extra, cwd=place)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_code_of_the_readme_runs(place: Path) -> None:
+    text, answer = README.run_code(place).removesuffix("\n").split("\n")
+    assert ast.literal_eval(answer)["prediction"] == text
 
 
 def test_the_reference_is_up_to_date() -> None:

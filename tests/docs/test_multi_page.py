@@ -11,7 +11,7 @@ from tests.docs.pages import Page
 from helpers import warm_cli, write_jsonl
 from task_rows import documents, labelled
 
-PAGE = Page("tasks/multi.md")
+PAGE = Page("docs/tasks/multi.md")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,5 @@ def small(base: Path, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("command", PAGE.commands[1:])
 def test_a_command_of_the_page_runs(command: str, tiny_base_mlm: Path, place: Path) -> None:
-    words = shlex.split(command)
-    done = warm_cli(*words[1:], *(small(tiny_base_mlm, place) if words[1] == "data" else []), cwd=place)
+    done = PAGE.run(command, place, small(tiny_base_mlm, place))
     assert done.returncode == 0, done.stderr

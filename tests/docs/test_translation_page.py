@@ -11,7 +11,7 @@ from tests.docs.pages import Page
 from helpers import warm_cli
 from task_rows import translations
 
-PAGE = Page("tasks/translation.md")
+PAGE = Page("docs/tasks/translation.md")
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,7 @@ def small(base: Path, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("command", PAGE.commands)
 def test_a_command_of_the_page_runs(command: str, tiny_base: Path, place: Path) -> None:
-    words = [word.replace("max_minutes=30", "max_minutes=0.01") for word in shlex.split(command)]
-    own = small(tiny_base, place) if words[1] in ("train", "data") else []
-    ended = warm_cli(*words[1:], *own, cwd=place)
+    ended = PAGE.run(command, place, small(tiny_base, place))
     assert ended.returncode == 0, ended.stderr
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import pickle
 import random
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,16 @@ import yaml
 from transformers import AutoModel
 
 import llmtrain
+import several
 from articles import english
-from helpers import Finished, environment, pairs, warm_cli, write_jsonl
+from helpers import environment, pairs, warm_cli, write_jsonl
 from llmtrain.config.load import load_config
 from llmtrain.config.run_id import run_hash
 from llmtrain.config.schema import TrainConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.training.run_folder.fingerprints import fingerprints_of
 from running import Runs, gradients, take
+from several import read, rows_of
 from stopping import same, stop_at
 from warm.libraries import python
 
@@ -60,22 +62,7 @@ def write_data(folder: Path) -> Path:
     return folder
 
 
-def options(base: Path, folder: Path, *more: str, tasks: str = TASKS) -> list[str]:
-    return ["task=multi", tasks, f"model.path={base}", f"data.cache_dir={folder / 'cache'}",
-            "data.max_source_tokens=40", "trainer.batch_size=16", "trainer.max_steps=4", "trainer.eval_every=2",
-            "generation.max_new_tokens=4", "eval.bootstrap_samples=5", "schedule.warmup_steps=1", *more]
-
-
-def train(base: Path, folder: Path, *more: str, tasks: str = TASKS) -> Finished:
-    return warm_cli("train", *options(base, folder, *more, tasks=tasks), cwd=folder)
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+options, train = partial(several.options, tasks=TASKS), partial(several.train, tasks=TASKS)
 
 
 @pytest.fixture(scope="module")

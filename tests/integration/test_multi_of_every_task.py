@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 import llmtrain
-from helpers import Finished, warm_cli, write_jsonl
+import several
+from helpers import warm_cli, write_jsonl
 from llmtrain.config.load import load_config
 from llmtrain.config.members import members_of
 from llmtrain.config.schema import TrainConfig
 from running import Runs, gradients, take
+from several import read, rows_of
 from stopping import same, stop_at
 from task_rows import ROWS
 
@@ -36,22 +38,7 @@ def write_data(folder: Path) -> Path:
     return folder
 
 
-def options(base: Path, folder: Path, *more: str, tasks: str = TASKS) -> list[str]:
-    return ["task=multi", tasks, f"model.path={base}", f"data.cache_dir={folder / 'cache'}",
-            "data.max_source_tokens=40", "trainer.batch_size=16", "trainer.max_steps=4", "trainer.eval_every=2",
-            "generation.max_new_tokens=4", "eval.bootstrap_samples=5", "schedule.warmup_steps=1", *more]
-
-
-def train(base: Path, folder: Path, *more: str, tasks: str = TASKS) -> Finished:
-    return warm_cli("train", *options(base, folder, *more, tasks=tasks), cwd=folder)
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+options, train = partial(several.options, tasks=TASKS), partial(several.train, tasks=TASKS)
 
 
 @pytest.fixture(scope="module")

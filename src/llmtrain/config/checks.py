@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from llmtrain import registry
@@ -103,8 +104,7 @@ def _objective(config: TrainConfig) -> Iterator[str]:
             if name not in ("", "none"):
                 registry.get("objective", name)
                 yield from _own(getattr(objective, name))
-                options = getattr(objective, name)
-                yield from each(config, lambda one, options=options: _beside(options, one))  # type: ignore[misc]
+                yield from each(config, partial(_beside, getattr(objective, name)))
         except LlmtrainError as error:
             yield f"objective.{'base' if objective.terms is None else 'terms'}: {error}"
     yield from problems_of_weighting(config)

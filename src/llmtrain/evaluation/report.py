@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,19 +87,21 @@ def results_of_tasks(task: Task, scored: Sequence[ScoredTask], **facts: Any) -> 
                for one in scored}
     results = build_results(task, validation=None, test=None, **facts)
 
-    def named(of: Callable[[dict[str, Any]], dict[str, Any] | None]) -> dict[str, Any]:
-        return {f"{name}.{key}": value for name, member in members.items() for key, value in (of(member) or {}).items()}
-
-    results["metrics"] = {split: named(lambda member, split=split: member["metrics"][split]) or None  # type: ignore[misc]
+    results["metrics"] = {split: _named({name: member["metrics"][split] for name, member in members.items()}) or None
                           for split in results["metrics"]}
     results["rows"] = {split: sum(member["rows"][split] for member in members.values())
                        for split in results["metrics"]} | {
         "whole": {split: sum((member["rows"]["whole"] or {}).get(split, 0) for member in members.values())
                   for split in ("train", *results["metrics"])}}
-    results |= {key: named(lambda member, key=key: member[key]) for key in ("baselines", "extras")}  # type: ignore[misc]
+    results |= {key: _named({name: member[key] for name, member in members.items()}) for key in ("baselines", "extras")}
     kept = ("task", "metrics", "rows", "baselines", "extras", "signature", "tables")
     return results | {"members": {name: {key: member[key] for key in kept if key in member}
                                   for name, member in members.items()}}
+
+
+def _named(by_task: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
+    """What each task has, in one dict, behind the task's name and a dot."""
+    return {f"{task}.{key}": value for task, found in by_task.items() for key, value in (found or {}).items()}
 
 
 def rows_of_tasks(scored: Sequence[ScoredTask]) -> list[dict[str, Any]]:
