@@ -30,6 +30,7 @@ from torture.servers import Forked, Program, Server
 TORTURE = Path(__file__).resolve().parent
 ALL = ("head.layers=1", "head.ffn=32", "head.dropout=0.1")  # options that make a head small and lively
 # which of them it has; any other head has all
+SEVERAL = "multi"
 SMALL = {"gru": ALL[::2], "lstm": ALL[::2], "prefix_lm": (), "classifier": ALL[2:], "span": ALL[2:]}
 
 
@@ -153,13 +154,26 @@ class Bench:
                 write_jsonl(folder / f"{name}.jsonl", (pairs if task == DEFAULT else ROWS[task])(count, seed))
         return folder
 
+    def files(self, task: str) -> list[str]:
+        return [f"data.{split}={self.data(task) / split}.jsonl" for split in ("train", "validation", "test")]
+
+    def several(self) -> list[str]:
+        """A run's tasks, each with its own data: two that write, one in a vocabulary of its own, labels and spans."""
+        tasks = []
+        for task in (DEFAULT, "translation", "classification", "question_answering"):
+            keys = [key.removeprefix("data.").replace("=", ": ")
+                    for key in (*self.files(task), *OWN_KEYS.get(task, ()))]
+            writes = task in (DEFAULT, "translation")
+            head = "head: {name: transformer, layers: 1, ffn: 32, dropout: 0.1}, " if writes else ""
+            tasks.append(f"{{task: {task}, {head}data: {{{', '.join(keys)}}}}}")
+        return [f"task.tasks=[{', '.join(tasks)}]"]
+
     def train_args(self, name: str, *overrides: str) -> list[str]:
         """``train`` of a tiny run called ``name``: 6 steps of 8 rows, saved and validated at 2, 4 and 6, dropout on."""
         task = next((one.removeprefix("task=") for one in overrides if one.startswith("task=")), DEFAULT)
-        data = self.data(task)
         head = next((one.removeprefix("head=") for one in overrides if one.startswith("head=")), "transformer")
-        return ["train", f"model.path={self.base()}", *SMALL.get(head, ALL), "data=files",
-                *(f"data.{split}={data / split}.jsonl" for split in ("train", "validation", "test")),
+        return ["train", f"model.path={self.base()}", *(() if task == SEVERAL else SMALL.get(head, ALL)), "data=files",
+                *(self.several() if task == SEVERAL else self.files(task)),
                 f"data.cache_dir={self.folder / 'cache'}", "data.max_source_tokens=32", *OWN_KEYS.get(task, ()),
                 "trainer.batch_size=8", "trainer.log_every=1", "trainer.eval_rows=4", "trainer.eval_every=2",
                 "schedule.warmup_steps=2", "model.dropout=0.1", "generation.max_new_tokens=4",
