@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,12 +28,36 @@ def resampled(rows: NDArray[np.float64], samples: int, seed: int, combine: Combi
     Args:
         rows: (N,) scores, or (N, K) statistics for ``combine``.
     """
-    generator = np.random.default_rng(seed)
+    return np.concatenate([rows[drawn].mean(axis=1) if combine is None else combine(_times(drawn) @ rows)
+                           for drawn in _draws(len(rows), samples, seed)])
+
+
+def resampled_together(columns: Sequence[NDArray[np.float64]], samples: int, seed: int,
+                       combine: Combine | None = None) -> NDArray[np.float64]:
+    """(samples, columns) values of several models on the same rows: each resample draws the same rows for all of them.
+
+    Args:
+        columns: One for each model, each as ``rows`` of :func:`resampled`.
+    """
+    size = len(columns[0])
     found = []
-    for start in range(0, samples, CHUNK):
-        drawn = generator.integers(0, len(rows), (min(CHUNK, samples - start), len(rows)))
-        found.append(rows[drawn].mean(axis=1) if combine is None else combine(_times(drawn) @ rows))
+    for drawn in _draws(size, samples, seed):
+        times = _times(drawn)
+        found.append(np.stack([times @ rows / size if combine is None else combine(times @ rows)
+                               for rows in columns], axis=1))
     return np.concatenate(found)
+
+
+def value_of(rows: NDArray[np.float64], combine: Combine | None = None) -> float:
+    """The value of all rows, each taken once: their mean, or ``combine`` of their sums."""
+    return float(rows.mean() if combine is None else combine(rows.sum(axis=0, keepdims=True))[0])
+
+
+def _draws(size: int, samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """The numbers of the rows that each resample takes, some resamples at once."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, samples, CHUNK):
+        yield generator.integers(0, size, (min(CHUNK, samples - start), size))
 
 
 def _times(drawn_RN: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -56,7 +80,7 @@ def interval(rows: ArrayLike, samples: int = 1000, seed: int = 0, combine: Combi
     array = np.asarray(rows, dtype=np.float64)
     if array.size == 0:
         raise ValueError("no values to resample")
-    value = float(array.mean() if combine is None else combine(array.sum(axis=0, keepdims=True))[0])
+    value = value_of(array, combine)
     if samples <= 0:
         return Interval(value, value, value)
     low, high = np.percentile(resampled(array, samples, seed, combine), (2.5, 97.5))

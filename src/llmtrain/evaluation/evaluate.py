@@ -25,15 +25,25 @@ Intervals = dict[str, Interval]
 
 @dataclass(slots=True)
 class SplitScores:
-    """Scores of one split; ``rows`` are the lines of predictions.jsonl."""
+    """Scores of one split.
+
+    Attributes:
+        signature: All that decides a score, as people quote it.
+        rows: The lines of predictions.jsonl.
+        seconds: Of decoding, where a model ran.
+        scorer: The signature's part that says how predictions were scored.
+        decoding: That which says where they come from.
+    """
 
     metrics: Intervals
     baselines: dict[str, Intervals]
     extras: dict[str, float]
     signature: str
     rows: list[dict[str, Any]]
-    seconds: float | None = None  # of decoding, where a model ran
+    seconds: float | None = None
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    scorer: str = ""
+    decoding: str = ""
 
 
 def score_split(task: Task, examples: list[Example], predictions: list[str], config: EvalConfig, *, decoding: str,
@@ -58,7 +68,8 @@ def score_split(task: Task, examples: list[Example], predictions: list[str], con
     lines = [{"id": e.id, **task.columns_of(e), "prediction": p, **scores, **detail} for e, p, scores, detail
              in zip(examples, predictions, scored, beside, strict=True)]
     return SplitScores(intervals(task.metrics, scored, config), found, scorer.extras(examples, predictions), signature,
-                       lines, tables=scorer.tables(scored, examples, predictions))
+                       lines, tables=scorer.tables(scored, examples, predictions), scorer=scorer.signature,
+                       decoding=decoding)
 
 
 def intervals(metrics: Sequence[Metric], rows: list[RowScores], config: EvalConfig) -> Intervals:

@@ -43,6 +43,8 @@ def build_results(task: Task, *, validation: SplitScores | None, test: SplitScor
         "baselines": {name: _plain(values) for name, values in main.baselines.items()} if main else {},
         "extras": main.extras if main else {},
         "signature": main.signature if main else None,
+        "scorer": main.scorer if main else None,
+        "decoding": main.decoding if main else None,
         "steps": steps, "skipped_steps": skipped_steps, "seconds": seconds,
         "tokens_per_second": tokens_per_second, "peak_memory_bytes": peak_memory_bytes,
         **({"tables": main.tables} if main and main.tables else {}),
@@ -94,7 +96,7 @@ def results_of_tasks(task: Task, scored: Sequence[ScoredTask], **facts: Any) -> 
         "whole": {split: sum((member["rows"]["whole"] or {}).get(split, 0) for member in members.values())
                   for split in ("train", *results["metrics"])}}
     results |= {key: _named({name: member[key] for name, member in members.items()}) for key in ("baselines", "extras")}
-    kept = ("task", "metrics", "rows", "baselines", "extras", "signature", "tables")
+    kept = ("task", "metrics", "rows", "baselines", "extras", "signature", "scorer", "decoding", "tables")
     return results | {"members": {name: {key: member[key] for key in kept if key in member}
                                   for name, member in members.items()}}
 

@@ -27,6 +27,7 @@ class Metric:
         combine: Gives it from those sums: (R, K) sums of K statistics for each of R resamples -> (R,).
         optional: It is left out where rows have nothing it is made of; else that is a fault of the scorer.
         digits: Behind the point, where a value is shown.
+        margin: In its own units; a smaller difference does not matter, where ``compare.margin`` does not say else.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Metric:
     combine: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
     optional: bool = False
     digits: int = 2
+    margin: float = 0.5
 
     @property
     def made_of(self) -> tuple[str, ...]:

@@ -121,4 +121,5 @@ METRICS = (
     LabelMetric("mcc", "MCC", "Matthews' correlation, -100 to 100; of one label a row", statistics=(ONE,),
                 combine=mcc, optional=True),
     CalibrationMetric("ece", "ECE", "expected calibration error, 0 to 1; of one label a row", more_is_better=False,
-                      statistics=(CONFIDENCE,), combine=calibration_error, optional=True, digits=3))
+                      statistics=(CONFIDENCE,), combine=calibration_error, optional=True, digits=3,
+                      margin=0.005))
