@@ -25,7 +25,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common import data_overrides, pace, predictions, results, table, train
-from compare import averaged
 
 from llmtrain.evaluation.confidence import interval, paired
 
@@ -95,6 +94,12 @@ def measured(root: Path, recipes: dict[str, list[str]], rounds: int) -> dict[str
 def finished(root: Path, name: str, overrides: list[str]) -> Path:
     """The run folder of these overrides, trained unless an earlier start has done it."""
     return root / name if (root / name / "results.json").exists() else train(root, name, overrides)
+
+
+def averaged(paths: list[Path], metric: str) -> list[float]:
+    """Each row's value, the mean over some runs, in the order of ids."""
+    runs = [{row["id"]: row[metric] for row in predictions(path)} for path in paths]
+    return [sum(run[name] for run in runs) / len(runs) for name in sorted(runs[0])]
 
 
 def means_of(run: Path, split: str) -> list[str]:
