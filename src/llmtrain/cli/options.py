@@ -50,6 +50,7 @@ CONFIG_DIR = Option("--config-dir", "DIR", "-cd", fits=_named,
                     problem="--config-dir needs a folder; use --config-dir DIR")
 PLUGIN = Option("--plugin", "FILE.py", fits=_named, problem="--plugin needs a file; use --plugin FILE.py")
 YES = Option("--yes")
+JSON = Option("--json")
 DEFAULTS = Option("--defaults")
 STEPS, STOP = (Option(name, "N", fits=_count, problem=f"{name} needs a number of steps, not {{value!r}}; use {name} 6")
                for name in ("--steps", "--stop"))

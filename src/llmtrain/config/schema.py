@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llmtrain.config.keys import WHERE, key
+from llmtrain.config.sections.compare import CompareConfig
 from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.config.sections.generation import GenerationConfig
@@ -93,7 +94,14 @@ class PredictCommandConfig(_Shared):
     predict: PredictConfig = key(PredictConfig, "reading and writing")
 
 
-Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig | PredictCommandConfig
+@dataclass(kw_only=True, slots=True)
+class CompareCommandConfig(_Shared):
+    """The configuration of ``llmtrain compare``: of the rows that files of predictions are scored on, too."""
+
+    compare: CompareConfig = key(CompareConfig, "how models are compared")
+
+
+Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig | PredictCommandConfig | CompareCommandConfig
 SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "predict": PredictCommandConfig,
-                            "summarize": SummarizeCommandConfig}
+                            "summarize": SummarizeCommandConfig, "compare": CompareCommandConfig}
 FROM_CHECKPOINT = tuple(name for name in SCHEMAS if name != "train")  # that start from a checkpoint's own configuration

@@ -15,7 +15,7 @@ from llmtrain.data.features import Features
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.evaluation.confidence import Interval, interval
 from llmtrain.tasks.metric import Metric, RowScores
-from llmtrain.tasks.task import NO_DETAIL, Gathered, Share, Task, at_once
+from llmtrain.tasks.task import NO_DETAIL, Gathered, Scorer, Share, Task, at_once
 
 if TYPE_CHECKING:
     from llmtrain.models.task_model import TaskModel
@@ -57,19 +57,31 @@ def score_split(task: Task, examples: list[Example], predictions: list[str], con
         details: What else each line of predictions.jsonl says.
     """
     scorer = task.scorer(config, examples)
-    beside: list[dict[str, Any]] = details or [{}] * len(examples)
-    scored = [scorer.score(p, e, detail) for p, e, detail in zip(predictions, examples, beside, strict=True)]
+    scored, lines = _scored(task, scorer, examples, predictions, details)
     signature = f"{scorer.signature}; {decoding}; llmtrain {__version__}"
     found: dict[str, Intervals] = {}
     for baseline in task.baselines(config, scorer, examples, validation) if baselines else ():
         rows = [scorer.score(p, e, NO_DETAIL) for p, e in zip(baseline.predictions, examples, strict=True)]
         found[baseline.name] = intervals(task.metrics, rows, config)
         signature += f"; {baseline.note}" if baseline.note else ""
-    lines = [{"id": e.id, **task.columns_of(e), "prediction": p, **scores, **detail} for e, p, scores, detail
-             in zip(examples, predictions, scored, beside, strict=True)]
     return SplitScores(intervals(task.metrics, scored, config), found, scorer.extras(examples, predictions), signature,
                        lines, tables=scorer.tables(scored, examples, predictions), scorer=scorer.signature,
                        decoding=decoding)
+
+
+def _scored(task: Task, scorer: Scorer, examples: list[Example], predictions: list[str],
+            details: list[dict[str, Any]] | None) -> tuple[list[RowScores], list[dict[str, Any]]]:
+    """What each prediction gives, and the lines of predictions.jsonl."""
+    beside: list[dict[str, Any]] = details or [{}] * len(examples)
+    scored = [scorer.score(p, e, detail) for p, e, detail in zip(predictions, examples, beside, strict=True)]
+    return scored, [{"id": e.id, **task.columns_of(e), "prediction": p, **scores, **detail} for e, p, scores, detail
+                    in zip(examples, predictions, scored, beside, strict=True)]
+
+
+def scored_lines(task: Task, scorer: Scorer, examples: list[Example], predictions: list[str],
+                 details: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """The lines of predictions.jsonl for predictions, one for each example."""
+    return _scored(task, scorer, examples, predictions, details)[1]
 
 
 def intervals(metrics: Sequence[Metric], rows: list[RowScores], config: EvalConfig) -> Intervals:

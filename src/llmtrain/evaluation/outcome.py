@@ -96,6 +96,15 @@ def stored_outcome(label: str, path: Path, task: str | None = None) -> Outcome:
     return Outcome(label, results.get("task", DEFAULT), split, scorer, (decoding,), (seed,), (rows,), (str(path),))
 
 
+def run_configuration(path: Path) -> dict[str, Any] | None:
+    """The configuration of the run that scored predictions are of; None where no run is around them."""
+    folder = path.parent if path.name == PREDICTIONS else path
+    for place in (folder, *list(folder.absolute().parents)[:2]):  # llmtrain eval writes to RUN/eval/NAME
+        if (place / RESULTS).is_file() and (found := read_json(place / RESULTS).get("config")):
+            return dict(found)
+    return None
+
+
 def joined(label: str, outcomes: Sequence[Outcome]) -> Outcome:
     """Several seeds of a model as one outcome, in the order of their seeds.
 
