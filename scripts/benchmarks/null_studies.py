@@ -109,13 +109,14 @@ def batches(kind: Kind, options: argparse.Namespace) -> Iterator[tuple[int, floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, default=10, help="times 100 studies of each kind")
+    parser.add_argument("--kind", help="only the kinds whose name holds this")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=1000, help="resamples of each study")
     parser.add_argument("--seed", type=int, default=0, help="of the simulation")
     options = parser.parse_args()
     lines = []
-    for kind in KINDS:
+    for kind in (kind for kind in KINDS if (options.kind or "") in kind.name):
         found = list(batches(kind, options))
         held = [count for count, _ in found]
         within = sum(LEAST <= count <= MOST for count in held)

@@ -153,18 +153,22 @@ def _differences(first: Outcome, other: Outcome) -> Iterator[str]:
         yield (f"scored by other rules, {one!r} and {two!r}, {both}; score both anew with the same eval.* keys and "
                "versions")
     have, wanted = {row["id"]: row for row in other.rows[0]}, {row["id"]: row for row in first.rows[0]}
-    for missing, where, there in ((wanted.keys() - have.keys(), other, first), (have.keys() - wanted.keys(), first,
-                                                                               other)):
-        if missing:
-            names = [name for name in there.ids if name in missing]
-            told = ", ".join(shown(name) for name in names[:SHOWN_IDS]) + (" ..." if len(names) > SHOWN_IDS else "")
-            split = f" ({first.split} and {other.split} rows)" if first.split != other.split else ""
-            yield (f"no row of id {told} ({len(names)} of {there.size}) at {where.paths[0]}, which {there.paths[0]} "
-                   f"has{split}; compare predictions of the same rows")
+    yield from _missing(first, other, [name for name in wanted if name not in have])
+    if have.keys() & wanted.keys():
+        yield from _missing(other, first, [name for name in have if name not in wanted])
     for name, row in wanted.items():
         if name in have and (column := _other_column(row, have[name])):
             yield (f"the row of id {shown(name)} has another {column} {both}; compare predictions of the same rows")
             return
+
+
+def _missing(first: Outcome, other: Outcome, names: list[str]) -> Iterator[str]:
+    """One line about rows that the other one lacks."""
+    if names:
+        told = ", ".join(shown(name) for name in names[:SHOWN_IDS]) + (" ..." if len(names) > SHOWN_IDS else "")
+        split = f" ({first.split} and {other.split} rows)" if first.split != other.split else ""
+        yield (f"no row of id {told} ({len(names)} of {first.size}) at {other.paths[0]}, which {first.paths[0]} has"
+               f"{split}; compare predictions of the same rows")
 
 
 def _other_column(first: Row, other: Row) -> str | None:

@@ -57,14 +57,21 @@ def _configuration(sides: list[Side], overrides: list[str]) -> tuple[CompareComm
     files = [side for side in sides if not side.stored]
     named = path_value(overrides, "task")
     others = [one for one in overrides if (parts := split_override(one)) is None or parts[1] != "task"]
-    if stored is None:
-        return cast(CompareCommandConfig, load_config("compare", overrides)), named
-    content = run_configuration(stored) if files else None
+    content = run_configuration(stored) if files and stored is not None else None
+    if files and content is None and not any(_names_rows(one) for one in overrides):
+        raise ConfigError(f"nothing says which rows the predictions at {files[0].paths[0]} are of; name them, as "
+                          "data=files data.test=FILE, or compare with a run that was scored on them")
     if content is None:  # nothing is scored, or data.* says on which rows
         keep = overrides if files else others
         return cast(CompareCommandConfig, load_config("compare", keep)), named
     start, task = of_task(Stored(content, str(stored)), named, stored)
     return cast(CompareCommandConfig, load_config("compare", others if task else overrides, start)), named
+
+
+def _names_rows(override: str) -> bool:
+    """Whether an override says what is read."""
+    parts = split_override(override)
+    return parts is not None and parts[1].partition(".")[0] == "data"
 
 
 def _outcomes(sides: list[Side], config: CompareCommandConfig, task: str | None, overrides: list[str],

@@ -106,7 +106,7 @@ def _side(label: str, text: str, paths: list[Path]) -> Side:
             if path not in stored:
                 warn(f"{path} holds no scored predictions and is left out of {label}")
         return Side(label, stored, True)
-    if folder := next((path for path in paths if path.is_dir()), None):
+    if folder := next((path for path in paths if path.is_dir() or path.parent.name == "checkpoints"), None):
         raise DataError(f"no scored predictions at {folder}; {_remedy(folder)}")
     return Side(label, paths, False)
 
