@@ -12,7 +12,7 @@ from llmtrain.config.choices import LongMode, ScheduleName, TuningName
 from llmtrain.config.decode_checks import decoding_problems
 from llmtrain.config.members import each, is_several, members_of, ranges_of_members
 from llmtrain.config.presets import LENGTHS
-from llmtrain.config.schema import Config, TrainConfig
+from llmtrain.config.schema import Config, EvaluateConfig, TrainConfig
 from llmtrain.config.sections.objective import (
     base_terms_of,
     documents_alone,
@@ -209,6 +209,11 @@ def _held_out(config: Config) -> Iterator[str]:
 
 
 def _scoring(config: Config) -> Iterator[str]:
+    if (several := config.eval.precisions) is not None:
+        if not isinstance(config, EvaluateConfig):
+            yield "eval.precisions is for `llmtrain eval checkpoint=PATH` alone; leave it out"
+        elif len(several) < 2 or len(set(several)) < len(several):
+            yield "eval.precisions compares two or more different ones; write eval.precisions=[fp32,bf16]"
     yield from _own(config.data)
     yield from _own(config.eval)
 

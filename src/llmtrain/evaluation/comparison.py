@@ -127,6 +127,7 @@ def _compared(outcomes: Sequence[Outcome], metric: Metric, samples: int, margin:
         else:
             first = Group(groups[0].values[order], groups[0].resampled[:, order])
             spreads[other.label] = spread([group.less(first)], seed)
+    change = change_of_a_row(groups[0], outcomes[0].size)
     p = {label: two_sided(found, outcomes[0].size) for label, found in spreads.items()}
     adjusted = holm(p)
     for other in outcomes[1:]:
@@ -135,7 +136,7 @@ def _compared(outcomes: Sequence[Outcome], metric: Metric, samples: int, margin:
         made.differences[other.label] = Difference(
             found.value, *found.between(LEVEL), p[other.label], adjusted[other.label],
             seed_pairs(outcomes[0], other) is not None if several else None,
-            equivalence(found, margin, outcomes[0].size) if margin > 0 else None, found.parts)
+            equivalence(found, margin, outcomes[0].size, change) if margin > 0 else None, found.parts)
     return made
 
 
@@ -186,19 +187,26 @@ def holm(p: dict[str, float]) -> dict[str, float]:
     return {label: adjusted[label] for label in p}
 
 
-def equivalence(found: Spread, margin: float, rows: int) -> Equivalence:
-    """Whether the difference is smaller than the margin, and what data could have shown that."""
+def equivalence(found: Spread, margin: float, rows: int, change: float) -> Equivalence:
+    """Whether the difference is smaller than the margin, and what data could have shown that.
+
+    Args:
+        change: What one changed row may do to its own score. Where hardly a row differs, a bootstrap does not know of
+            those that do and were not seen: the p-value is never below the chance that ``rows`` rows show none of them
+            although there are enough of them to reach the margin.
+    """
     low, high = found.between(EQUIVALENCE_LEVEL)
-    p = max(found.share_below(-margin), found.share_above(margin))
-    p = max(p, 2.0 ** -min(rows, 1000))
+    share = min(1.0, margin / change) if change > 0 else 1.0  # of changed rows that reaches the margin
+    p = max(found.share_below(-margin), found.share_above(margin), (1 - share) ** rows)
     deviation, half = math.sqrt(found.parts.whole), (high - low) / 2
-    normal = NormalDist()
+    unseen = math.ceil(math.log(1 - LEVEL) / math.log(1 - share)) if share < 1 else 1
     if deviation > 0:
-        power = max(0.0, 2 * normal.cdf((margin - half) / deviation) - 1)
+        power = max(0.0, 2 * NormalDist().cdf((margin - half) / deviation) - 1)
         needed = _rows_needed(found.parts, half / deviation, margin, rows)
     else:
-        power, needed = float(half < margin), rows
-    return Equivalence(margin, low, high, p, p < 1 - LEVEL, power, needed)
+        power, needed = 1.0, 1
+    return Equivalence(margin, low, high, p, p < 1 - LEVEL, power if rows >= unseen else 0.0,
+                       None if needed is None else max(needed, unseen))
 
 
 def _rows_needed(parts: Parts, quantile: float, margin: float, rows: int) -> int | None:
@@ -206,3 +214,9 @@ def _rows_needed(parts: Parts, quantile: float, margin: float, rows: int) -> int
     wanted = margin / (quantile + NormalDist().inv_cdf((1 + WANTED_POWER) / 2))
     left = wanted ** 2 - parts.seeds
     return math.ceil(rows * (parts.rows + parts.noise) / left) if left > 0 else None
+
+
+def change_of_a_row(group: Group, rows: int) -> float:
+    """How far the scores of two rows lie apart, as a root mean square; of a metric made from sums, their parts in it:
+    what a changed output may do."""
+    return math.sqrt(2 * rows * float(group.resampled[:, 0].var()))

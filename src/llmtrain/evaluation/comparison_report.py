@@ -66,13 +66,18 @@ def print_comparison(console: Console, found: dict[str, Any]) -> None:
     for side in found["sides"][1:]:
         label = side["label"]
         console.print(f"\n{label} against {first}:", markup=False, highlight=False, style="bold")
-        width = max((len(one["heading"]) for one in found["metrics"].values()), default=0)
-        for one in found["metrics"].values():
-            console.print(f"  {one['heading']:<{width}}  {one['differences'][label]['verdict']}", markup=False,
-                          highlight=False, soft_wrap=True)
+        print_verdicts(console, found, label)
         for note in found["notes"].get(label, []):
             console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
         _print_changed(console, task, found["changed"][label], (first, label), headings)
+
+
+def print_verdicts(console: Console, found: dict[str, Any], label: str) -> None:
+    """A line for each metric of a side: what its difference from the first shows."""
+    width = max((len(one["heading"]) for one in found["metrics"].values()), default=0)
+    for one in found["metrics"].values():
+        console.print(f"  {one['heading']:<{width}}  {one['differences'][label]['verdict']}", markup=False,
+                      highlight=False, soft_wrap=True)
 
 
 def _print_values(console: Console, found: dict[str, Any], metrics: dict[str, Metric]) -> None:

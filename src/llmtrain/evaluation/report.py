@@ -142,6 +142,10 @@ def print_report(console: Console, results: dict[str, Any], rows: Sequence[dict[
             console.print(line, markup=False, highlight=False)
     else:
         _print_task(console, results, rows)
+    if "precisions" in results:
+        from llmtrain.evaluation.precision_audit import print_audit
+
+        print_audit(console, results["precisions"])
 
 
 def _print_task(console: Console, results: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:

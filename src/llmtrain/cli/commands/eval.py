@@ -27,6 +27,7 @@ from llmtrain.data.sources.cells import Reading
 from llmtrain.data.sources.splits import load_splits
 
 if TYPE_CHECKING:
+    from llmtrain.evaluation.checkpoint_scoring import Decoded
     from llmtrain.tasks.task import Task
 
 NEEDED = "eval needs one of checkpoint=PATH and predictions=FILE"
@@ -49,6 +50,9 @@ def run(overrides: list[str], given: Given) -> int:
         if predictions is None and not alone:
             key = key_without_model(config.task.name)
             raise ConfigError(NEEDED + (f", or eval.{key}=N alone" if key else "") + "; name one of them")
+        if config.eval.precisions:
+            raise ConfigError("eval.precisions decodes a checkpoint in each of them, and nothing is decoded without "
+                              "checkpoint=PATH; leave it out")
         _check_output(config, None)
         for line in _without_model(config, predictions):
             warn(line)
@@ -103,44 +107,61 @@ def _score_checkpoint(overrides: list[str]) -> int:
     splits, examples = _examples(config, task)
     validation = _validation(config)
 
-    from llmtrain.core.memory import peak_memory_bytes
-    from llmtrain.data.features import tokenize
-    from llmtrain.evaluation.evaluate import predict_and_score
     from llmtrain.evaluation.report import build_results
-    from llmtrain.inference.published import load_published
-    from llmtrain.inference.selector import as_read
 
     quiet_libraries()
     task.try_scoring(config.eval, examples)
-    loaded = load_published(folder, config.precision, config.trainer.device, opened.task)
-    for line in idle_told(config, overrides, writes=not loaded.chooses):
-        warn(line)
-    limit = loaded.source_limit(config.generation)
-    if (longest := config.data.max_source_tokens) > limit:
-        warn(f"data.max_source_tokens={longest} is more than the {limit} positions of the base; longer documents are "
-             "cut there")
-        config.data.max_source_tokens = limit
-    if beyond := loaded.model.beyond_positions({"generation.max_new_tokens": config.generation.max_new_tokens}):
-        warn(beyond)
-    documents, told = as_read(examples, loaded.selector, loaded.tokenizer, config.data)
-    if told is not None:
-        warn(told)
-    features = tokenize(documents, loaded.tokenizer, config.data, loaded.model.sentence_input, task.encoder,
-                        loaded.learnt)
-    for note in (*task.notes_of(loaded.learnt, split.value, examples), *features.stats.notes(split.value)):
-        print(one_line(f"data: {note}"), file=sys.stderr)
-    loaded.precision.watch(loaded.first_linear())
-    loaded.precision.observe(loaded.model.parameters())
-    scores = predict_and_score(task, loaded.model, loaded.writes, examples, features, config, loaded.precision,
-                               baselines=config.eval.baselines, validation=validation)
-    results = build_results(task, validation=scores if split is SplitName.validation else None,
-                            test=scores if split is SplitName.test else None, whole=splits.whole,
-                            precision=loaded.precision.report(), seconds=scores.seconds,
-                            peak_memory_bytes=peak_memory_bytes(loaded.model.device))
-    results |= {"kept_in": loaded.precision.kept_in(), "checkpoint_step": step}
+    decoded = _decoded(opened, config, task, examples, validation, overrides)
+    first = next(iter(decoded.values()))
     output = Path(config.eval.output) if config.eval.output else _default_output(opened, config)
-    _show(results, output, scores.rows)
+
+    def results_of(one: Decoded) -> dict[str, Any]:
+        made = build_results(task, validation=one.scores if split is SplitName.validation else None,
+                             test=one.scores if split is SplitName.test else None, whole=splits.whole,
+                             precision=one.precision, seconds=one.scores.seconds,
+                             peak_memory_bytes=one.peak_memory_bytes)
+        return made | one.facts | {"checkpoint_step": step, "seed": config.run.seed}
+
+    if len(decoded) == 1:
+        _show(results_of(first), output, first.scores.rows)
+        return 0
+    from llmtrain.evaluation.precision_audit import audit
+    from llmtrain.evaluation.report import write_outputs
+
+    for name, one in [*decoded.items()][1:]:  # first, so that a folder with results.json of its own is complete
+        write_outputs(output / name, results_of(one), one.scores.rows)
+    _show(results_of(first) | {"precisions": audit(task, split.value, decoded, config.eval.bootstrap_samples)}, output,
+          first.scores.rows)
     return 0
+
+
+def _decoded(opened: Opened, config: EvaluateConfig, task: Task, examples: list[Example],
+             validation: list[Example] | None, overrides: list[str]) -> dict[str, Decoded]:
+    """What the checkpoint gives in the precision that is asked for, or in each of several, by its name."""
+    from llmtrain.evaluation.checkpoint_scoring import load_for, refuse_unsupported, score_published
+
+    names = config.eval.precisions or [config.precision.name]
+    found: dict[str, Decoded] = {}
+    for name in names:
+        config.precision.name = name
+        loaded = load_for(config, opened.folder, opened.task)
+        if not found:
+            refuse_unsupported(names, config.precision, loaded)
+            for line in idle_told(config, overrides, writes=not loaded.chooses):
+                warn(line)
+        first, several = not found, len(names) > 1
+        found[name.value] = score_published(
+            loaded, task, config, examples, validation, baselines=config.eval.baselines and first, warm=several,
+            warn=warn if first else _nothing, note=_note if first else _nothing)
+    return found
+
+
+def _note(line: str) -> None:
+    print(one_line(line), file=sys.stderr)
+
+
+def _nothing(_line: str) -> None:
+    pass
 
 
 def _examples(config: EvaluateConfig, task: Task) -> tuple[Splits, list[Example]]:

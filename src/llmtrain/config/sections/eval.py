@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmtrain.config.choices import SplitName
+from llmtrain.config.choices import PrecisionName, SplitName
 from llmtrain.config.keys import WHERE, key
 
 
@@ -18,3 +18,5 @@ class EvalConfig:
     prediction: str = key("prediction", "column of predictions=FILE that holds them", late=True)
     bootstrap_samples: int = key(1000, "resamples behind the 95 % intervals", "samples", min=0, max=1_000_000)
     baselines: bool = key(True, "also score the task's trivial baselines")
+    precisions: list[PrecisionName] | None = key(
+        None, "decode the checkpoint in each of these and compare with the first: [fp32, bf16, fp16]", late=True)
