@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from common import table
@@ -31,8 +31,7 @@ BATCH, LEAST, MOST = 100, 92, 98
 LABELS = "abc"
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """What scores are made of, in standard deviations of what a row, a row under its side and a seed add; that of an
     output's own noise is 1."""
 

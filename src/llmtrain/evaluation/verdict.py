@@ -54,8 +54,10 @@ def _figures(compared: ComparedMetric, difference: Difference) -> str:
 
 def _equivalence(test: Equivalence, differs: bool) -> str:
     """The test in words; how many rows would be needed is no question where a difference is shown."""
-    if test.equivalent or differs:
-        return f"equivalent within {test.margin:g}: {'yes' if test.equivalent else 'no'}"
+    if test.equivalent:
+        return f"equivalent within {test.margin:g}: yes, {p_value(test.p)}"
+    if differs:
+        return f"equivalent within {test.margin:g}: no"
     if test.power >= 0.8:
         return f"equivalent within {test.margin:g}: no (power {test.power:.1f})"
     needed = "more seeds" if test.rows_needed is None else f"about {_rounded(test.rows_needed):,} rows"
