@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def place(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = warm_cli("train", "+experiment=bert_sum_bf16", *small(tiny_base, folder, "summarization"), "run.name=NAME",
                       cwd=folder)
     assert result.returncode == 0, result.stderr
+    shutil.copytree(folder / "runs/NAME", folder / "runs/OTHER")
     return folder
 
 

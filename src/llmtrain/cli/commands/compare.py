@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, cast
 from llmtrain.cli.commands.compare_sides import Side, split_words
 from llmtrain.cli.commands.print_configuration import print_configuration
 from llmtrain.cli.options import CFG, JSON, Given
-from llmtrain.config.convert import did_you_mean, to_dict
+from llmtrain.config.convert import did_you_mean, from_dict, to_dict
 from llmtrain.config.from_checkpoint import Stored, of_task
 from llmtrain.config.load import load_config
 from llmtrain.config.overrides.paths import path_value, split_override
+from llmtrain.config.run_id import differing_keys, result_dict
 from llmtrain.config.schema import CompareCommandConfig
 from llmtrain.core.errors import ConfigError, DataError, one_line
 from llmtrain.core.files import dump_json
-from llmtrain.core.logging import keep_going
+from llmtrain.core.logging import keep_going, warn
 from llmtrain.data.examples import Example
 from llmtrain.evaluation.outcome import Outcome, joined, run_configuration, stored_outcome
 
@@ -33,6 +34,8 @@ def run(words: list[str], given: Given) -> int:
                           "name them: llmtrain compare runs/a runs/b, several seeds as A='runs/a-*'")
     keep_going()
     config, task = _configuration(sides, overrides)
+    for side in sides:
+        _warn_of_other_runs(side)
     outcomes = _outcomes(sides, config, task, overrides)
 
     from llmtrain.evaluation.comparison_report import comparison, print_comparison
@@ -88,6 +91,19 @@ def _outcomes(sides: list[Side], config: CompareCommandConfig, task: str | None,
         examples = _examples(config)
         found |= {side.label: scored_file(side.label, side.paths, examples, config) for side in files}
     return [found[side.label] for side in sides]
+
+
+def _warn_of_other_runs(side: Side) -> None:
+    """Tell of runs under one label that differ by more than their seed: a pattern may match too much."""
+    if not side.stored or len(side.paths) < 2:
+        return
+    read = [from_dict(content, str(path), DataError, scoring=True) for path in side.paths
+            if (content := run_configuration(path)) is not None]
+    differ = dict.fromkeys(key for one in read[1:] for key in differing_keys(result_dict(read[0]), result_dict(one))
+                           if key != "run.seed")
+    if differ:
+        warn(f"the runs of {side.label} differ in more than their seed ({', '.join(differ)}); see that they are of one "
+             "configuration")
 
 
 def _take_split(config: CompareCommandConfig, stored: Outcome) -> None:
