@@ -144,7 +144,10 @@ def test_seeds_are_paired_by_number_whatever_their_order() -> None:
     assert apart is not None and apart.high - apart.low > 3 * (paired.high - paired.low)
     (alone,) = compare([first, outcome("b", two[0])], **options)
     assert alone.differences["b"].paired_seeds is False
-    assert paired.parts.seeds >= 0 and apart.parts.seeds > 10
+    (twice,) = compare([outcome("a", *one, numbers=(0, 0, 1)), outcome("b", *two, numbers=(0, 0, 1))], **options)
+    assert twice.differences["b"].paired_seeds is False
+    between = sum(np.var([values.mean() for values in side], ddof=1) / 3 for side in (one, two))
+    assert apart.parts.noise > 0 and apart.parts.seeds + apart.parts.noise == pytest.approx(between)
 
 
 def test_the_power_of_equivalence_is_what_studies_of_that_size_have() -> None:
@@ -180,13 +183,13 @@ def test_rows_and_rules_that_do_not_match_are_named() -> None:
 
 
 def test_rows_that_changed_most_come_first_with_both_outputs() -> None:
-    first, other = outcome("a", [1.0, 2.0, 3.0, 4.0]), outcome("b", [1.0, 9.0, 2.0, 4.0])
+    first, other = outcome("a", [1.0, 2.0, 3.0, 4.0]), outcome("b", [1.0, 1.0, 10.0, 4.0])
     found = comparison([first, other], [SCORE], samples=100)["changed"]["b"]
     assert (found["outputs"], found["differ"], found["metric"]) == (4, 2, "score")
-    assert [(row["id"], row["change"]) for row in found["rows"]] == [("1", 7.0), ("2", -1.0)]
-    assert found["rows"][0] == {"id": "1", "change": 7.0, "asked": {"document": "d1"},
-                                "first": {"value": 2.0, "prediction": "2.0"},
-                                "other": {"value": 9.0, "prediction": "9.0"}}
+    assert [(row["id"], row["change"]) for row in found["rows"]] == [("2", 7.0), ("1", -1.0)]
+    assert found["rows"][0] == {"id": "2", "change": 7.0, "asked": {"document": "d2"},
+                                "first": {"value": 3.0, "prediction": "3.0"},
+                                "other": {"value": 10.0, "prediction": "10.0"}}
     seeds = comparison([outcome("a", [1.0, 2.0], [1.0, 4.0]), outcome("b", [1.0, 2.0], [1.0, 8.0])], [SCORE],
                        samples=100)["changed"]["b"]
     assert (seeds["outputs"], seeds["differ"]) == (4, 1)

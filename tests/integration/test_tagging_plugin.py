@@ -90,8 +90,13 @@ def test_it_learns(place: Path, tiny_base: Path) -> None:
 
 def test_its_published_model_loads_in_transformers_and_is_scored_and_verified(place: Path, tiny_base: Path) -> None:
     assert train(place, tiny_base).returncode == 0
-    scored = warm_cli("eval", *PLUGIN, "checkpoint=runs/run", "eval.output=scores", cwd=place)
+    scored = warm_cli("eval", *PLUGIN, "checkpoint=runs/run", "eval.output=scores", "eval.precisions=[fp32,bf16]",
+                      cwd=place)
     assert scored.returncode == 0, scored.stderr
+    assert "bf16 against fp32: " in scored.stdout
+    compared = warm_cli("compare", *PLUGIN, "runs/run", "scores", cwd=place)
+    assert compared.returncode == 0, compared.stderr
+    assert "0 of 8 outputs differ" in compared.stdout
     assert read(place / "scores/results.json")["metrics"]["test"] == read(
         place / "runs/run/results.json")["metrics"]["test"]
     verified = warm_cli("verify", *PLUGIN, "runs/run/checkpoints/step-4", cwd=place)
