@@ -170,6 +170,8 @@ def _data(config: TrainConfig) -> Iterator[str]:
     data = config.data
     if config.fingerprints is not None:
         yield "fingerprints is what train itself notes of the files it reads; leave it out"
+    if config.command is not None:
+        yield "command is what train itself notes of how it was started; leave it out"
     if data.unlabelled is not None and not reads_documents_alone(config.objective):
         able = documents_alone()
         yield (f"data.unlabelled needs a base term that reads documents alone; use an objective.base of "

@@ -64,6 +64,8 @@ class TrainConfig(_Shared):
     experiment_name: str = key("train", "name of the chosen experiment", affects=WHERE)
     fingerprints: dict[str, str] | None = key(None, "sha256 of what lies at each path of this configuration; train "
                                                     "fills it in", affects=WHERE)
+    command: list[str] | None = key(None, "what was typed behind llmtrain to start the run; train fills it in",
+                                    affects=WHERE)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -55,6 +55,16 @@ class Stats:
         empty = f"; of {self.empty} documents data.preprocess leaves no token" if self.empty else ""
         return f"{share[0]:.1f} % of documents cut to {self.max_source_tokens} tokens{self.kept}{targets}{empty}"
 
+    def shares(self) -> dict[str, float]:
+        """What part of the rows the limits cut (0 to 1), for results.json; of windows nothing of a source is cut."""
+        rows = max(1, self.rows)
+        found: dict[str, float] = {"max_source_tokens": self.max_source_tokens}
+        if self.examples is None:
+            found["sources"] = self.cut_sources / rows
+        if self.texts or self.examples is not None:
+            found |= {"targets": self.cut_targets / rows, "max_target_tokens": self.max_target_tokens}
+        return found
+
     def notes(self, split: str) -> list[str]:
         """Lines about what is read in another way than one may expect, or not kept."""
         return notes_of(split, self.rows, self.spelled, self.unwritable)

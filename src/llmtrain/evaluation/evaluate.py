@@ -33,6 +33,7 @@ class SplitScores:
         seconds: Of decoding, where a model ran.
         scorer: The signature's part that says how predictions were scored.
         decoding: That which says where they come from.
+        truncation: What the limits cut, where a model read the rows.
     """
 
     metrics: Intervals
@@ -42,6 +43,7 @@ class SplitScores:
     rows: list[dict[str, Any]]
     seconds: float | None = None
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    truncation: dict[str, float] | None = None
     scorer: str = ""
     decoding: str = ""
 
@@ -117,6 +119,7 @@ def predict_and_score(task: Task, model: TaskModel, tokenizer: Tokenizer, exampl
                          decoding=task.describe_decoding(model, tokenizer, config), baselines=baselines,
                          details=[one.detail for one in made])
     scores.seconds = seconds
+    scores.truncation = features.stats.shares()
     return scores
 
 

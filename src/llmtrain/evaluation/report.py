@@ -34,6 +34,7 @@ def build_results(task: Task, *, validation: SplitScores | None, test: SplitScor
     """The content of results.json; null where no model was run. ``whole``: rows that each split has uncut."""
     scored = {"validation": validation, "test": test}
     main = test or validation
+    cut = {name: s.truncation for name, s in scored.items() if s and s.truncation}
     return {
         "schema_version": SCHEMA_VERSION,
         "task": task.name,
@@ -48,6 +49,7 @@ def build_results(task: Task, *, validation: SplitScores | None, test: SplitScor
         "steps": steps, "skipped_steps": skipped_steps, "seconds": seconds,
         "tokens_per_second": tokens_per_second, "peak_memory_bytes": peak_memory_bytes,
         **({"tables": main.tables} if main and main.tables else {}),
+        **({"truncation": cut} if cut else {}),
     }
 
 
@@ -96,7 +98,7 @@ def results_of_tasks(task: Task, scored: Sequence[ScoredTask], **facts: Any) -> 
         "whole": {split: sum((member["rows"]["whole"] or {}).get(split, 0) for member in members.values())
                   for split in ("train", *results["metrics"])}}
     results |= {key: _named({name: member[key] for name, member in members.items()}) for key in ("baselines", "extras")}
-    kept = ("task", "metrics", "rows", "baselines", "extras", "signature", "scorer", "decoding", "tables")
+    kept = ("task", "metrics", "rows", "baselines", "extras", "signature", "scorer", "decoding", "tables", "truncation")
     return results | {"members": {name: {key: member[key] for key in kept if key in member}
                                   for name, member in members.items()}}
 

@@ -33,6 +33,7 @@ from llmtrain.data.features import Features
 from llmtrain.data.learnt import Learnt
 from llmtrain.data.row_encoder import RowEncoder, TextPairs
 from llmtrain.data.tokenizer import Tokenizer
+from llmtrain.tasks.evidence import Evidence, Picture, texts_of
 from llmtrain.tasks.metric import Metric, RowScores
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Task(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     baseline_labels: ClassVar[dict[str, str]] = {}  # of the report's rows, by a baseline's name
     prediction_word: ClassVar[str] = "text"  # what a prediction is, for messages
+    writes: ClassVar[bool] = False  # outputs are texts in words of their own: the report tells which are copied
     encoder: Callable[..., RowEncoder] = TextPairs
 
     @abstractmethod
@@ -233,6 +235,14 @@ class Task(ABC):
     def shown(self, row: dict[str, Any]) -> dict[str, str]:
         """A line of predictions.jsonl as the report shows it, texts by label."""
         return {"source": row["source"], "reference": row["references"][0], "prediction": row["prediction"]}
+
+    def evidence(self, row: Mapping[str, Any]) -> Evidence:
+        """A line of predictions.jsonl as pages show it, with what is highlighted; by default its texts alone."""
+        return Evidence(texts_of(row), tuple(row.get("references") or ()), row["prediction"])
+
+    def pictures(self, rows: Sequence[Mapping[str, Any]]) -> list[Picture]:
+        """What the report draws of all lines of a predictions.jsonl; by default nothing."""
+        return []
 
     def describe_scores(self, scores: Mapping[str, float]) -> str:
         """The metrics' values in few words, for the line that tells of a validation."""

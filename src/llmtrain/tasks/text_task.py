@@ -5,7 +5,7 @@ Torch is loaded when a model predicts: scoring somebody's predictions needs none
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ from llmtrain.data.text.preprocess.pipeline import Pipeline
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.data.truncation import cut_of
 from llmtrain.inference.generated import Generated
+from llmtrain.tasks.evidence import Evidence, marks_of_texts
 from llmtrain.tasks.task import Prediction, Share, Task, at_once
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class TextTask(Task):
 
     spelled_as_source: ClassVar[bool] = False
     every: ClassVar[str] = "predictions"
+    writes: ClassVar[bool] = True
 
     def explain(self, model: TaskModel, tokenizer: Tokenizer, made: list[Generated]) -> list[Generated]:
         """The texts with what a head that cites can tell of where they come from; by default as they are."""
@@ -88,6 +90,12 @@ class TextTask(Task):
     def lines(self, prediction: Prediction) -> list[str]:
         made = prediction.made
         return [one.text for one in made.every] if isinstance(made, Generated) else super().lines(prediction)
+
+    def evidence(self, row: Mapping[str, Any]) -> Evidence:
+        """With the sentences and words of the first input that the output was made of."""
+        found = super().evidence(row)
+        source = next(iter(found.inputs), None)
+        return found if source is None else replace(found, marks=tuple(marks_of_texts(row, source)))
 
     def describe_decoding(self, model: TaskModel, tokenizer: Tokenizer, config: Any) -> str:
         from llmtrain.inference.predict import loses_spelling

@@ -117,7 +117,9 @@ def score(run: Training, share: Share = at_once) -> dict[str, Any]:
             config = replace(one.config, generation=while_training(one.config))
             scores = predict_and_score(one.task, *made_of, config, run.precision, accelerator=run.accelerator,
                                        baselines=False, evidence=False, share=share)
-            found |= {one.member.named(name): interval.value for name, interval in scores.metrics.items()}
+            for name, interval in scores.metrics.items():
+                named = one.member.named(name)
+                found |= {named: interval.value, f"{named}.low": interval.low, f"{named}.high": interval.high}
     finally:
         run.model.module.train()
     return found | mean_of_tasks(run.spec, found)

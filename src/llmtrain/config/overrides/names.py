@@ -13,7 +13,8 @@ from llmtrain.config.reference import Key, keys
 from llmtrain.core.errors import shorten
 
 HIDDEN_GROUPS = ("schema", "hydra")
-NOTED = "fingerprints"  # a key that no user sets
+NOTED = {  # keys that no user sets
+    "fingerprints": "of the files it reads", "command": "of how it was started"}
 
 
 class Names:
@@ -51,8 +52,8 @@ class Names:
         if name == "hydra" or name.startswith(("hydra.", "hydra/")):
             return (f"{name} is a setting of Hydra's own, which is not read here; leave it out (run.root and run.name "
                     "say where a run goes)")
-        if name.partition(".")[0] == NOTED:
-            return f"{name} is what train itself notes of the files it reads; leave it out"
+        if (noted := NOTED.get(name.partition(".")[0])) is not None:
+            return f"{name} is what train itself notes {noted}; leave it out"
         value = override.value()
         if (group := name.replace(".", "/")) in self.groups and (
                 isinstance(value, (str, list)) or (override.is_delete() and value is None)):

@@ -43,5 +43,7 @@ class TrainerConfig:
     timeout_seconds: float = key(600.0, "longest wait for another process", "seconds", affects=WHERE,
                                  above=0, max=2_000_000)  # the system's waits take no longer one
     tracker: Tracker = key(Tracker.none, "also log to this tracker", affects=WHERE)
+    report: bool = key(False, "write report.html into the run's folder when the run ends, as `llmtrain report` does",
+                       affects=WHERE)
     threads: int | None = key(None, "CPU threads for torch; default: torch's own", "threads", min=1, max=4096)
     deterministic: bool = key(True, "deterministic algorithms; off is faster on CUDA and not bitwise repeatable")

@@ -6,8 +6,9 @@ Shapes: N rows, R resamples, C labels, K statistics.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,16 @@ class CalibrationMetric(Metric):
 def bin_of(confidence: float) -> int:
     """The bin of a confidence: (0, 1/15] is the first, as Guo et al. 2017 cut them."""
     return min(BINS - 1, max(0, math.ceil(confidence * BINS) - 1))
+
+
+def calibration(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[float, float, int], ...]:
+    """Of each bin that rows fall into: their mean confidence, the share that is right, and how many they are."""
+    bins: dict[int, list[tuple[float, float]]] = {}
+    for row in rows:
+        if CONFIDENCE in row:
+            bins.setdefault(bin_of(row[CONFIDENCE]), []).append((row[CONFIDENCE], row[CORRECT] / 100))
+    return tuple((sum(one for one, _ in found) / len(found), sum(right for _, right in found) / len(found), len(found))
+                 for _, found in sorted(bins.items()))
 
 
 def f1_of_labels(sums_RK: Numbers) -> Numbers:

@@ -14,11 +14,12 @@ from llmtrain.data.label_names import NoLabel, as_text, label_name, label_names,
 from llmtrain.data.learnt import PAIRS, Learnt, knows_segments
 from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.tasks.classification.label_encoder import LabelledTexts
-from llmtrain.tasks.classification.label_metrics import METRICS
+from llmtrain.tasks.classification.label_metrics import METRICS, calibration
 from llmtrain.tasks.classification.label_rows import LABELS, labels_of, pair_of
 from llmtrain.tasks.classification.label_scorer import PROBABILITIES, LabelScorer
 from llmtrain.tasks.classification.label_set import described, learn_labels, unseen
 from llmtrain.tasks.classification.label_threshold import best_threshold
+from llmtrain.tasks.evidence import Evidence, Picture, texts_of
 from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.task import Baseline, Gathered, Prediction, Scorer, Share, Task, at_once
 
@@ -109,6 +110,18 @@ class Classification(Task):
         label = row["label"] if isinstance(row["label"], str) else as_text(row["label"])
         return {"text": row["text"], **({"text_pair": row["text_pair"]} if "text_pair" in row else {}),
                 "label": label, "prediction": f"{given}{sure}"}
+
+    def evidence(self, row: Mapping[str, Any]) -> Evidence:
+        """With the probability of each label."""
+        label = row["label"] if isinstance(row["label"], str) else as_text(row["label"])
+        return Evidence(texts_of(row, ("label",)), (label,), row["prediction"], (), row.get(PROBABILITIES) or {})
+
+    def pictures(self, rows: Sequence[Mapping[str, Any]]) -> list[Picture]:
+        """How often labels given with some confidence are right."""
+        points = calibration(rows)
+        return [Picture("Calibration", "confidence", "share that is right", points, True,
+                        "labels given with 80 % should be right in 80 of 100 rows; below the line the model is too "
+                        "sure")] if points else []
 
     def prediction_of(self, value: Any) -> str | None:
         """A label, or a list or mapping of labels, whatever names it."""

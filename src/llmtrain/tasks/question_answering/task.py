@@ -17,6 +17,7 @@ from llmtrain.data.features import Features, clean
 from llmtrain.data.learnt import PAIRS, Learnt, knows_segments
 from llmtrain.data.text.sentences import sentences
 from llmtrain.data.tokenizer import Tokenizer
+from llmtrain.tasks.evidence import ANSWER, Evidence, Mark
 from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.question_answering.answer_scores import AnswerScorer
 from llmtrain.tasks.question_answering.no_answer import MOST, best_threshold
@@ -44,6 +45,7 @@ class QuestionAnswering(TextTask):
     baseline_labels: ClassVar[dict[str, str]] = {"first_sentence": "first sentence", "no_answer": "never an answer"}
     spelled_as_source: ClassVar[bool] = True
     every: ClassVar[str] = "answers"
+    writes: ClassVar[bool] = False  # an answer is a stretch of its context, or as short
     encoder = staticmethod(question_rows)
 
     def problems_with(self, config: Any, base: Base) -> Iterable[str]:
@@ -133,6 +135,17 @@ class QuestionAnswering(TextTask):
     def shown(self, row: dict[str, Any]) -> dict[str, str]:
         return {"context": row["context"], "question": row["question"],
                 "reference": row["references"][0] or NONE_SHOWN, "prediction": row["prediction"] or NONE_SHOWN}
+
+    def evidence(self, row: Mapping[str, Any]) -> Evidence:
+        """With the answer's place in the context, and how likely each span was."""
+        found = super().evidence(row)
+        marks = list(found.marks)
+        if row.get("start") is not None:
+            marks.append(Mark("context", row["start"], row["end"], ANSWER, None, row.get("probability")))
+        told = row.get("answers") or ([{"text": row["prediction"], **row}] if "probability" in row else [])
+        chances = {one["text"] or NONE_SHOWN: one["probability"] for one in told if "probability" in one}
+        return replace(found, references=tuple(text or NONE_SHOWN for text in found.references),
+                       prediction=found.prediction or NONE_SHOWN, marks=tuple(marks), chances=chances)
 
     def describe_extras(self, extras: Mapping[str, float]) -> str:
         told = [f"{extras['no_answer_rows']:.0f} rows without an answer, {extras['no_answer_predicted']:.0f} predicted"]
