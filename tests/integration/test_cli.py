@@ -249,7 +249,7 @@ def test_exhausted_resources_have_a_code_of_their_own(error: Exception, code: in
     assert result.stderr.count("\n") == 1
 
 
-def test_the_wheel_carries_the_configs(tmp_path: Path) -> None:
+def test_the_wheel_carries_configs_and_pages(tmp_path: Path) -> None:
     root = SOURCE.parent
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w",
                     str(tmp_path), str(root)], check=True, capture_output=True)
@@ -258,6 +258,8 @@ def test_the_wheel_carries_the_configs(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(unpacked)
     assert (unpacked / "llmtrain/configs/train.yaml").is_file()
+    own = {path.relative_to(SOURCE / "llmtrain") for path in (SOURCE / "llmtrain/report/assets").rglob("*.*")}
+    assert len(own) > 10 and all((unpacked / "llmtrain" / path).is_file() for path in own)  # the report's own files
     result = subprocess.run([sys.executable, "-m", "llmtrain", "train", "+experiment=bert_sum_bf16", "--cfg", "job"],
                             cwd=tmp_path, env={"PYTHONPATH": str(unpacked), "HOME": str(tmp_path)},
                             capture_output=True, text=True, check=False)
