@@ -1,28 +1,57 @@
-"""docs/run.svg: the report of a finished run, as its terminal shows it.
+"""docs/report.png: the report of some runs as a browser shows it, shortened: its verdict, scores, first curves, a row.
 
-    python scripts/make_picture.py runs/NAME
+    llmtrain report runs/A runs/B runs/C --output report.html
+    python scripts/make_picture.py report.html [which of the first rows is opened]
+
+Needs selenium (`pip install 'llmtrain[dev]'`), Chromium and its driver.
 """
 
 from __future__ import annotations
 
+import base64
 import io
-import json
+import shutil
 import sys
 from pathlib import Path
 
-from rich.console import Console
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
-from llmtrain.evaluation.report import PLAIN_WIDTH, print_report, stored_rows
-
-TARGET = Path(__file__).resolve().parents[1] / "docs" / "run.svg"
+TARGET = Path(__file__).resolve().parents[1] / "docs" / "report.png"
+WIDTH = 1100
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars",
+         f"--window-size={WIDTH},900")
+SHORTENED = """
+setTheme('light');
+document.querySelectorAll('#charts figure').forEach((figure, place) => { figure.hidden = ![0, 3, 7].includes(place); });
+document.querySelectorAll('.scroll tr.quiet, #card, footer, .pager').forEach((part) => { part.hidden = true; });
+document.querySelector('button[data-show]').click();
+const rows = [...document.querySelectorAll('.rows tbody tr')];
+rows.slice(4).forEach((row) => row.remove());
+rows[ROW].querySelector('button').click();
+document.activeElement.blur();
+scrollTo(0, 0);
+"""
 
 
 def main() -> None:
-    run = Path(sys.argv[1])
-    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    console = Console(record=True, width=PLAIN_WIDTH, file=io.StringIO(), force_terminal=True)
-    print_report(console, results, stored_rows(run / "predictions.jsonl"))
-    console.save_svg(str(TARGET), title=f"llmtrain train +experiment={results['config']['experiment_name']}")
+    page, row = Path(sys.argv[1]).resolve(), sys.argv[2] if len(sys.argv) > 2 else "1"
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for flag in FLAGS:
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
+    try:
+        driver.get(page.as_uri())
+        driver.execute_script(SHORTENED.replace("ROW", row))
+        height = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]["height"]
+        shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": {
+            "x": 0, "y": 0, "width": WIDTH, "height": height, "scale": 1}})
+    finally:
+        driver.quit()
+    picture = Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
+    picture.quantize(96).save(TARGET, optimize=True)  # a page has few colours
 
 
 if __name__ == "__main__":
