@@ -189,12 +189,12 @@ def test_a_study_is_reported_with_its_cells(runs: list[Path], tmp_path: Path) ->
                 "skipped_steps": 0, "effective": ["float32"], "steps_to_target": None, "time.seconds": 90.0,
                 "time.tokens_per_second": 10.0, "memory.peak_bytes": 2.0**30}
 
+    measured = {**cell("lam=auto", 1.0, 20.5), "axes": {"lam": "auto", "precision": "fp32"}, "lam": 0.75}
     failed = {**cell("lam=2", 2.0, 0.0), "state": "failed", "problem": "loss is not finite", "metrics": {}}
     study = {"kind": "study", "name": "lambdas", "task": "summarization", "metric": "rouge1", "more_is_better": True,
-             "digits": 2, "split": "test", "rows": 60, "seeds": [0], "axes": {"lam": [0.5, 1, 2],
+             "digits": 2, "split": "test", "rows": 60, "seeds": [0], "axes": {"lam": [0.5, "auto", 2],
                                                                              "precision": ["fp32"]},
-             "base": "alone", "cells": [cell("alone", None, 20.0), cell("lam=0.5", 0.5, 21.0), cell("lam=1", 1.0, 20.5),
-                                        failed],
+             "base": "alone", "cells": [cell("alone", None, 20.0), cell("lam=0.5", 0.5, 21.0), measured, failed],
              "left_out": [], "verdicts": ["Joint training helps."], "time.verdicts": [], "time.pareto": ["lam=0.5"],
              "memory.pareto": []}
     write_json(tmp_path / "study.json", study)
@@ -202,7 +202,8 @@ def test_a_study_is_reported_with_its_cells(runs: list[Path], tmp_path: Path) ->
     assert "Joint training helps." in text and "lam=2: loss is not finite" in text
     assert "+1.00 [+0.50, +1.50], p = 0.020" in text and "21.00 [20.00, 22.00]" in text
     data = json.loads(re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)[0])
-    assert data["study"]["numeric"] == ["lam"] and len(data["study"]["cells"]) == 3
+    assert data["study"]["numeric"] == ["lam"]
+    assert [one["axes"]["lam"] for one in data["study"]["cells"]] == [None, 0.5, 0.75]  # where auto was measured
     assert data["runs"][0] == "alone" and len(data["runs"]) == 3
 
 

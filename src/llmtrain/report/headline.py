@@ -237,7 +237,8 @@ def of_copying(part: TaskPart, rows: Sequence[Compared], identity: str) -> Itera
             return percent(next(iter(shares.values()))[place])
         if len(shares) > NAMED:
             ends = sorted(three[place] for three in shares.values())
-            return f"{percent(ends[0])} to {percent(ends[-1])}"
+            least, most = percent(ends[0]), percent(ends[-1])
+            return least if least == most else f"{least} to {most}"
         return ", ".join(f"{name} {percent(three[place])}" for name, three in shares.items())
 
     if len(part.runs) == 1:

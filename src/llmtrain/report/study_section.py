@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from llmtrain.report.headline import GOOD, NOTE, WARNING, Sentence
+from llmtrain.report.headline import NOTE, WARNING, Sentence
 
 COLOURED_BY = "precision"  # the axis whose values have a colour each, where a study has it
 MARGIN = 4.0  # percent of the scale that is left free on each side
@@ -15,7 +15,7 @@ Cell = Mapping[str, Any]
 def verdict_of(study: Mapping[str, Any]) -> list[Sentence]:
     """What the study itself says, and what is missing of it."""
     lines = [*study.get("verdicts", ()), *study.get("time.verdicts", ())]
-    found = [Sentence(NOTE if place else GOOD, line) for place, line in enumerate(lines)]
+    found = [Sentence(NOTE, line) for line in lines]
     unfinished = [cell for cell in study["cells"] if cell["state"] != "done" or cell.get("problem")]
     found += [Sentence(WARNING, f"{cell['name']}: {cell.get('problem') or cell['state']}") for cell in unfinished]
     return found + [Sentence(WARNING, f"{one['cell']} was left out: {one['problem']}") for one in study["left_out"]]
@@ -31,20 +31,23 @@ def section_of(study: Mapping[str, Any]) -> dict[str, Any]:
 
 def data_of(study: Mapping[str, Any]) -> dict[str, Any]:
     """What the study's charts are drawn of."""
-    numeric = [name for name, values in study["axes"].items() if sum(map(_is_number, values)) > 1]
+    numeric = [name for name in study["axes"]
+               if len({value for cell in study["cells"] if (value := _place(cell, name)) is not None}) > 1]
     others = [name for name in study["axes"] if name not in numeric]
     coloured = COLOURED_BY if COLOURED_BY in study["axes"] else next(iter(others), "")
-    cells = []
-    for cell in study["cells"]:
-        if (score := _score(study, cell)) is not None:
-            axes = {name: value if _is_number(value) else cell.get("lam") if name == "lam" and value == "auto" else None
-                    for name, value in cell["axes"].items() if name in numeric}
-            cells.append({"name": cell["name"], "base": cell["base"], "axes": axes, "score": score["mean"],
-                          "low": score["low"], "high": score["high"], "words": cell["axes"],
-                          "seconds": cell.get("time.seconds"), "memory": _mebibytes(cell)})
+    cells = [{"name": cell["name"], "base": cell["base"], "score": score["mean"], "low": score["low"],
+              "high": score["high"], "axes": {name: _place(cell, name) for name in numeric}, "words": cell["axes"],
+              "seconds": cell.get("time.seconds"), "memory": _mebibytes(cell)}
+             for cell in study["cells"] if (score := _score(study, cell)) is not None]
     return {"metric": study["metric"], "numeric": numeric, "coloured": coloured, "cells": cells,
             "others": [name for name in others if name != coloured],
             "fronts": {"seconds": study.get("time.pareto", []), "memory": study.get("memory.pareto", [])}}
+
+
+def _place(cell: Cell, axis: str) -> float | None:
+    """Where a cell stands on an axis of numbers; a value that was measured, ``auto``, where it was found."""
+    value = cell["axes"].get(axis)
+    return value if _is_number(value) else cell.get(axis) if value == "auto" else None
 
 
 def _is_number(value: Any) -> bool:
