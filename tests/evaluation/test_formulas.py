@@ -17,9 +17,11 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.data.examples import Example
 from llmtrain.data.sentence_features import label_sentences
 from llmtrain.evaluation.confidence import interval, paired, resampled
-from llmtrain.evaluation.evaluate import intervals
+from llmtrain.evaluation.evaluate import SplitScores, intervals
+from llmtrain.evaluation.mean_of_tasks import mean_of_tasks
 from llmtrain.models.heads.extractive.choose import Selection, choose
 from llmtrain.models.heads.extractive.options import ExtractiveHeadConfig
+from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.summarization import task
 from llmtrain.tasks.summarization.baselines import LENGTHS, _f1, best_lead_length, lead, oracle
 from llmtrain.tasks.summarization.ngrams import shares_of_ngrams as extras
@@ -74,6 +76,25 @@ def test_a_metric_of_summed_statistics_is_resampled_by_its_sums() -> None:
     found = interval(rows, 250, 3, ratio)
     assert found.value == pytest.approx(rows[:, 0].sum() / (rows[:, 1].sum() + 1))
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(exact, (2.5, 97.5))))
+
+
+def test_a_mean_of_several_tasks_has_an_interval_of_rows_that_are_drawn_apart() -> None:
+    draw = np.random.default_rng(1)
+    right, errors = draw.normal(50, 20, 40), draw.normal(30, 10, 25)
+    more, less = Metric("right", "right"), Metric("errors", "errors", more_is_better=False)
+
+    def scores(name: str, rows: Any) -> SplitScores:
+        return SplitScores({name: interval(rows, 10)}, {}, {}, "", [{name: float(value)} for value in rows])
+
+    found = mean_of_tasks([(more, scores("right", right)), (less, scores("errors", errors))], 4000)
+    assert found.value == pytest.approx((right.mean() - errors.mean()) / 2)
+    spread = np.sqrt(right.var() / 40 + errors.var() / 25) / 2  # of a sum of two that do not depend on each other
+    ends = (found.value - 1.96 * spread, found.value + 1.96 * spread)
+    assert (found.low, found.high) == pytest.approx(ends, rel=0.03)
+    alike = mean_of_tasks([(more, scores("right", right))] * 2, 4000)
+    wide = interval(right, 4000)
+    assert alike.high - alike.low < 0.8 * (wide.high - wide.low), "rows of each task are drawn by themselves"
+    assert mean_of_tasks([(more, scores("right", right))] * 2, 0).low == pytest.approx(right.mean())
 
 
 def test_scores_are_rouge_scores_own() -> None:

@@ -83,6 +83,10 @@ def test_every_task_is_logged_scored_and_reported_under_its_name(place: Path) ->
     assert {"loss.mlm", "loss.write", "loss.choose", "loss.mood", "loss.total", "write.rouge1", "choose.rouge1",
             "mood.accuracy", "mood.macro_f1", "mean"} <= told.keys()
     assert told["mean"] == pytest.approx((told["write.rouge1"] + told["choose.rouge1"] + told["mood.accuracy"]) / 3)
+    assert told["mean.low"] < told["mean"] < told["mean.high"]
+    mean = results["metrics"]["test"]["mean"]
+    firsts = [results["metrics"]["test"][name]["value"] for name in ("write.rouge1", "choose.rouge1", "mood.accuracy")]
+    assert mean["value"] == pytest.approx(sum(firsts) / 3) and mean["low"] < mean["value"] < mean["high"]
     assert all(row["loss.mood"] > 0 and row["loss.choose"] > 0 for row in log)
     assert results["config"]["trainer"]["best_metric"] == "mean"
     for name in ("write.rouge1", "choose.rougeL", "mood.mcc"):

@@ -14,6 +14,7 @@ from llmtrain.config.sections.task import DEFAULT
 from llmtrain.core.files import make_folder, write_json, write_text
 from llmtrain.data.examples import digest
 from llmtrain.evaluation.evaluate import Intervals, SplitScores
+from llmtrain.evaluation.mean_of_tasks import mean_of_tasks
 from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.task import Task, task_named
 
@@ -74,14 +75,15 @@ class ScoredTask:
         return self.test or self.validation
 
 
-def results_of_tasks(task: Task, scored: Sequence[ScoredTask], **facts: Any) -> dict[str, Any]:
+def results_of_tasks(task: Task, scored: Sequence[ScoredTask], samples: int = 0, **facts: Any) -> dict[str, Any]:
     """The content of results.json for a run of one task, or of several.
 
     Of several, ``members`` has what each alone would have; metrics, baselines and extras of all stand at the top, each
-    behind its task's name and a dot.
+    behind its task's name and a dot, and the mean of their first metrics.
 
     Args:
         task: The run's.
+        samples: How often rows are drawn for the interval of that mean.
         facts: Of the training, as :func:`build_results` takes them.
     """
     if not scored[0].name:
@@ -93,6 +95,9 @@ def results_of_tasks(task: Task, scored: Sequence[ScoredTask], **facts: Any) -> 
 
     results["metrics"] = {split: _named({name: member["metrics"][split] for name, member in members.items()}) or None
                           for split in results["metrics"]}
+    for split, metrics in results["metrics"].items():
+        if metrics and (firsts := _first_metrics(scored, split)):
+            metrics |= _plain({task.metrics[0].name: mean_of_tasks(firsts, samples)})
     results["rows"] = {split: sum(member["rows"][split] for member in members.values())
                        for split in results["metrics"]} | {
         "whole": {split: sum((member["rows"]["whole"] or {}).get(split, 0) for member in members.values())
@@ -101,6 +106,12 @@ def results_of_tasks(task: Task, scored: Sequence[ScoredTask], **facts: Any) -> 
     kept = ("task", "metrics", "rows", "baselines", "extras", "signature", "scorer", "decoding", "tables", "truncation")
     return results | {"members": {name: {key: member[key] for key in kept if key in member}
                                   for name, member in members.items()}}
+
+
+def _first_metrics(scored: Sequence[ScoredTask], split: str) -> list[tuple[Metric, SplitScores]]:
+    """Each task's first metric with the scores of a split; none where a task has no rows of it."""
+    found = [(one.task.metrics[0], one.validation if split == "validation" else one.test) for one in scored]
+    return [(metric, scores) for metric, scores in found if scores] if all(scores for _, scores in found) else []
 
 
 def _named(by_task: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
@@ -140,6 +151,11 @@ def print_report(console: Console, results: dict[str, Any], rows: Sequence[dict[
         _print_task(console, told, [row for row in rows if row["task"] == name])
         console.print()
     if "members" in results:
+        metric = task_named(results["task"]).metrics[0]
+        for split, metrics in results["metrics"].items():
+            if metric.name in (metrics or {}):  # an older results.json has none
+                console.print(f"{metric.heading}, {split}: {_cell(metrics[metric.name], metric)}", markup=False,
+                              highlight=False)
         for line in _facts(task_named(results["task"]), results | {"extras": {}}):
             console.print(line, markup=False, highlight=False)
     else:

@@ -70,7 +70,7 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
     progress = run.state.progress
     run.precision.observe(run.model.module.parameters(), run.optimization.optimizer)
     results = results_of_tasks(
-        run.spec.task, scored,
+        run.spec.task, scored, run.config.eval.bootstrap_samples,
         precision=run.precision.report(), steps=progress.step, skipped_steps=progress.skipped,
         seconds=progress.seconds, tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
         peak_memory_bytes=train_peak)

@@ -18,7 +18,9 @@ from llmtrain.core.signals import StopInterrupt, StopSignals
 from llmtrain.data.batch import PARTS, Batch
 from llmtrain.data.features import Features
 from llmtrain.data.loader import eval_batches
-from llmtrain.evaluation.evaluate import predict_and_score, shared_out
+from llmtrain.evaluation.evaluate import SplitScores, predict_and_score, shared_out
+from llmtrain.evaluation.mean_of_tasks import mean_of_tasks
+from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.task import Share, at_once
 from llmtrain.training.build import Training
 from llmtrain.training.save import averaged_weights
@@ -108,6 +110,7 @@ def score(run: Training, share: Share = at_once) -> dict[str, Any]:
                                                 share)
         if not run.spec.terms.trains_task:
             return found
+        firsts: list[tuple[Metric, SplitScores]] = []  # each task's first metric
         for one in run.spec.tasks:
             rows = run.data.rows[one.name]
             examples = rows.splits.validation[:run.config.trainer.eval_rows]
@@ -117,21 +120,17 @@ def score(run: Training, share: Share = at_once) -> dict[str, Any]:
             config = replace(one.config, generation=while_training(one.config))
             scores = predict_and_score(one.task, *made_of, config, run.precision, accelerator=run.accelerator,
                                        baselines=False, evidence=False, share=share)
+            firsts.append((one.task.metrics[0], scores))
             for name, interval in scores.metrics.items():
                 named = one.member.named(name)
                 found |= {named: interval.value, f"{named}.low": interval.low, f"{named}.high": interval.high}
     finally:
         run.model.module.train()
-    return found | mean_of_tasks(run.spec, found)
-
-
-def mean_of_tasks(spec: RunSpec, scores: Mapping[str, float]) -> dict[str, float]:
-    """The mean of several tasks' first metrics, what is worse when there is more of it counted below 0."""
-    if len(spec.tasks) == 1:
-        return {}
-    firsts = [(one.member.named(one.task.metrics[0].name), one.task.metrics[0].more_is_better) for one in spec.tasks]
-    values = [scores[name] if more else -scores[name] for name, more in firsts]
-    return {spec.task.metrics[0].name: sum(values) / len(values)}
+    if len(firsts) > 1:
+        name = run.spec.task.metrics[0].name
+        mean = mean_of_tasks(firsts, run.config.eval.bootstrap_samples)
+        found |= {name: mean.value, f"{name}.low": mean.low, f"{name}.high": mean.high}
+    return found
 
 
 def describe(spec: RunSpec, scores: Mapping[str, float]) -> str:
