@@ -10,7 +10,7 @@ import pytest
 from llmtrain.data.examples import Example
 from llmtrain.tasks.question_answering.answer_scores import AnswerScorer
 from llmtrain.tasks.question_answering.best_spans import SpanScores
-from llmtrain.tasks.question_answering.no_answer import MOST, best_threshold
+from llmtrain.tasks.question_answering.no_answer import MOST, best_threshold, described
 from llmtrain.tasks.question_answering.question_windows import Window
 
 PLACES = [(0, 3), (4, 4), (4, 8), (9, 10), (11, 15)]
@@ -62,6 +62,15 @@ def test_the_threshold_is_the_one_that_scores_best() -> None:
     assert best_threshold(examples, swapped, scorer, "f1") == -0.5  # as good as 4, and nearer to 0
     alike = [("red", -6.0), ("red", -3.0), ("red", 1.0), ("red", 4.0)]
     assert best_threshold([row("red"), row(""), row("red"), row("")], alike, scorer, "f1") == 2.5  # so is -4.5
+
+
+def test_a_threshold_is_told_in_words() -> None:
+    assert described(1.25) == "no answer where its score is more than 1.25 above the best span's"
+    scorer = AnswerScorer("en", [])
+    never = best_threshold([row(""), row("")], [("red", -1.0), ("red", 2.0)], scorer, "f1")
+    always = best_threshold([row("red"), row("red")], [("red", -1.0), ("red", 2.0)], scorer, "f1")
+    assert described(never) == "never an answer, which scored best on validation"
+    assert described(always) == "always an answer, which scored best on validation"
 
 
 def test_every_threshold_is_tried() -> None:

@@ -32,3 +32,12 @@ def best_threshold(examples: Sequence[Example], answers: Sequence[tuple[str, flo
             found.append((total, (more + above) / 2))
     best = max(total for total, _ in found)
     return min((threshold for total, threshold in found if total >= best - 1e-9), key=abs)
+
+
+def described(threshold: float) -> str:
+    """When there is no answer, in words."""
+    if threshold <= -MOST:
+        return "never an answer, which scored best on validation"
+    if threshold >= MOST:
+        return "always an answer, which scored best on validation"
+    return f"no answer where its score is more than {threshold:.4g} above the best span's"

@@ -20,7 +20,7 @@ from llmtrain.data.tokenizer import Tokenizer
 from llmtrain.tasks.evidence import ANSWER, Evidence, Mark
 from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.question_answering.answer_scores import AnswerScorer
-from llmtrain.tasks.question_answering.no_answer import MOST, best_threshold
+from llmtrain.tasks.question_answering.no_answer import MOST, best_threshold, described
 from llmtrain.tasks.question_answering.options import AUTO, QuestionAnsweringEval
 from llmtrain.tasks.question_answering.question_rows import MARKS, MarkedAnswers, asked, question_rows, windows_of
 from llmtrain.tasks.task import Baseline, Gathered, Prediction, Scorer, Share, at_once
@@ -111,8 +111,7 @@ class QuestionAnswering(TextTask):
         data = config.data
         told = (f"best span of at most {data.max_answer_tokens} tokens, windows of {data.max_source_tokens} tokens "
                 f"that share {data.shared_tokens}")
-        return f"{told}, no answer where its score is more than {_threshold(model):.4g} above" if _silent(model) else (
-            told)
+        return f"{told}, {described(_threshold(model))}" if _silent(model) else told
 
     def tune(self, model: TaskModel, tokenizer: Tokenizer, examples: Sequence[Example], features: Features, config: Any,
              precision: Any, gathered: Gathered) -> None:
