@@ -31,11 +31,48 @@ class Arguments:
 
     def over(self, stored: GenerationConfig) -> GenerationConfig:
         """The stored decode settings with the given ones. Raises ConfigError where they do not go together."""
-        generation = build(GenerationConfig, plain(stored) | self.generation)
-        if problems := [*out_of_range(generation),
-                        *(line.replace("generation.", "") for line in decoding_problems(generation))]:
-            raise ConfigError(problems)
-        return generation
+        return _settled(stored, self.generation)
+
+
+def decode_settings(stored: GenerationConfig, given: Mapping[str, Any]) -> GenerationConfig:
+    """The stored decode settings with the given ones, by their names.
+
+    Raises:
+        ConfigError: With one line for each that is unknown, of a wrong type or out of its range, or for those that do
+            not go together.
+    """
+    problems: list[str] = []
+    known = _known_settings(given, problems, ())
+    if problems:
+        raise ConfigError(problems)
+    return _settled(stored, known)
+
+
+def _settled(stored: GenerationConfig, known: Mapping[str, Any]) -> GenerationConfig:
+    generation = build(GenerationConfig, plain(stored) | dict(known))
+    if problems := [*out_of_range(generation),
+                    *(line.replace("generation.", "") for line in decoding_problems(generation))]:
+        raise ConfigError(problems)
+    return generation
+
+
+def _known_settings(given: Mapping[str, Any], problems: list[str], others: tuple[str, ...]) -> dict[str, Any]:
+    """Those that are decode settings, and a line for each that is none or has a wrong value.
+
+    Args:
+        others: What else the caller takes, for the line.
+    """
+    settings = {name: _number(value) for name, value in given.items()}
+    names = [field.name for field in fields(GenerationConfig)]
+    problems += [f"unknown argument {name}; " + did_you_mean(name, [*names, *others], "choose from "
+                                                             + ", ".join([*others, *names]))
+                 for name in settings if name not in names]
+    known = {name: value for name, value in settings.items() if name in names}
+    try:
+        problems += out_of_range(build(GenerationConfig, known))
+    except ConfigError as error:
+        problems += error.problems
+    return known
 
 
 def arguments(folder: Any, precision: Any, device: Any, plugins: Any, generation: Mapping[str, Any],
@@ -46,16 +83,7 @@ def arguments(folder: Any, precision: Any, device: Any, plugins: Any, generation
         problems.append(f"folder={folder!r} is not a path; give a run folder, a pointer, a step or a model folder")
     if task is not None and not isinstance(task, str):
         problems.append(f"task={task!r} is not a text; give the name of one of the model's tasks")
-    settings = {name: _number(value) for name, value in generation.items()}
-    names = [field.name for field in fields(GenerationConfig)]
-    problems += [f"unknown argument {name}; " + did_you_mean(name, [*names, *OTHERS], "choose from "
-                                                             + ", ".join([*OTHERS, *names]))
-                 for name in settings if name not in names]
-    known = {name: value for name, value in settings.items() if name in names}
-    try:
-        problems += out_of_range(build(GenerationConfig, known))
-    except ConfigError as error:
-        problems += error.problems
+    known = _known_settings(generation, problems, OTHERS)
     chosen = convert(PrecisionName, precision, "precision", problems)
     where = convert(Device, _device(device), "device", problems)
     files = _paths(plugins, problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -79,15 +80,24 @@ def load_published(folder: Path, precision: PrecisionConfig, device: Device = De
     Raises:
         CheckpointError: transformers cannot load it.
     """
+    return load_published_tasks(folder, precision, device, (task,))[task]
+
+
+def load_published_tasks(folder: Path, precision: PrecisionConfig, device: Device, tasks: Sequence[str],
+                         ) -> dict[str, Published]:
+    """The same for several of a model's tasks, by their names: the weights are loaded once, and all share them."""
     cuda = torch.cuda.is_available() and device is not Device.cpu
     if device is Device.cuda and not cuda:
         raise ConfigError("trainer.device=cuda but torch sees no CUDA device; use trainer.device=cpu")
     where = torch.device("cuda" if cuda else "cpu")
-    model, tokenizer = load(folder)
+    whole, tokenizer = load(folder)
     chosen = Precision(precision, where)
     selector = Selector(folder / SELECTOR, where, chosen) if (folder / SELECTOR).is_dir() else None
-    model = model.to(where).eval().of_task(task)
-    return Published(model, tokenizer, chosen, selector, learnt_from(folder, facts_of(model.config), task))
+    whole = whole.to(where).eval()
+    models = {task: whole.of_task(task) for task in tasks}
+    lock = Lock()  # of all: what it guards, they share
+    return {task: Published(model, tokenizer, chosen, selector, learnt_from(folder, facts_of(model.config), task), lock)
+            for task, model in models.items()}
 
 
 def check_predicts(stored: dict[str, Any], folder: Path) -> None:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtrain.cli.commands.print_configuration import print_configuration
-from llmtrain.config.convert import to_dict
+from llmtrain.config.convert import from_dict, to_dict
 from llmtrain.config.decode_checks import idle_settings
 from llmtrain.config.from_checkpoint import Stored, of_task
 from llmtrain.config.load import load_config
+from llmtrain.config.members import members_of
 from llmtrain.config.overrides.paths import path_value, split_override
 from llmtrain.config.schema import Config
-from llmtrain.core.errors import ConfigError
+from llmtrain.core.errors import CheckpointError, ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,22 @@ def open_stored(overrides: list[str], command: str) -> Opened:
     if task:
         overrides = [one for one in overrides if (parts := split_override(one)) is None or parts[1] != "task"]
     return Opened(folder, int(content["step"]), load_config(command, overrides, stored), task)
+
+
+def tasks_in(path: str) -> list[str]:
+    """The names of the tasks of a checkpoint that has learnt several; of one, an empty name.
+
+    Raises:
+        ConfigError: Nothing is there.
+        CheckpointError: It is damaged.
+    """
+    from llmtrain.checkpoint import check_plugins, locate_model, read_model_config
+
+    folder = locate_model(Path(path))
+    content = read_model_config(folder)
+    check_plugins(content, folder)
+    stored = from_dict(content["config"], str(folder / "llmtrain.json"), CheckpointError, scoring=True)
+    return [member.name for member in members_of(stored)]
 
 
 def idle_told(config: Config, overrides: list[str], writes: bool) -> list[str]:
