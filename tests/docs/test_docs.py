@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.demo.conftest import served
 from tests.docs.pages import ROOT, Page
 
 from helpers import pairs, warm_cli, write_jsonl
@@ -74,6 +75,11 @@ def test_readme_commands_run(command: str, tiny_base: Path, place: Path) -> None
         if "trainer.max_minutes" in given:
             extra = [word for word in extra if not word.startswith("trainer.max_steps")]
             words = [word.replace("max_minutes=30", "max_minutes=0.01") for word in words]
+    if words[1] == "demo":  # until it is stopped
+        pytest.importorskip("uvicorn")
+        with served(place, *words[2:]) as client:
+            assert client.ask("/")[0] == 200
+        return
     if words[1] == "predict":
         result = warm_cli(*words[1:], cwd=place, stdin=stdin)
         assert result.stdout.count("\n") == (1 if stdin else 4)

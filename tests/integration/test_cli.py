@@ -30,6 +30,7 @@ sys.exit(code)
     (["--help"], 0), (["list"], 0), (["version"], 0), (["train", "+experiment=bert_sum_fp16", "--cfg", "job"], 0),
     (["eval", "--cfg", "job"], 0), (["config"], 0), (["train", "-m", "--cfg", "job", "trainer.max_steps=1,2"], 0),
     (["train", "objective.lamb=1"], 2), (["trian"], 2), (["train", "trainer.max_steps=0"], 2),
+    (["demo", "--cfg", "job"], 0), (["demo", "checkpoint=runs/a", "demo.prt=1"], 2), (["demo"], 2),
 ])
 def test_light_commands_never_import_torch(arguments: list[str], code: int, tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, "-c", HEAVY_CHECK, *arguments], cwd=tmp_path, capture_output=True,

@@ -8,6 +8,7 @@ from typing import Protocol
 from llmtrain.config.keys import WHERE, key
 from llmtrain.config.sections.compare import CompareConfig
 from llmtrain.config.sections.data import DataConfig
+from llmtrain.config.sections.demo import DemoConfig
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sections.model import ModelConfig
@@ -103,7 +104,18 @@ class CompareCommandConfig(_Shared):
     compare: CompareConfig = key(CompareConfig, "how models are compared")
 
 
-Config = TrainConfig | EvaluateConfig | SummarizeCommandConfig | PredictCommandConfig | CompareCommandConfig
+@dataclass(kw_only=True, slots=True)
+class DemoCommandConfig(_Shared):
+    """The configuration of ``llmtrain demo``."""
+
+    checkpoint: str | None = key(None, "pointer, step folder, model folder or run folder to serve; give it once for "
+                                       "each model", affects=WHERE)
+    demo: DemoConfig = key(DemoConfig, "where the page is served, and how much at once")
+
+
+Config = (TrainConfig | EvaluateConfig | SummarizeCommandConfig | PredictCommandConfig | CompareCommandConfig
+          | DemoCommandConfig)
 SCHEMAS: dict[str, type] = {"train": TrainConfig, "eval": EvaluateConfig, "predict": PredictCommandConfig,
-                            "summarize": SummarizeCommandConfig, "compare": CompareCommandConfig}
+                            "summarize": SummarizeCommandConfig, "compare": CompareCommandConfig,
+                            "demo": DemoCommandConfig}
 FROM_CHECKPOINT = tuple(name for name in SCHEMAS if name != "train")  # that start from a checkpoint's own configuration
