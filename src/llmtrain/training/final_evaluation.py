@@ -82,6 +82,7 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
         try:
             show(results, rows)
         finally:  # also where nobody reads what is shown
+            run.trackers.results(results)  # before results.json: a run that has it is not started again
             write_outputs(run.folder.path, results, rows)
     run.accelerator.wait_for_everyone()
     return results
