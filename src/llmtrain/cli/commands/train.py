@@ -72,7 +72,7 @@ def _train(config: TrainConfig, folder: RunFolder) -> int:
     from llmtrain.training.run_folder.claim import METRICS
     from llmtrain.training.start import start_processes, start_training
     from llmtrain.training.trackers.flat import last_steps
-    from llmtrain.training.trackers.start import tracked
+    from llmtrain.training.trackers.tracked_run import tracked
     from llmtrain.training.trainer import ended, train
 
     with libraries_as_found():
