@@ -104,7 +104,8 @@ def _metadata(about: CardSubject, results: Mapping[str, Any] | None) -> ModelCar
                 not Path(name).exists()]
     return ModelCardData(
         model_name=about.run if entries else None, language=list(about.languages) or None,
-        license=about.config.run.license, library_name="transformers" if about.plain else "llmtrain", tags=list(dict.fromkeys(tags)),
+        license=about.config.run.license, library_name="transformers" if about.plain else "llmtrain",
+        tags=list(dict.fromkeys(tags)),
         pipeline_tag=_pipeline_tag(about, [task for _, task in tasks]),
         base_model=hub_name(about.config.model.path), datasets=list(dict.fromkeys(datasets)) or None,
         metrics=list(dict.fromkeys(metric.name for _, task in tasks for metric in task.metrics)) or None,
