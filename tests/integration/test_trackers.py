@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cards import check_card
 from helpers import environment, run_cli, warm_cli
 from tracker_records import READERS, logged_by
 from warm.libraries import python
@@ -57,6 +58,10 @@ def run(tiny_base: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -
     assert "Traceback" not in ended.stderr and "WARN" not in ended.stderr
     os.environ["TRACKIO_DIR"] = str(folder / "runs/.trackio")  # read once, when a test imports it
     return folder / "runs/run"
+
+
+def test_its_card_has_its_scores(run: Path) -> None:
+    assert check_card(run, run).data.language == ["en"]
 
 
 @pytest.mark.parametrize("tracker", READERS)

@@ -21,6 +21,7 @@ from llmtrain.config.sections.objective import trains_task
 from llmtrain.config.task_fit import architecture_of
 from llmtrain.config.terms import terms_of_run
 from llmtrain.core.errors import redact
+from llmtrain.data.sources.rows_to_predict import RowReader
 from llmtrain.evaluation.card.scores import card_losses, card_scores, card_validation, cell, eval_results
 from llmtrain.fetch.packaged_bases import hub_name
 from llmtrain.tasks.task import Task, task_named
@@ -207,8 +208,7 @@ def _loading(about: CardSubject) -> Iterator[str]:
     lines: list[str] = []
     for member in about.members:
         named = f', task="{member.name}"' if member.name else ""
-        lines += [f'model = llmtrain.load("FOLDER"{named}{more})',
-                  f"print(model({json.dumps(task_named(member.config.task.name).example, ensure_ascii=False)}))"]
+        lines += [f'model = llmtrain.load("FOLDER"{named}{more})', _call(member)]
     yield "With llmtrain installed and this repository in `FOLDER` (`hf download REPOSITORY --local-dir FOLDER`):"
     yield ""
     yield from _code("import llmtrain", "", *lines)
@@ -222,6 +222,18 @@ def _loading(about: CardSubject) -> Iterator[str]:
     yield from _code(*(() if about.plain else ("import llmtrain.hf",)),
                      f"from transformers import {auto}, AutoTokenizer", "", f'model = {auto}.from_pretrained("FOLDER")',
                      'tokenizer = AutoTokenizer.from_pretrained("FOLDER")')
+
+
+def _call(member: Member) -> str:
+    """Python that calls the loaded model on a row; where nobody knows what such a row holds, a line about it."""
+    reader = RowReader(member.config.data, member.config.task.name)
+    if reader.takes_texts:
+        return 'print(model("a text ..."))'
+    known = task_named(member.config.task.name).example
+    row = {column: known.get(key.rpartition(".")[2]) for key, column in reader.needed.items()}
+    if None in row.values():
+        return f"# print(model(row)), where a row is a mapping with {' and '.join(row)}"
+    return f"print(model({json.dumps(row, ensure_ascii=False)}))"
 
 
 def _repeating(about: CardSubject) -> Iterator[str]:

@@ -45,7 +45,7 @@ class QuestionAnswering(TextTask):
     pipeline_tag: ClassVar[str | None] = "question-answering"
     intended_use: ClassVar[str] = "To answer questions about a context that comes with them, as it was trained to."
     limits: ClassVar[str] = ("It knows nothing but the context, and may answer a question that this does not answer.")
-    example: ClassVar[str | dict[str, str]] = {"context": "a text ...", "question": "what ...?"}
+    example: ClassVar[Mapping[str, Any]] = {"context": "a text ...", "question": "what ...?"}
     baseline_labels: ClassVar[dict[str, str]] = {"first_sentence": "first sentence", "no_answer": "never an answer"}
     spelled_as_source: ClassVar[bool] = True
     every: ClassVar[str] = "answers"

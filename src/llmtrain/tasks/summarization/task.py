@@ -34,7 +34,6 @@ class Summarization(TextTask):
     intended_use: ClassVar[str] = "To summarize documents like those it was trained on."
     limits: ClassVar[str] = ("A summary can leave out what matters, and one that is written can say what the document "
                              "does not: ROUGE counts words in common with a reference, it does not check facts.")
-    example: ClassVar[str | dict[str, str]] = "a long document ..."
     baseline_labels: ClassVar[dict[str, str]] = {"lead": "lead baseline", "oracle": "extractive oracle"}
     spelled_as_source: ClassVar[bool] = True
     every: ClassVar[str] = EVERY
