@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def run(paths: list[str], given: Given) -> int:
     """Verify the best checkpoint's model, show it, ask unless ``--yes`` is given, and send it."""
     if len(paths) != 1 or not paths[0] or len(given.get(REPO, [])) != 1:
         raise ConfigError(TAKES_A_RUN)
-    from llmtrain.publishing.hub import check_can_send, check_name, endpoint, send
+    from llmtrain.publishing.repository import check_can_send, check_name, endpoint, send
     from llmtrain.publishing.parcel import parcel_of
 
     (repo,) = given[REPO]
@@ -45,7 +46,7 @@ def run(paths: list[str], given: Given) -> int:
 
 def _agreed() -> bool:
     """Whether whoever sits at the terminal wants it. Raises ConfigError where nobody does."""
-    if not sys.stdin.isatty():
+    if not os.isatty(sys.stdin.fileno()):
         raise ConfigError("nothing was sent: nobody can be asked here; --yes sends it")
     print("send it? [y/N] ", end="", flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
