@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants, snapshot_download
+from tests.docs.pages import Page
 
 from helpers import Finished, environment, warm_cli
 from hub_server import OWNER, TOKEN, Hub, hub
@@ -93,6 +95,17 @@ def test_a_repository_that_is_there_is_changed_only_on_demand(run: Path, server:
     server.private[name] = False
     assert f"{name} is public" in refused(push(run, "--repo", name, "--yes", "--update"), 2)
     assert push(run, "--repo", name, "--yes", "--update", "--public").returncode == 0
+
+
+def test_the_commands_of_the_page_run(run: Path, server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.isatty", lambda number: True)
+    monkeypatch.chdir(run.parents[1])
+    run.rename(run.with_name("NAME"))
+    page = Page("docs/publishing.md")
+    for command in page.commands:
+        done = warm_cli(*shlex.split(command)[1:], cwd=run.parents[1], stdin="y\n")
+        assert done.returncode == 0, done.stderr
+    assert set(server.repos["me/NAME"]) == FILES | {".gitattributes"}
 
 
 @pytest.mark.parametrize(("status", "code", "told"), [

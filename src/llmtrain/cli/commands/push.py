@@ -16,8 +16,8 @@ def run(paths: list[str], given: Given) -> int:
     """Verify the best checkpoint's model, show it, ask unless ``--yes`` is given, and send it."""
     if len(paths) != 1 or not paths[0] or len(given.get(REPO, [])) != 1:
         raise ConfigError(TAKES_A_RUN)
-    from llmtrain.publishing.repository import check_can_send, check_name, endpoint, send
     from llmtrain.publishing.parcel import parcel_of
+    from llmtrain.publishing.repository import check_can_send, check_name, endpoint, send
 
     (repo,) = given[REPO]
     check_name(repo)

@@ -194,7 +194,7 @@ def _use(about: CardSubject) -> Iterator[str]:
             "; what comes behind them is cut off." if member.config.data.long.value == "truncate" else
             f" (`data.long={member.config.data.long.value}`).")
     if tasks:
-        yield "- The scores above tell of rows like those that were scored, and of no others."
+        yield "- Scores tell of rows like those that were scored, and of no others."
     yield "- The base has a licence of its own, and so has the data: see to both before you pass the model on."
 
 

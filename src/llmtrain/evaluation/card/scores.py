@@ -24,9 +24,10 @@ def card_scores(task: Task, results: Mapping[str, Any]) -> Iterator[str]:
     """
     splits = [split for split in SPLITS if results["metrics"].get(split)]
     shown = [metric for metric in task.metrics if any(metric.name in results["metrics"][split] for split in splits)]
-    yield f"{task.title}, with 95 % bootstrap intervals over the rows:"
+    units = {metric.unit for metric in shown}
+    yield f"{task.title}{f' ({units.pop()})' if len(units) == 1 else ''}, with 95 % bootstrap intervals over the rows:"
     yield ""
-    yield from _table(["", *(f"{metric.heading} ({metric.unit})" for metric in shown)], [
+    yield from _table(["", *(f"{metric.heading} ({metric.unit})" if units else metric.heading for metric in shown)], [
         *([_of_split(results, split), *_cells(shown, results["metrics"][split])] for split in splits),
         *([task.baseline_labels.get(name, name), *_cells(shown, values)]
           for name, values in results.get("baselines", {}).items())])
