@@ -247,9 +247,9 @@ def _repeating(about: CardSubject) -> Iterator[str]:
 
 
 def _without_folders(word: str) -> str:
-    """An argument whose absolute paths end in their file's name alone: nobody else has those folders."""
-    key, equals, value = word.partition("=")
-    return f"{key}={Path(value).name}" if equals and value.startswith(("/", "~")) else word
+    """An argument with the name alone of a file that an absolute path leads to: nobody else has its folders."""
+    key, equals, value = word.partition("=") if "=" in word else ("", "", word)
+    return f"{key}{equals}{Path(value).name}" if value.startswith(("/", "~")) else word
 
 
 def _code(*lines: str, language: str = "python") -> Iterator[str]:
