@@ -49,6 +49,15 @@ def test_what_a_user_named_cannot_break_the_card(folder: Path) -> None:
     assert "a\\|b &lt;script>" in text
 
 
+def test_the_folders_of_whoever_trained_are_on_no_card(folder: Path) -> None:
+    config = load_config("train", [])
+    config.command = ["train", "--plugin", f"{Path.home()}/own/plugin.py", f"data.train={Path.home()}/own/a.jsonl",
+                      f"data.test=[{Path.home()}/own/b.jsonl]"]
+    text = card_of(CardSubject("r1", folder, config, RECORD))
+    assert "llmtrain train --plugin plugin.py data.train=a.jsonl 'data.test=[~/own/b.jsonl]'" in text
+    assert f"{Path.home()}/" not in text
+
+
 def test_a_cards_replacement_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(model: Path) -> None:
         (model / "config.json").write_text("{}")
@@ -84,8 +93,10 @@ def test_what_the_hubs_download_puts_beside_a_model_is_no_unknown_file(tmp_path:
         (step / "model" / name).parent.mkdir(parents=True, exist_ok=True)
         (step / "model" / name).write_text("x")
     checkpoint.verify(step / "model")
-    with pytest.raises(CheckpointError, match="unknown file"):  # nobody downloads a step folder
+    (step / ".gitattributes").write_text("x")
+    with pytest.raises(CheckpointError) as refused:  # nobody downloads a step folder
         checkpoint.verify(step)
+    assert len(refused.value.problems) == 3
     (step / "model/.cache/other").write_text("x")
     with pytest.raises(CheckpointError, match="unknown file"):
         checkpoint.verify(step / "model")
