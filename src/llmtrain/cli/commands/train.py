@@ -78,7 +78,7 @@ def _train(config: TrainConfig, folder: RunFolder) -> int:
     with libraries_as_found():
         accelerator = start_processes(config, folder)
         with others_told(accelerator):
-            seen = last_steps(folder.path / METRICS)
+            seen = last_steps(folder.path / METRICS) if config.trainer.trackers else {}
             training = start_training(config, folder, accelerator)
             with tracked(training, seen):
                 if not ended(training):

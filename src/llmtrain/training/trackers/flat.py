@@ -53,7 +53,7 @@ def _is_number(value: object) -> bool:
 def rows_of(log: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl; a kill may have cut the last line, which is no row then."""
     rows = []
-    if log.is_file():
+    if log.is_file() and not log.is_symlink():
         for line in log.read_bytes().splitlines():
             try:
                 row = json.loads(line)

@@ -179,7 +179,7 @@ class MLflow(Service):
 
         mlflow.end_run("FINISHED" if ended else "FAILED")
         if self._own:
-            mlflow.set_tracking_uri("")  # no longer this run's: a later one of this process may have another root
+            mlflow.set_tracking_uri(None)  # a later run of this process may have another root
 
 
 class Trackio(Service):
