@@ -9,15 +9,8 @@ from llmtrain.core.logging import quieted_imports
 
 with quieted_imports():
     import torch
-    from transformers import (
-        AutoConfig,
-        AutoModel,
-        AutoModelForQuestionAnswering,
-        AutoModelForSeq2SeqLM,
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-        GenerationConfig,
-    )
+    import transformers
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
     from llmtrain.core.errors import CheckpointError
@@ -43,12 +36,10 @@ with quieted_imports():
     from llmtrain.models.span import LlmtrainForQuestionAnswering
     from llmtrain.models.text_generation import special_tokens
 
-for model, auto in ((LlmtrainForSeq2SeqLM, AutoModelForSeq2SeqLM), (LlmtrainForPrefixLM, AutoModelForSeq2SeqLM),
-                    (LlmtrainForExtraction, AutoModel), (LlmtrainForSeveralTasks, AutoModel),
-                    (LlmtrainForQuestionAnswering, AutoModelForQuestionAnswering),
-                    (LlmtrainForSequenceClassification, AutoModelForSequenceClassification)):
+for model in (LlmtrainForSeq2SeqLM, LlmtrainForPrefixLM, LlmtrainForExtraction, LlmtrainForSeveralTasks,
+              LlmtrainForQuestionAnswering, LlmtrainForSequenceClassification):
     AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
-    auto.register(model.config_class, model, exist_ok=True)
+    getattr(transformers, model.auto_class).register(model.config_class, model, exist_ok=True)
 
 # what the pipeline "text-classification" asks: it takes any other model too, and logs an error
 MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[LlmtrainClassificationConfig.model_type] = (

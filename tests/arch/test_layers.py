@@ -11,7 +11,7 @@ LAYERS = {
     1: ["config", "fetch"],
     2: ["nn", "data"],
     3: ["models", "hf"],
-    4: ["objectives", "optim", "checkpoint", "inference", "integrity"],
+    4: ["objectives", "optim", "checkpoint", "inference", "integrity", "publishing"],
     5: ["tasks", "evaluation", "training"],
     6: ["report", "demo", "study"],
     7: ["cli", "__main__"],

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
+from cards import check_card
 from helpers import Finished, make_tiny_base, pairs, warm_cli, without_fingerprints, write_jsonl
 from llmtrain import Summarizer
 from llmtrain.core.errors import CheckpointError
@@ -68,6 +69,8 @@ def test_a_base_trains_alone_resumes_and_a_joint_run_starts_from_it(
     assert "perplexity" in done.stdout
     assert (run / "predictions.jsonl").read_text() == ""
 
+    card = check_card(run, tmp_path).data
+    assert (card.library_name, card.pipeline_tag, card.eval_results) == ("transformers", "fill-mask", None)
     folder = run / "checkpoints/step-4/model"  # an ordinary folder of the base's own masked language model
     whole, loading = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
     assert not loading["missing_keys"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cards import check_card
 from helpers import make_tiny_base, warm_cli, write_jsonl
 from labelled import arguments, coloured, many_coloured, place_rows, train
 from stopping import same, stop_at
@@ -58,6 +59,7 @@ def test_runs_resume_bitwise_and_score_alike(kind: str, precision: str, options:
         assert results["skipped_steps"] > 0
     assert list(results["metrics"]["test"]) == ["accuracy", "macro_f1", "mcc", "ece"]
     assert results["baselines"]["most_frequent"]["accuracy"]["value"] > 0
+    assert check_card(place / "runs/straight", place).data.pipeline_tag == "text-classification"
     assert [row["label"] for row in results["tables"]["per_label"]] == ["blue", "green", "red"]
     scored = warm_cli("eval", "checkpoint=runs/straight", "eval.output=scored", cwd=place)
     assert scored.returncode == 0, scored.stderr

@@ -278,7 +278,7 @@ def test_completion_offers_what_a_command_takes(line: str, offered: str, tmp_pat
 
 @pytest.mark.parametrize(("arguments", "told"), [
     (["eval", "-m"], "--multirun is for train alone; leave it out"),
-    (["train", "--yes"], "--yes is for clean alone; leave it out"),
+    (["train", "--yes"], "--yes is for clean and push alone; leave it out"),
     (["train", "--cfg", "all"], "--cfg shows the job's configuration only; use --cfg job"),
     (["train", "--foo", "--learning_rate", "3"], "unknown option '--foo'; `llmtrain --help` shows them\n"),
     (["config", "--files"], "unknown option '--files'; config takes --defaults and overrides"),

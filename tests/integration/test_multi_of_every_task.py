@@ -12,6 +12,7 @@ import torch
 
 import llmtrain
 import several
+from cards import check_card
 from helpers import warm_cli, write_jsonl
 from llmtrain.config.load import load_config
 from llmtrain.config.members import members_of
@@ -46,6 +47,7 @@ def place(tiny_base_mlm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = write_data(tmp_path_factory.mktemp("every"))
     made = train(tiny_base_mlm, folder, "model.dropout=0.1", "run.name=run")
     assert made.returncode == 0, made.stderr
+    assert check_card(folder / "runs/run", folder).data.pipeline_tag is None
     assert set(ROWS) == set(OWN), "another task is shipped: it belongs into this file"
     return folder
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cards import check_card
 from helpers import Finished, make_tiny_decoder, pairs, warm_cli, write_jsonl
 from questions import questions, squad
 from stopping import same, stop_at
@@ -91,6 +92,7 @@ def test_it_learns_where_answers_stand_and_that_there_is_none(learnt: Path, tmp_
     results = read(learnt / "results.json")
     assert results["metrics"]["test"]["f1"]["value"] > 90 > 40 > results["baselines"]["first_sentence"]["f1"]["value"]
     assert results["extras"]["no_answer_exact_match"] >= 75
+    assert check_card(learnt, tmp_path).data.pipeline_tag == "question-answering"
     share = 100 * results["extras"]["no_answer_rows"] / results["rows"]["test"]  # right without an answer: those alone
     assert results["baselines"]["no_answer"]["exact_match"]["value"] == pytest.approx(share)
     several = warm_cli("eval", f"checkpoint={learnt}", "eval.top_k=3", "eval.output=out", cwd=tmp_path)

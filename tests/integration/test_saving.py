@@ -319,7 +319,7 @@ def test_a_resume_is_bitwise_with(case: str, train: Any, tmp_path: Path, monkeyp
     (("head.heads=3",), "a width of 32 (the base's) is no multiple of 3 attention heads (head.heads)"),
     (("head.width=33",), "a width of 33 (head.width) is no multiple of 2 attention heads (the base's)"),
     (("head.width=10", "head.heads=4"), "head.width=10 must be a multiple of head.heads=4"),
-    (("trainer.tracker=tensorboard",), "pip install tensorboard")])
+    (("trainer.tracker=tensorboard",), r"llmtrain[tensorboard]")])
 def test_what_cannot_run_is_one_line(overrides: tuple[str, ...], told: str, train: Any, tmp_path: Path,
                                      monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "find_spec", lambda name: None)

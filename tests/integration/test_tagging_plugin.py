@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from tests.integration.test_plugins import documented
 
+from cards import check_card
 from helpers import Finished, environment, warm_cli, write_jsonl
 
 PLUGIN = ("--plugin", "tagging.py")
@@ -69,6 +70,9 @@ def test_it_trains_scores_and_resumes_bit_by_bit(place: Path, tiny_base: Path) -
     assert scores["accuracy"]["value"] == pytest.approx(100 * right / words)
     assert scores["accuracy"]["low"] <= scores["accuracy"]["value"] <= scores["accuracy"]["high"]
     assert results["baselines"]["outside"]["span_f1"]["value"] == 0
+    card = check_card(place / "runs/whole", place)
+    assert card.data.pipeline_tag == "token-classification" and "find colours" in card.text
+    assert "transformers" not in card.text  # only its plugin knows its class
 
     stopped = place / "runs/stopped"
     shutil.copytree(place / "runs/whole", stopped)

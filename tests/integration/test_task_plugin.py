@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from tests.integration.test_plugins import documented
 
+from cards import check_card
 from helpers import WORDS, Finished, warm_cli, write_jsonl
 
 PLUGIN = ("--plugin", "spelling.py")
@@ -68,6 +69,7 @@ def test_the_documented_task_trains_resumes_and_scores(place: Path, tiny_base: P
         assert list(scores) == ["exact_match", "cer"]
         assert all(score["low"] <= score["value"] <= score["high"] for score in scores.values())
     assert results["metrics"]["test"]["cer"]["value"] == pytest.approx(characters(rows))
+    assert check_card(folder, place).data.tags[:2] == ["llmtrain", "spelling"]
     missing = sum(len(row["correct"]) - len(row["written"]) for row in misspelled(6, 1))
     letters = sum(len(row["correct"]) for row in misspelled(6, 1))
     assert results["baselines"]["copy"]["cer"]["value"] == pytest.approx(100 * missing / letters)

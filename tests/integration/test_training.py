@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from helpers import environment, pairs, run_cli, warm_cli, without_fingerprints, write_jsonl
 from llmtrain.training import trainer
-from llmtrain.training.step import StepResult
-from stopping import Killed, same
+from stopping import same
 from torture.hooks import steady_clock
+from tracker_records import from_tensorboard
 from warm.libraries import python
 
 TIMED = ("time.",)
@@ -319,40 +319,8 @@ def test_early_stopping_average_and_tensorboard(tiny_base: Path, rows: Path, tmp
     results = json.loads((tmp_path / "runs/run/results.json").read_text())
     assert results["steps"] == 6  # the first validation is the best, two more without a gain
     assert results["best_step"] == 2
-    assert {"train/loss.total", "validation/loss.total", "validation/rouge1"} <= tags_of(tmp_path / "runs/run").keys()
-
-
-def tags_of(run: Path) -> dict[str, list[int]]:
-    """The steps of each scalar that TensorBoard shows of a run."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    shown = EventAccumulator(str(run / "llmtrain"), {"scalars": 0})
-    shown.Reload()
-    return {tag: [event.step for event in shown.Scalars(tag)] for tag in shown.Tags()["scalars"]}
-
-
-def test_a_tracker_shows_no_step_twice_after_a_kill(tiny_base: Path, rows: Path, tmp_path: Path,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
-    command = arguments(tiny_base, rows, "trainer.max_steps=6", "trainer.save_every=2", "trainer.log_every=1",
-                        "trainer.tracker=tensorboard")
-    advance = trainer.advance
-
-    def killed(run: Any, *rest: Any) -> None:
-        advance(run, *rest)
-        if run.state.progress.step == 5:
-            trainer.log_window(run, *last)
-            for tracker in run.accelerator.trackers:
-                tracker.writer.flush()
-            raise Killed
-
-    last: tuple[Any, int] = (StepResult({}, {}, 0.0, 0.0, {}, False), 0)
-    monkeypatch.setattr(trainer, "advance", killed)
-    with pytest.raises(Killed):
-        warm_cli("train", *command, cwd=tmp_path)
-    monkeypatch.setattr(trainer, "advance", advance)
-    assert tags_of(tmp_path / "runs/run")["train/tokens"] == [1, 2, 3, 4, 5]
-    assert warm_cli("train", *command, cwd=tmp_path).returncode == 0
-    assert tags_of(tmp_path / "runs/run")["train/tokens"] == [1, 2, 3, 4, 5, 6]
+    assert {"train/loss.total", "validation/loss.total", "validation/rouge1"} <= (
+        from_tensorboard(tmp_path / "runs/run").keys())
 
 
 @pytest.mark.parametrize("way", ["generation.do_sample=true", "generation.num_beams=2"])

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import llmtrain.hf  # noqa: F401
+from cards import check_card
 from helpers import WORDS, Finished, make_tiny_base, warm_cli, write_jsonl
 from llmtrain.data.control_tokens import text_only
 
@@ -78,6 +79,7 @@ def trained(place: Path) -> Path:
 
 def test_a_run_has_the_tasks_scores_and_publishes_its_vocabulary(trained: Path, place: Path) -> None:
     results = read(trained / "results.json")
+    assert check_card(trained, place).data.pipeline_tag == "translation"
     assert results["task"] == "translation" and results["config"]["trainer"]["best_metric"] == "bleu"
     config = results["config"]
     assert config["objective"]["base"] == "mlm" and config["generation"]["no_repeat_ngram_size"] == 0

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from llmtrain.checkpoint.locate import AVERAGE, has_checkpoint, latest_valid, locate_model
 from llmtrain.checkpoint.parts import Parts, load_parts
-from llmtrain.checkpoint.save import point, prune, save, save_average
+from llmtrain.checkpoint.save import point, prune, replace_file, save, save_average
 from llmtrain.checkpoint.training_record import SELECTOR, check_plugins, read_model_config
 from llmtrain.checkpoint.verify import verify
 
 __all__ = ["AVERAGE", "SELECTOR", "Parts", "check_plugins", "has_checkpoint", "latest_valid", "load_parts",
-           "locate_model", "point", "prune", "read_model_config", "save", "save_average", "verify"]
+           "locate_model", "point", "prune", "read_model_config", "replace_file", "save", "save_average", "verify"]

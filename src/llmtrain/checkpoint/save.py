@@ -61,6 +61,41 @@ def save_average(checkpoints: Path, step: int, *, write_model: Callable[[Path], 
     return final
 
 
+def replace_file(folder: Path, name: str, text: str) -> None:
+    """Replace a file of a committed checkpoint's ``model/``, with the manifests that name it; all or nothing.
+
+    Everything else is the same file as before, by a hard link where the disk has such. ``last`` follows.
+
+    Raises:
+        ResourceError: The disk is full or broken; the checkpoint is as it was.
+        CheckpointError: The manifest of the checkpoint cannot be read.
+    """
+    before, inner = manifests.read(folder), manifests.read(folder / MODEL)
+    was_last = _last(folder.parent).get("digest") == digest_of(folder)
+    own = {f"{MODEL}/{name}", f"{MODEL}/{manifests.MANIFEST}"}
+    with stage_folder(folder, len(text.encode())) as staged:
+        (staged / MODEL).mkdir()
+        for kept in before.files.keys() - own:
+            (staged / kept).parent.mkdir(parents=True, exist_ok=True)
+            _link(folder / kept, staged / kept)
+        (staged / MODEL / name).write_text(text, encoding="utf-8")
+        known = {kept: record for kept, record in inner.files.items() if kept != name}
+        made = manifests.build(staged / MODEL, "model", None, inner.meta, known)
+        _write(staged / MODEL, made)
+        hashed = {kept: record for kept, record in before.files.items() if kept not in own}
+        hashed[f"{MODEL}/{name}"] = made.files[name]
+        _write(staged, manifests.build(staged, "step", before.step, before.meta, hashed))
+    if was_last:
+        point(folder.parent, "last", before.step or 0, {})
+
+
+def _link(there: Path, here: Path) -> None:
+    try:
+        os.link(there, here)
+    except OSError:  # a file system without hard links; what else it is the copy tells
+        shutil.copy2(there, here)
+
+
 def _commit(final: Path, step: int, write_model: Callable[[Path], None], parts: Parts, meta: dict[str, Any],
             expected: int) -> None:
     with stage_folder(final, expected) as staged:

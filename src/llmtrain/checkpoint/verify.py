@@ -25,7 +25,7 @@ def verify(folder: Path | str) -> Manifest:
         names, problems = list_files(folder)
     except OSError as error:
         raise CheckpointError(f"unreadable folder at {error.filename} ({error.strerror}); {_ADVICE}") from error
-    found = set(names) - {MANIFEST}
+    found = {name for name in names if not (manifest.kind == "model" and _of_download(name))} - {MANIFEST}
     problems += [f"unknown file at {folder / name}; remove it, the checkpoint does not have it"
                  for name in sorted(found - set(manifest.files))]
     problems += check_files(folder, manifest.files, manifest.files)
@@ -34,6 +34,11 @@ def verify(folder: Path | str) -> Manifest:
     if problems:
         raise CheckpointError(problems)
     return manifest
+
+
+def _of_download(name: str) -> bool:
+    """Whether the hub's own tools put it beside the files of a repository that they bring; nothing here opens it."""
+    return name == ".gitattributes" or name.startswith(".cache/huggingface/")
 
 
 def check_files(folder: Path, records: dict[str, FileRecord], names: Iterable[str]) -> list[str]:

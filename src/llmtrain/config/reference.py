@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin
 
 from llmtrain import registry
 from llmtrain.config.bounds import OPEN, Bounds, bounds_of
+from llmtrain.config.choices import Tracker
 from llmtrain.config.convert import hints
 from llmtrain.config.keys import RESULTS
 from llmtrain.config.plain import plain
@@ -54,6 +55,8 @@ class Key:
         if self.type is bool:
             word = "never" if self.path == "generation.early_stopping" else self.default  # auto, of a key that has it
             return ["true", "false", *([word] if isinstance(word, str) else [])]
+        if self.path == "trainer.tracker":  # one, or a list of them
+            return [str(member.value) for member in Tracker]
         if self.path == "objective.base":
             return ["none", *(part.name for part in registry.parts("objective"))]
         if self.path == "optim.name":

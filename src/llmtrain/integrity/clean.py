@@ -24,7 +24,8 @@ from llmtrain.core.logging import warn
 from llmtrain.fetch.packaged_bases import PACKAGED_BASES
 
 CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
-RUN_FILES = {CONFIG, "environment.json", "metrics.jsonl", LOCK_NAME, CHECKPOINTS}  # of a run that came to nothing
+# of a run that came to nothing
+RUN_FILES = {CONFIG, "environment.json", "metrics.jsonl", "trackers.json", LOCK_NAME, CHECKPOINTS}
 SECTIONS = (b"\nrun:", b"\ntrainer:", b"\nobjective:")  # of a configuration that train wrote
 PAIRS = re.compile(r"\.tmp-docstrings-[0-9a-f]{16}\.jsonl-\d+")  # in a cache itself
 CHOICE = re.compile(r"\.tmp-[0-9a-f]{24}\.json-\d+")  # in selected/

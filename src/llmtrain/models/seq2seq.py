@@ -61,6 +61,7 @@ class LlmtrainForSeq2SeqLM(WritingModel):
     """A base that reads and a head that writes, as transformers knows it."""
 
     config_class = LlmtrainSeq2SeqConfig
+    auto_class = "AutoModelForSeq2SeqLM"
 
     def encode_source(self, input_ids_BS: Tensor, attention_mask_BS: Tensor | None = None,
                       sentences: dict[str, Any] | None = None) -> SourceOutput:

@@ -33,6 +33,7 @@ class LlmtrainForSequenceClassification(TaskModel):
 
     config_class = LlmtrainClassificationConfig
     instead_of_writing: ClassVar[str] = "gives labels"
+    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *arguments: Any, config: Any = None,

@@ -29,6 +29,7 @@ class LlmtrainForQuestionAnswering(TaskModel):
 
     config_class = LlmtrainSpanConfig
     instead_of_writing: ClassVar[str] = "marks answers"
+    auto_class: ClassVar[str] = "AutoModelForQuestionAnswering"
 
     def no_answer_place(self, mask_BS: Tensor) -> Tensor:
         """(B,) the token that stands for no answer: the first one, and the last one of a decoder, which sees all."""

@@ -58,6 +58,7 @@ class TaskModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     instead_of_writing: ClassVar[str] = "makes its own output"  # of one without generate()
     good_for: ClassVar[tuple[str, ...]] = ("model.init_from",)  # keys that may name a published one
+    auto_class: ClassVar[str] = "AutoModel"  # transformers' class that loads it once llmtrain.hf is imported
     _supports_sdpa = True
 
     def __init__(self, config: Any, made: tuple[Any, Any] | None = None) -> None:

@@ -116,6 +116,11 @@ class Task(ABC):
     title: ClassVar[str]  # above the report's table: what its columns are
     metrics: ClassVar[tuple[Metric, ...]]
     baseline_labels: ClassVar[dict[str, str]] = {}  # of the report's rows, by a baseline's name
+    pipeline_tag: ClassVar[str | None] = None  # the hub's name of what its models do; None: it has none for it
+    intended_use: ClassVar[str] = "To do what it was trained for, on rows like those it was trained on."
+    limits: ClassVar[str] = "What it gives can be wrong: look at it before you rely on it."
+    example: ClassVar[Mapping[str, Any]] = {}  # a row of the card, by the keys of its columns (tokens for data.tokens),
+    # where it is more than a text alone
     prediction_word: ClassVar[str] = "text"  # what a prediction is, for messages
     writes: ClassVar[bool] = False  # outputs are texts in words of their own: the report tells which are copied
     encoder: Callable[..., RowEncoder] = TextPairs

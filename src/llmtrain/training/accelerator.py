@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llmtrain.config.choices import Device, Tracker
+from llmtrain.config.choices import Device
 from llmtrain.config.packages import missing_packages
 from llmtrain.config.schema import TrainConfig
 from llmtrain.core.errors import ConfigError
@@ -35,7 +35,6 @@ def start_accelerator(config: TrainConfig, project_dir: Path | None) -> Accelera
     cpu = config.trainer.device is Device.cpu or not torch.cuda.is_available()
     accelerator = Accelerator(
         mixed_precision="no", gradient_accumulation_steps=1, cpu=cpu, project_dir=project_dir,
-        log_with="tensorboard" if config.trainer.tracker is Tracker.tensorboard else None,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=config.trainer.timeout_seconds)),
                          DistributedDataParallelKwargs(broadcast_buffers=False)])
     if accelerator.num_processes != started:

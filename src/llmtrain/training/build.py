@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from llmtrain.training.run_folder.claim import METRICS, RunFolder
 from llmtrain.training.seeds import make_deterministic
 from llmtrain.training.shared_speeds import shared_speeds
 from llmtrain.training.spec import RunSpec
+from llmtrain.training.trackers.trackers import Trackers
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -35,6 +36,7 @@ class Training:
         folder: Where it writes.
         accelerator: Its processes and their device.
         precision: The number format it computes in.
+        trackers: What it also logs to.
     """
 
     spec: RunSpec
@@ -45,6 +47,7 @@ class Training:
     model: RunModel
     optimization: RunOptimization
     state: RunState
+    trackers: Trackers = field(default_factory=Trackers)
 
     @property
     def config(self) -> TrainConfig:

@@ -18,12 +18,14 @@ from llmtrain.core.logging import say
 from llmtrain.core.memory import peak_memory_bytes
 from llmtrain.data.features import Features, tokenize
 from llmtrain.data.row_labels import with_labels
+from llmtrain.evaluation.card.model_card import README, card_of
 from llmtrain.evaluation.evaluate import SplitScores, predict_and_score
 from llmtrain.evaluation.report import ScoredTask, results_of_tasks, rows_of_tasks, write_outputs
 from llmtrain.inference.selector import as_read
 from llmtrain.models.publish import load_weights
 from llmtrain.training.build import Training
 from llmtrain.training.checkpoint_averaging import publish_average
+from llmtrain.training.save import described
 from llmtrain.training.spec import TaskSpec
 from llmtrain.training.validate import held_out_losses
 
@@ -83,9 +85,18 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
         try:
             show(results, rows)
         finally:  # also where nobody reads what is shown
+            run.trackers.results(results)  # before results.json: a run that has it is not started again
+            write_card(run, results)
             write_outputs(run.folder.path, results, rows)
     run.accelerator.wait_for_everyone()
     return results
+
+
+def write_card(run: Training, results: dict[str, Any]) -> None:
+    """Put the run's scores on the card of its best checkpoint."""
+    folder = checkpoint.locate_model(run.folder.path)
+    about = described(run, folder, checkpoint.read_model_config(folder))
+    checkpoint.replace_file(folder.parent, README, card_of(about, results=results))
 
 
 def _score(run: Training, one: TaskSpec, weights: str) -> ScoredTask:

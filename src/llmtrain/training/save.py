@@ -16,7 +16,9 @@ from llmtrain.config.convert import to_dict
 from llmtrain.config.overrides import config_files
 from llmtrain.config.sections.trainer import TrainerConfig
 from llmtrain.core.errors import ConfigError, NumericsError
-from llmtrain.core.files import write_json
+from llmtrain.core.files import write_json, write_text
+from llmtrain.data.text.language import SAMPLE, language_code
+from llmtrain.evaluation.card.model_card import README, CardSubject, card_of
 from llmtrain.models.backbone.lora import merged_state
 from llmtrain.models.publish import publish_base, publish_generation
 from llmtrain.models.target_vocabulary import target_folder
@@ -125,6 +127,26 @@ def write_model(run: Training, folder: Path, meta: dict[str, Any]) -> None:
         if rows.selector is not None:
             rows.selector.copy_to(folder / checkpoint.SELECTOR)
     write_json(folder / "llmtrain.json", meta)
+    write_text(folder / README, card_of(described(run, folder, meta), run.state.metrics.last("validation", "average")))
+
+
+def described(run: Training, folder: Path, record: dict[str, Any]) -> CardSubject:
+    """What the card of a published model is about.
+
+    Args:
+        folder: The model's.
+        record: Its ``llmtrain.json``.
+    """
+    languages: dict[str, None] = {}
+    licenses: dict[str, None] = {}
+    for one in run.spec.tasks:
+        data, splits = one.config.data, run.data.rows[one.name].splits
+        targets = [example.target for example in splits.train[:SAMPLE]] if one.has_text_targets else []
+        found = [language_code(example.source for example in splits.train), language_code(targets)]
+        languages |= dict.fromkeys(data.languages or [code for code in found if code is not None])
+        licenses |= dict.fromkeys(filter(None, [data.license or splits.license]))
+    return CardSubject(run=run.folder.path.name, folder=folder, config=run.config, record=record,
+                     languages=list(languages), data_license=", ".join(licenses) or None)
 
 
 def point_best(run: Training) -> None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmtrain import registry
 from llmtrain.config.members import Member
 from llmtrain.config.schema import TrainConfig
+from llmtrain.config.sections.task import has_text_targets
 from llmtrain.config.sentence_input import SentenceInput
 from llmtrain.config.terms import Terms
 
@@ -57,6 +59,11 @@ class TaskSpec:
     def config(self) -> TrainConfig:
         """The run's configuration, as that of a run of this task alone."""
         return self.member.config
+
+    @property
+    def has_text_targets(self) -> bool:
+        """Whether targets are texts that the head writes."""
+        return has_text_targets(registry.get("task", self.config.task.name))
 
     @property
     def target_lengths(self) -> dict[str, int]:

@@ -225,9 +225,7 @@ def evaluate(run: Training, signals: StopSignals) -> bool:
 
 
 def write_row(run: Training, row: dict[str, Any]) -> None:
-    """One line of metrics.jsonl, and of the tracker. Values that are not finite are left out: JSON has none."""
+    """One line of metrics.jsonl, and of the trackers. Values that are not finite are left out: JSON has none."""
     row = {key: value for key, value in row.items() if not isinstance(value, float) or abs(value) < float("inf")}
     run.state.metrics.write(row)
-    if run.accelerator.trackers:
-        run.accelerator.log({f"{row['split']}/{key}": value for key, value in row.items()
-                             if isinstance(value, int | float)}, step=run.state.progress.step)
+    run.trackers.log(row)

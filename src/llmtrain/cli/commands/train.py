@@ -76,20 +76,21 @@ def _train(config: TrainConfig, folder: RunFolder, pause: int | None) -> int:
     from llmtrain.training.distributed import others_told
     from llmtrain.training.final_evaluation import finish
     from llmtrain.training.library_state import libraries_as_found
+    from llmtrain.training.run_folder.claim import METRICS
     from llmtrain.training.start import start_processes, start_training
+    from llmtrain.training.trackers.flat import last_steps
+    from llmtrain.training.trackers.tracked_run import tracked
     from llmtrain.training.trainer import ended, paused_after, train
 
     with libraries_as_found():
         accelerator = start_processes(config, folder)
         with others_told(accelerator):
+            seen = last_steps(folder.path / METRICS) if config.trainer.trackers else {}
             training = start_training(config, folder, accelerator)
-            if accelerator.log_with:
-                # what a kill left behind the step that is gone on from is hidden
-                purge = {"purge_step": training.state.progress.step + 1}
-                accelerator.init_trackers("llmtrain", init_kwargs={"tensorboard": purge})
-            if not ended(training):
-                train(training, None if pause is None else paused_after(pause))
-            finish(training, _print)
+            with tracked(training, seen):
+                if not ended(training):
+                    train(training, None if pause is None else paused_after(pause))
+                finish(training, _print)
             accelerator.end_training()
     if is_main():
         _show(config, folder)

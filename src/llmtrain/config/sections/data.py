@@ -144,6 +144,10 @@ class DataConfig:
     preprocess: list[Any] = key(list, "steps that change what is read and learnt, in order: names, or "
                                       "{name: NAME, option: value}; `llmtrain list preprocess` shows them")
     on_bad_row: OnBadRow = key(OnBadRow.error, "error: stop at the first bad rows; skip: count and leave out")
+    license: str | None = key(None, "licence of the data, as the hub writes it (cc-by-4.0), for the model card; "
+                                    "default: what a dataset of the hub says of itself", affects=WHERE)
+    languages: list[str] | None = key(None, "languages of the data, as the hub writes them (en), for the model card; "
+                                            "default: English and Chinese are recognised", affects=WHERE)
     cache_dir: str | None = key(None, "folder for tokenised data; default: the user's cache folder", affects=WHERE)
     workers: int = key(0, "data loader processes", "processes", affects=SPEED, min=0, max=4096)
     processes: int | None = key(None, "tokenising processes; default: by size, at most the cores", "processes",

@@ -20,5 +20,7 @@ class RunConfig:
     resume: Resume = key(Resume.auto, "auto: go on when a checkpoint exists; never: refuse; must: refuse without one",
                          affects=WHERE)
     extend_from: str | None = key(None, "run or checkpoint whose whole state this run goes on from", affects=CONTENT)
+    license: str | None = key(None, "licence of the published model, as the hub writes it (apache-2.0), for its card",
+                              affects=WHERE)
     allow_world_size_change: bool = key(False, "resume with another number of processes (not bitwise any more)",
                                         affects=WHERE)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from llmtrain.config.choices import BestMode, Device, OnNonFinite, Tracker
 from llmtrain.config.keys import SPEED, WHERE, key
+from llmtrain.core.errors import shorten
 
 
 @dataclass(kw_only=True, slots=True)
@@ -42,8 +46,28 @@ class TrainerConfig:
     on_nonfinite: OnNonFinite = key(OnNonFinite.stop, "non-finite loss: stop (exit 4) or skip the step")
     timeout_seconds: float = key(600.0, "longest wait for another process", "seconds", affects=WHERE,
                                  above=0, max=2_000_000)  # the system's waits take no longer one
-    tracker: Tracker = key(Tracker.none, "also log to this tracker", affects=WHERE)
+    tracker: Any = key(Tracker.none.value, "also log to this tracker, or to each of a list", affects=WHERE)
     report: bool = key(False, "write report.html into the run's folder when the run ends, as `llmtrain report` does",
                        affects=WHERE)
     threads: int | None = key(None, "CPU threads for torch; default: torch's own", "threads", min=1, max=4096)
     deterministic: bool = key(True, "deterministic algorithms; off is faster on CUDA and not bitwise repeatable")
+
+    @property
+    def trackers(self) -> list[Tracker]:
+        """Those of :attr:`tracker`, each once."""
+        return [Tracker(name) for name in dict.fromkeys(self._named) if name != Tracker.none.value]
+
+    def problems_of_tracker(self) -> Iterator[str]:
+        """A line for each thing in :attr:`tracker` that is none."""
+        known = [one.value for one in Tracker]
+        for name in self._named:
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+                yield (f"trainer.tracker={shorten(str(name), 60)} is not one of {', '.join(known)}; "
+                       f"{f'did you mean {near[0]}?' if near else 'choose one of them, or a list of them'}")
+
+    @property
+    def _named(self) -> list[Any]:
+        named = self.tracker if isinstance(self.tracker, list) else [self.tracker]
+        return [Tracker.none.value if name is None else name.value if isinstance(name, Tracker) else name
+                for name in named]

@@ -39,21 +39,25 @@ def read_hub(config: DataConfig, only: str | None, labelled: bool = True) -> Spl
         check_card(hub.name, hub.revision)
     notes: list[str] = []
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
-    read = partial(_read_split, config, splits=splits, notes=notes, labelled=labelled)
+    licenses: list[str] = []
+    read = partial(_read_split, config, splits=splits, notes=notes, labelled=labelled, licenses=licenses)
     held_out = config.validation_from_train is not None  # then the dataset's own validation split is left alone
     if only is None or (only == "validation" and held_out) or not read(only):
         missing = [name for name in ("test", "validation") if (name == "validation" and held_out) or not read(name)]
         read("train")
         notes += take_from_train(splits, missing, "{} split", config.validation_from_train, config.split_seed)
-    return Splits(splits["train"], splits["validation"], splits["test"], f"hub {hub.name}", notes)
+    return Splits(splits["train"], splits["validation"], splits["test"], f"hub {hub.name}", notes,
+                  license=licenses[0] if licenses else None)
 
 
 def _read_split(config: DataConfig, split: str, splits: dict[str, list[Example]], notes: list[str],
-                labelled: bool) -> bool:
+                labelled: bool, licenses: list[str]) -> bool:
     """Read one split into ``splits``; False where the dataset has none of the usual name."""
     name = getattr(config.hub, f"{split}_split")
     rows = _load(config, name, required=name != split or split == "train")
     if rows is not None:
+        if (told := getattr(rows.info, "license", None)) and isinstance(told, str):
+            licenses.append(told)
         tables = rows.with_format("arrow").iter(batch_size=ROWS_AT_ONCE)  # plain values: no picture is opened
         plain = (row for table in tables for batch in table.to_batches() for row in rows_of_batch(batch))
         places = ((f"{config.hub.name}[{name}]:{i}", row) for i, row in enumerate(plain, start=1))

@@ -61,13 +61,15 @@ class RowReader:
 
     Attributes:
         notes: Lines about what was guessed.
+        needed: The columns of a row, by the key that names each.
+        takes_texts: Whether a text alone is a row.
     """
 
     def __init__(self, config: DataConfig, task: str) -> None:
         self.config, self.task, self.named = config, task, config.columns()
         self.notes: list[str] = []
-        self._needed = {self.named.source_key: self.named.source, **self.named.others}
-        self._columns = Columns(self._needed, self.notes)
+        self.needed = {self.named.source_key: self.named.source, **self.named.others}
+        self._columns = Columns(self.needed, self.notes)
         self.takes_texts = not isinstance(self._made({self.named.source: "a"}, ""), str)
 
     def text(self, text: str, place: str) -> AskedRow | BadRow:
@@ -76,8 +78,8 @@ class RowReader:
             return AskedRow(place, Example(place, "", "", ()))
         if self.takes_texts:
             return self.row({self.named.source: clean(text)}, place)
-        written = ", ".join(f'"{name}": ...' for name in self._needed.values())
-        return BadRow(f"a text alone (task={self.task} reads {' and '.join(self._needed)})", f"write {{{written}}}")
+        written = ", ".join(f'"{name}": ...' for name in self.needed.values())
+        return BadRow(f"a text alone (task={self.task} reads {' and '.join(self.needed)})", f"write {{{written}}}")
 
     def line(self, text: str, place: str) -> AskedRow | BadRow:
         """A line: a text, or the JSON object of a task that reads several columns."""

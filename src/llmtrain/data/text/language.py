@@ -11,6 +11,7 @@ LETTER = regex.compile(r"\p{L}")
 ASCII_LETTER = regex.compile("[A-Za-z]")
 SAMPLE = 200  # texts that decide the language
 ENGLISH = "the and of to with from for this that by are is were which on it has have was been".split()  # noqa: SIM905
+KANA_OR_HANGUL = regex.compile(r"[\u3040-\u30ff\uac00-\ud7af]")
 OTHERS = """der die das und ist nicht ein eine einen den dem mit von zum zur für auf werden wird
     le la les des du une est et que qui dans pour sur pas ne el los las del una por con para se su como más
     il lo gli della che di per sono non het een van voor niet zijn met dat och att det som på och og til
@@ -36,3 +37,12 @@ def detect(texts: Iterable[str]) -> str:
     if ascii_letters >= 0.995 * letters:
         return "other" if others > english else "en"
     return "en" if ascii_letters >= 0.9 * letters and english > others else "other"
+
+
+def language_code(texts: Iterable[str]) -> str | None:
+    """The ISO code of the texts' language, where it is one that is told apart for sure; else None."""
+    some = [text for _, text in zip(range(SAMPLE), texts, strict=False)]
+    found = detect(some)
+    if found == "cjk":
+        return None if any(KANA_OR_HANGUL.search(text) for text in some) else "zh"
+    return "en" if found == "en" and some else None

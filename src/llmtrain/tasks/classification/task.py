@@ -36,6 +36,11 @@ class Classification(Task):
     name: ClassVar[str] = "classification"
     title: ClassVar[str] = "labels"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
+    pipeline_tag: ClassVar[str | None] = "text-classification"
+    intended_use: ClassVar[str] = "To label texts like those it was trained on, with the labels that it knows."
+    limits: ClassVar[str] = ("It gives one of its labels to any text, also to one that none fits; its probabilities "
+                             "are only as good as the calibration error says.")
+    example: ClassVar[Mapping[str, Any]] = {"text": "a text ...", "text_pair": "another text ..."}
     baseline_labels: ClassVar[dict[str, str]] = {"most_frequent": "most frequent label"}
     prediction_word: ClassVar[str] = "a label or a list of labels"
     encoder = LabelledTexts

@@ -22,6 +22,7 @@ class Multi(Task):
 
     name: ClassVar[str] = "multi"
     title: ClassVar[str] = "several tasks"
+    intended_use: ClassVar[str] = "Each of its tasks, on rows like those that the task was trained on."
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("mean", "mean", "of each task's first metric; one of which less is better counts below 0"),)
 

@@ -42,6 +42,10 @@ class QuestionAnswering(TextTask):
     name: ClassVar[str] = "question_answering"
     title: ClassVar[str] = "answers"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("f1", "F1"), Metric("exact_match", "exact match"))
+    pipeline_tag: ClassVar[str | None] = "question-answering"
+    intended_use: ClassVar[str] = "To answer questions about a context that comes with them, as it was trained to."
+    limits: ClassVar[str] = ("It knows nothing but the context, and may answer a question that this does not answer.")
+    example: ClassVar[Mapping[str, Any]] = {"context": "a text ...", "question": "what ...?"}
     baseline_labels: ClassVar[dict[str, str]] = {"first_sentence": "first sentence", "no_answer": "never an answer"}
     spelled_as_source: ClassVar[bool] = True
     every: ClassVar[str] = "answers"

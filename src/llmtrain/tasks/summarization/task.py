@@ -30,6 +30,10 @@ class Summarization(TextTask):
     metrics: ClassVar[tuple[Metric, ...]] = tuple(
         Metric(name, heading, "F1, 0 to 100")
         for name, heading in zip(METRICS, ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"), strict=True))
+    pipeline_tag: ClassVar[str | None] = "summarization"
+    intended_use: ClassVar[str] = "To summarize documents like those it was trained on."
+    limits: ClassVar[str] = ("A summary can leave out what matters, and one that is written can say what the document "
+                             "does not: ROUGE counts words in common with a reference, it does not check facts.")
     baseline_labels: ClassVar[dict[str, str]] = {"lead": "lead baseline", "oracle": "extractive oracle"}
     spelled_as_source: ClassVar[bool] = True
     every: ClassVar[str] = EVERY

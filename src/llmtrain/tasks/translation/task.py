@@ -32,6 +32,10 @@ class Translation(TextTask):
     name: ClassVar[str] = "translation"
     title: ClassVar[str] = "BLEU and chrF"
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
+    pipeline_tag: ClassVar[str | None] = "translation"
+    intended_use: ClassVar[str] = "To translate texts like those it was trained on, in that direction alone."
+    limits: ClassVar[str] = ("A translation can be fluent and wrong; BLEU and chrF count what it has in common with a "
+                             "reference.")
     baseline_labels: ClassVar[dict[str, str]] = {"copy": "the source, copied"}
     every: ClassVar[str] = EVERY
 

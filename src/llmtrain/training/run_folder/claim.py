@@ -29,9 +29,10 @@ from llmtrain.training.run_folder.fingerprints import fingerprints_of
 
 CONFIG, ENVIRONMENT, METRICS, RESULTS = "config.yaml", "environment.json", "metrics.jsonl", "results.json"
 LONGEST_NAME = 255  # bytes, of file systems in use
-TRACKER = "llmtrain"  # the tracker's project name, and so its folder
-EVENTS = "events.out.tfevents.*"  # what it writes there
-WRITTEN = {CONFIG, ENVIRONMENT, METRICS, TRACKER}  # before there is a checkpoint
+RECORDS = "trackers.json"
+TRACKED = {  # folders of trackers that write into the run's, and what each writes there
+    "llmtrain": ("events.out.tfevents.*",), "wandb": ("run-*", "offline-run-*", "latest-run", "debug*.log")}
+WRITTEN = {CONFIG, ENVIRONMENT, METRICS, RECORDS, *TRACKED}  # before there is a checkpoint
 
 
 class RunFolder:
@@ -148,15 +149,16 @@ class RunFolder:
                 return
         except (OSError, LlmtrainError):  # a closed folder: what it holds may be a run
             return
-        tracker = self.path / TRACKER
+        tracked = {self.path / name: patterns for name, patterns in TRACKED.items() if name in self._ours}
         with contextlib.suppress(OSError, LlmtrainError):
-            for name in self._ours - {TRACKER}:
+            for name in self._ours - TRACKED.keys():
                 remove(self.path / name)
-            if TRACKER in self._ours and not tracker.is_symlink():
-                for events in tracker.glob(EVENTS):
-                    events.unlink()
+            for folder, patterns in tracked.items():
+                for pattern in patterns if not folder.is_symlink() else ():
+                    for written in folder.glob(pattern):
+                        remove(written)
             (self.path / LOCK_NAME).unlink(missing_ok=True)
-        for folder in (self._checkpoints, tracker, *self.lock.made):
+        for folder in (self._checkpoints, *tracked, *self.lock.made):
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only when empty
 

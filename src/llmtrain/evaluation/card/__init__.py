@@ -1,0 +1,1 @@
+"""The model card of a published model, README.md in the hub's format."""

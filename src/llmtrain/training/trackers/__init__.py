@@ -1,0 +1,1 @@
+"""What a run also logs to: TensorBoard, Weights & Biases, MLflow, Trackio and Aim, by Accelerate's trackers."""
