@@ -53,6 +53,7 @@ OUTPUT = Option("--output", "FILE", fits=_named, problem="--output needs a file;
 YES = Option("--yes")
 JSON = Option("--json")
 DEFAULTS = Option("--defaults")
+JSON = Option("--json")
 STEPS, STOP = (Option(name, "N", fits=_count, problem=f"{name} needs a number of steps, not {{value!r}}; use {name} 6")
                for name in ("--steps", "--stop"))
 TRACE = Option("--trace", "FILE", hidden=True, fits=lambda value: True)
