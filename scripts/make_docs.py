@@ -11,6 +11,7 @@ from typing import Any
 from llmtrain import registry
 from llmtrain.config.reference import Key, keys, section_keys
 from llmtrain.config.schema import SCHEMAS
+from llmtrain.config.sections.doctor import DoctorConfig
 from llmtrain.config.sections.show import ShowConfig
 from llmtrain.config.sections.study import StudyConfig
 
@@ -48,6 +49,7 @@ def text() -> str:
         if command != "train":
             parts += [f"\n## {command}\n", *table([key for path, key in keys(command).items() if path not in train])]
     parts += ["\n## data show\n", *table(section_keys(ShowConfig, "show."))]
+    parts += ["\n## doctor\n", *table(section_keys(DoctorConfig, "doctor."))]
     parts += ["\n## study\n", *table(section_keys(StudyConfig, "study."))]
     for step in registry.parts("preprocess"):
         parts += [f"\n### data.preprocess step {step.name}: {step.about}\n", *table(section_keys(step.options, ""))]

@@ -12,7 +12,7 @@ LAYERS = {
     2: ["nn", "data"],
     3: ["models", "hf"],
     4: ["objectives", "optim", "checkpoint", "inference", "integrity", "publishing"],
-    5: ["tasks", "evaluation", "training"],
+    5: ["tasks", "evaluation", "training", "doctor"],
     6: ["report", "demo", "study"],
     7: ["cli", "__main__"],
 }

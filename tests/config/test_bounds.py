@@ -17,6 +17,7 @@ from llmtrain.config.from_checkpoint import FIXED, FIXED_KEYS
 from llmtrain.config.keys import key
 from llmtrain.config.load import load_config
 from llmtrain.config.reference import Key, keys, section_keys
+from llmtrain.config.sections.doctor import DoctorConfig
 from llmtrain.config.sections.generation import GenerationConfig
 from llmtrain.config.sections.preprocess import typed_steps
 from llmtrain.config.sections.show import ShowConfig
@@ -42,6 +43,7 @@ def all_numbers() -> Iterator[tuple[str, Key]]:
     for command in ("eval", "summarize"):
         yield from ((command, one) for one in numbers(list(keys(command).values())))
     yield from (("data show", one) for one in numbers(section_keys(ShowConfig, "show.")))
+    yield from (("doctor", one) for one in numbers(section_keys(DoctorConfig, "doctor.")))
     for step in registry.parts("preprocess"):
         yield from ((f"step {step.name}", one) for one in numbers(section_keys(step.options, "")))
     for one in keys("train").values():
@@ -123,9 +125,12 @@ def test_train_refuses_every_number_of_another_task_beyond_an_end_of_its_range(t
 
 
 @pytest.mark.parametrize("end", ["low", "high"])
-def test_data_show_refuses_every_number_beyond_an_end_of_its_range(end: str, tmp_path: Path) -> None:
-    given = beyond_all(numbers(section_keys(ShowConfig, "show.")), end)
-    result = warm_cli("data", "show", *(f"{path}={value}" for path, value in given.items()), cwd=tmp_path)
+@pytest.mark.parametrize(("command", "schema", "section"), [
+    (("data", "show"), ShowConfig, "show."), (("doctor",), DoctorConfig, "doctor.")])
+def test_a_commands_own_keys_refuse_every_number_beyond_an_end_of_its_range(
+        command: tuple[str, ...], schema: type, section: str, end: str, tmp_path: Path) -> None:
+    given = beyond_all(numbers(section_keys(schema, section)), end)
+    result = warm_cli(*command, *(f"{path}={value}" for path, value in given.items()), cwd=tmp_path)
     assert result.returncode == 2
     assert_all_told([line.removeprefix("llmtrain: ").strip() for line in result.stderr.splitlines()], given)
 

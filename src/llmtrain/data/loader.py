@@ -161,7 +161,15 @@ class StepLoader:
 
     def alone(self, step: int, row: int) -> Batch:
         """One row as a micro-batch of its own, as a step collates it."""
-        return self._collate(Request(step, step // self.steps_per_epoch, [row]))
+        return self.together(step, [row])
+
+    def together(self, step: int, rows: list[int]) -> Batch:
+        """Any rows as one micro-batch, as a step collates them."""
+        return self._collate(Request(step, step // self.steps_per_epoch, rows))
+
+    def first_of(self, task: str) -> int:
+        """The number of a task's first row; the only task's name is empty."""
+        return self._collate.first_of(task) if isinstance(self._collate, CollateParts) else 0
 
     def iterate(self, start_step: int) -> Generator[StepBatch]:
         """Steps from ``start_step`` on, without end.

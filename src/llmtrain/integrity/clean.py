@@ -31,8 +31,8 @@ PAIRS = re.compile(r"\.tmp-docstrings-[0-9a-f]{16}\.jsonl-\d+")  # in a cache it
 CHOICE = re.compile(r"\.tmp-[0-9a-f]{24}\.json-\d+")  # in selected/
 BASE = re.compile(r"\.tmp-(?:old-)?(?P<name>" + "|".join(map(re.escape, PACKAGED_BASES)) + ")")  # in bases/
 ROWS = re.compile(r"tmp[a-z0-9_]{8}")  # in features/, as datasets calls them: 0600, an Arrow stream
-COMPARED = re.compile(r"llmtrain-verify-resume-[a-z0-9_]{8}")  # in the system's folder for temporary files
-TRIALS = re.compile(r"(straight|stopped|again|strict)(\.jsonl\d*|\.log)?")  # what lies in it
+COMPARED = re.compile(r"llmtrain-(verify-resume|doctor)-[a-z0-9_]{8}")  # in the system's folder for temporary files
+TRIALS = re.compile(r"(straight|stopped|again|strict)(\.jsonl\d*|\.log)?|run|cache")  # what lies in it
 ARROW = b"\xff\xff\xff\xff"
 RESTED = 3600.0  # seconds
 REMOVED = (f"{STAGED}pruned-", f"{STAGED}old-")
@@ -111,7 +111,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _is_comparison(folder: Path) -> bool:
-    """Whether ``verify-resume`` made it."""
+    """Whether ``verify-resume`` or ``doctor`` made it."""
     return bool(COMPARED.fullmatch(folder.name)) and LOCK_NAME in (names := _names(folder)) and all(
         name == LOCK_NAME or TRIALS.fullmatch(name) for name in names)
 
@@ -147,7 +147,8 @@ def _of_comparison(folder: Path) -> list[Leftover]:
         for guarded in (folder, *(path.parent for path in folder.glob(f"*/{LOCK_NAME}"))):
             if not locks.enter_context(_held(guarded)):
                 return []
-        return [Leftover(folder, folder_size(folder), "the runs of a verify-resume that was killed", folder)]
+        command = folder.name.removeprefix("llmtrain-").rpartition("-")[0]
+        return [Leftover(folder, folder_size(folder), f"the runs of a {command} that was killed", folder)]
 
 
 def _of_cache(folder: Path, names: list[str]) -> Iterator[Leftover]:

@@ -24,7 +24,8 @@ from transformers.cache_utils import Cache, DynamicCache
 from llmtrain.core.errors import ConfigError
 from llmtrain.models.backbone.base_facts import Base
 from llmtrain.models.backbone.families import family_of, first_position, layers, pretrained_mlm_head
-from llmtrain.models.heads.base import EncoderStates
+from llmtrain.models.heads.base import EncoderStates, Removal
+from llmtrain.models.heads.removal import replaced
 from llmtrain.models.hf_config import LlmtrainPrefixConfig
 from llmtrain.models.seq2seq import LlmtrainForSeq2SeqLM, SourceOutput
 from llmtrain.models.task_model import sentences_of
@@ -169,6 +170,15 @@ class LlmtrainForPrefixLM(LlmtrainForSeq2SeqLM):
         places = torch.cat([self._places(ids_BS), self._places_behind(mask_BS, count)], 1)
         hidden = self._run(torch.cat([ids_BS, behind_BU], 1), torch.cat([above, below], 2), places, count)
         return hidden[:, :width], hidden[:, width + len(self.config.prompt_ids):]
+
+    def removals(self) -> dict[str, Removal]:
+        """The target's attention on the document, which is then another row's, and what the head has."""
+        whole = self._read_and_write
+
+        def apart(ids_BS: Tensor, mask_BS: Tensor, written_BT: Tensor) -> tuple[Tensor, Tensor]:
+            return whole(ids_BS, mask_BS, written_BT)[0], whole(ids_BS.roll(1, 0), mask_BS.roll(1, 0), written_BT)[1]
+
+        return {"attention on the document": lambda: replaced(self, "_read_and_write", apart), **super().removals()}
 
     def _behind_prompt(self, written_BT: Tensor) -> Tensor:
         prompt_P = torch.tensor(self.config.prompt_ids, dtype=torch.long, device=written_BT.device)

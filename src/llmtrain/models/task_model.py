@@ -36,7 +36,7 @@ from llmtrain.models.backbone.families import (
 )
 from llmtrain.models.backbone.long_context import embedded, encode_windows
 from llmtrain.models.backbone.pretrained import load_trunk, with_weights
-from llmtrain.models.heads.base import BaseParts, EncoderStates, Head, Sentences, Sizes
+from llmtrain.models.heads.base import BaseParts, EncoderStates, Head, Removal, Sentences, Sizes
 from llmtrain.models.hf_config import facts_of
 from llmtrain.models.output import Output
 from llmtrain.models.target_vocabulary import same_surface, target_settings, vocabulary_in
@@ -138,8 +138,7 @@ class TaskModel(PreTrainedModel):
         Tokens behind the last position are written as if they stood there.
         """
         limit = getattr(self.head, "positions_limit", None)
-        told = [f"{name}={tokens}" for name, tokens in keys.items() if limit is not None and tokens > limit]
-        if not told:
+        if not (told := [f"{name}={tokens}" for name, tokens in keys.items() if limit is not None and tokens > limit]):
             return None
         return (f"{' and '.join(told)} is more than the {limit} positions of head={self.head.options.name}, which "
                 f"cannot tell the tokens behind them apart; use {limit} or less, or a head without positions "
@@ -233,6 +232,10 @@ class TaskModel(PreTrainedModel):
     def task_nll(self, states: EncoderStates, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """(sum, count) of the task term l2, fp32 and 0-dim."""
         return cast(tuple[Tensor, Tensor], self.head.nll(states, batch["labels"]))
+
+    def removals(self) -> dict[str, Removal]:
+        """See :meth:`llmtrain.models.heads.base.Head.removals`; an architecture may have ways of its own."""
+        return self.head.removals()  # type: ignore[no-any-return]
 
     def predict(self, batch: dict[str, Any], config: GenerationConfig, evidence: bool = False) -> list[Output]:
         """Outputs for a batch of documents, as each architecture makes them.

@@ -16,7 +16,7 @@ from llmtrain.training.build_model import RunModel, build_model
 from llmtrain.training.build_optimization import RunOptimization, build_optimization
 from llmtrain.training.build_state import RunState, build_state
 from llmtrain.training.placement import moved
-from llmtrain.training.read_data import read_data
+from llmtrain.training.read_data import Sample, read_data
 from llmtrain.training.run_folder.claim import METRICS, RunFolder
 from llmtrain.training.seeds import make_deterministic
 from llmtrain.training.shared_speeds import shared_speeds
@@ -60,17 +60,18 @@ class Training:
 
 
 def build(spec: RunSpec, folder: RunFolder, accelerator: Accelerator, decided: str | None = None,
-          start: Path | None = None) -> Training:
+          start: Path | None = None, sample: Sample | None = None) -> Training:
     """Build a run.
 
     Args:
         decided: The format an earlier start of it settled on.
         start: The step folder that it goes on from.
+        sample: Build it on some of its rows; default: on all.
     """
     make_deterministic(spec.config)
     precision = Precision(spec.config.precision, accelerator.device, decided, shared_speeds(accelerator))
     say(precision.describe())
-    rows = read_data(spec, accelerator, precision, start)
+    rows = read_data(spec, accelerator, precision, start, sample)
     model = build_model(spec, Learnt.together({name: one.learnt for name, one in rows.items()}), accelerator, precision)
     data = build_data(spec, rows, model.transforms, accelerator)
     optimization = build_optimization(spec, model, data, accelerator, precision)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -50,12 +50,26 @@ class Rows:
     selector: Selector | None
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some of the rows, for who looks at a run without training it; what a task learns of the rows it does of all.
+
+    Attributes:
+        choose: Given a task's name in the run and its rows, those to go on with.
+        cache_dir: Where their token ids are kept.
+    """
+
+    choose: Callable[[str, Splits], Splits]
+    cache_dir: Path
+
+
 def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision, start: Path | None = None,
-              ) -> dict[str, Rows]:
+              sample: Sample | None = None) -> dict[str, Rows]:
     """The rows that the configuration names, by the task's name in the run.
 
     Args:
         start: The step folder that the run goes on from: its vocabulary of targets holds.
+        sample: Go on with some of them; default: all.
 
     Raises:
         ConfigError: The processes read different data.
@@ -64,14 +78,16 @@ def read_data(spec: RunSpec, accelerator: Accelerator, precision: Precision, sta
     found: dict[str, Rows] = {}
     for one in spec.tasks:
         try:
-            found[one.name] = _rows_of(one, spec, accelerator, precision, start)
+            found[one.name] = _rows_of(one, spec, accelerator, precision, start, sample)
         except DataError as error:
             raise DataError(one.member.told(line) for line in error.problems) from error
     return found
 
 
-def _rows_of(one: TaskSpec, spec: RunSpec, accelerator: Accelerator, precision: Precision, start: Path | None) -> Rows:
+def _rows_of(one: TaskSpec, spec: RunSpec, accelerator: Accelerator, precision: Precision, start: Path | None,
+             sample: Sample | None) -> Rows:
     config, tokenizer = one.config, spec.base.tokenizer
+    kept = config.data if sample is None else replace(config.data, cache_dir=str(sample.cache_dir))
     selector = selector_of(config.data, accelerator.device, precision)
     with accelerator.main_process_first():
         splits = load_splits(config.data, labelled=spec.terms.needs_targets)
@@ -82,7 +98,9 @@ def _rows_of(one: TaskSpec, spec: RunSpec, accelerator: Accelerator, precision: 
             splits.notes += one.task.notes_of(learnt, name, getattr(splits, name))
         if spec.terms.reads_labels:
             learnt = _with_row_labels(learnt, splits, config)
-        encode = partial(tokenize, tokenizer=tokenizer, config=config.data, sentences=one.sentence_input,
+        if sample is not None:
+            splits = sample.choose(one.name, splits)
+        encode = partial(tokenize, tokenizer=tokenizer, config=kept, sentences=one.sentence_input,
                          encoder=one.task.encoder, learnt=learnt)
         documents, told = as_read(splits.training, selector, tokenizer, config.data)
         train = with_labels(encode(documents), documents, learnt.row_labels)

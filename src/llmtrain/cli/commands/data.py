@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtrain.cli.options import Given
-from llmtrain.config.bounds import out_of_range
 from llmtrain.config.choices import LongMode
-from llmtrain.config.compose import parse, refuse_sweeps
-from llmtrain.config.convert import build
+from llmtrain.config.command_keys import own_keys
 from llmtrain.config.load import load_config
 from llmtrain.config.members import members_of
 from llmtrain.config.overrides.paths import path_value
@@ -41,8 +39,7 @@ def run(arguments: list[str], _given: Given) -> int:
     """``data show [OVERRIDE ...]``: train's overrides, or ``checkpoint=PATH`` and eval's; ``show.*`` are its own."""
     if not arguments or arguments[0] != "show":
         raise ConfigError(f"unknown command data {' '.join(arguments[:1])!r}; use llmtrain data show [OVERRIDE ...]")
-    overrides = [one for one in arguments[1:] if not one.startswith("show.")]
-    show = _own([one for one in arguments[1:] if one.startswith("show.")])
+    show, overrides = own_keys(ShowConfig, "show", arguments[1:])
     tasks, base, labelled = _configuration(overrides)
 
     from rich.console import Console
@@ -119,16 +116,6 @@ def _shortener(data: DataConfig, tokenizer: Tokenizer) -> Shorten | None:
     selector = selector_of(data, torch.device("cpu"), None)
     assert selector is not None
     return lambda texts: selector.shorten(texts, tokenizer, data.max_source_tokens).texts
-
-
-def _own(overrides: list[str]) -> ShowConfig:
-    parsed = parse(overrides)
-    refuse_sweeps(parsed, "give one value")
-    values = {o.key_or_group.removeprefix("show."): o.value() for o in parsed}
-    show: ShowConfig = build(ShowConfig, values, "show")
-    if problems := list(out_of_range(show, "show")):
-        raise ConfigError(problems)
-    return show
 
 
 def _configuration(overrides: list[str]) -> tuple[list[tuple[str, Any]], tuple[str, str | None], bool]:

@@ -6,11 +6,14 @@ Shapes: B rows, S source tokens, N sentences, T target tokens, D width of the tr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+Removal = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(slots=True)
@@ -164,6 +167,15 @@ class Head(nn.Module):
     def copy_evidence(self, target_ids_BT: Tensor, states: EncoderStates) -> tuple[Tensor, Tensor] | None:
         """(B, T) probability of copying and (B, T) source place pointed at; None for a head that does not copy."""
         return None
+
+    def removals(self) -> dict[str, Removal]:
+        """The ways on which a document reaches the output and that can be taken away, by name.
+
+        Inside such a context manager the head must do without: it reads another row's document there, or nothing.
+        ``llmtrain doctor`` lets the model learn a few rows with one of them alone, takes that one away and expects
+        another loss. By default none: that the document as a whole is read is tried without.
+        """
+        return {}
 
     def shift(self, labels_BT: Tensor) -> Tensor:
         """Decoder input: the start token, then the labels but for the last."""

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from llmtrain.data.batch import IGNORED
-from llmtrain.models.heads.base import BaseParts, EncoderStates, Head, Sizes
+from llmtrain.models.heads.base import BaseParts, EncoderStates, Head, Removal, Sizes
 from llmtrain.models.heads.copy import gold_log_probability, mix_all, mix_gold, smoothed
+from llmtrain.models.heads.removal import replaced
 from llmtrain.nn.attention import NEVER, tracing
 from llmtrain.nn.linear import Linear, linear, product
 
@@ -178,6 +179,13 @@ class WritingHead(Head):
         source_NS = self.copied_ids(states).repeat_interleave(input_BT.shape[1], 0)
         gate_N = self.gate_logits(decoded_BTW.flatten(0, 1), source_NS)
         return torch.sigmoid(gate_N).unflatten(0, target_ids_BT.shape), place_BT
+
+    def removals(self) -> dict[str, Removal]:
+        """The copy gate, which then never copies."""
+        if not self.options.copy_gate:
+            return {}
+        return {"copy gate": lambda: replaced(self, "gate_logits", lambda decoded_NW, source_NS: torch.full(
+            (len(decoded_NW),), NEVER, device=decoded_NW.device))}
 
     def copied_ids(self, states: EncoderStates) -> Tensor:
         """(B, S) the target token that each source token copies; :data:`NOTHING` where there is none."""

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llmtrain.models.heads.base import EncoderStates, Sizes
+from llmtrain.models.heads.base import EncoderStates, Removal, Sizes
 from llmtrain.models.heads.ext_abs.options import SOFT, ExtAbsHeadConfig
 from llmtrain.models.heads.extractive.scorer import SentenceScorer
+from llmtrain.models.heads.removal import replaced
 from llmtrain.models.heads.transformer.head import TransformerHead
 from llmtrain.nn.attention import NEVER
 
@@ -71,3 +72,7 @@ class ExtAbsHead(TransformerHead):
         order_BN = order_BN.masked_fill(~sentences.mask_BN, -torch.inf)
         best_BK = order_BN.topk(min(self.options.count, order_BN.shape[1]), dim=1).indices
         return torch.zeros_like(order_BN, dtype=torch.bool).scatter(1, best_BK, True) & sentences.mask_BN
+
+    def removals(self) -> dict[str, Removal]:
+        """What a transformer head has, and the steering by sentences."""
+        return {**super().removals(), "steering by sentences": lambda: replaced(self, "steer", lambda states: states)}

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmtrain.models.heads.base import BaseParts, EncoderStates, Sizes
+from llmtrain.models.heads.base import BaseParts, EncoderStates, Removal, Sizes
+from llmtrain.models.heads.removal import other_documents, replaced
 from llmtrain.models.heads.rnn.options import GruHeadConfig
 from llmtrain.models.heads.rnn.recurrence import State, recur
 from llmtrain.models.heads.rnn.recurrent_cache import document_parts, read_fed, read_state, write_fed, write_state
@@ -119,6 +120,14 @@ class RecurrentHead(WritingHead):
         first = torch.tanh(self.initial(mean_BD.to(self.initial.weight.dtype)))
         first = first.unflatten(1, (self.state_parts, self.options.layers, self.width))
         return tuple(part.transpose(0, 1).contiguous() for part in first.unbind(1))
+
+    def removals(self) -> dict[str, Removal]:
+        """Attention and the first state, which then read another row's document, and the copy gate."""
+        document, first = self._document, self.initial_state
+        return {"attention": lambda: replaced(self, "_document", lambda states, cache: document(
+                    other_documents(states), cache)),
+                "first state": lambda: replaced(self, "initial_state", lambda states: first(other_documents(states))),
+                **super().removals()}
 
 
 class GruHead(RecurrentHead):

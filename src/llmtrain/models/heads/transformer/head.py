@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain.core.errors import ConfigError
-from llmtrain.models.heads.base import BaseParts, EncoderStates, Sizes
+from llmtrain.models.heads.base import BaseParts, EncoderStates, Removal, Sizes
+from llmtrain.models.heads.removal import other_documents, replaced
 from llmtrain.models.heads.transformer.decoder import DecoderLayer
 from llmtrain.models.heads.transformer.options import TransformerHeadConfig
 from llmtrain.models.heads.transformer.warm_start import warm_start
@@ -65,6 +66,12 @@ class TransformerHead(WritingHead):
         for layer in self.layers:
             x = layer(x, memory, memory_mask, cache)
         return x
+
+    def removals(self) -> dict[str, Removal]:
+        """Cross-attention, which then reads another row's document, and the copy gate."""
+        decode = self.decode
+        return {"cross-attention": lambda: replaced(self, "decode", lambda ids_BT, states, cache=None: decode(
+            ids_BT, other_documents(states), cache)), **super().removals()}
 
 
 def _memory_mask(states: EncoderStates) -> Tensor | None:
