@@ -28,7 +28,9 @@ from running import Runs, copies, gradients, take, uneven
 CASES = {f"{base}-{accumulate}": ("trainer.processes=2", f"trainer.accumulate={accumulate}", f"objective.base={base}")
          for base in ("select", "mlm", "denoise") for accumulate in (1, 2)}
 # the weighting's own gradients are reduced by hand: two micro-batches on each process
+AUTO = ("objective.lam=auto", "objective.auto_steps=2")
 WEIGHTED: dict[str, tuple[str, ...]] = {
+    "fixed": AUTO,
     "pcgrad": (), "gradnorm": (), "uncertainty": (), "famo": (), "dwa": ("objective.dwa.window=1",),
     "linear": ("objective.lam_start=2", "objective.lam_steps=3"), "step": ("objective.step.steps=2",),
     "cosine": ("objective.lam_start=2", "objective.lam_steps=3")}

@@ -56,7 +56,8 @@ def test_a_weighting_has_the_terms_and_the_runs_seed() -> None:
 
 @pytest.mark.parametrize(("weighting", "trained", "told"), [
     ("gradnorm", {2}, None), ("gradnorm", {0, 1, 2}, None), ("gradnorm", {0, 1}, "gradients of the base's last layer"),
-    ("pcgrad", {0}, None), ("pcgrad", set(), "gradients of the base and"), ("fixed", set(), None), ("famo", {0}, None)])
+    ("pcgrad", {0}, None), ("pcgrad", set(), "gradients of the base and"), ("fixed", set(), None), ("famo", {0}, None),
+    ("auto", {0}, None), ("auto", set(), "objective.lam=auto reads gradients of the base and")])
 def test_what_a_weighting_reads_must_be_trained(weighting: str, trained: set[int], told: str | None,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     trunk = nn.ModuleList([nn.Linear(2, 2) for _ in range(3)])
@@ -64,7 +65,8 @@ def test_what_a_weighting_reads_must_be_trained(weighting: str, trained: set[int
     for index, layer in enumerate(trunk):
         layer.weight.requires_grad_(index in trained)
         layer.bias.requires_grad_(False)
-    problems = list(frozen_problems(weighting, trunk, "some"))
+    chosen = "objective.lam=auto" if weighting == "auto" else f"objective.weighting={weighting}"
+    problems = list(frozen_problems(config(chosen).objective, trunk, "some"))
     assert len(problems) == (told is not None)
     assert told is None or told in problems[0]
 

@@ -14,7 +14,7 @@ from llmtrain.config.convert import hints
 from llmtrain.config.keys import RESULTS
 from llmtrain.config.plain import plain
 from llmtrain.config.schema import SCHEMAS, TrainConfig
-from llmtrain.config.sections.objective import objective_schema
+from llmtrain.config.sections.objective import AUTO, objective_schema
 from llmtrain.config.sections.optim import optim_schema
 from llmtrain.config.sections.task import own_sections, shared_sections
 
@@ -65,6 +65,11 @@ class Key:
         return []
 
     @property
+    def word(self) -> str | None:
+        """The word that may stand in the place of a number."""
+        return AUTO if self.path == "objective.lam" else None
+
+    @property
     def expects(self) -> str:
         """What a value must be, for messages."""
         if self.choices:
@@ -73,14 +78,15 @@ class Key:
         if isinstance(entry, type) and is_dataclass(entry):
             return f"a list of {{{', '.join(f'{field.name}: ...' for field in fields(entry))}}}"
         kinds = {int: "a whole number", float: "a number", str: "a text", list: "a list"}
-        return kinds.get(get_origin(self.type) or self.type, "a value of this key's type")
+        kind = kinds.get(get_origin(self.type) or self.type, "a value of this key's type")
+        return kind if self.word is None else f"{kind} or {self.word}"
 
 
 def annotated(annotation: Any) -> tuple[Any, bool]:
     """A field's type without None, and whether null is a value."""
     if get_origin(annotation) in (Union, types.UnionType):
         left = [a for a in get_args(annotation) if a is not type(None)]
-        whole = bool if bool in left else Any  # true, false or a word: see Key.choices
+        whole = next((one for one in (bool, float) if one in left), Any)  # or a word: see Key.choices and Key.word
         return (left[0] if len(left) == 1 else whole), len(left) < len(get_args(annotation))
     return annotation, annotation is Any
 

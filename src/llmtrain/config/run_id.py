@@ -20,7 +20,7 @@ from llmtrain.config.members import is_several, members_of
 from llmtrain.config.plain import plain
 from llmtrain.config.reference import keys
 from llmtrain.config.schema import TrainConfig
-from llmtrain.config.sections.objective import base_terms_of, needs_targets, terms_of
+from llmtrain.config.sections.objective import AUTO, base_terms_of, measures_lambda, needs_targets, terms_of
 from llmtrain.config.sections.task import MEMBERS
 
 HASH_LENGTH = 8
@@ -51,7 +51,11 @@ def result_dict(config: Any, by_path: bool = False) -> dict[str, Any]:
                    if part.name not in used]
         for name in ("base", "lam", "terms"):
             del flat[f"objective.{name}"]
-        flat |= {f"objective.lam.{term.name}": term.lam for term in terms_of(config.objective)}
+        measured = measures_lambda(config.objective)
+        flat |= {f"objective.lam.{term.name}": AUTO if measured and term.of_task else term.lam
+                 for term in terms_of(config.objective)}
+        if not measured:
+            unused.append("objective.auto_steps")
         if config.data.unlabelled is None or not needs_targets(config.objective):
             unused.append("data.unlabelled_share")
         if config.tuning.name is not TuningName.lora:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from llmtrain import registry
 from llmtrain.config.schema import TrainConfig
+from llmtrain.config.sections.objective import Term, measures_lambda
 from llmtrain.config.terms import terms_of_run
 from llmtrain.core.errors import LlmtrainError
 
@@ -31,10 +32,30 @@ def problems_of_weighting(config: TrainConfig) -> Iterator[str]:
     if facts.get("trunk") and config.model.freeze == "all":
         yield f"{chosen} reads gradients of the base and model.freeze=all leaves none; use objective.weighting=fixed"
     yield from _course(config, bool(facts.get("course")), chosen)
+    if measures_lambda(objective):
+        yield from _measured(config, terms)
+        chosen = "objective.lam=auto"
     best = config.trainer.best_metric
-    if facts.get("moves") and (best == "loss.total" or best.endswith(".weighted")):
+    if (facts.get("moves") or measures_lambda(objective)) and (best == "loss.total" or best.endswith(".weighted")):
         yield (f"trainer.best_metric={best} changes its meaning as {chosen} moves the weights; choose a metric of the "
                "task or loss.TERM")
+
+
+def _measured(config: TrainConfig, terms: list[Term]) -> Iterator[str]:
+    """objective.lam=auto needs two gradients on a base that is trained, and steps that are left after it."""
+    objective, most = config.objective, config.trainer.max_steps
+    if len({term.of_task for term in terms}) < 2:
+        yield (f"objective.lam=auto balances a base term with the {objective.task_term} and objective.base="
+               f"{objective.base} has none; choose an objective.base, or leave objective.lam out")
+    if objective.weighting != "fixed":
+        yield (f"objective.lam=auto and objective.weighting={objective.weighting} both say what lambda is; give "
+               "objective.lam a number, or use objective.weighting=fixed")
+    if config.model.freeze == "all":
+        yield ("objective.lam=auto reads gradients of the base and model.freeze=all leaves none; give objective.lam a "
+               "number")
+    if most is not None and objective.auto_steps >= most:
+        yield (f"objective.lam=auto is measured over objective.auto_steps={objective.auto_steps} steps, all of "
+               f"trainer.max_steps={most}; lower objective.auto_steps")
 
 
 def _course(config: TrainConfig, moves: bool, chosen: str) -> Iterator[str]:

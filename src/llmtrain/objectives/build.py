@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from llmtrain import registry
-from llmtrain.config.sections.objective import ObjectiveConfig
+from llmtrain.config.sections.objective import ObjectiveConfig, measures_lambda
 from llmtrain.config.terms import Terms
 from llmtrain.data.special_tokens import id_count
 from llmtrain.data.tokenizer import Tokenizer
@@ -20,6 +20,7 @@ from llmtrain.models.heads.base import Head
 from llmtrain.models.task_model import TaskModel
 from llmtrain.objectives.base import Objective, Transform, Vocabulary
 from llmtrain.objectives.joint_module import JointModule
+from llmtrain.objectives.weighting.auto_lambda import AutoLambda
 from llmtrain.objectives.weighting.base import Weighting
 
 
@@ -41,23 +42,28 @@ def build_objectives(names: tuple[str, ...], options: ObjectiveConfig, model: Ta
 
 
 def build_weighting(options: ObjectiveConfig, terms: Terms, seed: int) -> Weighting:
-    """The weighting the configuration names, over its terms."""
+    """The weighting the configuration names, over its terms; one of its own where lambda is measured."""
+    if measures_lambda(options):
+        return AutoLambda(options, terms.every, seed)
     weighting: Weighting = registry.resolve("weighting", options.weighting)(options, terms.every, seed)
     return weighting
 
 
-def frozen_problems(chosen: str, trunk: nn.Module, freeze: str) -> Iterator[str]:
-    """A line where the weighting ``chosen`` reads gradients of a part of the base of which nothing is trained.
+def frozen_problems(objective: ObjectiveConfig, trunk: nn.Module, freeze: str) -> Iterator[str]:
+    """A line where the weighting reads gradients of a part of the base of which nothing is trained.
 
     Args:
         trunk: With what is held still needing no gradient.
         freeze: model.freeze, for the line.
     """
-    facts = registry.get("weighting", chosen).requires
+    facts = registry.get("weighting", objective.weighting).requires
+    measured = measures_lambda(objective)
+    chosen = "objective.lam=auto" if measured else f"objective.weighting={objective.weighting}"
     read, name = (layers(trunk)[-1], "the base's last layer") if facts.get("last_layer") else (trunk, "the base")
-    if facts.get("trunk") and not any(parameter.requires_grad for parameter in read.parameters()):
-        yield (f"objective.weighting={chosen} reads gradients of {name} and model.freeze={freeze} leaves none; freeze "
-               "fewer layers, or use objective.weighting=fixed")
+    if (measured or facts.get("trunk")) and not any(parameter.requires_grad for parameter in read.parameters()):
+        instead = "give objective.lam a number" if measured else "use objective.weighting=fixed"
+        yield (f"{chosen} reads gradients of {name} and model.freeze={freeze} leaves none; freeze fewer layers, or "
+               f"{instead}")
 
 
 def transforms_of(terms: Terms, module: JointModule, head: Head | None = None) -> list[Transform]:

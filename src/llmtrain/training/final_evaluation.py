@@ -74,6 +74,7 @@ def finish(run: Training, show: Callable[[dict[str, Any], list[dict[str, Any]]],
         precision=run.precision.report(), steps=progress.step, skipped_steps=progress.skipped,
         seconds=progress.seconds, tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
         peak_memory_bytes=train_peak)
+    results |= run.model.weighting.report()
     results |= {"losses": losses, "kept_in": run.precision.kept_in(), "best_step": best_step,
                 "averaged_steps": averaged, "data_hash": run.data.content_hash,
                 "world_size": run.accelerator.num_processes, "config": to_dict(run.config)}

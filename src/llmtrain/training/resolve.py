@@ -80,7 +80,7 @@ def _layer_problems(config: TrainConfig, base: Base) -> list[str]:
         return []
     for parameter in frozen:
         parameter.requires_grad_(False)
-    return list(frozen_problems(config.objective.weighting, trunk, config.model.freeze))
+    return list(frozen_problems(config.objective, trunk, config.model.freeze))
 
 
 def _length_problems(one: TaskSpec, base: Base) -> Iterator[str]:

@@ -14,13 +14,22 @@ import torch
 from helpers import pairs, warm_cli, write_jsonl
 from llmtrain.core.errors import ConfigError
 from llmtrain.objectives.weighting.pcgrad import projected
-from running import Runs, copies, take
+from llmtrain.training.diagnostics.gradient_probe import probe
+from running import Runs, copies, gradients, take
 from stopping import same, stop_at
 
 MOVING = {"linear": ("objective.lam_start=2", "objective.lam_steps=3"),
           "cosine": ("objective.lam_start=2", "objective.lam_steps=3"), "step": ("objective.step.steps=2",),
           "uncertainty": ("objective.uncertainty.lr=0.1",), "dwa": ("objective.dwa.window=1",),
-          "gradnorm": ("objective.gradnorm.lr=0.1",), "pcgrad": (), "famo": ("objective.famo.lr=0.1",)}
+          "gradnorm": ("objective.gradnorm.lr=0.1",), "pcgrad": (), "famo": ("objective.famo.lr=0.1",),
+          "auto": ("objective.lam=auto", "objective.auto_steps=3")}
+
+
+def chosen(name: str) -> list[str]:
+    return [*MOVING[name], *([] if name == "auto" else [f"objective.weighting={name}"])]
+
+
+AUTO = ("objective.lam=auto", "objective.auto_steps=2")
 
 
 @pytest.fixture
@@ -49,7 +58,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", MOVING)
 def test_a_stopped_run_goes_on_bitwise(name: str, command: list[str], tmp_path: Path,
                                        monkeypatch: pytest.MonkeyPatch) -> None:
-    command = [*command, f"objective.weighting={name}", *MOVING[name]]
+    command = [*command, *chosen(name)]
     straight = warm_cli(*command, "run.name=straight", cwd=tmp_path)
     assert straight.returncode == 0, straight.stderr
     stop_at(monkeypatch, 2)
@@ -96,6 +105,42 @@ def test_a_probe_changes_nothing_and_tells_what_pulls(options: tuple[str, ...], 
         assert (f"probe at step {row['step']}: gradient on the base select {row['probe.select.norm']:.3g}, summary "
                 f"{whole:.3g};") in probed.stdout
         assert f"; objective.lam={lam:.3g} would balance them" in probed.stdout
+
+
+def test_auto_makes_both_terms_pull_alike_and_is_then_fixed(runs: Runs) -> None:
+    """The ratio of the gradients that the probe finds; a step trains with the mean of those known by then."""
+    run = runs(*AUTO, "precision=fp32", "trainer.accumulate=2")
+    weighting, ratios, used = run.model.weighting, [], []
+    for _ in range(3):
+        step = run.state.progress.step
+        (batch,) = [one for _, one in zip(range(1), run.data.loader.iterate(step), strict=False)]
+        micro = [run.to_device(part) for part in batch.micro]
+        work = run.optimization.step.work(micro, run.optimization.step.agree(micro, 0.0, 0, False), step)
+        found = probe(work, weighting.lams)
+        assert found is not None
+        ratios.append(found.values["probe.lam.summary"] / found.values["probe.lam.select"])
+        used.append(take(run)[0].weights)
+    assert used[0] == pytest.approx({"select": 1, "summary": ratios[0]}, rel=1e-5)
+    both = math.sqrt(ratios[0] * ratios[1])
+    assert used[1]["summary"] == pytest.approx(both, rel=1e-5) and used[2]["summary"] == used[1]["summary"]
+    assert weighting.report() == {"lam": {"value": used[1]["summary"], "measured_steps": 2}}
+    assert abs(ratios[2] / both - 1) > 1e-3
+
+
+def test_auto_does_not_count_steps_in_which_a_term_does_not_reach_the_base(runs: Runs) -> None:
+    run = runs(*AUTO, "objective.base=mlm", "objective.mlm.fraction=0.6", "objective.mlm.warm_steps=2")
+    first, second, third = take(run, 3)
+    assert first.weights["summary"] == second.weights["summary"] == 1.0 != third.weights["summary"]
+    assert run.model.weighting.report()["lam"]["measured_steps"] == 1
+
+
+def test_auto_takes_the_step_that_its_lambda_would_take(runs: Runs) -> None:
+    one = runs(*AUTO, "precision=fp32", "optim.clip_norm=0")
+    lam = take(one)[0].weights["summary"]
+    other = runs(f"objective.lam={lam!r}", "precision=fp32", "optim.clip_norm=0")
+    take(other)
+    for name, gradient in gradients(other).items():
+        assert torch.allclose(gradient, gradients(one)[name], rtol=1e-4, atol=1e-7), name
 
 
 def test_projection_takes_the_part_against_the_other_off() -> None:
@@ -148,9 +193,9 @@ def test_famo_weighs_by_the_inverse_loss(runs: Runs) -> None:
     assert sum(result.weights.values()) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("name", ["uncertainty", "dwa", "gradnorm", "pcgrad", "famo"])
+@pytest.mark.parametrize("name", ["uncertainty", "dwa", "gradnorm", "pcgrad", "famo", "auto"])
 def test_a_step_that_overflows_leaves_no_trace(name: str, runs: Runs) -> None:
-    run = runs("precision=fp16", "precision.init_scale=1e30", f"objective.weighting={name}", *MOVING[name])
+    run = runs("precision=fp16", "precision.init_scale=1e30", *chosen(name))
     before, kept = copies(run), json.dumps(run.model.weighting.save()[1])
     (result,) = take(run)
     assert result.skipped
@@ -168,7 +213,14 @@ def test_a_step_that_overflows_leaves_no_trace(name: str, runs: Runs) -> None:
     (("objective.lam_start=1", "objective.lam_steps=5"), "objective.lam_start and objective.lam_steps are set"),
     (("objective.weighting=gradnorm", "model.freeze=all"), "model.freeze=all leaves none"),
     (("objective.weighting=uncertainty", "objective.lam=0"), "summary's is 0; give it more than 0"),
-    (("objective.weighting=dwa", "trainer.best_metric=loss.total"), "changes its meaning")])
+    (("objective.weighting=dwa", "trainer.best_metric=loss.total"), "changes its meaning"),
+    (("objective.lam=otto",), "objective.lam=otto is not a number or auto or null; give one"),
+    (("objective.lam=auto", "objective.auto_steps=4"), "all of trainer.max_steps=4; lower objective.auto_steps"),
+    ((*AUTO, "objective=task_only"), "balances a base term with the summary and objective.base=none has none"),
+    ((*AUTO, "objective.weighting=famo"), "both say what lambda is"),
+    ((*AUTO, "model.freeze=all"), "model.freeze=all leaves none; give objective.lam a number"),
+    ((*AUTO, "trainer.best_metric=loss.summary.weighted"), "objective.lam=auto moves the weights"),
+    ((*AUTO, "objective.terms=[{name: mlm}, {name: summary}]"), "objective.lam=auto and objective.terms contradict")])
 def test_what_does_not_fit_is_one_line(overrides: tuple[str, ...], told: str, tmp_path: Path) -> None:
     refused = warm_cli("train", "trainer.max_steps=4", *overrides, cwd=tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)

@@ -107,7 +107,7 @@ def value_problem(key: Key, value: Any, shown: str) -> str | None:
 
     ``shown``: the value as it was written.
     """
-    if isinstance(value, str) and ("${" in value or value in key.choices):  # a key may be true, false or a word
+    if isinstance(value, str) and ("${" in value or value in (*key.choices, key.word)):
         return None
     from omegaconf import BooleanNode, EnumNode, FloatNode, IntegerNode
     from omegaconf.errors import ValidationError

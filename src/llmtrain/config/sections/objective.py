@@ -10,7 +10,9 @@ from typing import ClassVar
 from llmtrain import registry
 from llmtrain.config.keys import key
 from llmtrain.config.sections.task import DEFAULT
-from llmtrain.core.errors import ConfigError
+from llmtrain.core.errors import ConfigError, shorten
+
+AUTO = "auto"  # of objective.lam: measured in the run
 
 
 @dataclass(kw_only=True, slots=True)
@@ -31,7 +33,10 @@ class ObjectiveConfig:
     task_term: ClassVar[str]
 
     base: str | None = key("select", "base model's own loss l1: none, or a registered objective")
-    lam: float | None = key(0.5, "lambda: weight of l2 relative to l1; null: l1 alone", "ratio", min=0)
+    lam: float | int | str | None = key(0.5, "lambda: weight of l2 relative to l1; null: l1 alone; auto: what balances "
+                                             "the gradients of both on the base, measured over the first auto_steps "
+                                             "steps and fixed from there on", "ratio", min=0)
+    auto_steps: int = key(20, "lam=auto: steps over which it is measured", "steps", late=True, min=1)
     terms: list[TermConfig] | None = key(None, "every term with its weight, [{name: mlm, lam: 1}, {name: TASK_TERM, "
                                                "lam: 0.5}]; what base and lam are the short form of")
     weighting: str = key("fixed", "how the terms are weighed: fixed, or a registered weighting")
@@ -69,7 +74,16 @@ def terms_of(objective: ObjectiveConfig) -> tuple[Term, ...]:
         return () if objective.base is None or objective.lam is None else (Term(objective.task_term, 1.0, True),)
     assert objective.base is not None
     base = Term(objective.base, 1.0)
-    return (base,) if objective.lam is None else (base, Term(objective.task_term, objective.lam, True))
+    if objective.lam is None:
+        return (base,)
+    # what is measured starts from nothing: 1 stands for it until there is a figure
+    lam = 1.0 if isinstance(objective.lam, str) else float(objective.lam)
+    return base, Term(objective.task_term, lam, True)
+
+
+def measures_lambda(objective: ObjectiveConfig) -> bool:
+    """Whether lambda is measured in the run, ``objective.lam=auto``."""
+    return objective.lam == AUTO and objective.terms is None
 
 
 def base_terms_of(objective: ObjectiveConfig) -> tuple[str, ...]:
@@ -119,6 +133,8 @@ def reads_labels(objective: ObjectiveConfig) -> bool:
 
 def problems_of_terms(objective: ObjectiveConfig) -> Iterator[str]:
     """What is wrong with the terms, one line each."""
+    if isinstance(objective.lam, str) and objective.lam != AUTO:
+        yield f"objective.lam={shorten(objective.lam, 40)} is neither a number nor auto; give one of them"
     terms = terms_of(objective)
     if not terms:
         yield ("the objective has no term; set objective.base to a registered objective or objective.lam to a number, "
@@ -139,6 +155,8 @@ def _contradiction(objective: ObjectiveConfig, lams: dict[str, float]) -> str | 
     if objective.base is not None and {objective.base} - {"none"} != lams.keys() - {objective.task_term}:
         return f"objective.base={objective.base}"
     base = lams.get(objective.base or "", 1.0)
+    if isinstance(objective.lam, str):
+        return f"objective.lam={shorten(objective.lam, 40)}"
     if objective.lam is not None and objective.base != "none" and lams.get(objective.task_term) != objective.lam * base:
         return f"objective.lam={objective.lam:g}"
     return None

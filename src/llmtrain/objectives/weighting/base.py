@@ -88,6 +88,10 @@ class Weighting(nn.Module):
     def load(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
         """Take it back."""
 
+    def report(self) -> dict[str, Any]:
+        """What results.json tells of it; nothing where every weight stands in the configuration."""
+        return {}
+
     def describe(self) -> str:
         """The startup line: what is added up in this run, with which weights."""
         base, of_task = ([term for term in self.terms if term.of_task is which] for which in (False, True))
