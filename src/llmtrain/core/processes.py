@@ -102,11 +102,25 @@ def _begin(parent: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _end_with_parent(signal.SIGKILL)
     if os.getppid() != parent:  # it had ended before the system was asked
         os._exit(1)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+
+
+def _end_with_parent(number: int) -> None:
+    """Let the system send this process a signal when its parent ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def stop_with(starter: int) -> None:
+    """Ask this process to stop, by SIGTERM, when the process that started it ends, however that ends."""
+    _end_with_parent(signal.SIGTERM)
+    try:
+        os.kill(starter, 0)
+    except ProcessLookupError:  # it had ended before the system was asked
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

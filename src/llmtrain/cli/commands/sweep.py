@@ -5,12 +5,9 @@ Accelerate's singletons, signal handlers and memory peaks must not carry over fr
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
-from types import FrameType, TracebackType
-from typing import IO, Any, Self
+from typing import Any
 
 from llmtrain import plugins
 from llmtrain.cli.commands.sweep_names import going_on, named_jobs
@@ -19,8 +16,9 @@ from llmtrain.config.load import load, load_config
 from llmtrain.config.overrides import config_files
 from llmtrain.config.overrides.texts import quote_overrides
 from llmtrain.config.schema import TrainConfig
+from llmtrain.core.children import Forwarding
 from llmtrain.core.errors import ConfigError, redact
-from llmtrain.core.signals import Handler, give_back, handle, stops, tell_unhandled
+from llmtrain.core.signals import tell_unhandled
 from llmtrain.core.stdio import write_data
 
 
@@ -86,48 +84,3 @@ def run(overrides: list[str]) -> int:
     if forwarding.signals:
         return 128 + forwarding.signals[0]
     return next((code for code in codes if code), 0)
-
-
-class Forwarding:
-    """Runs children one at a time and hands on what asks to stop: each saves, and is waited for.
-
-    The signals in ``also`` are handed on too and stop nothing; between two children they are lost.
-
-    A child has a process group of its own, else a terminal's Ctrl-C would reach it twice, which means `at once`. It and
-    what it starts import nothing from the current folder, which `python -m` alone would put first.
-    """
-
-    def __init__(self, also: tuple[int, ...] = ()) -> None:
-        self.signals: list[int] = []
-        self._also = also
-        self._child: subprocess.Popen[bytes] | None = None
-        self._previous: dict[int, Handler] = {}
-
-    def run(self, command: list[str], output: IO[bytes] | None = None) -> int:
-        """The exit code; what it prints goes to ``output``, where one is given."""
-        if self.signals:
-            return 128 + self.signals[0]
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._also)  # a child inherits it and lifts it once it is up
-        try:
-            self._child = subprocess.Popen(command, process_group=0, stdout=output, stderr=output,
-                                           env={**os.environ, "PYTHONSAFEPATH": "1"})
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if self.signals:  # it came while the child was being made
-            self._child.send_signal(self.signals[0])
-        return self._child.wait()
-
-    def _forward(self, number: int, _frame: FrameType | None) -> None:
-        if number not in self._also:
-            self.signals.append(number)
-        if self._child is not None:
-            self._child.send_signal(number)
-
-    def __enter__(self) -> Self:
-        for number in (*stops(), *self._also):
-            handle(number, self._forward, self._previous)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        give_back(self._previous)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import glob
-import hashlib
-import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from llmtrain.config.job_name import job_name, short_keys
 from llmtrain.config.overrides.paths import quote
 from llmtrain.config.overrides.texts import quote_overrides
 from llmtrain.config.run_id import other_run, result_dict
@@ -17,8 +15,6 @@ from llmtrain.config.stored import read_config
 from llmtrain.core.errors import ConfigError, LlmtrainError
 
 NAME = "run.name"
-LONGEST = 100  # characters of what is put behind a sweep's name
-UNSAFE = re.compile(r"[^A-Za-z0-9._+=-]")
 CONFIG = "config.yaml"
 
 
@@ -50,26 +46,11 @@ def named_jobs(parsed: list[Any]) -> list[list[str]]:
     if (name := names[-1].value()) is None:
         return [[*job, f"{NAME}=null"] for job in jobs]
     swept = [index for index, override in enumerate(others) if override.is_sweep_override()]
-    keys = _short([others[index].key_or_group for index in swept])
-    found = [f"{name}{_behind([(key, job[index].partition('=')[2]) for key, index in zip(keys, swept, strict=True)])}"
-             for job in jobs]
+    keys = short_keys([others[index].key_or_group for index in swept])
+    changes = [[(key, job[index].partition("=")[2].strip("'")) for key, index in zip(keys, swept, strict=True)]
+               for job in jobs]
+    found = [f"{name}-{job_name(changed)}" if changed else name for changed in changes]
     return [[*job, f"{NAME}={quote(one)}"] for job, one in zip(jobs, found, strict=True)]
-
-
-def _short(keys: list[str]) -> list[str]:
-    """The last part of each key, where no other has the same."""
-    last = [key.rpartition(".")[2] for key in keys]
-    many = Counter(last)
-    return [short if many[short] == 1 else key for key, short in zip(keys, last, strict=True)]
-
-
-def _behind(changes: list[tuple[str, str]]) -> str:
-    """``-lam=0.3-seed=1``; what a folder's name cannot hold is left out, and a digest keeps the names apart."""
-    plain = "".join(f"-{key}={value.strip(chr(39))}" for key, value in changes)
-    safe = UNSAFE.sub("_", plain)
-    if safe == plain and len(safe) <= LONGEST:
-        return safe
-    return f"{safe[:LONGEST - 9]}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
 
 
 def going_on(jobs: list[list[str]], configs: list[TrainConfig], overrides: list[str]) -> list[list[str]]:

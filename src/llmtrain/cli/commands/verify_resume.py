@@ -21,6 +21,7 @@ from llmtrain.cli.options import STEPS, STOP, TRACE, Given
 from llmtrain.config.load import load_config
 from llmtrain.config.overrides import config_files
 from llmtrain.config.schema import TrainConfig
+from llmtrain.core.children import Forwarding
 from llmtrain.core.errors import ConfigError, LlmtrainError, NumericsError, ResourceError, Stopped
 from llmtrain.core.lock import FolderLock
 
@@ -57,7 +58,8 @@ def _fixed(steps: int) -> list[str]:
     return [f"trainer.max_steps={steps}", "trainer.max_epochs=null", "trainer.max_minutes=null",
             "trainer.eval_every=null", "trainer.save_every=null", f"trainer.eval_rows={ROWS}",
             f"trainer.log_every={steps}", "trainer.patience=null", "trainer.tracker=none", "run.extend_from=null",
-            "run.resume=auto", "data.max_test_rows=0", "eval.baselines=false", "eval.bootstrap_samples=5"]
+            "run.resume=auto", f"objective.auto_steps={max(1, steps // 3)}", "data.max_test_rows=0",
+            "eval.baselines=false", "eval.bootstrap_samples=5"]
 
 
 class _Trials:
@@ -73,8 +75,6 @@ class _Trials:
         Raises:
             LlmtrainError: It ended otherwise than it should; its last line is told, with its exit code.
         """
-        from llmtrain.cli.commands.sweep import Forwarding
-
         trace = self._folder / f"{name}.jsonl"
         command = [sys.executable, "-m"]
         if self._processes > 1:
