@@ -12,6 +12,7 @@ from llmtrain import registry
 from llmtrain.config.reference import Key, keys, section_keys
 from llmtrain.config.schema import SCHEMAS
 from llmtrain.config.sections.show import ShowConfig
+from llmtrain.config.sections.study import StudyConfig
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TARGET, COMBINATIONS = DOCS / "configuration.md", DOCS / "records" / "combinations.json"
@@ -47,6 +48,7 @@ def text() -> str:
         if command != "train":
             parts += [f"\n## {command}\n", *table([key for path, key in keys(command).items() if path not in train])]
     parts += ["\n## data show\n", *table(section_keys(ShowConfig, "show."))]
+    parts += ["\n## study\n", *table(section_keys(StudyConfig, "study."))]
     for step in registry.parts("preprocess"):
         parts += [f"\n### data.preprocess step {step.name}: {step.about}\n", *table(section_keys(step.options, ""))]
     return "\n".join(parts) + "\n"

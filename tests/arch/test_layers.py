@@ -13,7 +13,7 @@ LAYERS = {
     3: ["models", "hf"],
     4: ["objectives", "optim", "checkpoint", "inference", "integrity"],
     5: ["tasks", "evaluation", "training"],
-    6: ["report", "demo"],
+    6: ["report", "demo", "study"],
     7: ["cli", "__main__"],
 }
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}

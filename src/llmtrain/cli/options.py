@@ -57,6 +57,9 @@ PORT = Option("--port", "N", fits=_count, problem="--port needs a number, not {v
 STEPS, STOP = (Option(name, "N", fits=_count, problem=f"{name} needs a number of steps, not {{value!r}}; use {name} 6")
                for name in ("--steps", "--stop"))
 TRACE = Option("--trace", "FILE", hidden=True, fits=lambda value: True)
+PAUSE = Option("--pause", "N", hidden=True, fits=_count, problem="--pause needs a number of steps, not {value!r}")
+STARTER = Option("--starter", "PID", hidden=True, fits=_count, problem="--starter needs a process id, not {value!r}")
+PLAN = Option("--plan")
 
 Given = dict[Option, list[str]]  # what each option was given, in order; one "" for each time a switch stands there
 

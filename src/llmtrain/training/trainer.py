@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -77,6 +78,11 @@ def take_steps(run: Training, signals: StopSignals, bar: Progress, observe: Obse
                 save(run)
             if ended(run):
                 break
+
+
+def paused_after(steps: int) -> Observer:
+    """What asks a run to stop once so many steps are done; it goes on from there as after any stop."""
+    return lambda run, _micro: signal.SIGTERM if run.state.progress.step >= steps else 0
 
 
 def ended(run: Training) -> bool:

@@ -9,9 +9,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from llmtrain.cli.commands.print_configuration import print_configuration
-from llmtrain.cli.options import CFG, MULTIRUN, Given
+from llmtrain.cli.options import CFG, MULTIRUN, PAUSE, STARTER, Given
 from llmtrain.core.errors import Terminated
 from llmtrain.core.logging import is_main, keep_going, say
+from llmtrain.core.processes import stop_with
 from llmtrain.core.signals import await_save_requests, handle, stops, tell_unhandled
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 def run(overrides: list[str], given: Given) -> int:
     """Train as configured, or show the configuration; ``--multirun`` does so for each of many."""
     await_save_requests()  # before anything that takes time
+    if STARTER in given:
+        stop_with(int(given[STARTER][-1]))
     if MULTIRUN in given:
         from llmtrain.cli.commands import sweep
 
@@ -36,11 +39,15 @@ def run(overrides: list[str], given: Given) -> int:
     config = load_config("train", overrides, multirun=True)
     config.command = ["train", *plugins.arguments(), *config_files.arguments(), *overrides]
     keep_going()
-    return start_or_go_on(config)
+    return start_or_go_on(config, int(given[PAUSE][-1]) if PAUSE in given else None)
 
 
-def start_or_go_on(config: TrainConfig) -> int:
-    """Train in the run's folder; an unfinished run is gone on with, a finished one printed again."""
+def start_or_go_on(config: TrainConfig, pause: int | None = None) -> int:
+    """Train in the run's folder; an unfinished run is gone on with, a finished one printed again.
+
+    Args:
+        pause: Stop as by SIGTERM once so many steps are done, should the run be longer.
+    """
     from llmtrain.training.run_folder.claim import RunFolder
 
     for number in stops():
@@ -57,7 +64,7 @@ def start_or_go_on(config: TrainConfig) -> int:
                 _print(folder.finished_results, stored_rows(folder.path / "predictions.jsonl"))
                 _show(config, folder)
             return 0
-        return _train(config, folder)
+        return _train(config, folder, pause)
     except BaseException:
         folder.abandon()
         raise
@@ -65,12 +72,12 @@ def start_or_go_on(config: TrainConfig) -> int:
         folder.release()
 
 
-def _train(config: TrainConfig, folder: RunFolder) -> int:
+def _train(config: TrainConfig, folder: RunFolder, pause: int | None) -> int:
     from llmtrain.training.distributed import others_told
     from llmtrain.training.final_evaluation import finish
     from llmtrain.training.library_state import libraries_as_found
     from llmtrain.training.start import start_processes, start_training
-    from llmtrain.training.trainer import ended, train
+    from llmtrain.training.trainer import ended, paused_after, train
 
     with libraries_as_found():
         accelerator = start_processes(config, folder)
@@ -81,7 +88,7 @@ def _train(config: TrainConfig, folder: RunFolder) -> int:
                 purge = {"purge_step": training.state.progress.step + 1}
                 accelerator.init_trackers("llmtrain", init_kwargs={"tensorboard": purge})
             if not ended(training):
-                train(training)
+                train(training, None if pause is None else paused_after(pause))
             finish(training, _print)
             accelerator.end_training()
     if is_main():
