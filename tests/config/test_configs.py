@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hydra.core.config_store import ConfigStore
 
 from helpers import warm_cli
 from llmtrain import registry
@@ -213,3 +214,23 @@ def test_the_best_metric_is_checked_before_anything_runs() -> None:
     for name, more in (("loss.mlm", ()), ("rouge3", ()), ("loss.select", ("objective=summary_only",))):
         with pytest.raises(ConfigError, match="is not logged.*choose from rouge1"):
             train_config(f"trainer.best_metric={name}", *more)
+
+
+def test_a_composition_copies_no_stored_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else half its time goes into that: Hydra copies its repository for every group that it lists."""
+    def refused(store: ConfigStore, _: Any) -> ConfigStore:
+        raise AssertionError("the store is copied")
+
+    monkeypatch.setattr(ConfigStore, "__deepcopy__", refused, raising=False)
+    assert train_config("precision=fp16", "head=gru").head.name == "gru"  # type: ignore[union-attr]
+
+
+def test_options_registered_anew_under_their_name_are_composed_anew() -> None:
+    for width in (3, 5):
+        options = make_dataclass("Options", [("name", str, key("own", "its name")), ("width", int, key(width, "wide"))])
+        with registry.registering("own.py"):
+            registry.register("head", "own", options, "nowhere:Head", "a head", **registry.get("head", "gru").requires)
+        try:
+            assert train_config("head=own").head.width == width  # type: ignore[union-attr]
+        finally:
+            registry.drop("own.py")

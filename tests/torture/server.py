@@ -13,6 +13,8 @@ server.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import json
 import os
@@ -38,6 +40,12 @@ def warm_up() -> None:
                  "llmtrain.training.build",
                  *(f"llmtrain.cli.commands.{command.replace('-', '_')}" for command in COMMANDS), *modules):
         importlib.import_module(name)
+    from llmtrain.config.load import load
+    from llmtrain.core.errors import LlmtrainError
+
+    with contextlib.suppress(LlmtrainError):  # it is about the caches that a first composition fills
+        load("train", ["data=files"])
+    gc.freeze()  # what is forked need not go through all this, nor copy it for that
 
 
 def child(task: dict[str, Any]) -> NoReturn:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import logging
@@ -27,17 +28,27 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG = 1
-LIBRARIES = ("accelerate", "datasets", "hydra", "rouge_score.rouge_scorer", "safetensors.torch",
-             "torch.distributed.run", "transformers.models.auto.modeling_auto",
-             "transformers.models.bert.modeling_bert", "transformers.models.bert.tokenization_bert")
+LIBRARIES = ("accelerate", "datasets", "hydra", "rich.live", "rich.markup", "rich.progress_bar", "rich.table",
+             "rouge_score.rouge_scorer", "safetensors.torch", "torch.distributed.run",
+             "transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert",
+             "transformers.models.bert.tokenization_bert")
+OVERRIDES = ("a=b", "+a/b=c", "a.b=1", "a.b=1e-3", "a.b=null", "a.b=true", "a.b=/c/d.e", "a.b='c d'", "a.b=[c,1]",
+             "a.b=[{c: d}]", "a=b-c_d")
 
 
 def load_libraries() -> None:
-    """What takes long to import and is the same for every source tree."""
+    """What takes long to import, or to do for the first time, and is the same for every source tree."""
     for name in ("torchao", "torch.utils._pytree"):  # they warn of other devices' kernels
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in LIBRARIES:
         importlib.import_module(name)
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.plugins import Plugins
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    Plugins.instance()
+    OverridesParser.create().parse_overrides(list(OVERRIDES))  # the grammar is worked out where it is first met
+    get_checkpoint_conversion_mapping("bert")  # compiles a thousand expressions
 
 
 def die_with_parent() -> None:
@@ -187,6 +198,7 @@ def reap(*_: object) -> None:
 def main(listening: int) -> None:
     path = sys.path[1:]  # without the folder of this file
     load_libraries()
+    gc.freeze()  # what is forked need not go through all this, nor copy it for that
     signal.signal(signal.SIGCHLD, reap)
     requests, listener = socket.socket(fileno=os.dup(0)), socket.socket(fileno=listening)
     while True:

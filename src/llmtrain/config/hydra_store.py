@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field, make_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,14 @@ def register_schemas(folder: Path, command: str) -> None:
 
 def _with_sections(schema: type, sections: dict[str, type], typed_later: tuple[str, ...] = ()) -> type:
     """The schema with some of its sections of these classes, and others typed by the schema of the chosen option."""
+    return _made_of(schema, tuple(sections.items()), typed_later)
+
+
+@cache  # one class for one set of sections, so that it is stored once
+def _made_of(schema: type, sections: tuple[tuple[str, type], ...], typed_later: tuple[str, ...]) -> type:
     return make_dataclass(f"{schema.__name__}Schema", [
         *((name, Any, field(default=None)) for name in typed_later),
-        *((name, section, field(default_factory=section)) for name, section in sections.items())],
+        *((name, section, field(default_factory=section)) for name, section in sections)],
         bases=(schema,), kw_only=True)
 
 
@@ -73,8 +79,15 @@ def _store_named(group: str, kind: str, folder: Path, chooses: bool = False) -> 
 
 def _store(name: str, node: Any, provider: str, group: str | None = None) -> None:
     from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    repo: dict[str, Any] = ConfigStore.instance().repo
+    for part in group.split("/") if group else ():
+        repo = repo.get(part, {})
+    stored = repo.get(f"{name}.yaml")
+    if stored is not None and isinstance(node, type) and OmegaConf.get_type(stored.node) is node:
+        return  # a command composes often, and to store takes a fifth of it
     try:
         ConfigStore.instance().store(group=group, name=name, node=node, provider=provider)
     except OmegaConfBaseException as error:

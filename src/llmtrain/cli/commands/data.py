@@ -52,13 +52,13 @@ def run(arguments: list[str], _given: Given) -> int:
     quiet_libraries()
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
     published = path_value(overrides, "checkpoint") is not None
+    tokenizer = tokenizer_in(base[0], base[0]) if published else load_tokenizer(*base)
     for name, config in tasks:
         if not any(one.startswith("data.on_bad_row=") for one in overrides):
             config.data.on_bad_row = type(config.data.on_bad_row)("skip")
         if name:
             console.print(f"\n{name}:", style="bold", markup=False)
         splits = load_splits(config.data, labelled=labelled)
-        tokenizer = tokenizer_in(base[0], base[0]) if published else load_tokenizer(*base)
         learnt = _learnt(name, config, splits, tokenizer, base[0] if published else None)
         _show(console, config.data, show, splits, tokenizer, learnt.writes(tokenizer))
     return 0
