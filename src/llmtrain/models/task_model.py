@@ -36,15 +36,13 @@ from llmtrain.models.backbone.families import (
 )
 from llmtrain.models.backbone.long_context import embedded, encode_windows
 from llmtrain.models.backbone.pretrained import load_trunk, with_weights
-from llmtrain.models.heads.base import BaseParts, EncoderStates, Head, Removal, Sentences, Sizes
+from llmtrain.models.heads.base import MOST_POSITIONS, BaseParts, EncoderStates, Head, Removal, Sentences, Sizes
 from llmtrain.models.hf_config import facts_of
 from llmtrain.models.output import Output
 from llmtrain.models.target_vocabulary import same_surface, target_settings, vocabulary_in
 from llmtrain.nn.attention import NAME, hiding, tracing
 from llmtrain.nn.dropout import cheapen_dropout
 from llmtrain.nn.linear import cheapen_linear
-
-MOST_POSITIONS = 1024  # rows of a head's own position table: a base may read 100,000 tokens, a target has fewer
 
 
 class TaskModel(PreTrainedModel):

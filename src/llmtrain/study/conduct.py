@@ -86,7 +86,7 @@ def conduct(plan: Plan, only_plan: bool = False) -> int:
 
 
 def _csv(found: dict[str, Any]) -> str:
-    from llmtrain.study.table import csv_of
+    from llmtrain.study.cell_table import csv_of
 
     return csv_of(found)
 
@@ -96,7 +96,7 @@ def show(found: dict[str, Any]) -> None:
     from rich.console import Console
 
     from llmtrain.evaluation.report import PLAIN_WIDTH
-    from llmtrain.study.table import print_study
+    from llmtrain.study.cell_table import print_study
 
     print_study(Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH), found)
 

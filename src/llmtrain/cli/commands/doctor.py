@@ -34,8 +34,8 @@ def run(overrides: list[str], given: Given) -> int:
 
     from llmtrain.core.logging import quiet_libraries
     from llmtrain.doctor.check_result import Level
+    from llmtrain.doctor.check_table import last_line, print_verdict
     from llmtrain.doctor.examination import examine
-    from llmtrain.doctor.table import last_line, print_verdict
     from llmtrain.evaluation.report import PLAIN_WIDTH
 
     quiet_libraries()

@@ -67,6 +67,9 @@ class EncoderStates:
     steering_BS: Tensor | None = None
 
 
+MOST_POSITIONS = 1024  # rows of a head's own position table: a base may read 100,000 tokens, a target has fewer
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """What a head takes over from the base unless its options say otherwise.
