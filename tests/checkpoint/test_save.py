@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from llmtrain import checkpoint
 from llmtrain.checkpoint.locate import digest_of
 from llmtrain.core.errors import CheckpointError, ConfigError
 from small_checkpoints import parts_of, save_step, write_model
+from warm.libraries import python
 
 
 def steps(checkpoints: Path) -> list[str]:
@@ -272,13 +272,13 @@ def test_a_pointer_to_a_linked_step_folder_is_refused(tmp_path: Path) -> None:
 
 
 SAVE_FOR_EVER = textwrap.dedent("""
-    import sys
+    import os, sys
     from pathlib import Path
     from llmtrain import checkpoint
     from tests.small_checkpoints import save_step
     checkpoints = Path(sys.argv[1])
     save_step(checkpoints, 1)
-    print("ready", flush=True)
+    print(os.getpid(), flush=True)
     for step in range(2, 100_000):
         save_step(checkpoints, step, size=200_000)
         checkpoint.prune(checkpoints, 1, set())
@@ -288,12 +288,12 @@ SAVE_FOR_EVER = textwrap.dedent("""
 def test_a_killed_save_always_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     for number in range(3):
         checkpoints = tmp_path / str(number)
-        process = subprocess.Popen([sys.executable, "-c", SAVE_FOR_EVER, str(checkpoints)], stdout=subprocess.PIPE,
+        process = subprocess.Popen([python(), "-c", SAVE_FOR_EVER, str(checkpoints)], stdout=subprocess.PIPE,
                                    text=True, cwd=Path(__file__).parents[2])
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        pid = int(process.stdout.readline())
         time.sleep(0.15 + 0.06 * number)
-        process.send_signal(signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
         found, warnings = checkpoint.latest_valid(checkpoints)
@@ -303,7 +303,7 @@ def test_a_killed_save_always_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
 
 def test_a_disk_limit_during_a_save_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
     save_step(tmp_path, 1, size=50_000)
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent("""
+    done = subprocess.run([python(), "-c", textwrap.dedent("""
         import resource, sys
         from pathlib import Path
         from llmtrain.core.errors import ResourceError

@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from tests.integration.test_plugins import documented
 
 from cards import check_card
 from helpers import Finished, environment, warm_cli, write_jsonl
+from warm.libraries import python
 
 PLUGIN = ("--plugin", "tagging.py")
 COLOURS = ["red", "green", "blue"]
@@ -109,7 +109,7 @@ def test_its_published_model_loads_in_transformers_and_is_scored_and_verified(pl
     code = ("from pathlib import Path; import llmtrain.plugins; llmtrain.plugins.load(Path('tagging.py'));"
             "import llmtrain.hf; from transformers import AutoModelForTokenClassification as Auto;"
             "print(Auto.from_pretrained('runs/run/checkpoints/step-4/model').config.facts)")
-    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, cwd=place)
+    done = subprocess.run([python(), "-c", code], env=environment(), capture_output=True, text=True, cwd=place)
     assert "{'tags': ['B-C', 'I-C', 'O']}" in done.stdout, done.stderr
 
 

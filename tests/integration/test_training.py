@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -123,7 +122,7 @@ sys.exit(main(["train", *sys.argv[2:]]))
 
 def test_a_real_signal_stops_and_the_same_command_goes_on(tiny_base: Path, rows: Path, tmp_path: Path) -> None:
     command = arguments(tiny_base, rows, "trainer.max_steps=100000", "trainer.eval_every=100000")
-    process = subprocess.Popen([sys.executable, "-m", "llmtrain", "train", *command], cwd=tmp_path, env=environment(),
+    process = subprocess.Popen([python(), "-m", "llmtrain", "train", *command], cwd=tmp_path, env=environment(),
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "runs/run/metrics.jsonl"
     deadline = time.monotonic() + 90

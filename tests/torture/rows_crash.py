@@ -89,7 +89,7 @@ def kill(run: Run, folder: Path, draw: random.Random) -> bool:
             run.until(lambda: not saving(folder), pause=0.0002)
         time.sleep(draw.uniform(0, 0.008))
     else:
-        time.sleep(draw.uniform(0, 1.5))
+        time.sleep(draw.uniform(0, 0.9))
     run.send(signal.SIGKILL)
     run.wait()
     return saving(folder)

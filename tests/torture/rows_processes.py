@@ -28,7 +28,7 @@ def one_folder(bench: Bench, n: int, draw: random.Random) -> str:
         args = bench.train_args(folder.name)
         winner = won(bench.start(*args), bench.start(*args), folder)
         if draw.random() < 0.5:
-            time.sleep(draw.uniform(0, 1.5))
+            time.sleep(draw.uniform(0, 0.9))
             winner.send(signal.SIGKILL)
             winner.wait()
             killed += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from llmtrain.models.backbone import untrusted
 from llmtrain.models.backbone.pretrained import find_base, load_tokenizer, open_base
 from llmtrain.nn.precision import Precision, Speeds
 from llmtrain.registry import get
+from warm.libraries import python
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "a" * 64 + "\nsize 12345\n"
 
@@ -97,7 +97,7 @@ def test_pickled_weights_are_refused_with_a_command_that_converts_them(tmp_path:
     (folder / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match="weights_only=True"):
         find_base(str(folder))
-    command = untrusted.CONVERT.replace("python", sys.executable, 1)
+    command = untrusted.CONVERT.replace("python", python(), 1)
     subprocess.run(command, shell=True, cwd=folder, env=environment(), check=True)
     assert find_base(str(folder)) == str(folder)
     AutoModel.from_pretrained(folder)
