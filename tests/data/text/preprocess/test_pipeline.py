@@ -318,7 +318,7 @@ def test_scored_summaries_get_back_the_case_that_preprocessing_took(steps: list[
     examples = [Example("0", "A Wi-Fi Router for all.", "Router", ("Router",))]
     model = SimpleNamespace(describe_decoding=lambda _: "greedy", can_generate=lambda: True,
                             head=SimpleNamespace(cites=False))
-    features = SimpleNamespace(input_ids=[[1]], extra={})
+    features = SimpleNamespace(input_ids=[[1]], extra={}, stats=SimpleNamespace(shares=dict))
     scores = predict_and_score(Summarization(), model, Plain(), examples, features, config, None)
     assert scores.rows[0]["prediction"] == wanted
     assert ("the document's spelling" in scores.signature) == bool(steps)
