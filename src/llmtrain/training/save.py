@@ -26,6 +26,7 @@ from llmtrain.objectives.mlm import MaskedLm
 from llmtrain.training.build import Training
 
 VOCABULARY_ENTRY = 40  # bytes of a token in a tokenizer's file, about
+TEXTS = 24 << 10  # bytes of configurations, manifests and the card, about
 
 
 @contextmanager
@@ -90,7 +91,7 @@ def save(run: Training, again: bool = False) -> None:
 def model_bytes(run: Training) -> int:
     """About what a published model takes on disk."""
     weights = sum(weight.numel() * weight.element_size() for weight in run.model.task_model.parameters())
-    return weights + VOCABULARY_ENTRY * len(run.spec.base.tokenizer)
+    return weights + VOCABULARY_ENTRY * len(run.spec.base.tokenizer) + TEXTS
 
 
 @torch.no_grad()
