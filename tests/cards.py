@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard
 
+from helpers import environment
 from llmtrain import checkpoint
+from warm.libraries import python
 
 CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
@@ -42,8 +43,9 @@ def check_card(run: Path, place: Path) -> ModelCard:
     blocks = CODE.findall(text)
     assert blocks
     for block in blocks:
-        with contextlib.chdir(place), contextlib.redirect_stdout(io.StringIO()):
-            exec(block.replace('"FOLDER"', repr(str(folder))), {})
+        done = subprocess.run([python(), "-c", block.replace('"FOLDER"', repr(str(folder)))], env=environment(),
+                              capture_output=True, text=True, cwd=place)  # a plugin that it loads stays loaded
+        assert done.returncode == 0, done.stderr
     return card
 
 
