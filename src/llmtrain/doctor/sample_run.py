@@ -6,7 +6,7 @@ Shapes: B rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,11 @@ class SampleRun:
         a_step = trainer.batch_size - self.training.data.loader.alone_a_step
         return max(1, round(trainer.max_epochs * -(-rows // a_step)))
 
+    @property
+    def read(self) -> int | None:
+        """Rows that the whole run reads; None where minutes limit it."""
+        return None if self.steps is None else self.steps * self.training.config.trainer.batch_size
+
     def schedule(self) -> tuple[Schedule, int]:
         """(the schedule of the whole run, the update at which its rates are highest)."""
         schedule = Schedule(self.training.config.schedule, self.steps)
@@ -154,10 +159,10 @@ class SampleRun:
 
     # losses
 
-    def means(self, batch: Batch, grad: bool = False) -> dict[str, Tensor]:
-        """The mean of every term over a batch, of the terms that count anything in it."""
+    def means(self, batch: Batch, grad: bool = False, exact: bool = False) -> dict[str, Tensor]:
+        """The mean of every term over a batch, of the terms that count anything in it; ``exact``: in fp32."""
         counts = self.module.counts(batch)
-        with torch.set_grad_enabled(grad), self.training.precision.autocast():
+        with torch.set_grad_enabled(grad), nullcontext() if exact else self.training.precision.autocast():
             sums = self.module(batch, LATE)
         return {name: sums[name] / counts[name] for name in self.module.terms if name in sums and counts[name] > 0}
 
@@ -167,9 +172,10 @@ class SampleRun:
             return {name: float(value) for name, value in self.means(batch).items()}
 
     def losses_without(self, batch: Batch, removed: tuple[Removal, ...]) -> dict[str, float]:
-        """The same without some ways on which the document reaches the output."""
-        with without(removed):
-            return self.losses(batch)
+        """The same without some ways on which the document reaches the output, in fp32: 16 bits would round what two of
+        them differ by."""
+        with without(removed), self.still():
+            return {name: float(value) for name, value in self.means(batch, exact=True).items()}
 
     @contextmanager
     def still(self) -> Iterator[None]:

@@ -17,7 +17,8 @@ from llmtrain.doctor.sample_run import SampleRun, other_rows_documents
 from llmtrain.training.spec import TaskSpec
 
 STEPS = 30  # to get on without the other ways
-DEAD, LEAST_GONE = 1e-5, 1e-6  # a share of the loss, and nats of an item: less, and nothing was taken away
+DEAD, LEAST_GONE = 3e-5, 1e-6  # a share of the loss, and nats of an item: less, and nothing was taken away
+WEAK, KNOWN = 3e-3, 0.3  # a share of the loss of rows that are known so well: less is hardly anything
 LONG = 4  # of the longest rows that are tried too: a document of one sentence has nothing to choose from
 
 
@@ -27,7 +28,7 @@ def look_at_document(run: SampleRun, task: TaskSpec, student: Student) -> Iterat
         return
     term = run.term_of(task)
     own = student.losses()[term]
-    others = run.losses(other_rows_documents(student.batch))[term]
+    others = run.losses_without(other_rows_documents(student.batch), ())[term]
     yield _judged("the document", own, others, "other rows' documents", "the head never reads the document: look at "
                   "how it uses states.hidden_BSD, and at attention masks")
 
@@ -49,11 +50,12 @@ def look_at_ways(run: SampleRun, task: TaskSpec, student: Student) -> Iterator[V
                 steps = student.learn(STEPS, others).steps
         own, without = student.losses(others)[term], student.losses((*others, way))[term]
         if _is_dead(own, without):
-            own, without = (run.losses_without(run.longest(LONG), removed).get(term, value) for removed, value in
-                            ((others, own), ((*others, way), without)))
+            long = [run.losses_without(run.longest(LONG), removed).get(term, own)
+                    for removed in (others, (*others, way))]
+            own, without = (own, without) if _is_dead(*long) else long
         alone = f", after {steps} steps without {' and '.join(key for key in ways if key != name)}" if others else ""
-        yield _judged(name, own, without, "it", f"the {name} changes nothing: connect what it computes to the head's "
-                      "output, and check its mask and its memory", alone, steps if others else LEAST)
+        yield _judged(name, own, without, "it", f"connect what the {name} computes to the head's output, and check its "
+                      "mask and its memory", alone, steps if others else LEAST)
 
 
 def look_at_terms(run: SampleRun, student: Student) -> Iterator[Verdict]:
@@ -86,7 +88,8 @@ def _judged(name: str, own: float, without: float, what: str, remedy: str, more:
     dead = _is_dead(own, without)
     if dead and steps < LEAST:
         return Verdict(name, Level.skip, f"{told}: too few steps to tell", "give it more time: doctor.seconds=180")
-    return judged(name, told, fail=remedy if dead else "", own=own, without=without)
+    weak = own < KNOWN and abs(without - own) < WEAK * own
+    return judged(name, told, fail=remedy if dead else "", warn=remedy if weak else "", own=own, without=without)
 
 
 def _is_dead(own: float, without: float) -> bool:
