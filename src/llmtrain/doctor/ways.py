@@ -18,7 +18,6 @@ from llmtrain.training.spec import TaskSpec
 
 STEPS = 30  # to get on without the other ways
 DEAD, LEAST_GONE = 3e-5, 1e-6  # a share of the loss, and nats of an item: less, and nothing was taken away
-WEAK, KNOWN = 3e-3, 0.3  # a share of the loss of rows that are known so well: less is hardly anything
 LONG = 4  # of the longest rows that are tried too: a document of one sentence has nothing to choose from
 
 
@@ -88,8 +87,7 @@ def _judged(name: str, own: float, without: float, what: str, remedy: str, more:
     dead = _is_dead(own, without)
     if dead and steps < LEAST:
         return Verdict(name, Level.skip, f"{told}: too few steps to tell", "give it more time: doctor.seconds=180")
-    weak = own < KNOWN and abs(without - own) < WEAK * own
-    return judged(name, told, fail=remedy if dead else "", warn=remedy if weak else "", own=own, without=without)
+    return judged(name, told, fail=remedy if dead else "", own=own, without=without)
 
 
 def _is_dead(own: float, without: float) -> bool:
