@@ -23,7 +23,7 @@ ERRORS = {"write": ("ENOSPC", "EIO", "EDQUOT", "EFBIG"), "fsync": ("EIO", "ENOSP
           "openat": ("ENOSPC", "EROFS", "EDQUOT"), "mkdir": ("ENOSPC", "EROFS", "EDQUOT")}
 OTHER_ERRORS = ("EIO", "EROFS")
 LOG = "metrics.jsonl"
-WHERE = {"log": LOG, "log, forced": LOG, "cache": "-cache/", "save": "/.tmp-step-",
+WHERE = {"log": LOG, "log, opened or forced": LOG, "cache": "-cache/", "save": "/.tmp-step-",
          "end": "results", "pointer": "/.tmp-last", "prune": "pruned-", "start": ""}  # in a path; the first that fits
 LIMITED, FILLED, READ_ONLY, CLOSED = "size limits", "full disks", "read-only disks", "closed folders"
 Call = tuple[str, int, str]
@@ -118,8 +118,7 @@ def of_the_log(name: str, line: str) -> bool:
 
 
 def kind_of(line: str) -> str:
-    return next(kind for kind, part in WHERE.items() if part in line and (
-        kind != "log" or "write(" in line or "O_APPEND" in line))
+    return next(kind for kind, part in WHERE.items() if part in line and (kind != "log" or "write(" in line))
 
 
 def limited(bench: Bench, folder: Path, straight: Path, draw: random.Random) -> None:
