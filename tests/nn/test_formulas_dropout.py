@@ -33,3 +33,9 @@ def test_a_cpu_draws_its_own_and_other_devices_torchs(monkeypatch: pytest.Monkey
         assert layer(x.to("meta")).device.type == "meta"
         assert layer.eval()(x) is x
     assert asked == [("meta", 0.3, True), ("cpu", 1.0, True), ("meta", 1.0, True)]
+
+
+@pytest.mark.parametrize(("p", "kept"), [(1e-9, 4000), (1 - 1e-9, 0)])
+def test_a_probability_next_to_none_or_all_is_drawn(p: float, kept: int) -> None:
+    torch.manual_seed(3)
+    assert int((dropout_factor((4000,), p, torch.float64) > 0).sum()) == kept

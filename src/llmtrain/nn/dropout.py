@@ -18,13 +18,16 @@ LEVELS = 1 << 16
 
 
 def dropout_factor(shape: Sequence[int], probability: float, dtype: torch.dtype) -> Tensor:
-    """A CPU tensor of 0 (with ``probability``, to within 2^-17) and 1 / (1 - probability).
+    """A CPU tensor of 0 (with ``probability``, to within 2^-16) and 1 / (1 - probability).
 
     It draws from torch's global generator.
+
+    Args:
+        probability: More than 0 and less than 1; what is nearer to them than 2^-16 counts as that.
     """
     count = math.prod(shape)
     words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    lowest_kept = round(probability * LEVELS) - LEVELS // 2
+    lowest_kept = min(max(round(probability * LEVELS), 1), LEVELS - 1) - LEVELS // 2
     draws = words.view(torch.int16)[:count].view(tuple(shape))
     kept = draws.clamp_(lowest_kept - 1, lowest_kept).sub_(lowest_kept - 1)  # 0 or 1; a comparison is slower
     return kept.to(dtype).mul_(1.0 / (1.0 - probability))
