@@ -7,13 +7,13 @@ import os
 import random
 import shutil
 import signal
-import socket
 import time
 from pathlib import Path
 from typing import Any
 
 from torture.bench import Bench, Run, must
 from torture.observe import alike, finished, pointed, steps
+from two_ranks import free_port
 
 FAULTS = [(what, phase) for what in ("killed", "stopped", "raising", "exiting")
           for phase in ("all-reduce", "save", "forward")]
@@ -165,12 +165,6 @@ def pair(bench: Bench, *command: str, hook: Any = None, on: int = 0) -> list[Run
     return [bench.start(*command, hook=hook if rank == on else None,
                         env={"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
                              "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}) for rank in range(2)]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def seen_lost(pid: int, told: str, timeout: float = 90) -> float:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,33 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers import environment
 from running import Runs, copies, gradients, take, uneven
 from two_processes import CASES, LIVELY, MOVING, PROBED, STILL, TRANSLATED, WEIGHTED, probed
-from warm.libraries import python
-
-SCRIPT = Path(__file__).resolve().parents[1] / "two_processes.py"
-TOLERANCE = {"atol": 2e-6, "rtol": 2e-4}  # fp32: the same sums in another order
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+from two_ranks import TOLERANCE, run_two_ranks
 
 
 @pytest.fixture(scope="module")
 def two(tiny_base_mlm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that two gloo processes wrote."""
-    out = tmp_path_factory.mktemp("two")
-    port = str(free_port())
-    started = [subprocess.Popen([python(), str(SCRIPT), str(tiny_base_mlm), str(out)], env=environment(
-        {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-         "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, cwd=out) for rank in range(2)]
-    told = [process.communicate(timeout=400)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(told)[-3000:]
-    return out
+    return run_two_ranks("two_processes.py", tiny_base_mlm, tmp_path_factory.mktemp("two"))
 
 
 @pytest.fixture
