@@ -20,9 +20,14 @@ def missing() -> str | None:
     """Why no page can be tested here; None where one can."""
     if find_spec("selenium") is None:
         return "needs selenium: pip install 'llmtrain[dev]'"
-    if absent := [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]:
-        return f"needs {' and '.join(absent)}: apt-get install chromium chromium-driver"
+    if browser() is None or shutil.which("chromedriver") is None:
+        return "needs a browser and its driver: apt-get install chromium chromium-driver"
     return None
+
+
+def browser() -> str | None:
+    """Where a browser is that chromedriver drives."""
+    return next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
 
 
 @contextmanager
@@ -34,7 +39,7 @@ def opened(width: int = 1200, height: int = 900, theme: str = "light") -> Iterat
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
+    options.binary_location = str(browser())
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"):
             options.add_argument(flag)

@@ -14,7 +14,7 @@ PYTHON = """#!/bin/sh
 [ "$2" = venv ] || exit 0
 mkdir -p "$3/bin"
 cp "$0" "$3/bin/python"
-printf '#!/bin/sh\\necho %s\\n' "$3" >"$3/bin/llmtrain"
+printf '#!/bin/sh\\necho %s $LLMTRAIN_STARTED_AS\\n' "$3" >"$3/bin/llmtrain"
 chmod +x "$3/bin/llmtrain"
 """
 
@@ -31,7 +31,9 @@ def test_a_moved_or_copied_checkout_sets_itself_up_again(tmp_path: Path) -> None
     def start(checkout: Path) -> tuple[str, bool]:
         done = subprocess.run([str(checkout / "scripts/llmtrain")], capture_output=True, text=True, check=True,
                               env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"})
-        return done.stdout.strip(), "setting up" in done.stderr
+        place, started_as = done.stdout.split()
+        assert started_as == str(checkout / "scripts/llmtrain")
+        return place, "setting up" in done.stderr
 
     assert start(first) == (str(first / ".venv"), True)
     assert start(first) == (str(first / ".venv"), False)

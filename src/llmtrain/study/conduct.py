@@ -15,6 +15,7 @@ from llmtrain.core.files import clear_staged, write_json, write_text
 from llmtrain.core.lock import FolderLock
 from llmtrain.core.logging import say, warn
 from llmtrain.core.signals import tell_unhandled
+from llmtrain.core.started_as import command
 from llmtrain.study.halving import going_on, rungs_of
 from llmtrain.study.measured import score_at
 from llmtrain.study.paces import STEPS, Pace, Paces, lengths
@@ -81,7 +82,7 @@ def conduct(plan: Plan, only_plan: bool = False) -> int:
         write_text(plan.folder / CSV, _csv(study))
         write_json(plan.folder / STUDY, study)
         show(study)
-        say(f"all of it: {plan.folder / STUDY} and {CSV} (a line a run)")
+        say(f"all of it: {plan.folder / STUDY} and {CSV} (a line a run); drawn: {command('report', plan.folder)}")
     return work.codes[0] if work.codes else 0
 
 

@@ -109,11 +109,12 @@ def test_what_is_shown_is_read_back_alike_by_other_readers() -> None:
 def test_all_wrong_values_are_told_at_once_and_other_programs_names_are_known() -> None:
     with pytest.raises(ConfigError) as caught:
         compose("train", ["trainer.max_steps=x", "optim.lr=1", "num_train_epochs=3", "fp16=true", "precision.name=fp17",
-                          "objective.lambda=2", "train_file=a"])
+                          "objective.lambda=2", "train_file=a", "run.dir=a"])
     told = "\n".join(caught.value.problems)
     for line in ("trainer.max_steps=x is not a whole number or null", "did you mean optim.base_lr or optim.head_lr?",
                  "did you mean trainer.max_epochs?", "did you mean precision=fp16?",
-                 "precision.name=fp17 is not one of", "did you mean objective.lam?", "did you mean data.train?"):
+                 "precision.name=fp17 is not one of", "did you mean objective.lam?", "did you mean data.train?",
+                 "did you mean run.root or run.name?"):
         assert line in told, told
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from types import FrameType
@@ -14,6 +13,7 @@ from llmtrain.core.errors import Terminated
 from llmtrain.core.logging import is_main, keep_going, say
 from llmtrain.core.processes import stop_with
 from llmtrain.core.signals import await_save_requests, handle, stops, tell_unhandled
+from llmtrain.core.started_as import command
 
 if TYPE_CHECKING:
     from llmtrain.config.schema import TrainConfig
@@ -99,7 +99,7 @@ def _train(config: TrainConfig, folder: RunFolder, pause: int | None) -> int:
 
 def _show(config: TrainConfig, folder: RunFolder) -> None:
     """Write the report where it was asked for, and name the command that does so."""
-    told = f"llmtrain report {shlex.quote(str(folder.path))}"
+    told = command("report", folder.path)
     if config.trainer.report:
         from llmtrain.report.write_report import write_report
 

@@ -73,6 +73,7 @@ HERE: dict[str, tuple[str, ...]] = {
     "random_seed": ("run.seed",),
     "output": ("run.root", "run.name"),
     "output_dir": ("run.root", "run.name"),
+    "run.dir": ("run.root", "run.name"),
     "save_dir": ("run.root", "run.name"),
     "run_name": ("run.name",),
     "resume": ("run.resume",),
@@ -158,8 +159,9 @@ PRECISIONS = ("fp16", "bf16", "fp32")
 def names_here(name: str, known: set[str]) -> tuple[str, ...]:
     """What another program's key is called here, as far as it is ``known`` to the command; empty when it has no such
     name."""
-    last = name.rpartition(".")[2].replace("-", "_").lower()
-    return tuple(here for here in HERE.get(last, ()) if here in known and here != name)
+    whole = name.replace("-", "_").lower()
+    meant = HERE.get(whole) or HERE.get(whole.rpartition(".")[2], ())
+    return tuple(here for here in meant if here in known and here != name)
 
 
 def advice(name: str, known: set[str]) -> str | None:
