@@ -44,6 +44,18 @@ def read(page: Path) -> tuple[str, dict[str, Any]]:
     return " ".join(unescape(verdict).split()), json.loads(data[1])
 
 
+def test_without_texts_a_page_has_what_was_found_and_nothing_of_the_rows(runs: list[Path], tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (runs[1] / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert main(["report", *map(str, runs), "--no-texts", "--output", str(tmp_path / "page.html")]) == 0
+    said, data = read(tmp_path / "page.html")
+    assert "copied from the source in stretches" in said and "Show the rows" not in said
+    assert data["parts"][0]["rows"] == [] and data["charts"]
+    text = unescape((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert 'id="predictions' not in text
+    for row in rows:
+        assert row["document"] not in text and row["prediction"] not in text
+
+
 def test_one_run_is_told_beside_the_baselines_and_where_it_copies_wrongly(runs: list[Path]) -> None:
     page = write_report([runs[1]])
     assert page == runs[1] / "report.html"

