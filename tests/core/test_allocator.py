@@ -1,4 +1,4 @@
-"""Kernels compiled for many shapes do not pile up in memory."""
+"""Neither kernels compiled for many shapes nor freed blocks pile up in memory."""
 
 from __future__ import annotations
 
@@ -43,3 +43,41 @@ def test_many_widths_do_not_fill_the_memory_with_kernels() -> None:
     if grew["1024"] < 50:
         pytest.skip("torch compiles no kernel per shape on this CPU")
     assert grew[""] < 0.3 * grew["1024"], grew
+
+
+FREED = """
+import ctypes
+from llmtrain.core.allocator import FreedMemory, keep_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
+
+assert keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+freed = FreedMemory()
+start, told = resident(), [freed.after_step()]
+for turn in range(2):
+    blocks = []
+    for _ in range(400):  # a small block that stays lies behind each large one, as in a run of many shapes
+        blocks.append(libc.malloc(1 << 20))
+        libc.memset(ctypes.c_void_p(blocks[-1]), 1, 1 << 20)
+        libc.malloc(64)
+    for block in blocks:
+        libc.free(ctypes.c_void_p(block))
+    before = resident()
+    told += [freed.after_step(), freed.after_step()]
+    print("turn", before - start, resident() - start)
+print(told)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap")
+def test_freed_blocks_are_given_back_once_they_are_much() -> None:
+    done = subprocess.run([sys.executable, "-c", FREED], env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for line in lines[:2]:
+        before, after = map(float, line.split()[1:])
+        assert before > 380 and after < 20, done.stdout
+    assert lines[2] == "[False, True, False, True, False]"

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from llmtrain.core.allocator import FreedMemory
 from llmtrain.core.errors import Stopped
 from llmtrain.core.logging import Progress, say, warn
 from llmtrain.core.signals import StopInterrupt, StopSignals
@@ -52,6 +53,7 @@ def take_steps(run: Training, signals: StopSignals, bar: Progress, observe: Obse
             save(run, again=not all(map(torch.equal, before, run.model.task_model.buffers())))
     if ended(run):
         return
+    freed = FreedMemory()
     with losses_told(lambda: progress.step), closing(run.data.loader.iterate(progress.step)) as batches:
         for batch in batches:
             started = time.perf_counter()
@@ -64,6 +66,7 @@ def take_steps(run: Training, signals: StopSignals, bar: Progress, observe: Obse
                 say(line)
             started += due_probe(run) and probe_step(run, micro, agreed, batch.epoch)  # its time is no training time
             result = run.optimization.step(micro, agreed, progress.step, progress.updates)
+            freed.after_step()
             advance(run, agreed, result, time.perf_counter() - started)
             bar.step(progress.step, progress.total)
             if run.precision.weights is None and not result.skipped:  # before the first update there is no state
