@@ -62,6 +62,7 @@ ROWS: list[tuple[str, str, tuple[str, ...], str]] = [
     ("a list as Python prints it", with_row(label="['red', 'blue']"), (SEVERAL,), "a list as Python prints it; write"),
     ("no label in any row", lines([row | {"label": []} for row in GOOD]), (SEVERAL,), "have no label, and there is"),
     ("no rows", "", (), "train.jsonl"),
+    ("quoted weights of no label", lines(GOOD), ("head.class_weights='{很好: 2}'",), "names 很好 and no training row"),
     ("weights of no label", lines(GOOD), ("head.class_weights={pink:2}",),
      "head.class_weights names pink and no training row has that label; the labels are blue, green, red"),
 ]
