@@ -12,7 +12,8 @@ from llmtrain.data.label_names import NoLabel, as_text, in_order, label_name, la
 @pytest.mark.parametrize(("value", "name", "kind"), [
     ("positive", "positive", "a text"), (" positive\n", "positive", "a text"), (1, "1", "a number"),
     (1.0, "1", "a number"), (0.5, "0.5", "a number"), (-1, "-1", "a number"), (True, "true", "true or false"),
-    (False, "false", "true or false"), ("1", "1", "a text"), ("正面", "正面", "a text"), ("[", "[", "a text")])
+    (False, "false", "true or false"), ("1", "1", "a text"), ("正面", "正面", "a text"), ("[", "[", "a text"),
+    (10 ** 30, "1" + "0" * 30, "a number"), ("[a] 'b'", "[a] 'b'", "a text")])
 def test_a_label_has_one_plain_name(value: Any, name: str, kind: str) -> None:
     assert label_name(value) == (name, kind)
 
@@ -20,7 +21,8 @@ def test_a_label_has_one_plain_name(value: Any, name: str, kind: str) -> None:
 @pytest.mark.parametrize(("value", "told"), [
     (None, "is empty"), ("  ", "is empty"), (float("nan"), "is empty"), (float("inf"), "inf"), ([1], "is a list"),
     ({"a": 1}, "a group of keys"), (b"a", "of type bytes"), ("a\0b", "NUL"), ("\ud83d", "half a character"),
-    ("long " * 60, "longer than any label")])
+    ("long " * 60, "longer than any label"), (10 ** 400, "a number of 401 characters"),
+    ("['joy', 'fear']", "a list as Python prints it"), ("['joy' 'fear']", "a list as Python prints it")])
 def test_what_is_no_label_says_what_it_is(value: Any, told: str) -> None:
     with pytest.raises(NoLabel, match=told):
         label_name(value)
@@ -51,7 +53,8 @@ def test_a_list_that_is_none_says_why(value: Any, told: str) -> None:
 @pytest.mark.parametrize(("names", "ordered"), [
     (["10", "9", "1"], ["1", "9", "10"]), (["-1", "1", "0.5"], ["-1", "0.5", "1"]),
     (["b", "a", "10"], ["10", "a", "b"]), (["true", "false"], ["false", "true"]),
-    (["1", "01"], ["01", "1"]), (["1-2", "3"], ["1-2", "3"])])
+    (["1", "01"], ["01", "1"]), (["1-2", "3"], ["1-2", "3"]),
+    (["2", "1e-05"], ["1e-05", "2"]), (["②", "①"], ["①", "②"]), (["10", "9²"], ["10", "9²"])])
 def test_labels_stand_in_one_order_whatever_the_rows(names: list[str], ordered: list[str]) -> None:
     assert in_order(names) == in_order(names[::-1]) == ordered
 

@@ -16,6 +16,7 @@ from llmtrain.core.errors import DataError
 from llmtrain.data.examples import Example
 from llmtrain.data.sources.cells import Reading
 from llmtrain.evaluation.predictions import read_predictions, told_of_predictions
+from llmtrain.tasks.task import task_named
 
 EXAMPLES = [Example(str(i), f"document {i}", f"s{i}", (f"s{i}",)) for i in range(3)]
 WANTED = ["p0", "p1", "p2"]
@@ -44,6 +45,17 @@ def texts_in(*arguments: Any, **how: Any) -> list[str]:
 def test_every_form_gives_the_same(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     assert texts_in(tmp_path / name, EXAMPLES, document="document") == WANTED
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("p.csv", "prediction\njoy; fear\njoy\n\"\"\n"), ("p.txt", "joy; fear\njoy\n\n"),
+    ("p.json", '["joy; fear", "joy", ""]'), ("p.json", '{"0": "joy; fear", "1": "joy", "2": ""}'),
+    ("p.jsonl", '{"prediction": ["joy", "fear"]}\n{"prediction": "[\\"joy\\"]"}\n{"prediction": []}\n')])
+def test_several_labels_are_parted_as_those_of_the_data(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    config = load_config("eval", ["task=classification", "data=files", "data.label_separator=;", "predictions=p"])
+    assert texts_in(tmp_path / name, EXAMPLES, task=task_named("classification"), data=config.data) == [
+        '["joy", "fear"]', '["joy"]', "[]"]
 
 
 NO_COLUMN = r"no column 'prediction' \(it has 'id', 'summary', 'made'\) at .*:{}; .*eval.prediction=COLUMN"

@@ -128,8 +128,11 @@ def test_a_model_that_must_answer_has_no_threshold(tiny_base: Path, tmp_path: Pa
     assert result.returncode == 0, result.stderr
     assert all(row["prediction"] for row in lines(tmp_path / "runs/run/predictions.jsonl"))
     assert "no answer" not in read(tmp_path / "runs/run/results.json")["signature"]
-    asked = train(tiny_base, tmp_path, "task.no_answer=true", "run.name=asked", data=files(tmp_path, silent=False))
+    assert "questions are longer" not in result.stdout
+    asked = train(tiny_base, tmp_path, "task.no_answer=true", "data.max_question_tokens=2", "run.name=asked",
+                  data=files(tmp_path, silent=False))
     assert asked.returncode == 0, asked.stderr
+    assert "data: 72 of 72 questions are longer than 2 tokens and are cut there" in asked.stdout
     assert "no answer where" in read(tmp_path / "runs/asked/results.json")["signature"]
     state = load_file(tmp_path / "runs/asked/checkpoints/step-4/model/model.safetensors")
     assert torch.isfinite(state["head.threshold"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,8 @@ from llmtrain.core.files import SURROGATE
 
 TEXT, NUMBER, TRUTH = "a text", "a number", "true or false"
 LONGEST = 200  # characters of a label's name
+PYTHON_LIST = re.compile(r"\[\s*'.*'\s*\]", re.DOTALL)  # a cell that pandas wrote
+NUMERAL = re.compile(r"-?[0-9]+(\.[0-9]*)?(e-[0-9]+)?|-?\.[0-9]+")
 
 
 class NoLabel(ValueError):
@@ -29,9 +32,10 @@ def label_name(value: Any) -> tuple[str, str]:
     if isinstance(value, bool):
         return str(value).lower(), TRUTH
     if isinstance(value, int | float):
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise NoLabel(f"is {value}, which is no label")
-        return (str(int(value)) if value == int(value) else repr(float(value))), NUMBER
+        name = str(int(value)) if value == int(value) else repr(float(value))
+        return _short(name, "number"), NUMBER
     if not isinstance(value, str):
         raise NoLabel(f"is {_kind(value)}, not a label")
     name = value.strip()
@@ -39,9 +43,16 @@ def label_name(value: Any) -> tuple[str, str]:
         raise NoLabel("is empty (data.empty_cells counts as empty)")
     if "\0" in name or SURROGATE.search(name):
         raise NoLabel("holds half a character or a NUL; save the file as UTF-8")
+    if PYTHON_LIST.match(name):
+        raise NoLabel(f'is {shown(name, 32)}, a list as Python prints it; write it as JSON, ["one", "other"], or '
+                      "with a character between labels and name that, data.label_separator")
+    return _short(name, "text"), TEXT
+
+
+def _short(name: str, kind: str) -> str:
     if len(name) > LONGEST:
-        raise NoLabel(f"is a text of {len(name)} characters ({shown(name, 24)}), longer than any label")
-    return name, TEXT
+        raise NoLabel(f"is a {kind} of {len(name)} characters ({shown(name, 24)}), longer than any label")
+    return name
 
 
 def label_names(value: Any, separator: str | None = None) -> tuple[list[str], str]:
@@ -96,11 +107,8 @@ def in_order(names: Iterable[str]) -> list[str]:
     """Labels in a stable order: numbers by their size, else by their letters."""
     every = set(names)
 
-    def size(name: str) -> float:
-        return float(name) if name.lstrip("-").replace(".", "", 1).replace("e-", "", 1).isdigit() else math.nan
-
-    if all(not math.isnan(size(name)) for name in every):
-        return sorted(every, key=lambda name: (size(name), name))
+    if all(map(NUMERAL.fullmatch, every)):
+        return sorted(every, key=lambda name: (float(name), name))
     return sorted(every)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llmtrain.config.schema import EvaluateConfig
+from llmtrain.config.sections.data import DataConfig
 from llmtrain.core.errors import DataError, shown
 from llmtrain.core.files import SURROGATE
 from llmtrain.data.examples import Example
@@ -32,7 +33,7 @@ class Row:
 
 def read_predictions(path: Path, examples: list[Example], column: str = "prediction",
                      document: str | None = None, how: Reading | None = None, task: Task | None = None,
-                     ) -> list[Prediction]:
+                     data: DataConfig | None = None) -> list[Prediction]:
     """One prediction for each example: plain lines or a JSON list of texts in order, a JSON object of texts by id (as
     SQuAD's script reads them), or rows, matched by ``id`` where they have one.
 
@@ -41,6 +42,7 @@ def read_predictions(path: Path, examples: list[Example], column: str = "predict
         document: A column that, where rows have it, tells which document each belongs to.
         how: How tables are read; its notes tell what was guessed.
         task: Says what of a row is a prediction, and what the row tells of it besides; None: texts as they stand.
+        data: How the task reads its own columns; None: as its keys stand by default.
 
     Raises:
         DataError: The file is missing, not UTF-8, or does not fit the examples.
@@ -49,15 +51,15 @@ def read_predictions(path: Path, examples: list[Example], column: str = "predict
     if kind not in SUFFIXES or kind == ".txt":
         lines = read_text(path).removesuffix("\n").split("\n")
         _refuse_json(lines, path)
-        return _as_many([Prediction(line.removesuffix("\r")) for line in lines], path, examples)
+        return _as_many([Prediction(_text_of(line.removesuffix("\r"), task, data)) for line in lines], path, examples)
     if kind == ".json" and (listed := _list_of_texts(path)) is not None:
-        return _as_many([Prediction(text) for text in listed], path, examples)
+        return _as_many([Prediction(_text_of(text, task, data)) for text in listed], path, examples)
     if kind == ".json" and (named := _texts_by_id(path, column)) is not None:
-        rows = [Row(str(path), name, Prediction(text), None) for name, text in named.items()]
+        rows = [Row(str(path), name, Prediction(_text_of(text, task, data)), None) for name, text in named.items()]
         return _in_order(_as_many(rows, path, examples), path, examples)
     how = how or Reading()
     columns = Columns({"eval.prediction": column}, how.notes)
-    rows = [_row(place, row if isinstance(row, str) else columns.find(row), column, document, task)
+    rows = [_row(place, row if isinstance(row, str) else columns.find(row), column, document, task, data)
             for place, row in read_rows(path, how)]
     return _in_order(_as_many(rows, path, examples), path, examples)
 
@@ -138,7 +140,14 @@ def _as_many(found: list[Given], path: Path, examples: list[Example]) -> list[Gi
     return found
 
 
-def _row(place: str, row: dict[str, Any] | str, column: str, document: str | None, task: Task | None) -> Row:
+def _text_of(text: str, task: Task | None, data: DataConfig | None) -> str:
+    """A prediction that is a text alone, as the task reads it; as it stands where the task makes nothing of it."""
+    found = None if task is None else task.prediction_of(text, data)
+    return text if found is None else found
+
+
+def _row(place: str, row: dict[str, Any] | str, column: str, document: str | None, task: Task | None,
+         data: DataConfig | None) -> Row:
     if isinstance(row, str):
         todo = SAVE_AS if row == NOT_UTF8 else f"each needs a {shown(column)}"
         raise DataError(f"bad row: {row} at {place}; {todo}")
@@ -148,7 +157,7 @@ def _row(place: str, row: dict[str, Any] | str, column: str, document: str | Non
     cell = row[column]
     if isinstance(cell, Unusable):
         raise DataError(f"column {shown(column)} {cell.why} at {place}; mend it")
-    text = cell if task is None else task.prediction_of(cell)
+    text = cell if task is None else task.prediction_of(cell, data)
     if not isinstance(text, str) or SURROGATE.search(text):
         what = "half a character" if isinstance(text, str) else "empty" if cell is None else type(cell).__name__
         wanted = "text" if task is None else task.prediction_word

@@ -29,7 +29,8 @@ def scored_file(label: str, paths: Sequence[Path], examples: list[Example], conf
     found = []
     for path in paths:
         how = Reading(empty_cells=frozenset(config.data.empty_cells))
-        made = read_predictions(path, examples, config.eval.prediction, config.data.columns().source, how, task)
+        made = read_predictions(path, examples, config.eval.prediction, config.data.columns().source, how, task,
+                                config.data)
         for note in how.notes:
             warn(note)
         found.append(scored_lines(task, scorer, examples, [one.text for one in made], [one.detail for one in made]))

@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmtrain import registry
+from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.core.errors import ConfigError
 from llmtrain.data.examples import Example, Splits
@@ -225,8 +226,12 @@ class Task(ABC):
         """
         return
 
-    def prediction_of(self, value: Any) -> str | None:
-        """A cell of somebody's file of predictions as one; None where it is none. By default a text as it stands."""
+    def prediction_of(self, value: Any, data: DataConfig | None) -> str | None:
+        """A cell of somebody's file of predictions as one; None where it is none. By default a text as it stands.
+
+        Args:
+            data: How the rows are read that it is scored beside; None: as the keys stand by default.
+        """
         return value if isinstance(value, str) else None
 
     def detail_of(self, row: Mapping[str, Any]) -> dict[str, Any]:

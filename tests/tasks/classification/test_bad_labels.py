@@ -57,8 +57,12 @@ ROWS: list[tuple[str, str, tuple[str, ...], str]] = [
     ("two kinds in a list", with_row(label=["red", 1]), (SEVERAL,), "lists labels of two kinds, a number and a text"),
     ("empty in a list", with_row(label=["red", None]), (SEVERAL,), "column 'label' is empty"),
     ("a list in a list", with_row(label=[["red"]]), (SEVERAL,), "is a list, not a label"),
+    ("lists that nothing takes apart", labels(*["blue", "red", "red; blue"] * 4), (SEVERAL,),
+     "task.multi_label=true and no training row lists its labels: 'red; blue' at train row '0-2' is one"),
+    ("a list as Python prints it", with_row(label="['red', 'blue']"), (SEVERAL,), "a list as Python prints it; write"),
     ("no label in any row", lines([row | {"label": []} for row in GOOD]), (SEVERAL,), "have no label, and there is"),
     ("no rows", "", (), "train.jsonl"),
+    ("quoted weights of no label", lines(GOOD), ("head.class_weights='{很好: 2}'",), "names 很好 and no training row"),
     ("weights of no label", lines(GOOD), ("head.class_weights={pink:2}",),
      "head.class_weights names pink and no training row has that label; the labels are blue, green, red"),
 ]

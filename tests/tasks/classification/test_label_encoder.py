@@ -123,7 +123,14 @@ def test_the_label_set_is_that_of_the_training_rows_in_a_stable_order(tmp_path: 
     assert unseen(facts["labels"], "test", splits.test) == [
         "warning: 1 of 2 rows of test have labels that no training row has ('77'), the first at row 'test-1'; no "
         "prediction of theirs can be right"]
+
     assert not unseen(["9", "77"], "test", splits.test)
+
+
+@pytest.mark.parametrize(("known", "label"), [("true", "True"), ("1", "1.0"), ("1.0", "1"), ("Good", "good")])
+def test_a_label_that_another_format_writes_otherwise_is_told_with_the_known_one(known: str, label: str) -> None:
+    line, = unseen([known, "other"], "test", [Example("0", "x", label, (label,))])
+    assert line.endswith(f"; if it is train's '{known}', write both alike")
 
 
 def test_unlabelled_rows_need_no_label_where_no_term_reads_one(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from llmtrain.data.examples import Example
 from llmtrain.data.label_names import as_text
 from llmtrain.evaluation.confidence import interval, resampled
-from llmtrain.tasks.classification.label_metrics import METRICS, bin_of, labels_in
+from llmtrain.tasks.classification.label_metrics import METRICS, LabelMetric, bin_of, counted, labels_in, mcc
 from llmtrain.tasks.classification.label_scorer import LabelScorer, confusion, per_label
 
 BY_NAME = {metric.name: metric for metric in METRICS}
@@ -163,3 +163,9 @@ def test_nothing_given_has_no_confidence_and_what_was_given_is_counted() -> None
     assert "confidence" not in LabelScorer([one("a")]).score("", one("a"), {"probabilities": {"a": 0.9}})
     found = per_label(["a", "b"], [{"hit:a": 1.0, "accuracy": 100.0}, {"missed:a": 1.0, "wrong:b": 1.0}])
     assert [(row["rows"], row["given"]) for row in found] == [(2, 1), (0, 1)]
+
+
+def test_several_labels_given_where_rows_have_one_correlate_with_nothing() -> None:
+    rows = [counted(["a"], ["a", "b"]), counted(["b"], ["a", "b", "c"])]
+    with np.errstate(all="raise"):
+        assert mcc(LabelMetric("mcc", "MCC").columns(rows).sum(0, keepdims=True)).tolist() == [0.0]

@@ -81,7 +81,8 @@ def _score_texts(path: Path | None, config: EvaluateConfig) -> int:
         assert texts is not None
     else:
         how = Reading(empty_cells=frozenset(config.data.empty_cells))
-        made = read_predictions(path, examples, config.eval.prediction, config.data.columns().source, how, task)
+        made = read_predictions(path, examples, config.eval.prediction, config.data.columns().source, how, task,
+                                config.data)
         texts, details = [one.text for one in made], [one.detail for one in made]
         for line in (*how.notes, *told_of_predictions(config, texts, examples)):
             warn(line)

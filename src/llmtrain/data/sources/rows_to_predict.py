@@ -105,26 +105,31 @@ class RowReader:
             found[self.named.source] = source.encode("utf-8", "replace").decode()  # half a character is read as a mark
         made = self._made(found, place)
         if isinstance(made, str):
-            return BadRow(made, f"mend it, or name the column by {self.named.source_key}")
+            missing = next((key for key, name in self.needed.items() if name not in found), None)
+            return BadRow(made) if missing is None else BadRow(made, f"mend it, or name the column by {missing}")
         return AskedRow(place, made, identity)
 
     def _made(self, row: dict[str, Any], place: str) -> Example | str:
         return without_target(row, self.named, place)
 
 
-def usable(made: AskedRow | BadRow, place: str) -> AskedRow:
-    """The row. Raises DataError for a bad one."""
-    if isinstance(made, BadRow):
-        raise DataError(made.at(place))
-    return made
-
-
 def batches_from_stdin(reader: RowReader, size: int) -> Iterator[list[AskedRow]]:
-    """Lines of standard input as they come, ``size`` or fewer together. Raises DataError at a line that is no row."""
+    """Lines of standard input as they come, ``size`` or fewer together. Raises DataError at a line that is no row, once
+    those before it were given."""
     done = 0
     for lines in batches_of_stdin(size):
-        places = [f"line {number}" for number in range(done + 1, done + len(lines) + 1)]
-        yield [usable(reader.line(line, place), place) for line, place in zip(lines, places, strict=True)]
+        rows: list[AskedRow] = []
+        problem = None
+        for number, line in enumerate(lines, start=done + 1):
+            made = reader.line(line, f"line {number}")
+            if isinstance(made, BadRow):
+                problem = made.at(f"line {number}")
+                break
+            rows.append(made)
+        if rows:
+            yield rows
+        if problem is not None:
+            raise DataError(problem)
         done += len(lines)
 
 

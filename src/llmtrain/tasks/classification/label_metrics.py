@@ -110,7 +110,9 @@ def mcc(sums_RK: Numbers) -> Numbers:
     rows_R = gold_RC.sum(1)
     shared_R = hit_RC.sum(1) * rows_R - (gold_RC * given_RC).sum(1)
     spread_R = (rows_R ** 2 - (gold_RC ** 2).sum(1)) * (rows_R ** 2 - (given_RC ** 2).sum(1))
-    made: Numbers = 100 * np.divide(shared_R, np.sqrt(spread_R), out=np.zeros(len(rows_R)), where=spread_R > 0)
+    # below 0 where a file of predictions gives some rows several labels: they correlate with nothing then
+    made: Numbers = 100 * np.divide(shared_R, np.sqrt(np.maximum(0, spread_R)), out=np.zeros(len(rows_R)),
+                                    where=spread_R > 0)
     return made
 
 

@@ -21,7 +21,8 @@ def learn_labels(splits: Splits, config: Any) -> dict[str, Any]:
     say that they have none), ``multi_label``, and ``native`` where the model is published so.
 
     Raises:
-        DataError: Training rows list labels where each may have one, or do not have two labels to tell apart.
+        DataError: Training rows list labels where each may have one, or none where each may have several, or they do
+            not have two labels to tell apart.
     """
     several = bool(config.task.multi_label)
     rows = [example for example in splits.train if example.target]
@@ -32,6 +33,11 @@ def learn_labels(splits: Splits, config: Any) -> dict[str, Any]:
             split, first = listing[0]
             raise DataError(f"the labels of {len(listing)} rows are lists, the first at {split} row {shown(first.id)}; "
                             "set task.multi_label=true, or give each row one label")
+    elif rows and not any(LABELS in example.fields for example in rows):
+        longest = max(rows, key=lambda example: len(example.target))
+        raise DataError("task.multi_label=true and no training row lists its labels: "
+                        f"{shown(longest.target, 40)} at train row {shown(longest.id)} is one; write lists, name what "
+                        "stands between the labels of a text, data.label_separator=';', or leave task.multi_label out")
     counts = Counter(label for example in rows for label in labels_of(example))
     names = in_order(counts)
     if trains_task(config.objective) and len(names) < (1 if several else 2):
@@ -65,5 +71,13 @@ def unseen(labels: Iterable[str], split: str, examples: Sequence[Example]) -> li
     rows = len({id(example) for _, example in found})
     others = len({name for name, _ in found}) - 1
     more = f" and {others} more" if others else ""
+    meant = {_plain(name): name for name in known}.get(_plain(label))
+    near = "" if meant is None else f"; if it is train's {shown(meant, 40)}, write both alike"
     return [f"warning: {rows} of {len(examples)} rows of {split} have labels that no training row has "
-            f"({shown(label, 40)}{more}), the first at row {shown(first.id)}; no prediction of theirs can be right"]
+            f"({shown(label, 40)}{more}), the first at row {shown(first.id)}; no prediction of theirs can be "
+            f"right{near}"]
+
+
+def _plain(label: str) -> str:
+    """A label without what a change of file format may do to it: capitals (True), a point behind a number (1.0)."""
+    return label.casefold().removesuffix(".0")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from llmtrain.config.sections.data import DataConfig
 from llmtrain.config.sections.eval import EvalConfig
 from llmtrain.data.examples import Example, Splits
 from llmtrain.data.features import Features
@@ -128,10 +129,14 @@ class Classification(Task):
                         "labels given with 80 % should be right in 80 of 100 rows; below the line the model is too "
                         "sure")] if points else []
 
-    def prediction_of(self, value: Any) -> str | None:
-        """A label, or a list or mapping of labels, whatever names it."""
+    def prediction_of(self, value: Any, data: DataConfig | None) -> str | None:
+        """A label, or a list or mapping of labels, whatever names it, parted as those of the data are."""
+        separator = None if data is None else data.label_separator
+        if isinstance(value, str) and listed_in(value) is not None:
+            separator = None  # as a model's own predictions are written
         try:
-            return label_name(value)[0] if listed_in(value) is None else as_text(label_names(value)[0])
+            listed = listed_in(value, separator)
+            return label_name(value)[0] if listed is None else as_text(label_names(listed)[0])
         except NoLabel:
             return None
 

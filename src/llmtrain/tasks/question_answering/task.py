@@ -68,6 +68,8 @@ class QuestionAnswering(TextTask):
         wanted = config.task.no_answer
         _tell(splits, silent)
         marks = _head_marks(config)
+        if marks:
+            _tell_cut_questions(splits, tokenizer, config.data.question_limit)
         facts: dict[str, Any] = {MARKS: marks,
                                  NO_ANSWER: marks and (bool(silent) if wanted == AUTO else bool(wanted))}
         return Learnt(facts | ({PAIRS: True} if marks and knows_segments(tokenizer) else {}))
@@ -175,6 +177,15 @@ def _tell(splits: Splits, silent: int) -> None:
         say(f"data: {apart} rows have answers that stand nowhere in their context; these are references alone")
     if silent:
         say(f"data: {silent} of {len(splits.train)} rows of train have no answer")
+
+
+def _tell_cut_questions(splits: Splits, tokenizer: Tokenizer, limit: int) -> None:
+    questions = [clean(e.fields["question"]) for e in [*splits.train, *splits.validation, *splits.test]]
+    long = [text for text in questions if len(text.encode()) >= limit]  # a token stands for a byte or more
+    ids = tokenizer(long, add_special_tokens=False, verbose=False)["input_ids"] if long else []
+    if cut := sum(len(row) > limit for row in ids):
+        say(f"data: {cut} of {len(questions)} questions are longer than {limit} tokens and are cut there "
+            "(data.max_question_tokens)")
 
 
 def _head_marks(config: Any) -> bool:

@@ -109,6 +109,10 @@ def test_balanced_weights_give_every_label_the_same_share_of_the_training_rows()
     assert weights_of({"b": 2}, FACTS) == (1, 2, 1) and weights_of(None, FACTS) is None
     assert ClassifierHeadConfig(class_weights={1: 2.0, "a": 1, None: 1}).class_weights == {"1": 2, "a": 1, "None": 1}
     assert ClassifierHeadConfig(class_weights={False: 2, 1.0: 1}).class_weights == {"false": 2, "1": 1}
+    assert ClassifierHeadConfig(class_weights="{很好: 2, yes: 0.5, don't: 1}").class_weights == {
+        "很好": 2, "yes": 0.5, "don't": 1}
+    for none in ("{broken", "{a: [}", "{}"):
+        assert next(iter(ClassifierHeadConfig(class_weights=none).problems())).startswith("head.class_weights=")
     with pytest.raises(ConfigError, match="names d and no training row has that label; the labels are a, b, c"):
         weights_of({"d": 1}, FACTS)
 

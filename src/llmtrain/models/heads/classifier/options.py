@@ -35,6 +35,8 @@ class ClassifierHeadConfig:
                                  below=1)
 
     def __post_init__(self) -> None:
+        if isinstance(self.class_weights, str) and self.class_weights.lstrip().startswith("{"):
+            self.class_weights = _mapping_in(self.class_weights)
         if isinstance(self.class_weights, dict):  # a 0 typed on the command line is a number, and a label a name
             self.class_weights = {_named(label): weight for label, weight in self.class_weights.items()}
 
@@ -56,6 +58,18 @@ class ClassifierHeadConfig:
             number = isinstance(weight, int | float) and not isinstance(weight, bool)
             if not number or not 0 < weight < 1e30:
                 yield f"head.class_weights gives {label} the weight {weight!r}, which is no number above 0; change it"
+
+
+def _mapping_in(text: str) -> Any:
+    """The weights that a quoted text gives: Hydra reads no key like 很好 or don't; the text itself, where it is no
+    mapping."""
+    import yaml
+
+    try:
+        read = yaml.load(text, yaml.BaseLoader)  # a label named yes is no truth
+        return {label: yaml.safe_load(weight) for label, weight in read.items()}
+    except (yaml.YAMLError, AttributeError, ValueError):
+        return text
 
 
 def _named(label: Any) -> str:
