@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,29 @@ def _read_split(config: DataConfig, split: str, splits: dict[str, list[Example]]
             licenses.append(told)
         tables = rows.with_format("arrow").iter(batch_size=ROWS_AT_ONCE)  # plain values: no picture is opened
         plain = (row for table in tables for batch in table.to_batches() for row in rows_of_batch(batch))
-        places = ((f"{config.hub.name}[{name}]:{i}", row) for i, row in enumerate(plain, start=1))
+        named = with_class_names(plain, rows.features)
+        places = ((f"{config.hub.name}[{name}]:{i}", row) for i, row in enumerate(named, start=1))
         splits[split] = examples_of(places, config, split, notes, labelled)
     return rows is not None
+
+
+def with_class_names(rows: Iterable[dict[str, Any]], features: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows whose classes are called by their names, which a dataset keeps apart from their numbers.
+
+    -1 is how the hub writes that a row has none: None.
+    """
+    names = {column: found for column, feature in features.items()
+             if (found := getattr(getattr(feature, "feature", feature), "names", None))}
+
+    def name(column: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [name(column, one) for one in value]
+        if not isinstance(value, int) or not -1 <= value < len(names[column]):
+            return value
+        return None if value == -1 else names[column][value]
+
+    for row in rows:
+        yield row | {column: name(column, row[column]) for column in names if column in row}
 
 
 def _load(config: DataConfig, split: str, required: bool) -> Any:
