@@ -215,11 +215,11 @@ def test_a_study_is_reported_with_its_cells(runs: list[Path], tmp_path: Path) ->
              "digits": 2, "split": "test", "rows": 60, "seeds": [0], "axes": {"lam": [0.5, "auto", 2],
                                                                              "precision": ["fp32"]},
              "base": "alone", "cells": [cell("alone", None, 20.0), cell("lam=0.5", 0.5, 21.0), measured, failed],
-             "left_out": [], "verdicts": ["Joint training helps."], "time.verdicts": [], "time.pareto": ["lam=0.5"],
-             "memory.pareto": []}
+             "left_out": [], "verdicts": ["Joint training helps.", "lam=2: loss is not finite"], "time.verdicts": [],
+             "time.pareto": ["lam=0.5"], "memory.pareto": []}
     write_json(tmp_path / "study.json", study)
     text = write_report([tmp_path]).read_text(encoding="utf-8")
-    assert "Joint training helps." in text and "lam=2: loss is not finite" in text
+    assert "Joint training helps." in text and text.count("<bdi>lam=2: loss is not finite</bdi>") == 1
     assert "+1.00 [+0.50, +1.50], p = 0.020" in text and "21.00 [20.00, 22.00]" in text
     data = json.loads(re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)[0])
     assert data["study"]["numeric"] == ["lam"]

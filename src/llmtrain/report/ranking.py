@@ -48,8 +48,8 @@ def of_sides(part: TaskPart, found: Mapping[str, Any]) -> Iterator[Sentence]:
             yield Sentence(kind, f"{label} against {first}: {one['verdict']}.")
 
 
-LUCK_OF = {"none": "the luck of these rows", "some": "the luck of these rows, and of the seeds where there are several,",
-           "all": "the luck of rows and seeds"}
+LUCK_OF = {"none": "the luck of these rows", "all": "the luck of rows and seeds",
+           "some": "the luck of these rows, and of the seeds where there are several,"}
 
 
 def seeds_known(numbers: Iterable[int]) -> str:

@@ -86,7 +86,7 @@ def _forest(part: TaskPart, metric: Metric, compared: Mapping[str, Any] | None) 
     rows = [{"name": name, "run": number, "text": figures(value, metric), "low": place(value["low"]),
              "at": place(value["value"]), "width": round(place(value["high"]) - place(value["low"]), 2)}
             for name, number, value in lines]
-    return {"heading": metric.heading, "more": metric.more_is_better, "rows": rows,
+    return {"heading": metric.heading, "more": metric.more_is_better, "rows": rows, "seeds": bool(several),
             "least": f"{least:.{metric.digits}f}", "most": f"{most:.{metric.digits}f}"}
 
 
