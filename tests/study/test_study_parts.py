@@ -18,7 +18,7 @@ from llmtrain.study.halving import going_on, rungs_of
 from llmtrain.study.measured import seconds_until, step_of_score
 from llmtrain.study.paces import MEASURED, Pace, Paces, lengths
 from llmtrain.study.plan import plan
-from llmtrain.study.results import front, twin_of
+from llmtrain.study.results import _beside_loss, front, twin_of
 from llmtrain.study.starting import check_disk, check_parallel, share
 from llmtrain.study.work import Started, StudyRuns
 from llmtrain.tasks.metric import Metric
@@ -74,6 +74,19 @@ def test_the_base_cell_is_found_among_the_others_or_added() -> None:
     assert recipes.cells[1].config.head.layers == 4  # type: ignore[attr-defined]
     ordinary = result_dict(recipes.cells[1].config)
     assert ordinary["objective.lam.summary"] == 2.0
+
+
+def test_a_cell_is_held_against_what_differs_by_one_thing_alone() -> None:
+    """In fp32 it is the same joint cell, not the base cell; and a head of its own stands beside the loss."""
+    found = plan([BERT, "study.axes={head: [gru,lstm], objective.base: [mlm]}", "study.precision=[fp32,bf16]"])
+    base, first, low, other, _ = found.cells
+    assert base.axes == {"head": "gru", "base": None, "precision": "fp32"}
+    assert (low.name, twin_of(low, found.cells)) == ("head=gru-base=mlm-precision=bf16", first)
+    assert [_beside_loss(base, cell)[:1] for cell in (first, low)] == [[], []]
+    assert "head.name" in _beside_loss(base, other)
+    for text, told in (("trainer.max_steps=900", "lengths are equal"), ("data.test=x.jsonl", "make a study of each")):
+        with pytest.raises(ConfigError, match=told):
+            plan([BERT, f'study.recipes={{a: "objective=task_only", b: "{text}"}}'])
 
 
 def test_combinations_that_do_not_go_together_are_left_out() -> None:
