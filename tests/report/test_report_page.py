@@ -104,6 +104,16 @@ def test_runs_on_other_rows_are_not_tested_and_the_page_says_why(runs: list[Path
     said, data = read(write_report([runs[0], other], tmp_path / "both.html"))
     assert "No test between these runs is possible" in said and "60" in said
     assert sum(None in row["o"] for row in data["parts"][0]["rows"]) == 10
+    (other / "predictions.jsonl").unlink()
+    said, _ = read(write_report([runs[0], other], tmp_path / "both.html"))
+    assert "has the best value" in said and "other: no predictions lie beside the results" in said
+
+
+def test_runs_that_give_the_same_have_no_lead(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / f"lam{lam}", "summarization", documents(20), written(documents(20), 2),
+                         baselines=False, config={"objective": {"lam": lam}}) for lam in (0.5, 1.0)]
+    said, _ = read(write_report(folders))
+    assert "lam0.5 and lam1.0 have the same ROUGE-1." in said and "-0.00" not in said
 
 
 def test_no_text_can_leave_its_place(tmp_path: Path) -> None:

@@ -91,6 +91,9 @@ def _of_one(run: RunRecord) -> Iterator[Sentence]:
         step = run.last_step
         yield Sentence(WARNING, f"not finished; the log ends at step {step:,}." if step is not None else
                        "not finished, and nothing is logged yet.")
+    if any((results.get("metrics") or {}).values()) and not run.rows:
+        yield Sentence(WARNING, "no predictions lie beside the results (predictions.jsonl): none are shown, and no "
+                                "other run is tested against these.")
     requested, effective = precision.get("requested"), precision.get("effective")
     if requested and effective and not _is_same(requested, effective):
         yield Sentence(WARNING, f"{requested} was asked for and {effective} is what ran.")

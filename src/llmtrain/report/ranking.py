@@ -67,7 +67,9 @@ def _certainty(sure: Sequence[str], tested: Mapping[str, Any], over: str, luck: 
 
 
 def _ahead(best: str, other: str, one: Mapping[str, Any], metric: Metric, luck: str) -> Sentence:
-    gap = {"value": -one["value"], "low": -one["high"], "high": -one["low"]} if metric.more_is_better else one
+    if one["value"] == 0:
+        return Sentence(LUCK, f"{best} and {other} have the same {metric.heading}.")
+    gap = {"value": -one["value"], "low": 0 - one["high"], "high": 0 - one["low"]} if metric.more_is_better else one
     told = f"{best} is ahead of {other} by {figures(gap, metric)} {metric.heading}, p {probability(one)}"
     if one["p_holm"] < LEVEL:
         return Sentence(GOOD, f"{told}: more than {luck}.")
