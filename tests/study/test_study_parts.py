@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
+from llmtrain.config.convert import to_dict
 from llmtrain.config.run_id import result_dict
 from llmtrain.core.children import Forwarding
 from llmtrain.core.errors import ConfigError, ResourceError
@@ -87,6 +89,17 @@ def test_a_cell_is_held_against_what_differs_by_one_thing_alone() -> None:
     for text, told in (("trainer.max_steps=900", "lengths are equal"), ("data.test=x.jsonl", "make a study of each")):
         with pytest.raises(ConfigError, match=told):
             plan([BERT, f'study.recipes={{a: "objective=task_only", b: "{text}"}}'])
+
+
+def test_a_base_cell_that_comes_into_the_grid_later_keeps_its_runs(tmp_path: Path) -> None:
+    words = [BERT, "precision=fp32", f"run.root={tmp_path}", "run.name=grown", "study.seeds=1"]
+    begun = plan([*words, "study.lam=[0.5]"])
+    (tmp_path / "grown/base-seed=0").mkdir(parents=True)
+    stored = tmp_path / "grown/base-seed=0/config.yaml"
+    stored.write_text(yaml.safe_dump(to_dict(begun.config)))
+    assert [run.name for run in plan([*words, "study.lam=[0.5,none]"]).runs()] == ["base-seed=0", "lam=0.5-seed=0"]
+    stored.write_text(yaml.safe_dump(to_dict(begun.cells[1].config)))  # another study's
+    assert plan([*words, "study.lam=[0.5,none]"]).runs()[0].name == "lam=none-seed=0"
 
 
 def test_combinations_that_do_not_go_together_are_left_out() -> None:

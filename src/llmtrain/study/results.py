@@ -17,13 +17,12 @@ from llmtrain.evaluation.outcome import Outcome, alike, joined, stored_outcome
 from llmtrain.evaluation.verdict import verdict
 from llmtrain.study.grid import FP32, Cell
 from llmtrain.study.measured import DONE, FAILED, run_of
-from llmtrain.study.plan import Plan
+from llmtrain.study.plan import MEASURED, Plan
 from llmtrain.study.verdicts import time_verdicts, verdicts
 from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.task import task_named
 
 SCHEMA_VERSION = 1
-OF_LENGTH = ("trainer.max_steps", "trainer.eval_every")
 READ_BY_L1 = ("data.label", "data.unlabelled", "data.preprocess")  # what base terms alone may read
 MEANS = ("skipped_steps", "lam", "time.seconds", "time.tokens_per_second", "memory.peak_bytes")
 
@@ -126,7 +125,7 @@ def _beside_loss(base: Cell, cell: Cell) -> list[str]:
     """The keys by which a cell differs from the base cell that are neither its loss nor its number format nor its
     length."""
     found = differing_keys(result_dict(base.config), result_dict(cell.config))
-    return sorted(key for key in found if key not in (*OF_LENGTH, *READ_BY_L1)
+    return sorted(key for key in found if key not in (*MEASURED, *READ_BY_L1)
                   and not key.startswith(("objective", "precision")))
 
 
@@ -195,7 +194,7 @@ def twin_of(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
         return None
     own = result_dict(cell.config)
     return next((one for one in cells if one.config.precision.name.value == FP32 and all(
-        key.startswith("precision") or key in OF_LENGTH for key in differing_keys(own, result_dict(one.config)))), None)
+        key.startswith("precision") or key in MEASURED for key in differing_keys(own, result_dict(one.config)))), None)
 
 
 def front(cells: Sequence[dict[str, Any]], name: str, metric: Metric, cost: str) -> list[str]:
