@@ -69,8 +69,9 @@ def eval_results(task: Task, member: Member | None, config: TrainConfig, results
     from huggingface_hub import EvalResult
 
     data = (member.config if member else config).data
-    of_hub = data.name == "hub" and data.hub.name and not Path(data.hub.name).exists()  # else it is a folder here
-    name = data.hub.name if of_hub else data.name
+    name: str = data.name
+    if data.name == "hub" and data.hub.name and not Path(data.hub.name).exists():  # else it is a folder here
+        name = data.hub.name
     return [EvalResult(
         task_type=task.pipeline_tag or task.name, task_name=(member.name if member else "") or task.name,
         dataset_type=name, dataset_name=name, dataset_config=(member.name if member else "") or None,
