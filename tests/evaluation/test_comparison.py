@@ -90,6 +90,19 @@ def test_several_tests_at_once_are_adjusted_as_statsmodels_does() -> None:
     assert list(holm(p).values()) == pytest.approx(multitest.multipletests(list(p.values()), method="holm")[1])
 
 
+def test_the_best_of_many_that_are_alike_is_seldom_said_to_be_better_than_another() -> None:
+    """Without regard to the choice it would be in one of six times."""
+    wrong = []
+    for turn in range(60):
+        sides = sorted((outcome(f"m{number}", normal(100, seed=100 * turn + number)) for number in range(10)),
+                       key=lambda one: -sum(row["score"] for row in one.rows[0]))
+        for chosen in (False, True):
+            (found,) = compare(sides, [SCORE], samples=2000, margin=0, chosen=chosen)
+            if any(one.p_holm < 0.05 for one in found.differences.values()):
+                wrong.append(chosen)
+    assert wrong.count(True) <= 6 < wrong.count(False)
+
+
 def test_intervals_of_three_seeds_hold_zero_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     studies = script("null_studies")

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from llmtrain import checkpoint
 from llmtrain.checkpoint.save import replace_file, save
 from llmtrain.config.load import load_config
 from llmtrain.core.errors import CheckpointError
 from llmtrain.evaluation.card.model_card import CardSubject, card_of
+from llmtrain.evaluation.card.scores import eval_results
+from llmtrain.tasks.task import task_named
 
 RECORD = {"step": 4, "data_hash": "ab" * 32, "llmtrain": "0.1.0",
           "precision": {"requested": "bf16", "running": "bf16", "effective": "bfloat16"}}
@@ -100,3 +104,17 @@ def test_what_the_hubs_download_puts_beside_a_model_is_no_unknown_file(tmp_path:
     (step / "model/.cache/other").write_text("x")
     with pytest.raises(CheckpointError, match="unknown file"):
         checkpoint.verify(step / "model")
+
+
+def test_tasks_of_one_kind_and_one_source_keep_their_entries_apart_and_no_folder_is_named(tmp_path: Path) -> None:
+    """The hub takes entries of one kind of task, data set, configuration and split as one."""
+    data = SimpleNamespace(name="hub", hub=SimpleNamespace(name=str(tmp_path)))
+    task = task_named("classification")
+    found: list[EvalResult] = []
+    for name, value in (("mood", 70.0), ("topic", 80.0)):
+        results = {"metrics": {"test": {"accuracy": {"value": value, "low": value - 1, "high": value + 1}}}}
+        member: Any = SimpleNamespace(name=name, config=SimpleNamespace(data=data))
+        found += eval_results(task, member, member.config, results)
+    card = ModelCard(f"---\n{ModelCardData(model_name='m', eval_results=found).to_yaml()}\n---\n")
+    assert [(one.task_name, one.metric_value) for one in card.data.eval_results] == [("mood", 70.0), ("topic", 80.0)]
+    assert str(tmp_path) not in str(card)

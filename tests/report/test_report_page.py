@@ -73,11 +73,12 @@ def test_one_run_is_told_beside_the_baselines_and_where_it_copies_wrongly(runs: 
         assert fact in text
 
 
-def test_runs_of_one_setting_are_told_apart_from_luck(runs: list[Path]) -> None:
+def test_of_runs_of_one_setting_the_mean_is_told_and_the_best_one_is_luck(runs: list[Path]) -> None:
     said, data = read(write_report(runs))
-    assert re.search(r"seed0 is best: ROUGE-1 50\.00 .* on 60 test rows, but its lead may be luck", said) or (
-        "its lead over seed2 is not luck, over the others it may be" in said)
-    assert "The runs differ in run.seed alone, so which of them is best is chance" in said and "36.11" in said
+    assert re.search(r"ROUGE-1 36\.11 \[.*\] on 60 test rows: the mean of 3 runs that differ in run.seed alone, with a "
+                     r"standard deviation of 12\.73", said)
+    assert "seed0 is best with 50.00" in said and "that is the luck of its seed" in said
+    assert "more than the luck" not in said and "The mean is 63.89 worse than the lead baseline" in said
     assert data["parts"][0]["best"] == 0 and [len(row["o"]) for row in data["parts"][0]["rows"]] == [3] * 60
 
 
@@ -87,8 +88,27 @@ def test_runs_of_several_settings_and_seeds_are_compared_by_setting(tmp_path: Pa
                          config={"objective": {"lam": lam}}, baselines=False)
                for lam, right in ((0.5, 2), (1.0, 10)) for seed in (0, 1)]
     said, _ = read(write_report(folders))
-    assert "objective.lam=0.5 is best: ROUGE-1 50.00" in said and "up to 2 seeds, and its lead is not luck" in said
+    assert "objective.lam=0.5 is best: ROUGE-1 50.00" in said
+    assert "up to 2 seeds, and its lead is more than the luck of rows and seeds." in said
     assert "objective.lam=0.5 is ahead of objective.lam=1.0 by 40.00" in said
+    said, _ = read(write_report(folders[:3]))
+    assert "more than the luck of these rows, and of the seeds where there are several" in said
+    assert "There is one run of objective.lam=1.0: the chance of its seed is in no test." in said
+
+
+def test_of_single_runs_a_lead_is_never_said_to_be_more_than_the_luck_of_the_rows(tmp_path: Path) -> None:
+    """Of three, and beside a run of another task, which makes other keys differ."""
+    examples = documents(40)
+    folders = [write_run(tmp_path / f"lam{lam}", "summarization", examples, written(examples, right), baselines=False,
+                         config={"objective": {"lam": lam}}) for lam, right in ((0.5, 2), (1.0, 10), (2.0, 9))]
+    said, _ = read(write_report(folders))
+    assert "and its lead is more than the luck of these rows." in said and "one run of each setting" in said
+    assert "(for the best of 3)" in write_report(folders).read_text(encoding="utf-8")
+    seeds = [write_run(tmp_path / f"seed{seed}", "summarization", examples, written(examples, 2), seed=seed)
+             for seed in (0, 1)]
+    other = write_run(tmp_path / "other", "translation", examples[:9], written(examples[:9], 2), baselines=False)
+    said, _ = read(write_report([*seeds, other]))
+    assert "the mean of 2 runs that differ in run.seed alone" in said
 
 
 def test_runs_on_other_rows_are_not_tested_and_the_page_says_why(runs: list[Path], tmp_path: Path) -> None:
@@ -96,6 +116,16 @@ def test_runs_on_other_rows_are_not_tested_and_the_page_says_why(runs: list[Path
     said, data = read(write_report([runs[0], other], tmp_path / "both.html"))
     assert "No test between these runs is possible" in said and "60" in said
     assert sum(None in row["o"] for row in data["parts"][0]["rows"]) == 10
+    (other / "predictions.jsonl").unlink()
+    said, _ = read(write_report([runs[0], other], tmp_path / "both.html"))
+    assert "has the best value" in said and "other: no predictions lie beside the results" in said
+
+
+def test_runs_that_give_the_same_have_no_lead(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / f"lam{lam}", "summarization", documents(20), written(documents(20), 2),
+                         baselines=False, config={"objective": {"lam": lam}}) for lam in (0.5, 1.0)]
+    said, _ = read(write_report(folders))
+    assert "lam0.5 and lam1.0 have the same ROUGE-1." in said and "-0.00" not in said
 
 
 def test_no_text_can_leave_its_place(tmp_path: Path) -> None:
@@ -207,11 +237,11 @@ def test_a_study_is_reported_with_its_cells(runs: list[Path], tmp_path: Path) ->
              "digits": 2, "split": "test", "rows": 60, "seeds": [0], "axes": {"lam": [0.5, "auto", 2],
                                                                              "precision": ["fp32"]},
              "base": "alone", "cells": [cell("alone", None, 20.0), cell("lam=0.5", 0.5, 21.0), measured, failed],
-             "left_out": [], "verdicts": ["Joint training helps."], "time.verdicts": [], "time.pareto": ["lam=0.5"],
-             "memory.pareto": []}
+             "left_out": [], "verdicts": ["Joint training helps.", "lam=2: loss is not finite"], "time.verdicts": [],
+             "time.pareto": ["lam=0.5"], "memory.pareto": []}
     write_json(tmp_path / "study.json", study)
     text = write_report([tmp_path]).read_text(encoding="utf-8")
-    assert "Joint training helps." in text and "lam=2: loss is not finite" in text
+    assert "Joint training helps." in text and text.count("<bdi>lam=2: loss is not finite</bdi>") == 1
     assert "+1.00 [+0.50, +1.50], p = 0.020" in text and "21.00 [20.00, 22.00]" in text
     data = json.loads(re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)[0])
     assert data["study"]["numeric"] == ["lam"]

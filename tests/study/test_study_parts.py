@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
+from llmtrain.config.convert import to_dict
 from llmtrain.config.run_id import result_dict
 from llmtrain.core.children import Forwarding
 from llmtrain.core.errors import ConfigError, ResourceError
@@ -18,7 +20,7 @@ from llmtrain.study.halving import going_on, rungs_of
 from llmtrain.study.measured import seconds_until, step_of_score
 from llmtrain.study.paces import MEASURED, Pace, Paces, lengths
 from llmtrain.study.plan import plan
-from llmtrain.study.results import front, twin_of
+from llmtrain.study.results import _beside_loss, front, twin_of
 from llmtrain.study.starting import check_disk, check_parallel, share
 from llmtrain.study.work import Started, StudyRuns
 from llmtrain.tasks.metric import Metric
@@ -74,6 +76,30 @@ def test_the_base_cell_is_found_among_the_others_or_added() -> None:
     assert recipes.cells[1].config.head.layers == 4  # type: ignore[attr-defined]
     ordinary = result_dict(recipes.cells[1].config)
     assert ordinary["objective.lam.summary"] == 2.0
+
+
+def test_a_cell_is_held_against_what_differs_by_one_thing_alone() -> None:
+    """In fp32 it is the same joint cell, not the base cell; and a head of its own stands beside the loss."""
+    found = plan([BERT, "study.axes={head: [gru,lstm], objective.base: [mlm]}", "study.precision=[fp32,bf16]"])
+    base, first, low, other, _ = found.cells
+    assert base.axes == {"head": "gru", "base": None, "precision": "fp32"}
+    assert (low.name, twin_of(low, found.cells)) == ("head=gru-base=mlm-precision=bf16", first)
+    assert [_beside_loss(base, cell)[:1] for cell in (first, low)] == [[], []]
+    assert "head.name" in _beside_loss(base, other)
+    for text, told in (("trainer.max_steps=900", "lengths are equal"), ("data.test=x.jsonl", "make a study of each")):
+        with pytest.raises(ConfigError, match=told):
+            plan([BERT, f'study.recipes={{a: "objective=task_only", b: "{text}"}}'])
+
+
+def test_a_base_cell_that_comes_into_the_grid_later_keeps_its_runs(tmp_path: Path) -> None:
+    words = [BERT, "precision=fp32", f"run.root={tmp_path}", "run.name=grown", "study.seeds=1"]
+    begun = plan([*words, "study.lam=[0.5]"])
+    (tmp_path / "grown/base-seed=0").mkdir(parents=True)
+    stored = tmp_path / "grown/base-seed=0/config.yaml"
+    stored.write_text(yaml.safe_dump(to_dict(begun.config)))
+    assert [run.name for run in plan([*words, "study.lam=[0.5,none]"]).runs()] == ["base-seed=0", "lam=0.5-seed=0"]
+    stored.write_text(yaml.safe_dump(to_dict(begun.cells[1].config)))  # another study's
+    assert plan([*words, "study.lam=[0.5,none]"]).runs()[0].name == "lam=none-seed=0"
 
 
 def test_combinations_that_do_not_go_together_are_left_out() -> None:

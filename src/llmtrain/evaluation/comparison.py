@@ -53,7 +53,8 @@ class Difference:
 
     Attributes:
         p: Two-sided, that of no difference.
-        p_holm: The same with regard to all sides that are compared with the first (Holm 1979).
+        p_holm: The same with regard to all sides that are compared with the first (Holm 1979), and to how that was
+            chosen.
         paired_seeds: Whether the seeds of both sides were taken in pairs; None: neither side has several.
         equivalence: None for a margin of 0.
         parts: The variance by where it comes from.
@@ -77,12 +78,14 @@ class ComparedMetric:
         sides: The value of each side by its label, the mean over its seeds.
         by_seed: The values of its seeds, in the order of the side's.
         differences: By the label of each side but the first.
+        chosen: Whether the first side is the first because it is the best of them; p-values know that it was chosen.
     """
 
     metric: Metric
     sides: dict[str, Interval] = field(default_factory=dict)
     by_seed: dict[str, list[float]] = field(default_factory=dict)
     differences: dict[str, Difference] = field(default_factory=dict)
+    chosen: bool = False
 
     def better(self, label: str) -> bool:
         """Whether a side has the better value than the first."""
@@ -97,7 +100,7 @@ class ComparedMetric:
 
 
 def compare(outcomes: Sequence[Outcome], metrics: Sequence[Metric], *, samples: int = SAMPLES,
-            margin: float | None = None, seed: int = 0) -> list[ComparedMetric]:
+            margin: float | None = None, seed: int = 0, chosen: bool = False) -> list[ComparedMetric]:
     """Compare all outcomes with the first, metric by metric.
 
     Args:
@@ -107,14 +110,16 @@ def compare(outcomes: Sequence[Outcome], metrics: Sequence[Metric], *, samples: 
         samples: Resamples of the rows.
         margin: Of equivalence, for every metric; None: each metric's own; 0: no test.
         seed: Of the resamples.
+        chosen: The first outcome is the one that scored best of these (:func:`for_the_best`).
     """
-    return [_compared(outcomes, metric, samples, metric.margin if margin is None else margin, seed)
+    return [_compared(outcomes, metric, samples, metric.margin if margin is None else margin, seed, chosen)
             for metric in metrics if all(metric.is_there(rows) for one in outcomes for rows in one.rows)]
 
 
-def _compared(outcomes: Sequence[Outcome], metric: Metric, samples: int, margin: float, seed: int) -> ComparedMetric:
+def _compared(outcomes: Sequence[Outcome], metric: Metric, samples: int, margin: float, seed: int, chosen: bool,
+              ) -> ComparedMetric:
     groups = _groups(outcomes, metric, samples, seed)
-    made = ComparedMetric(metric)
+    made = ComparedMetric(metric, chosen=chosen)
     for one, group in zip(outcomes, groups, strict=True):
         alone = spread([group], seed)
         made.sides[one.label] = Interval(alone.value, *alone.between(LEVEL))
@@ -129,7 +134,7 @@ def _compared(outcomes: Sequence[Outcome], metric: Metric, samples: int, margin:
             spreads[other.label] = spread([group.less(first)], seed)
     change = change_of_a_row(groups[0], outcomes[0].size)
     p = {label: two_sided(found, outcomes[0].size) for label, found in spreads.items()}
-    adjusted = holm(p)
+    adjusted = for_the_best(holm(p)) if chosen else holm(p)
     for other in outcomes[1:]:
         found = spreads[other.label]
         several = outcomes[0].several or other.several
@@ -185,6 +190,16 @@ def holm(p: dict[str, float]) -> dict[str, float]:
         highest = max(highest, min(1.0, p[label] * (len(p) - number)))
         adjusted[label] = highest
     return {label: adjusted[label] for label in p}
+
+
+def for_the_best(p: dict[str, float]) -> dict[str, float]:
+    """p-values of the best of K sides against each other one, where the data themselves chose it.
+
+    Args:
+        p: Holm's, of the K - 1 tests. Any two of the sides could have been the best and another one: that is
+            K (K - 1) / 2 pairs, K / 2 for each of these tests.
+    """
+    return {label: min(1.0, one * (len(p) + 1) / 2) for label, one in p.items()}
 
 
 def equivalence(found: Spread, margin: float, rows: int, change: float) -> Equivalence:

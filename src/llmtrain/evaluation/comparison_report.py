@@ -20,12 +20,14 @@ SHOWN_CHARACTERS = 300
 
 
 def comparison(outcomes: Sequence[Outcome], metrics: Sequence[Metric] | None = None, *, samples: int = SAMPLES,
-               margin: float | None = None, rows: int = 20, seed: int = 0) -> dict[str, Any]:
+               margin: float | None = None, rows: int = 20, seed: int = 0,
+               chosen: bool = False) -> dict[str, Any]:
     """All that ``llmtrain compare --json`` prints; docs/compare.md says what each part means.
 
     Args:
         metrics: Those to compare; None: all of the task's.
         rows: Changed rows that are told of each side.
+        chosen: The first is the best of them by these very rows, which p-values then know.
 
     Raises:
         DataError: The outcomes are not of the same task, rules of scoring and rows.
@@ -33,7 +35,7 @@ def comparison(outcomes: Sequence[Outcome], metrics: Sequence[Metric] | None = N
     outcomes = alike(outcomes)
     first = outcomes[0]
     metrics = task_named(first.task).metrics if metrics is None else metrics
-    compared = compare(outcomes, metrics, samples=samples, margin=margin, seed=seed)
+    compared = compare(outcomes, metrics, samples=samples, margin=margin, seed=seed, chosen=chosen)
     return {
         "schema_version": SCHEMA_VERSION, "task": first.task, "split": first.split, "rows": first.size,
         "scorer": first.scorer, "samples": samples,

@@ -15,7 +15,7 @@ def verdict(compared: ComparedMetric, label: str) -> str:
     shown = direction if differs else "no difference shown"
     told = f"{shown}: {_figures(compared, difference)}, {p_value(difference.p_holm)}"
     if others > 1:
-        told += f" (Holm over {others})"
+        told += f" (for the best of {others + 1})" if compared.chosen else f" (Holm over {others})"
     return told if difference.equivalence is None else f"{told}; {_equivalence(difference.equivalence, differs)}"
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from llmtrain.core.errors import LlmtrainError
+from llmtrain.evaluation.comparison import compare
 from llmtrain.evaluation.comparison_report import comparison
-from llmtrain.evaluation.outcome import Outcome, is_stored, joined, stored_outcome
+from llmtrain.evaluation.confidence import Interval, value_of
+from llmtrain.evaluation.outcome import Outcome, alike, is_stored, joined, stored_outcome
+from llmtrain.report.ranking import SEED
 from llmtrain.report.run_record import RunRecord
 from llmtrain.report.task_parts import ScoredRun, TaskPart
-
-SEED = "run.seed"
 
 
 def settings(part: TaskPart, unlike: Mapping[str, Sequence[str]]) -> dict[str, list[ScoredRun]]:
@@ -19,39 +21,53 @@ def settings(part: TaskPart, unlike: Mapping[str, Sequence[str]]) -> dict[str, l
     alone.
 
     Args:
-        unlike: The keys by which the runs' configurations differ, with the value of each run.
+        unlike: The keys by which the configurations of the part's runs differ, with the value of each run.
     """
     alone = {run.name: [run] for run in part.runs}
     keys = [key for key in unlike if key != SEED]
     if SEED not in unlike or not keys:
         return alone
     found: dict[str, list[ScoredRun]] = {}
-    for run in part.runs:
-        found.setdefault(" ".join(f"{key}={unlike[key][run.number] or 'null'}" for key in keys), []).append(run)
+    for place, run in enumerate(part.runs):
+        found.setdefault(" ".join(f"{key}={unlike[key][place] or 'null'}" for key in keys), []).append(run)
     return found if len(found) < len(part.runs) else alone
 
 
 def differences(part: TaskPart, runs: list[RunRecord], sides: Mapping[str, Sequence[ScoredRun]],
                 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """All sides against the best one, as ``llmtrain compare --json`` tells it; or why there is no test."""
-    outcomes = []
+    """All sides against the best one, as ``llmtrain compare --json`` tells it; or why there is no test.
+
+    Which is the best is found on the same rows, and p-values have regard to that.
+    """
     try:
-        for label, own in sides.items():
-            scored = [_outcome(run.name, run, runs[run.number]) for run in own
-                      if run.split is not None and is_stored(runs[run.number].path)]
-            if scored:
-                outcomes.append(joined(label, scored))
+        outcomes = [one for label, own in sides.items() if (one := _joined(label, runs, own)) is not None]
         if len(outcomes) < 2:
             return None, []
-        metric = part.task.metrics[0]
-        found = comparison(outcomes)
-        values = {label: side["value"] for label, side in found["metrics"][metric.name]["sides"].items()}
+        metric = next((metric for metric in part.task.metrics if all(
+            metric.is_there(rows) for one in outcomes for rows in one.rows)), part.task.metrics[0])
+        values = {one.label: fmean(value_of(metric.columns(rows), metric.combine) for rows in one.rows)
+                  for one in alike(outcomes)}
         best = (max if metric.more_is_better else min)(values, key=lambda label: values[label])
-        if best != outcomes[0].label:
-            found = comparison(sorted(outcomes, key=lambda one: one.label != best))
-        return found, []
+        return comparison(sorted(outcomes, key=lambda one: one.label != best), chosen=True), []
     except LlmtrainError as error:
         return None, error.problems
+
+
+def mean_of_seeds(part: TaskPart, runs: list[RunRecord]) -> Interval | None:
+    """What the setting of runs that differ in their seed alone gives, over rows and seeds; None where the runs were
+    not scored on the same rows."""
+    try:
+        outcome = _joined("all", runs, part.runs)
+        return None if outcome is None else compare([outcome], part.task.metrics[:1])[0].sides["all"]
+    except LlmtrainError:
+        return None
+
+
+def _joined(label: str, runs: list[RunRecord], own: Sequence[ScoredRun]) -> Outcome | None:
+    """A side's runs as its seeds; None where none of them was scored."""
+    scored = [_outcome(run.name, run, runs[run.number]) for run in own
+              if run.split is not None and is_stored(runs[run.number].path)]
+    return joined(label, scored) if scored else None
 
 
 def _outcome(label: str, run: ScoredRun, record: RunRecord) -> Outcome:

@@ -1,11 +1,9 @@
-"""What the report says first, in words: how good the runs are, which is best, and whether that may be chance."""
+"""What the report says first, in words: how good a run is, how it was trained, where its words come from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
-from typing import Any
 
 from llmtrain.report.prediction_rows import Compared
 from llmtrain.report.run_record import RunRecord
@@ -13,9 +11,7 @@ from llmtrain.report.task_parts import ScoredRun, TaskPart
 from llmtrain.tasks.metric import Metric
 
 GOOD, LUCK, NOTE, WARNING = "good", "luck", "note", "warning"
-SEED = "run.seed"
 MUCH = 0.2  # share of sources that are cut, from which on it is told
-LEVEL = 0.05  # of p-values
 NAMED = 4  # runs whose shares are told one by one
 FEW = 100  # rows, below which an interval is told to be rough
 
@@ -57,18 +53,16 @@ def of_one_run(part: TaskPart) -> Iterator[Sentence]:
     rows = run.scores["rows"][run.split]
     heading = f"{metric.heading[0].upper()}{metric.heading[1:]}"
     yield Sentence(GOOD, f"{heading} {figures(value, metric)} on {rows:,} {run.split} rows.")
-    yield from _beside_baselines(part, run, "It")
+    yield from beside_baselines(part, value, "It")
     if rows < FEW:
         yield Sentence(WARNING, f"{rows} rows are few: the interval itself is rough.")
 
 
-def _beside_baselines(part: TaskPart, run: ScoredRun, name: str) -> Iterator[Sentence]:
-    """A run beside what trivial methods give on the same rows."""
+def beside_baselines(part: TaskPart, value: Mapping[str, float], name: str) -> Iterator[Sentence]:
+    """A value of the first metric beside what trivial methods give on the same rows."""
     metric = part.task.metrics[0]
-    value = run.value(metric.name)
-    for baseline, scores in (run.scores.get("baselines") or {}).items():
-        other = scores.get(metric.name)
-        if value is None or other is None:
+    for baseline, scores in part.baselines().items():
+        if (other := scores.get(metric.name)) is None:
             continue
         which = f"the {part.task.baseline_labels.get(baseline, baseline)} ({figures(other, metric)})"
         gap = value["value"] - other["value"]
@@ -78,91 +72,6 @@ def _beside_baselines(part: TaskPart, run: ScoredRun, name: str) -> Iterator[Sen
         else:
             yield Sentence(GOOD if better else NOTE, f"{name} is {abs(gap):.{metric.digits}f} "
                            f"{'better' if better else 'worse'} than {which}, and the intervals do not overlap.")
-
-
-def of_sides(part: TaskPart, found: Mapping[str, Any]) -> Iterator[Sentence]:
-    """Which of several settings or runs is best, and whether that may be chance.
-
-    Args:
-        found: What :func:`llmtrain.evaluation.comparison_report.comparison` tells.
-    """
-    metric = part.task.metrics[0]
-    if metric.name not in found["metrics"]:
-        metric = next(one for one in part.task.metrics if one.name in found["metrics"])
-    compared = found["metrics"][metric.name]
-    sides, tests, first = compared["sides"], compared["differences"], found["sides"][0]["label"]
-    best = (max if metric.more_is_better else min)(sides, key=lambda label: sides[label]["value"])
-    tested = {best: tests[best]} if best != first else tests
-    sure = [label for label, one in tested.items() if one["p_holm"] < LEVEL]
-    over = "" if best == first else f" over {first}"
-    several = max(len(side["seeds"]) for side in found["sides"])
-    alone = next((run for run in part.runs if run.name == best), None)  # as the tables show it
-    value = (alone.value(metric.name) if alone is not None else None) or sides[best]
-    rows = f"{found['rows']:,} {found['split']} rows" + (f" and up to {several} seeds" if several > 1 else "")
-    yield Sentence(GOOD if len(sure) == len(tested) else LUCK, f"{best} is best: {metric.heading} "
-                   f"{figures(value, metric)} on {rows}{_certainty(sure, tested, over)}.")
-    for label, one in tests.items():
-        if best == first:
-            yield _ahead(best, label, one, metric, several > 1)
-        else:
-            better = (one["value"] > 0) is metric.more_is_better
-            kind = LUCK if one["p_holm"] >= LEVEL else GOOD if better else NOTE
-            yield Sentence(kind, f"{label} against {first}: {one['verdict']}.")
-
-
-def _certainty(sure: Sequence[str], tested: Mapping[str, Any], over: str) -> str:
-    if len(sure) == len(tested):
-        return f", and its lead{over} is not luck"
-    if not sure:
-        return f", but its lead{over} may be luck"
-    return f"; its lead over {', '.join(sure)} is not luck, over the others it may be"
-
-
-def _ahead(best: str, other: str, one: Mapping[str, Any], metric: Metric, seeds: bool) -> Sentence:
-    gap = {"value": -one["value"], "low": -one["high"], "high": -one["low"]} if metric.more_is_better else one
-    told = f"{best} is ahead of {other} by {figures(gap, metric)} {metric.heading}, p {probability(one)}"
-    which = "rows and seeds" if seeds else "the rows"
-    if one["p_holm"] < LEVEL:
-        return Sentence(GOOD, f"{told}: not luck with {which}.")
-    return Sentence(LUCK, f"{told}: luck with {which} explains that.")
-
-
-def of_several_runs(part: TaskPart, found: Mapping[str, Any] | None, mismatch: Sequence[str], unlike: Sequence[str],
-                    ) -> Iterator[Sentence]:
-    """Which run is best, whether that may be chance, and what the runs' settings have to do with it.
-
-    Args:
-        found: What the comparison tells.
-        mismatch: Why there is none.
-        unlike: The keys by which the runs' configurations differ.
-    """
-    metric = part.task.metrics[0]
-    best = best_run(part, metric)
-    value = best.value(metric.name) if best is not None else None
-    if best is None or value is None:
-        return
-    if found is not None:
-        yield from of_sides(part, found)
-    else:
-        yield Sentence(NOTE, f"{best.name} has the most: {metric.heading} {figures(value, metric)} on "
-                             f"{best.scores['rows'][best.split]:,} {best.split} rows.")
-    for problem in mismatch:
-        yield Sentence(WARNING, f"No test between these runs is possible: {problem}")
-    alone = found is not None and all(len(side["seeds"]) == 1 for side in found["sides"])
-    if unlike == [SEED]:
-        values = [one["value"] for run in part.runs if (one := run.value(metric.name))]
-        yield Sentence(LUCK, f"The runs differ in {SEED} alone, so which of them is best is chance: what the setting "
-                             f"gives is their mean, {mean(values):.{metric.digits}f}, with a standard deviation of "
-                             f"{stdev(values):.{metric.digits}f} from seed to seed.")
-    elif alone:
-        yield Sentence(NOTE, "There is one run of each setting: these tests know the chance of the rows and not that "
-                             "of the seed, which moves a score too. Two more seeds of each would tell.")
-    yield from _beside_baselines(part, best, best.name)
-
-
-def probability(one: Mapping[str, Any]) -> str:
-    """A p-value, adjusted for the number of runs."""
-    return "< 0.001" if one["p_holm"] < 0.001 else f"= {one['p_holm']:.3f}"
 
 
 def of_training(runs: Sequence[RunRecord], metrics: Mapping[str, Metric]) -> Iterator[Sentence]:
@@ -182,6 +91,9 @@ def _of_one(run: RunRecord) -> Iterator[Sentence]:
         step = run.last_step
         yield Sentence(WARNING, f"not finished; the log ends at step {step:,}." if step is not None else
                        "not finished, and nothing is logged yet.")
+    if any((results.get("metrics") or {}).values()) and not run.rows:
+        yield Sentence(WARNING, "no predictions lie beside the results (predictions.jsonl): none are shown, and no "
+                                "other run is tested against these.")
     requested, effective = precision.get("requested"), precision.get("effective")
     if requested and effective and not _is_same(requested, effective):
         yield Sentence(WARNING, f"{requested} was asked for and {effective} is what ran.")

@@ -39,7 +39,7 @@ def _lines(part: TaskPart) -> Iterator[tuple[str, Values, bool]]:
         for split in SPLITS:
             if values := (run.scores.get("metrics") or {}).get(split):
                 yield f"{run.name}, {_rows(run, split)}", values, split == run.split
-    for name, values in baselines_of(part).items():
+    for name, values in part.baselines().items():
         yield part.task.baseline_labels.get(name, name), values, False
 
 
@@ -47,12 +47,6 @@ def _rows(run: ScoredRun, split: str) -> str:
     rows = run.scores.get("rows") or {}
     whole = (rows.get("whole") or {}).get(split, rows.get(split, 0))
     return f"{split} ({rows.get(split, 0):,}{f' of {whole:,}' if whole > rows.get(split, 0) else ''} rows)"
-
-
-def baselines_of(part: TaskPart) -> dict[str, Values]:
-    """Those of the first run that has them: they are of the rows, not of the run."""
-    found: dict[str, Values] = next((run.scores["baselines"] for run in part.runs if run.scores.get("baselines")), {})
-    return found
 
 
 def _bests(part: TaskPart, metrics: Sequence[Metric]) -> dict[str, Any]:
@@ -82,7 +76,7 @@ def _forest(part: TaskPart, metric: Metric, compared: Mapping[str, Any] | None) 
     found = [(run.name, run.number, value) for run in part.runs if (value := run.value(metric.name)) is not None]
     lines: list[tuple[str, int | None, Mapping[str, float]]] = [*several, *found]
     lines += [(part.task.baseline_labels.get(name, name), None, values[metric.name])
-              for name, values in baselines_of(part).items() if metric.name in values]
+              for name, values in part.baselines().items() if metric.name in values]
     least, most = min(value["low"] for *_, value in lines), max(value["high"] for *_, value in lines)
     scale = (100 - 2 * MARGIN) / ((most - least) or 1.0)
 
@@ -92,7 +86,7 @@ def _forest(part: TaskPart, metric: Metric, compared: Mapping[str, Any] | None) 
     rows = [{"name": name, "run": number, "text": figures(value, metric), "low": place(value["low"]),
              "at": place(value["value"]), "width": round(place(value["high"]) - place(value["low"]), 2)}
             for name, number, value in lines]
-    return {"heading": metric.heading, "more": metric.more_is_better, "rows": rows,
+    return {"heading": metric.heading, "more": metric.more_is_better, "rows": rows, "seeds": bool(several),
             "least": f"{least:.{metric.digits}f}", "most": f"{most:.{metric.digits}f}"}
 
 

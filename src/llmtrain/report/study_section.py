@@ -15,7 +15,8 @@ Cell = Mapping[str, Any]
 def verdict_of(study: Mapping[str, Any]) -> list[Sentence]:
     """What the study itself says, and what is missing of it."""
     lines = [*study.get("verdicts", ()), *study.get("time.verdicts", ())]
-    found = [Sentence(NOTE, line) for line in lines]
+    problems = "; ".join(f"{cell['name']}: {cell['problem']}" for cell in study["cells"] if cell.get("problem"))
+    found = [Sentence(NOTE, line) for line in lines if line != problems]  # each of which stands below
     unfinished = [cell for cell in study["cells"] if cell["state"] != "done" or cell.get("problem")]
     found += [Sentence(WARNING, f"{cell['name']}: {cell.get('problem') or cell['state']}") for cell in unfinished]
     return found + [Sentence(WARNING, f"{one['cell']} was left out: {one['problem']}") for one in study["left_out"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,10 @@ class TaskPart:
     title: str
     task: Task
     runs: list[ScoredRun]
+
+    def baselines(self) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+        """The values of each baseline, of the first run that has them: they are of the rows, not of the run."""
+        return next((run.scores["baselines"] for run in self.runs if run.scores.get("baselines")), {})
 
     def metrics(self) -> list[Metric]:
         """Those that any of the runs, or a baseline, has."""

@@ -11,12 +11,13 @@ from typing import Any
 from llmtrain import __version__
 from llmtrain.core.files import write_text
 from llmtrain.report.curves import charts, columns_of
-from llmtrain.report.differences import differences, method, settings, told
+from llmtrain.report.differences import differences, mean_of_seeds, method, settings, told
 from llmtrain.report.evaluation_card import blocks, differing_keys
-from llmtrain.report.headline import Sentence, best_run, of_copying, of_one_run, of_several_runs, of_sides, of_training
+from llmtrain.report.headline import Sentence, best_run, of_copying, of_one_run, of_training
 from llmtrain.report.inputs import Inputs, read_inputs
 from llmtrain.report.page import ASSETS, LIBRARY, as_script, render
 from llmtrain.report.prediction_rows import MOST_ROWS, Compared, as_json, chosen, compared_rows
+from llmtrain.report.ranking import SEED, of_seeds, of_several_runs, of_sides
 from llmtrain.report.run_record import RunRecord
 from llmtrain.report.score_table import score_table
 from llmtrain.report.study_section import data_of, section_of, verdict_of
@@ -73,8 +74,9 @@ def page_of(inputs: Inputs, texts: bool = True) -> str:
     for number, part in enumerate(parts):
         identity = f"p{number}"
         rows = compared_rows(part)
-        found, mismatch = _compared(inputs, part, unlike)
-        sentences = [*_sentences(inputs, part, found, mismatch, list(unlike)), *of_copying(part, rows, identity)]
+        differ = differing_keys([runs[run.number] for run in part.runs])
+        found, mismatch = _compared(inputs, part, differ)
+        sentences = [*_sentences(inputs, part, found, mismatch, list(differ)), *of_copying(part, rows, identity)]
         if not texts:
             rows, sentences = [], [replace(one, goes_to="") for one in sentences]
         if study is not None:
@@ -106,8 +108,10 @@ def _sentences(inputs: Inputs, part: TaskPart, found: Mapping[str, Any] | None, 
         return
     if inputs.comparison is not None and found is not None:
         yield from of_sides(part, found)
+    elif len(part.runs) > 1 and unlike == [SEED] and (mean := mean_of_seeds(part, inputs.runs)) is not None:
+        yield from of_seeds(part, mean)
     elif len(part.runs) > 1:
-        yield from of_several_runs(part, found, mismatch, unlike)
+        yield from of_several_runs(part, found, mismatch)
     else:
         yield from of_one_run(part)
 

@@ -86,11 +86,16 @@ def axes_of(study: StudyConfig) -> list[Axis]:
     return _shortened(axes)
 
 
+def _fixed(key: str) -> str | None:
+    """What to do instead of changing a key from cell to cell; None: it may change."""
+    return next((instead for start, instead in FIXED.items()
+                 if key == start or (key.startswith(start) and not start[-1].isalpha())), None)
+
+
 def _problems(where: str, key: str, values: Any) -> Iterator[str]:
-    for start, instead in FIXED.items():
-        if key == start or (key.startswith(start) and not start[-1].isalpha()):
-            yield f"{where} cannot be an axis: {instead}"
-            return
+    if (instead := _fixed(key)) is not None:
+        yield f"{where} cannot be an axis: {instead}"
+        return
     if not values:
         yield f"{where} lists no values; give two or more, or leave it out"
     shown = [text_of(value) for value in values]
@@ -116,8 +121,8 @@ def _recipe_problems(where: str, recipes: dict[str, str]) -> Iterator[str]:
             if split is None and not word.startswith("~"):
                 yield (f"{where}.{name} has {shorten(word, 60)!r}, which is not KEY=VALUE; write overrides with spaces "
                        "between")
-            elif split is not None and split[1].startswith(("study.", "run.")):
-                yield f"{where}.{name} has {split[1]}, which the study itself sets; leave it out"
+            elif split is not None and (instead := _fixed(split[1])) is not None:
+                yield f"{where}.{name} has {split[1]}, which cannot differ between cells: {instead}"
 
 
 def _words(text: str) -> list[str]:

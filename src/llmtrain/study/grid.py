@@ -17,6 +17,7 @@ from llmtrain.core.errors import ConfigError
 from llmtrain.study.axes import LAM, NONE, PRECISION, RECIPE, Axis, Value, text_of
 
 BASE = "base"
+OF_LOSS = "objective."  # begins the keys of what the base cell, the task term alone, has none of
 FP32 = PrecisionName.fp32.value
 
 
@@ -114,7 +115,8 @@ def _base(typed: list[str], axes: Sequence[Axis], alone: tuple[str, ...]) -> Cel
     """The task term alone in fp32, with the first value of every other axis."""
     first = [axis.values[0] for axis in axes if axis.key != RECIPE and axis.name not in (LAM, PRECISION)]
     shown: dict[str, Any] = {axis.name: None for axis in axes} | {
-        axis.name: axis.values[0].shown for axis in axes if axis.values[0] in first}
+        axis.name: axis.values[0].shown for axis in axes
+        if axis.values[0] in first and not axis.key.startswith(OF_LOSS)}
     shown |= {axis.name: {LAM: NONE, PRECISION: FP32}[axis.name] for axis in axes if axis.name in (LAM, PRECISION)}
     overrides = last_of_each([*_overrides(first, ()), *alone, f"precision={FP32}"])
     try:

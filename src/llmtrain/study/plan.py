@@ -21,14 +21,16 @@ from llmtrain.config.presets import LENGTHS
 from llmtrain.config.run_id import HASH_LENGTH, differing_keys, result_dict
 from llmtrain.config.schema import TrainConfig
 from llmtrain.config.sections.study import Equal, StudyConfig
+from llmtrain.config.stored import read_config
 from llmtrain.core.errors import CheckpointError, ConfigError
 from llmtrain.core.files import read_json, write_json
 from llmtrain.study.axes import Axis, axes_of
-from llmtrain.study.grid import Cell, LeftOut, grid, with_length
+from llmtrain.study.grid import BASE, Cell, LeftOut, grid, with_length
 
 PLAN, STUDY = "plan.json", "study.json"
 UNKNOWN = 1_000_000  # steps that stand for a length that is measured later
 OWN = "study."
+MEASURED = ("trainer.max_steps", "trainer.eval_every")  # lengths, which may be fixed later
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,22 @@ def plan(overrides: Sequence[str]) -> Plan:
     root, name = Path(config.run.root).expanduser(), config.run.name
     if name is None:
         name = f"{config.experiment_name}-study-{_hash(study, axes, config, metric, measured)}"
+    cells[0] = _as_begun(cells[0], root / name, seeds)
     return Plan(given[:-1] if measured else given, study, axes, cells, left_out, seeds, minutes, root / name, metric)
+
+
+def _as_begun(base: Cell, folder: Path, seeds: Sequence[int]) -> Cell:
+    """The base cell under the name that its runs have where the study began without it in its grid: they are not
+    trained again once it has it."""
+    path = folder / f"{BASE}-seed={seeds[0]}" / "config.yaml"
+    if base.name == BASE or not path.is_file() or (folder / base.run_name(seeds[0])).exists():
+        return base
+    try:
+        there = read_config(path)
+    except CheckpointError:
+        return base
+    by_path = (result_dict(config, by_path=True) for config in (there, base.config))
+    return replace(base, name=BASE) if {*differing_keys(*by_path)} <= {"run.seed", *MEASURED} else base
 
 
 def _split(overrides: Sequence[str]) -> tuple[StudyConfig, list[str]]:

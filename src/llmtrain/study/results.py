@@ -9,20 +9,21 @@ from typing import Any
 
 from llmtrain.config.members import members_of
 from llmtrain.config.plain import plain
+from llmtrain.config.run_id import differing_keys, result_dict
 from llmtrain.config.sections.objective import base_terms_of
 from llmtrain.core.errors import DataError
 from llmtrain.evaluation.comparison import ComparedMetric, compare
 from llmtrain.evaluation.outcome import Outcome, alike, joined, stored_outcome
 from llmtrain.evaluation.verdict import verdict
-from llmtrain.study.axes import PRECISION
 from llmtrain.study.grid import FP32, Cell
 from llmtrain.study.measured import DONE, FAILED, run_of
-from llmtrain.study.plan import Plan
+from llmtrain.study.plan import MEASURED, Plan
 from llmtrain.study.verdicts import time_verdicts, verdicts
 from llmtrain.tasks.metric import Metric
 from llmtrain.tasks.task import task_named
 
 SCHEMA_VERSION = 1
+READ_BY_L1 = ("data.label", "data.unlabelled", "data.preprocess")  # what base terms alone may read
 MEANS = ("skipped_steps", "lam", "time.seconds", "time.tokens_per_second", "memory.peak_bytes")
 
 
@@ -72,7 +73,8 @@ def study_of(plan: Plan, problems: Mapping[str, str], pruned: Mapping[str, int],
     first = by_name[plan.cells[0].name]
     scored = None
     if done[:1] == plan.cells[:1]:
-        scored = _outcome(plan, plan.cells[0], scores_of_plan(plan)[0].member, first)
+        judged = next(scores for scores in scores_of_plan(plan) if plan.metric in scores.metrics)
+        scored = _outcome(plan, plan.cells[0], judged.member, first)
     found = {
         "kind": "study", "schema_version": SCHEMA_VERSION, "name": plan.folder.name, "task": plan.config.task.name,
         "metric": plan.metric, "more_is_better": metric.more_is_better, "unit": metric.unit, "digits": metric.digits,
@@ -101,7 +103,8 @@ def _cell(plan: Plan, cell: Cell, problems: Mapping[str, str], pruned: Mapping[s
         "name": cell.name, "base": cell.base, "axes": plain(cell.axes), "overrides": list(cell.overrides),
         "state": DONE if done else states[0], "problem": problem,
         "steps": done[0]["steps"] if done else left, "rung_scores": list(rung_scores.get(cell.name, ())), "runs": runs,
-        "joint": bool(base_terms_of(cell.config.objective)), "requested": cell.config.precision.name.value,
+        "joint": bool(base_terms_of(cell.config.objective)), "beside_loss": _beside_loss(plan.cells[0], cell),
+        "requested": cell.config.precision.name.value,
         "effective": sorted({str(run["precision"]["effective"]) for run in done}),
         "metrics": {}, "against_base": None, "against_fp32": None,
         "reached_target": sum(run["steps_to_target"] is not None for run in done)}
@@ -116,6 +119,14 @@ def _cell(plan: Plan, cell: Cell, problems: Mapping[str, str], pruned: Mapping[s
                                   "spread": statistics.stdev(values) if len(values) > 1 else None,
                                   "low": None, "high": None}
     return found
+
+
+def _beside_loss(base: Cell, cell: Cell) -> list[str]:
+    """The keys by which a cell differs from the base cell that are neither its loss nor its number format nor its
+    length."""
+    found = differing_keys(result_dict(base.config), result_dict(cell.config))
+    return sorted(key for key in found if key not in (*MEASURED, *READ_BY_L1)
+                  and not key.startswith(("objective", "precision")))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -181,9 +192,9 @@ def twin_of(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
     """The cell that differs from a low-precision one by its number format alone, in fp32."""
     if cell.config.precision.name.value == FP32:
         return None
-    wanted = {name: value for name, value in cell.axes.items() if name != PRECISION}
-    return next((one for one in cells if one.config.precision.name.value == FP32 and wanted == {
-        name: value for name, value in one.axes.items() if name != PRECISION}), None)
+    own = result_dict(cell.config)
+    return next((one for one in cells if one.config.precision.name.value == FP32 and all(
+        key.startswith("precision") or key in MEASURED for key in differing_keys(own, result_dict(one.config)))), None)
 
 
 def front(cells: Sequence[dict[str, Any]], name: str, metric: Metric, cost: str) -> list[str]:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
+from llmtrain.evaluation.comparison import holm
 from llmtrain.evaluation.verdict import FEW_ROWS
 
 LEVEL = 0.05
@@ -38,8 +39,8 @@ def _score(study: dict[str, Any], cell: dict[str, Any]) -> str:
 
 
 def _joint(study: dict[str, Any]) -> Iterator[str]:
-    """Whether a joint loss gave more than the task term alone, in fp32 where such cells are, so that nothing else
-    differs."""
+    """Whether a joint loss gave more than the task term alone, by cells of which nothing else differs: in fp32 where
+    such cells are, and with the base cell's own head, rate and all else."""
     base = study["cells"][0]
     if base["state"] != "done":
         yield f"the base cell {base['name']} has no results, so nothing is compared with it"
@@ -47,7 +48,13 @@ def _joint(study: dict[str, Any]) -> Iterator[str]:
     joint = [cell for cell in study["cells"] if cell["joint"] and _main(study, cell, "against_base")]
     if not joint:
         return
-    alike = [cell for cell in joint if cell["requested"] == FP32] or joint
+    by_loss = [cell for cell in joint if not cell["beside_loss"]]
+    if not by_loss:
+        keys = ", ".join(dict.fromkeys(key for cell in joint for key in cell["beside_loss"][:3]))
+        yield f"whether joint training helps is not known: every joint cell differs from the base cell in {keys} too"
+        yield from _counted(study)
+        return
+    alike = [cell for cell in by_loss if cell["requested"] == FP32] or by_loss
     sign = 1 if study["more_is_better"] else -1
     best = max(alike, key=lambda cell: sign * cell["metrics"][study["metric"]]["mean"])
     found = _main(study, best, "against_base")
@@ -60,18 +67,26 @@ def _joint(study: dict[str, Any]) -> Iterator[str]:
         said = "joint training hurts" + (" in every cell" if len(alike) > 1 else "")
     else:
         said = "no gain of joint training is shown"
-    one = "the only joint cell" if len(alike) == 1 else f"the best of {len(alike)} joint cells"
+    only = ""
+    if len(by_loss) < len(joint):
+        only = " that differ by the loss alone" if len(alike) > 1 else " that differs by the loss alone"
+    one = f"the only joint cell{only}" if len(alike) == 1 else f"the best of {len(alike)} joint cells{only}"
     among = one + _formats(alike)
     yield (f"{said}: {among}, {best['name']}, has {study['metric']} {_score(study, best)} and the task term alone "
            f"{_score(study, base)}; {found['verdict']}")
+    yield from _counted(study)
+    if len(shown) > 1:
+        yield f"joint cells that are shown better: {', '.join(shown)}"
+
+
+def _counted(study: dict[str, Any]) -> Iterator[str]:
+    """How many cells are shown to differ from the base cell, of several."""
     others = [cell for cell in study["cells"] if not cell["base"] and _main(study, cell, "against_base")]
     if len(others) > 1:
         up = sum(_shown(study, cell, better=True) for cell in others)
         down = sum(_shown(study, cell, better=False) for cell in others)
         yield (f"of {len(others)} cells {up} are shown better than the base cell and {down} worse; for "
                f"{len(others) - up - down} no difference is shown")
-    if len(shown) > 1:
-        yield f"joint cells that are shown better: {', '.join(shown)}"
 
 
 def _formats(cells: list[dict[str, Any]]) -> str:
@@ -89,14 +104,14 @@ def _precision(study: dict[str, Any]) -> Iterator[str]:
     formats = dict.fromkeys(cell["requested"] for cell in study["cells"] if cell["requested"] != FP32)
     for name in formats:
         own = [cell for cell in study["cells"] if cell["requested"] == name and cell["state"] == "done"]
-        pairs = [(cell, found) for cell in own if (found := _main(study, cell, "against_fp32"))
-                 and found["equivalence"] is not None]
-        if own and not pairs:
+        pairs = [(cell, found) for cell in own if _ran_in_it(cell)
+                 and (found := _main(study, cell, "against_fp32")) and found["equivalence"] is not None]
+        if own and not any(cell["against_fp32"] for cell in own):
             yield f"{name}: no cell was trained in fp32 too, so what it costs is not known; add fp32 to study.precision"
         elif pairs:
             yield _equivalent(study, name, pairs)
         for cell in own:
-            if len(cell["effective"]) != 1 or not cell["effective"][0].startswith(_DTYPES[name]):
+            if not _ran_in_it(cell):
                 yield (f"{cell['name']} asked for {name} and computed in {', '.join(cell['effective'])}: it says "
                        f"nothing of {name}")
         if skipped := [cell["skipped_steps"] for cell in own if cell["skipped_steps"]]:
@@ -104,20 +119,27 @@ def _precision(study: dict[str, Any]) -> Iterator[str]:
                    f"{len(own)} cells")
 
 
-_DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
+_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def _ran_in_it(cell: dict[str, Any]) -> bool:
+    """Whether a cell computed in the format that it asked for."""
+    return len(cell["effective"]) == 1 and bool(cell["effective"][0].startswith(_DTYPES[cell["requested"]]))
 
 
 def _equivalent(study: dict[str, Any], name: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
     margin, metric = f"{study['margin']:g}", study["metric"]
     shown = [cell for cell, found in pairs if found["equivalence"]["equivalent"]]
-    worse = [(cell, found) for cell, found in pairs if found["p"] < LEVEL and not found["better"]]
+    adjusted = holm({cell["name"]: found["p"] for cell, found in pairs})
+    worse = [cell for cell, found in pairs if adjusted[cell["name"]] < LEVEL and not found["better"]]
     if len(shown) == len(pairs):
         what = {1: "the only cell", 2: "both cells"}.get(len(pairs), f"all {len(pairs)} cells")
         return f"{name} costs nothing: within {margin} {metric} of fp32 in {what} (TOST, 5 %)"
     left = "; ".join(f"{cell['name']}: {found['verdict'].partition(': ')[2]}" for cell, found in pairs
                      if not found["equivalence"]["equivalent"])
     if worse:
-        return f"{name} costs something in {len(worse)} of {len(pairs)} cells: {left}"
+        holms = f" (Holm over {len(pairs)})" if len(pairs) > 1 else ""
+        return f"{name} costs something in {len(worse)} of {len(pairs)} cells{holms}: {left}"
     return (f"{name}: that it costs nothing (within {margin} {metric} of fp32) is shown for {len(shown)} of "
             f"{len(pairs)} cells, not for {left}")
 
@@ -155,7 +177,7 @@ def _speed(study: dict[str, Any]) -> Iterator[str]:
     cells = {cell["name"]: cell for cell in study["cells"]}
     for name in dict.fromkeys(cell["requested"] for cell in study["cells"] if cell["requested"] != FP32):
         ratios = [cell["time.tokens_per_second"] / cells[cell["against_fp32"]["cell"]]["time.tokens_per_second"]
-                  for cell in study["cells"] if cell["requested"] == name and cell["against_fp32"]
+                  for cell in study["cells"] if cell["requested"] == name and cell["against_fp32"] and _ran_in_it(cell)
                   and cell["time.tokens_per_second"]
                   and cells[cell["against_fp32"]["cell"]]["time.tokens_per_second"]]
         if ratios:
@@ -177,4 +199,5 @@ def _target(study: dict[str, Any]) -> Iterator[str]:
 def _fronts(study: dict[str, Any]) -> Iterator[str]:
     for key, cost in (("time.pareto", "training time"), ("memory.pareto", "peak memory")):
         if study[key]:
-            yield f"best {study['metric']} for its {cost} (Pareto front): {', '.join(study[key])}"
+            yield (f"best {study['metric']} for its {cost} (Pareto front of the means, whatever luck has in them): "
+                   f"{', '.join(study[key])}")

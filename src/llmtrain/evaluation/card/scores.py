@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtrain.config.members import Member
@@ -60,14 +61,21 @@ def card_validation(tasks: Sequence[tuple[str, Task]], row: Mapping[str, Any]) -
 
 def eval_results(task: Task, member: Member | None, config: TrainConfig, results: Mapping[str, Any],
                  ) -> list[EvalResult]:
-    """An entry of the card's model-index for each metric of each split."""
+    """An entry of the card's model-index for each metric of each split.
+
+    The hub takes entries of one kind of task, data set and split as one: tasks of a run are told apart by the
+    configuration of the data set.
+    """
     from huggingface_hub import EvalResult
 
     data = (member.config if member else config).data
-    name = data.hub.name if data.name == "hub" and data.hub.name else data.name
+    name: str = data.name
+    if data.name == "hub" and data.hub.name and not Path(data.hub.name).exists():  # else it is a folder here
+        name = data.hub.name
     return [EvalResult(
         task_type=task.pipeline_tag or task.name, task_name=(member.name if member else "") or task.name,
-        dataset_type=name, dataset_name=name, dataset_split=split, metric_type=metric.name,
+        dataset_type=name, dataset_name=name, dataset_config=(member.name if member else "") or None,
+        dataset_split=split, metric_type=metric.name,
         metric_name=f"{metric.heading} ({split})", metric_value=round(found["value"], 4),
         metric_args={"low": round(found["low"], 4), "high": round(found["high"], 4), "level": 0.95})
         for split in SPLITS for metric in task.metrics
