@@ -42,7 +42,7 @@ class Stats:
     empty: int = 0  # documents of which preprocessing left no token
     kept: str = ""  # which part of a cut document is kept
     spelled: tuple[str, ...] = ()  # of each row that spells control tokens of the tokenizer, the first one
-    unwritable: int = 0  # targets that hold what no token stands for
+    unwritable: int = 0  # targets that hold what no token stands for, of windows those that no tokens are exactly
     texts: bool = True  # targets are
     examples: int | None = None  # that the rows are windows of; None: a row is an example
 
@@ -67,7 +67,13 @@ class Stats:
 
     def notes(self, split: str) -> list[str]:
         """Lines about what is read in another way than one may expect, or not kept."""
-        return notes_of(split, self.rows, self.spelled, self.unwritable)
+        if self.examples is None:
+            return notes_of(split, self.rows, self.spelled, self.unwritable)
+        found = notes_of(split, self.rows, self.spelled, 0)
+        if self.unwritable:
+            found.append(f"in {self.unwritable} of {self.rows} windows of {split} the answer begins or ends inside a "
+                         "token of the base: no span of tokens is exactly that answer")
+        return found
 
 
 class Ragged:

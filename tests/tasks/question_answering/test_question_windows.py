@@ -128,6 +128,19 @@ def test_labels_are_places_and_windows_without_the_answer_say_so(tmp_path: Path)
     assert "9 documents in" in features.stats.describe() and "windows of at most 24 tokens" in features.stats.describe()
 
 
+def test_answers_that_begin_or_end_inside_a_token_are_told(tmp_path: Path) -> None:
+    tokenizer, context = text_only(tiny_tokenizer()), "The red list is blue. "
+    whole = next(place for place in QuestionWindows(tokenizer, 64, 8, 2)("what", context).places
+                 if place[1] - place[0] > 2)
+    answers = [whole, (whole[0], whole[1] - 1), (whole[0] + 1, whole[1]), (0, len(context))]
+    rows = [Example(str(number), context, context[start:end], ("",), {"question": "what", "answers": [[start, end]]})
+            for number, (start, end) in enumerate(answers)]
+    rows.append(Example("none", context, "", ("",), {"question": "what", "answers": []}))
+    stats = tokenize(rows, tokenizer, config(tmp_path), encoder=question_rows, learnt=MARKED).stats
+    assert stats.notes("train") == ["in 2 of 5 windows of train the answer begins or ends inside a token of the base: "
+                                    "no span of tokens is exactly that answer"]
+
+
 def test_rows_that_need_no_answer_have_no_label(tmp_path: Path) -> None:
     rows = [Example("1", "red list", "", (), {"question": "what"})]
     features = tokenize(rows, text_only(tiny_tokenizer()), config(tmp_path), encoder=question_rows, learnt=MARKED)

@@ -20,6 +20,7 @@ from llmtrain.models.heads.span.options import NO_ANSWER
 from llmtrain.tasks.question_answering.question_windows import ContextRead, QuestionWindows
 
 MARKS = "marks"  # of the facts: whether the head marks answers in their context
+NONE = [NO_ANSWER, NO_ANSWER]
 
 
 def question_rows(tokenizer: Tokenizer, config: DataConfig, sentences: SentenceInput | None, language: str,
@@ -56,7 +57,7 @@ class MarkedAnswers:
         self.columns: tuple[str, ...] = (L1_IDS,) if self._pipeline.has_l1 else ()
 
     def describe(self) -> str:
-        return f"{self._windows.describe()} {self._longest} {self._pipeline.describe()}"
+        return f"{self._windows.describe()} {self._longest} {self._pipeline.describe()} edges"
 
     def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         controls = finder(self._tokenizer)
@@ -75,7 +76,7 @@ class MarkedAnswers:
                 made["cut_source"].append(False)  # all of it is read, in windows
                 made["cut_target"].append(len(labels) == 2 and labels[1] - labels[0] >= self._longest)
                 made["empty"].append(not window.places)
-                made["unwritable"].append(False)
+                made["unwritable"].append(labels not in ([], NONE) and not read.marks(beside["answers"][0]))
                 if self.columns:
                     piece = context[window.places[0][0]:window.places[-1][1]] if window.places else ""
                     made[L1_IDS].append(self._l1(f"{question} {piece}"))
@@ -88,7 +89,7 @@ class MarkedAnswers:
             return [[] for _ in read.windows]
         tokens = read.tokens_of((answers[0][0], answers[0][1])) if answers else None
         found = [None if tokens is None else window.holds(tokens) for window in read.windows]
-        return [[NO_ANSWER, NO_ANSWER] if places is None else list(places) for places in found]
+        return [NONE if places is None else list(places) for places in found]
 
     def _l1(self, text: str) -> list[int]:
         """The text as the base's own term reads it."""

@@ -7,7 +7,7 @@ the context, and every one begins with the whole question (Devlin et al. 2019, t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,14 @@ class ContextRead:
         start, end = answer
         inside = [i for i, (a, b) in enumerate(self.places) if a < b and b > start and a < end]
         return (inside[0], inside[-1]) if inside else None
+
+    def marks(self, answer: Sequence[int]) -> bool:
+        """Whether some tokens are exactly an answer's characters, spaces around it aside."""
+        start, end = answer
+        tokens = self.tokens_of((start, end))
+        if tokens is None:
+            return False
+        return self.places[tokens[0]][0] >= start and self.places[tokens[1]][1] <= end
 
 
 class QuestionWindows:
