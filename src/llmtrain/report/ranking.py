@@ -92,7 +92,7 @@ def of_seeds(part: TaskPart, mean: Interval) -> Iterator[Sentence]:
                          f"{best.split} rows: the mean of {len(values)} runs that differ in {SEED} alone, with a "
                          f"standard deviation of {stdev(values):.{metric.digits}f} from seed to seed.")
     yield Sentence(LUCK, f"{best.name} is best with {figures(best.value(metric.name) or value, metric)}, and that is "
-                         "the luck of its seed: no other setting differs, and what theirs gives is the mean.")
+                         "the luck of its seed: all other settings are the same, and the mean is what they give.")
     yield from beside_baselines(part, value, "The mean")
 
 
