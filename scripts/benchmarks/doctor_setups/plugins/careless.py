@@ -23,8 +23,8 @@ class Layer(DecoderLayer):
         causal, own = self._causal(x.shape[1], key.shape[2], x.device)
         x = self.self_norm(x + self.self_attention(x, key, value, own, causal))
         key, value = self._memory(memory, cache)
-        attended = self.cross_attention(x, key, value, mask, False)  # noqa: F841
-        x = self.cross_norm(x + self.dropout(x - x.detach()))  # meant: attended
+        self.cross_attention(x, key, value, mask, False)  # the fault: computed, and not used
+        x = self.cross_norm(x + self.dropout(x - x.detach()))
         return self.ffn_norm(x + self.down(F.gelu(self.up(x))))
 
 

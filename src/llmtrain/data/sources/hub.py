@@ -75,6 +75,10 @@ def with_class_names(rows: Iterable[dict[str, Any]], features: Mapping[str, Any]
     names = {column: found for column, feature in features.items()
              if (found := getattr(getattr(feature, "feature", feature), "names", None))}
 
+    if not names:
+        yield from rows
+        return
+
     def name(column: str, value: Any) -> Any:
         if isinstance(value, list):
             return [name(column, one) for one in value]
