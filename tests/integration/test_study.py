@@ -134,6 +134,21 @@ def test_a_paused_run_goes_on_as_if_never_paused(bench: Bench, straight: Any) ->
     assert logs[0] == logs[1]
 
 
+def test_runs_beside_each_other_train_the_same_and_have_no_times(bench: Bench, straight: Any) -> None:
+    """Two at a time, each on its share of the cores, and one of them killed at its second step."""
+    words = [word for word in WORDS if not word.startswith("study.target_score")]
+    killed = bench.study("beside", *words, "study.parallel=2", blows=[("lam=auto-seed=0", 2, "run", signal.SIGKILL)])
+    assert killed.returncode == 5 and "failed, passed over: killed by signal 9" in killed.stdout
+    study, whole = bench.folder / "beside/s", bench.folder / "straight/s"
+    assert last_step(study / "base-seed=0") == LENGTH  # the other one went on to its end
+    done = bench.study("beside", *words, "study.parallel=2", blows=[])
+    assert done.returncode == 0, done.stderr
+    assert "tokens/s" not in done.stdout + killed.stdout
+    found, alone = ([json.loads((folder / "study.json").read_text())["cells"]] for folder in (study, whole))
+    for ours, theirs in zip(*found, *alone, strict=True):
+        assert ours["metrics"] == theirs["metrics"] and ours["lam"] == pytest.approx(theirs["lam"])
+        assert not [key for key in ours if key.startswith("time.") and ours[key] is not None]
+
 
 BAD = [
     ((BERT, "study.lamm=[1]"), "unknown key study.lamm; did you mean study.lam?"),
