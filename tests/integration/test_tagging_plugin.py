@@ -122,3 +122,19 @@ def test_its_bad_rows_are_told_in_its_own_words(place: Path, tiny_base: Path, ro
     refused = train(place, tiny_base)
     assert refused.returncode == 2, refused.stderr
     assert told in refused.stderr and "train.jsonl:9" in refused.stderr
+
+
+def test_a_study_of_it_is_judged_by_its_metric_and_drawn(place: Path, tiny_base: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", python())
+    words = ["task=tagging", f"model.path={tiny_base}", "data=files", "data.train=train.jsonl",
+             "data.validation=held.jsonl", "data.test=held.jsonl", f"data.cache_dir={place / 'cache'}",
+             "data.max_source_tokens=32", "trainer.batch_size=8", "trainer.max_steps=4", "eval.bootstrap_samples=50",
+             "run.name=grid", "objective=task_only", "study.precision=[fp32,bf16]", "study.seeds=1"]
+    done = warm_cli("study", *PLUGIN, *words, cwd=place)
+    assert done.returncode == 0, done.stderr
+    study = read(place / "runs/grid/study.json")
+    assert len(study["cells"]) == 2 and study["metric"] in study["cells"][1]["against_base"]
+    drawn = warm_cli("report", *PLUGIN, "runs/grid", cwd=place)
+    assert drawn.returncode == 0, drawn.stderr
+    assert study["metric"] in (place / "runs/grid/report.html").read_text(encoding="utf-8")
