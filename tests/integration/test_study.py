@@ -109,7 +109,9 @@ def test_a_study_says_what_each_choice_gave(bench: Bench, straight: Any) -> None
     assert auto["lam"] == auto["runs"][0]["lam"] > 0 and base["lam"] is None
     assert base["effective"] == ["float32"]
     assert base["steps_to_target"] == 5 and 0 < base["time.to_target"] < base["time.seconds"] + 1
-    assert len((study / "study.csv").read_text().splitlines()) == 3
+    heads, *lines = (line.split(",") for line in (study / "study.csv").read_text().splitlines())
+    assert len(lines) == 2 and len(set(heads)) == len(heads)
+    assert dict(zip(heads, lines[1], strict=True))["measured_lam"] == str(auto["lam"])
     assert "lambda was measured as" in straight.stdout and "the only joint cell in fp32, lam=auto" in straight.stdout
     assert "cost: 10 steps" in straight.stdout
     for command in (("compare", *(str(study / name) for name in ("base-seed=0", "lam=auto-seed=0"))),

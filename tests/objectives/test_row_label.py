@@ -90,6 +90,17 @@ def test_rare_labels_are_left_out_and_a_base_may_learn_labels_alone(tmp_path: Pa
     assert json.loads((tmp_path / "runs/alone/results.json").read_text())["losses"]["test"]["loss.label"] > 0
 
 
+def test_a_term_of_which_held_out_rows_have_no_item_has_no_mean(tmp_path: Path, tiny_base: Path) -> None:
+    write_jsonl(tmp_path / "plain.jsonl", pairs(6, 1))
+    made = train(tmp_path, tiny_base, TERMS, "data.validation=plain.jsonl")
+    assert made.returncode == 0, made.stderr
+    (told,) = [line for line in made.stdout.splitlines() if line.startswith("validation at step 4")]
+    assert "summary" in told and "label" not in told
+    log = [json.loads(line) for line in (tmp_path / "runs/run/metrics.jsonl").read_text().splitlines()]
+    held_out = next(row for row in log if row["split"] == "validation")
+    assert "loss.label" not in held_out and held_out["loss.total"] == held_out["loss.summary.weighted"]
+
+
 def test_documents_alone_beside_have_no_part_in_it(tmp_path: Path, tiny_base_mlm: Path) -> None:
     write_jsonl(tmp_path / "more.jsonl", [{"document": row["document"]} for row in pairs(30, 7)])
     made = train(tmp_path, tiny_base_mlm, "data.unlabelled=more.jsonl", "trainer.accumulate=2",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FACTS = ("steps", "skipped_steps", "lam", "steps_to_target", "time.seconds", "time.tokens_per_second",
          "time.to_target", "memory.peak_bytes")
+HEADINGS = {"lam": "measured_lam"}  # lam itself is an axis
 
 
 def csv_of(study: dict[str, Any]) -> str:
@@ -21,7 +22,8 @@ def csv_of(study: dict[str, Any]) -> str:
     metrics = list(dict.fromkeys(name for cell in study["cells"] for name in cell["metrics"]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["cell", "base", *axes, "seed", "state", "requested", "effective", *FACTS, *metrics, "problem"])
+    writer.writerow(["cell", "base", *axes, "seed", "state", "requested", "effective",
+                     *(HEADINGS.get(fact, fact) for fact in FACTS), *metrics, "problem"])
     for cell in study["cells"]:
         for run in cell["runs"]:
             effective = (run["precision"] or {}).get("effective")

@@ -218,7 +218,8 @@ def evaluate(run: Training, signals: StopSignals) -> bool:
     note_validated(run)
     row = {"step": run.state.progress.step, "epoch": epoch, "split": "validation", **scores}
     write_row(run, row | {"time.evaluation": time.perf_counter() - started})
-    losses = "  ".join(f"{name} {scores[f'loss.{name}']:.3f}" for name in run.model.module.terms)
+    losses = "  ".join(f"{name} {scores[f'loss.{name}']:.3f}" for name in run.model.module.terms
+                       if f"loss.{name}" in scores)
     scored = f"  {describe(run.spec, scores)}" if run.spec.terms.trains_task else ""
     say(f"validation at step {run.state.progress.step}: {losses}{scored}{'  (best so far)' if best else ''}")
     if out_of_patience(run):

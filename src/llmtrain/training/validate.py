@@ -29,7 +29,8 @@ from llmtrain.training.spec import RunSpec
 
 @torch.no_grad()
 def held_out_losses(run: Training, rows: Mapping[str, Features], share: Share = at_once) -> dict[str, float]:
-    """Mean of every term per item, and their weighted total, over the rows and all processes.
+    """Mean of every term per item, and their weighted total, over the rows and all processes. A term of which the rows
+    hold no item has no mean and is left out.
 
     Args:
         rows: Of each task, by its name in the run.
@@ -38,11 +39,12 @@ def held_out_losses(run: Training, rows: Mapping[str, Features], share: Share = 
     totals = share(lambda: _own_sums(run, rows))
     if run.accelerator.num_processes > 1:
         totals = run.accelerator.reduce(totals.to(run.accelerator.device), reduction="sum").cpu()
-    losses = (totals[0] / totals[1].clamp(min=1)).tolist()
-    weights = run.model.weighting.weights(run.state.progress.step)
-    row = {f"loss.{name}": value for name, value in zip(terms, losses, strict=True)}
-    row |= {f"loss.{name}.weighted": weights[name] * row[f"loss.{name}"] for name in weights}
-    return row | {"loss.total": sum(row[f"loss.{name}.weighted"] for name in weights)}
+    means = {name: total / items for name, (total, items) in zip(terms, totals.T.tolist(), strict=True) if items}
+    weighted = {name: weight * means[name] for name, weight in
+                run.model.weighting.weights(run.state.progress.step).items() if name in means}
+    return ({f"loss.{name}": value for name, value in means.items()}
+            | {f"loss.{name}.weighted": value for name, value in weighted.items()}
+            | ({"loss.total": sum(weighted.values())} if weighted else {}))
 
 
 def _own_sums(run: Training, rows: Mapping[str, Features]) -> torch.Tensor:

@@ -45,9 +45,10 @@ def card_scores(task: Task, results: Mapping[str, Any]) -> Iterator[str]:
 
 def card_losses(losses: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     """Markdown lines: the held-out losses of a base that was trained alone."""
-    names = [name for name in next(iter(losses.values())) if not name.endswith(".weighted")]
+    names = dict.fromkeys(name for values in losses.values() for name in values if not name.endswith(".weighted"))
     yield from _table(["held-out loss", *(name.removeprefix("loss.") for name in names)],
-                      [[split, *(f"{values[name]:.4f}" for name in names)] for split, values in losses.items()])
+                      [[split, *(f"{values[name]:.4f}" if name in values else "none" for name in names)]
+                       for split, values in losses.items()])
 
 
 def card_validation(tasks: Sequence[tuple[str, Task]], row: Mapping[str, Any]) -> Iterator[str]:
