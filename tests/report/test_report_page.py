@@ -212,7 +212,7 @@ def test_a_comparison_is_reported_with_its_runs_or_its_own_rows(runs: list[Path]
     found = comparison(sides, samples=200)
     write_json(tmp_path / "found.json", found)
     said, data = read(write_report([tmp_path / "found.json"]))
-    assert "b is best" in said and data["runs"] == ["a", "b (seed 0)", "b (seed 1)"]
+    assert "b is in front, and no winner is shown" in said and data["runs"] == ["a", "b (seed 0)", "b (seed 1)"]
     assert "against a" in (tmp_path / "report.html").read_text(encoding="utf-8")
     for side in found["sides"]:
         side["paths"] = ["gone.txt"]

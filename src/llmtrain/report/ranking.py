@@ -37,8 +37,9 @@ def of_sides(part: TaskPart, found: Mapping[str, Any]) -> Iterator[Sentence]:
     value = (alone.value(metric.name) if alone is not None else None) or sides[best]
     rows = f"{found['rows']:,} {found['split']} rows" + (f" and up to {most} seeds" if most > 1 else "")
     told = _certainty(sure, tested, over, LUCK_OF[seeds_known(seeds.values())])
-    yield Sentence(GOOD if len(sure) == len(tested) else LUCK, f"{best} is best: {metric.heading} "
-                   f"{figures(value, metric)} on {rows}{told}.")
+    won = len(sure) == len(tested)
+    place = "is best" if won else "is in front, and no winner is shown"
+    yield Sentence(GOOD if won else LUCK, f"{best} {place}: {metric.heading} {figures(value, metric)} on {rows}{told}.")
     for label, one in tests.items():
         if best == first:
             yield _ahead(best, label, one, metric, LUCK_OF[seeds_known((seeds[best], seeds[label]))])

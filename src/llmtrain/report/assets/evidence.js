@@ -1,7 +1,8 @@
 // Texts with what is highlighted in them. Every text is put in as text.
 "use strict";
 const KINDS = {
-  copied: "copied from the source", wrong: "copied, but in no reference", new: "neither in the source nor in a reference",
+  copied: "copied from the source", wrong: "copied, a stretch of which most stands in no reference",
+  new: "neither in the source nor in a reference",
   answer: "the answer that was given", expected: "the answer that was wanted", cited: "cited", chosen: "chosen",
 };
 
